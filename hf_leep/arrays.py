@@ -1,0 +1,175 @@
+"""Validate and coerce the inputs of the measures, once.
+
+Matrices have one example a row. numpy arrays (memory-mapped and read-only ones too), nested lists and torch CPU
+tensors come in; numpy arrays go out, without a copy where the input allows it. Nothing is written to an input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hf_leep.errors import InputError
+
+FloatMatrix: TypeAlias = NDArray[np.floating[Any]]  # [n, s] or [n, d]; float16, float32 or float64
+Float64: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+
+ROW_SUM_TOLERANCE = 1e-3  # a bf16 softmax is off by up to 4e-4
+BLOCK_BYTES = 4 * 2**20  # one float64 block: large enough to hide numpy's call overhead, small enough for the cache
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Target labels, densely encoded.
+
+    Attributes:
+        codes: class index of each example, ``[n]``, in 0 … t−1.
+        classes: the label that each index stands for, ``[t]``, ascending.
+        counts: examples of each class, ``[t]``, all positive.
+    """
+
+    codes: Integers
+    classes: NDArray[Any]
+    counts: Integers
+
+    def __len__(self) -> int:
+        """Number of examples n."""
+        return len(self.codes)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes t that occur."""
+        return len(self.counts)
+
+
+def labels(values: ArrayLike, num_examples: int) -> Labels:
+    """Encode target labels as 0 … t−1; gaps in the labels (0, 2, 7) are fine.
+
+    Args:
+        values: integers ≥ 0, booleans or strings, ``[n]``.
+        num_examples: the number of rows n that the labels must match.
+
+    Raises:
+        InputError: another length or type, negative labels, no example, or a single class.
+    """
+    array = _as_numpy(values)
+    if array.ndim != 1:
+        raise InputError(f"labels must be one-dimensional [n], got shape {array.shape}")
+    if len(array) != num_examples:
+        raise InputError(f"got {num_examples} rows but {len(array)} labels; each row needs one label")
+    if len(array) == 0:
+        raise InputError("there are no examples (n = 0)")
+    if array.dtype.kind in "iub":
+        codes, classes, counts = _encode_integers(array)
+    elif array.dtype.kind in "US" or (array.dtype.kind == "O" and all(isinstance(v, str) for v in array)):
+        classes, codes, counts = np.unique(array.astype(str), return_inverse=True, return_counts=True)
+    else:
+        raise InputError(f"labels must be integers, booleans or strings, got dtype {array.dtype}")
+    if len(classes) < 2:
+        raise InputError(f"all {len(array)} labels are {classes[0]!s}; a score needs at least two classes")
+    return Labels(codes.astype(np.int64, copy=False), classes, counts.astype(np.int64, copy=False))
+
+
+def probabilities(values: ArrayLike) -> FloatMatrix:
+    """Coerce source probabilities to a matrix ``[n, s]``; their values are checked block by block in `check_simplex`.
+
+    Raises:
+        InputError: not a non-empty matrix of real numbers.
+    """
+    return _matrix(values, "probabilities", "[n, s]")
+
+
+def features(values: ArrayLike) -> FloatMatrix:
+    """Coerce penultimate features to a matrix ``[n, d]``.
+
+    Raises:
+        InputError: not a non-empty matrix of real numbers.
+    """
+    return _matrix(values, "features", "[n, d]")
+
+
+def row_blocks(matrix: FloatMatrix, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, Float64]]:
+    """Yield ``(rows, float64 block)`` over a matrix, reusing one buffer: a block is valid until the next one."""
+    height = max(1, block_bytes // (8 * matrix.shape[1]))
+    buffer = np.empty((min(height, len(matrix)), matrix.shape[1]))
+    for start in range(0, len(matrix), height):
+        rows = slice(start, min(start + height, len(matrix)))
+        block = buffer[: rows.stop - rows.start]
+        np.copyto(block, matrix[rows])
+        yield rows, block
+
+
+def check_simplex(block: Float64, first_row: int) -> None:
+    """Raise unless every row of a float64 block ``[b, s]`` is a probability vector up to `ROW_SUM_TOLERANCE`."""
+    sums = block @ np.ones(block.shape[1])
+    wrong = ~(np.abs(sums - 1.0) <= ROW_SUM_TOLERANCE)  # NaN fails this too
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        if np.isnan(sums[row]):
+            raise InputError(f"probabilities hold NaN in row {first_row + row}")
+        raise InputError(
+            f"row {first_row + row} of probabilities sums to {sums[row]:.6g}, not to 1 (±{ROW_SUM_TOLERANCE:g}): "
+            "logits must go through a softmax first"
+        )
+    if block.min() < 0:
+        row = int(np.argmax(block.min(axis=1) < 0))
+        raise InputError(f"row {first_row + row} of probabilities holds a negative value, {block[row].min():.6g}")
+
+
+def check_finite(block: Float64, first_row: int) -> None:
+    """Raise if a float64 block ``[b, d]`` of features holds NaN or an infinity."""
+    finite = np.isfinite(block).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise InputError(f"features hold NaN or an infinity in row {first_row + row}")
+
+
+def _matrix(values: ArrayLike, name: str, shape: str) -> FloatMatrix:
+    array = _as_numpy(values)
+    if array.ndim != 2:
+        raise InputError(f"{name} must be a matrix {shape}, got shape {array.shape}")
+    if array.dtype.kind in "biu":
+        array = array.astype(np.float64)  # one-hot integers
+    if array.dtype.kind != "f":
+        raise InputError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if 0 in array.shape:
+        raise InputError(f"{name} are empty: got shape {array.shape}, expected {shape}")
+    return array
+
+
+def _as_numpy(values: ArrayLike) -> NDArray[Any]:
+    if hasattr(values, "detach"):  # a torch tensor, recognised without importing torch
+        tensor = values.detach()
+        if tensor.device.type != "cpu":
+            raise InputError(f"got a tensor on {tensor.device}; move it to the CPU first: tensor.cpu()")
+        if str(tensor.dtype) == "torch.bfloat16":  # numpy has no bfloat16
+            tensor = tensor.float()
+        return np.asarray(tensor.numpy())
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"rows have different lengths: {error}") from None
+
+
+def _encode_integers(array: NDArray[Any]) -> tuple[Integers, NDArray[Any], Integers]:
+    low, high = array.min(), array.max()
+    if low < 0:
+        row = int(np.argmax(array < 0))
+        raise InputError(
+            f"label {array[row]} in row {row} is negative (unlabelled examples are often marked −1 or −100): "
+            "drop these rows first"
+        )
+    if int(high) > 4 * len(array) + 1024:  # sparse label values: sort instead of counting
+        classes, codes, counts = np.unique(array, return_inverse=True, return_counts=True)
+        return codes, classes, counts
+    array = array.astype(np.int64, copy=False)
+    tally = np.bincount(array)
+    classes = np.flatnonzero(tally)
+    position = np.zeros(len(tally), dtype=np.int64)
+    position[classes] = np.arange(len(classes))
+    return position[array], classes, tally[classes]

@@ -1,0 +1,66 @@
+"""The ranked card: README.md of a report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from hf_leep.card import text
+from hf_leep.card.verdict import disagreement, headless_note, verdict
+from hf_leep.measures import MEASURES
+
+_TASKS = {"image": "image-classification"}
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """Write the card as Markdown with the Hub's metadata block in front.
+
+    Args:
+        data: the content of report.json.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML: each name goes through code() or prose()
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(files("hf_leep.card").joinpath("page.md.jinja").read_text(encoding="utf-8"))
+    names = text.short_names(data["candidates"])
+    rows = [
+        {
+            **candidate,
+            "name": _linked(candidate, name),
+            "cells": [text.with_error(candidate["scores"].get(measure)) for measure in data["measures"]],
+            "explained": text.explained(data, candidate),
+        }
+        for name, candidate in zip(names, data["candidates"], strict=True)
+    ]
+    return template.render(
+        data=data,
+        task=_TASKS.get(data["target"]["modality"]),
+        ranked=[row for row in rows if row["rank"] is not None],
+        left_out=[row for row in rows if row["rank"] is None],
+        measures=[MEASURES[name] for name in data["measures"] if name in MEASURES],
+        verdict=verdict(data, text.code),
+        disagreement=disagreement(data),
+        headless=headless_note(data),
+        warnings=text.repeated_warnings(data),
+        tie_sizes=text.tie_sizes(data),
+        has_leep="leep" in data["measures"],
+        code=text.code,
+        prose=text.prose,
+        plain=text.plain,
+        number=text.number,
+        count=text.count,
+        duration=text.duration,
+    )
+
+
+def _linked(candidate: Mapping[str, Any], name: str) -> str:
+    """A candidate's name, linked to the revision that was scored if it came from the Hub."""
+    revision = str(candidate["revision"])
+    if _REPO_ID.fullmatch(candidate["id"]) and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return f"[{text.code(name)}](https://huggingface.co/{candidate['id']}/tree/{revision})"
+    return text.code(name)

@@ -1,0 +1,113 @@
+"""The ranking as tables: for a terminal, and as a parquet file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hf_leep.card.text import count, explained, number, plain, repeated_warnings, short_names, title, with_error
+from hf_leep.card.verdict import disagreement, headless_note, verdict
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+_GROUP_STYLES = ("bold green", "cyan", "yellow", "magenta", "blue", "white")
+
+
+def terminal(data: Mapping[str, Any]) -> Group:
+    """The report for a terminal, as a rich renderable: target, table, failures, notes, verdict.
+
+    Args:
+        data: the content of report.json.
+    """
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    target = data["target"]
+    where = " ".join(plain(part) for part in (target["dataset"], target["config"], target["split"]) if part)
+    parts: list[Any] = [
+        Text(
+            f"{where}: {target['num_examples']:,} of {target['num_rows']:,} rows, {target['num_classes']} classes, "
+            f"input {', '.join(map(plain, target['input_columns']))}, label {plain(target['label_column'])}, "
+            f"seed {target['seed']}"
+        )
+    ]
+    names = short_names(data["candidates"])
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("tie", justify="right")
+    table.add_column("candidate", overflow="fold", min_width=15)
+    for measure in data["measures"]:
+        heading = title(measure).replace("leave-one-out ", "leave-\none-out\n")
+        table.add_column(heading, justify="right", no_wrap=True)
+    has_leep = "leep" in data["measures"]
+    if has_leep:
+        table.add_column("expl.", justify="right", no_wrap=True)
+    table.add_column("source\nclasses", justify="right", no_wrap=True)
+    table.add_column("para-\nmeters", justify="right", no_wrap=True)
+    for name, candidate in zip(names, data["candidates"], strict=True):
+        if candidate["rank"] is None:
+            continue
+        style = _GROUP_STYLES[(candidate["tie_group"] - 1) % len(_GROUP_STYLES)]
+        share = explained(data, candidate)
+        cells = [str(candidate["rank"]), str(candidate["tie_group"]), name]
+        for measure in data["measures"]:
+            score = candidate["scores"][measure]
+            cells.append(with_error(score) if measure == data["sort_by"] else number(score["value"]))
+        cells += ([f"{100 * share:.0f} %" if share is not None else "–"]) if has_leep else []
+        cells += [count(candidate["num_source_classes"]), count(candidate["num_parameters"])]
+        table.add_row(*(Text(cell) for cell in cells), style=style)
+    if table.row_count:
+        parts += [Text(), table]
+    left_out = [(n, c) for n, c in zip(names, data["candidates"], strict=True) if c["rank"] is None]
+    if left_out:
+        parts.append(Text())
+    parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
+
+    notes = [*target["warnings"], disagreement(data)]
+    notes += [f"{warning}: {_listed(who, len(names))}" for warning, who in repeated_warnings(data).items()]
+    parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
+    if note := headless_note(data):
+        parts += [Text(note), Text(f"  {plain(data['headless']['command'])}", style="bold")]
+    parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
+    return Group(*parts)
+
+
+def parquet(data: Mapping[str, Any]) -> bytes:
+    """One row a candidate: rank, tie group, identity, sizes, and each measure with its standard error.
+
+    Args:
+        data: the content of report.json.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [
+        ("rank", pa.int64()),
+        ("tie_group", pa.int64()),
+        ("id", pa.string()),
+        ("revision", pa.string()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("num_source_classes", pa.int64()),
+        ("num_parameters", pa.int64()),
+    ]
+    rows = [{name: candidate[name] for name, _ in fields} for candidate in data["candidates"]]
+    for measure in data["measures"]:
+        column = measure.replace("-", "_")
+        fields += [(column, pa.float64()), (f"{column}_standard_error", pa.float64())]
+        for row, candidate in zip(rows, data["candidates"], strict=True):
+            score = candidate["scores"].get(measure) or {}
+            row[column] = score.get("value")
+            row[f"{column}_standard_error"] = score.get("standard_error")
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), buffer)
+    return buffer.getvalue()
+
+
+def _listed(names: list[str], everyone: int) -> str:
+    if len(names) == everyone:
+        return "all candidates"
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

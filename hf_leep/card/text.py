@@ -1,0 +1,113 @@
+"""Words and numbers of a card. Names come from strangers: nothing in them may act as markup."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from hf_leep.measures import find
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
+
+
+def plain(value: object) -> str:
+    """One line without control characters: a terminal escape or a newline becomes a space."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+
+
+def code(value: object) -> str:
+    """A name as Markdown code, safe in a table cell: inside code nothing but a backtick or a pipe could act."""
+    text = plain(value).replace("`", "'").replace("|", "\\|")
+    return f"`{text}`" if text else "` `"
+
+
+def prose(value: object) -> str:
+    """A sentence as Markdown text, with every character that could act escaped."""
+    return _MARKUP.sub(r"\\\1", plain(value)).replace("://", ":\u200b//")  # no bare link
+
+
+def short_names(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to call each candidate: the last part of a local folder's path where that is unique, else the whole id."""
+    last = [PurePath(plain(c["id"])).name if _is_local(c) else plain(c["id"]) for c in candidates]
+    owners: dict[str, set[str]] = {}
+    for name, candidate in zip(last, candidates, strict=True):
+        owners.setdefault(name, set()).add(candidate["id"])
+    return [
+        name if name and len(owners[name]) == 1 else plain(candidate["id"])
+        for name, candidate in zip(last, candidates, strict=True)
+    ]
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A score with a real minus sign; a dash where there is none."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) != 0 else text.lstrip("-")
+
+
+def with_error(score: Mapping[str, Any] | None, z: float = 1.96) -> str:
+    """A score and the half-width of its 95 % interval."""
+    if score is None or score["value"] is None:
+        return "–"
+    if score["standard_error"] is None:
+        return number(score["value"])
+    half_width = z * score["standard_error"]
+    digits = 2 if half_width >= 0.02 else 3
+    return f"{number(score['value'], digits)} ± {number(half_width, digits)}"
+
+
+def count(value: float | None) -> str:
+    """A count for people: 1,001 or 4.2M; a dash where it is not known."""
+    if value is None:
+        return "–"
+    for unit, size in (("B", 1e9), ("M", 1e6)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def title(measure: str) -> str:
+    """How people write a measure's name."""
+    return find(measure).title
+
+
+def explained(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> float | None:
+    """(T + Ĥ)/Ĥ, the share of the label entropy that LEEP's predictor explains; comparable across targets."""
+    score = candidate["scores"].get("leep")
+    if score is None or score["value"] is None:
+        return None
+    entropy: float = data["target"]["class_entropy"]
+    return float(score["value"] + entropy) / entropy
+
+
+def repeated_warnings(data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Each distinct warning on a score → the candidates that carry it, in the report's order."""
+    names = short_names(data["candidates"])
+    found: dict[str, list[str]] = {}
+    for name, candidate in zip(names, data["candidates"], strict=True):
+        for score in candidate["scores"].values():
+            for warning in score["warnings"]:
+                if name not in found.setdefault(warning, []):
+                    found[warning].append(name)
+    return found
+
+
+def tie_sizes(data: Mapping[str, Any]) -> Counter[int]:
+    """Tie group → number of its members."""
+    return Counter(c["tie_group"] for c in data["candidates"] if c["tie_group"] is not None)
+
+
+def _is_local(candidate: Mapping[str, Any]) -> bool:
+    return str(candidate["revision"]).startswith("sha256:") or "/" in str(candidate["id"]).strip("/").partition("/")[2]

@@ -1,0 +1,84 @@
+"""The answer in a few sentences, the same in card and terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hf_leep.card.text import count, number, short_names, title
+from hf_leep.measures import find
+from hf_leep.ranking import CONFIDENCE_Z
+
+
+def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
+    """Say which candidate to take and how sure that is.
+
+    Args:
+        data: the content of report.json.
+        name: how to write a candidate's name, such as `hf_leep.card.text.code`.
+    """
+    candidates = data["candidates"]
+    names = dict(zip(map(id, candidates), map(name, short_names(candidates)), strict=True))
+    ranked = [c for c in candidates if c["rank"] is not None]
+    if not ranked:
+        return [f"No candidate could be ranked: all {len(candidates)} were refused or failed."]
+    measure = title(data["sort_by"])
+    unit = find(data["sort_by"]).unit
+    unit = f" {unit}" if unit else ""
+    best, top = ranked[0], [c for c in ranked if c["tie_group"] == 1]
+    value = number(best["scores"][data["sort_by"]]["value"])
+    if len(ranked) == 1:
+        said = [f"{names[id(best)]} is the only candidate with a score: {measure} {value}{unit}."]
+    elif len(top) == 1:
+        gap = ranked[1]["behind_best"]
+        said = [
+            f"{names[id(best)]} comes first of {len(ranked)}, with {measure} {value}{unit}: ahead of the second, "
+            f"{names[id(ranked[1])]}, by {number(gap['value'])} ± {number(CONFIDENCE_Z * gap['standard_error'])}, "
+            "and different from every other candidate beyond the sampling error."
+        ]
+    else:
+        listed = ", ".join(names[id(c)] for c in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")
+        said = [
+            f"The first {len(top)} of {len(ranked)} form one tie group, in which these rows cannot settle the order: "
+            f"{listed}. {names[id(best)]} has the highest {measure}, {value}{unit}."
+        ]
+        sized = [c for c in top if c["num_parameters"]]
+        smallest = min(sized, key=lambda c: c["num_parameters"], default=None)
+        if smallest is not None and smallest is not best and smallest["num_parameters"] < best["num_parameters"]:
+            said.append(
+                f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
+            )
+    if _uninformative(data, best):
+        said.append(
+            "But leave-one-out, even the best explains no more than the class frequencies do: "
+            "no candidate's source classes say anything about these labels."
+        )
+    return said
+
+
+def disagreement(data: Mapping[str, Any]) -> str | None:
+    """Say that the order and its check disagree, if they do."""
+    if not data["num_disagreements"]:
+        return None
+    pairs = data["num_pairs"]
+    return (
+        f"{title(data['sort_by'])} and {title(data['checked_by'])} order {data['num_disagreements']} of "
+        f"{pairs} {'pair' if pairs == 1 else 'pairs'} of candidates differently. Such pairs share a tie group; "
+        "the leave-one-out order is the safer one."
+    )
+
+
+def headless_note(data: Mapping[str, Any]) -> str | None:
+    """Say how many candidates lack only a head, and which measure would rank them."""
+    missing = data["headless"]["count"]
+    if not missing:
+        return None
+    subject = "1 candidate was" if missing == 1 else f"{missing} candidates were"
+    return f"{subject} refused only for want of a trained classification head. To rank all of them on their features:"
+
+
+def _uninformative(data: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
+    check = best["check"]
+    if data["checked_by"] != "leave-one-out-leep" or check is None or check["value"] is None:
+        return False
+    return bool(check["value"] <= -data["target"]["class_entropy"] + CONFIDENCE_Z * (check["standard_error"] or 0.0))

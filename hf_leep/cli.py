@@ -1,0 +1,175 @@
+"""The command line: argv → one call → exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from hf_leep import __version__
+from hf_leep.errors import HfLeepError, UserError
+from hf_leep.measures import MEASURES
+
+app = typer.Typer(
+    name="hf-leep",
+    help="Which checkpoint on the Hub should I fine-tune for my data set?",
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+
+class _SpreadModels(TyperCommand):
+    """Let ``--models A B C`` stand for ``--models A --models B --models C``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        taking = False
+        for word in args:
+            if word.startswith("-") and word != "-":
+                taking = word == "--models"
+                spread += [] if taking else [word]
+            else:
+                spread += ["--models", word] if taking else [word]
+        return super().parse_args(ctx, spread)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"hf-leep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(cls=_SpreadModels)
+def rank(
+    dataset: Annotated[str, typer.Option(help="Data set: Hub id, file, folder or save_to_disk folder.")],
+    config: Annotated[str | None, typer.Option(help="Configuration of the data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split, slices such as train[:20%] included.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a data set on the Hub.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label column; inferred where it is clear.")] = None,
+    input: Annotated[str | None, typer.Option(help="Input column; inferred where it is clear.")] = None,  # noqa: A002
+    models: Annotated[
+        list[str] | None, typer.Option(help="Candidates, one or several: local folders or repo ids.")
+    ] = None,
+    models_file: Annotated[Path | None, typer.Option(help="File with one candidate a line.")] = None,
+    measures: Annotated[str, typer.Option(help=f"Comma-separated, from {', '.join(MEASURES)}.")] = (
+        "leep,leave-one-out-leep,nce"
+    ),
+    sort_by: Annotated[
+        str | None, typer.Option(help="Measure that makes the order; the first one by default.")
+    ] = None,
+    max_samples: Annotated[int | None, typer.Option(help="Rank on a stratified sample of this many rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Rows a batch.")] = 32,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.")] = None,
+    dtype: Annotated[str, typer.Option(help="Number type of the weights: float32, bfloat16 or float16.")] = "float32",
+    output: Annotated[Path | None, typer.Option(help="Folder for the report: README.md, report.json, plots.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and nothing else.")] = False,
+) -> None:
+    """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
+    from hf_leep import pipeline
+
+    names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
+    report = pipeline.rank(
+        names,
+        dataset,
+        config=config,
+        split=split,
+        revision=revision,
+        label=label,
+        input=input,
+        measures=[name for name in measures.split(",") if name.strip()],
+        sort_by=sort_by,
+        max_samples=max_samples,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        progress=not json,
+        command=["hf-leep", *sys.argv[1:]],
+    )
+    _deliver(report, output, json)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("hf-leep-demo"),
+    json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and nothing else.")] = False,
+) -> None:
+    """Do the whole job on handwritten digits, without network: train sources, rank them, check the order."""
+    from hf_leep import demo as demonstration
+
+    report, outcome = demonstration.run(progress=not json)
+    _deliver(report, output, json, stop=False)
+    if not json:
+        _say(demonstration.outcome_table(outcome))
+
+
+@app.command()
+def card(folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")]) -> None:
+    """Render README.md, scores.parquet and plots again from report.json."""
+    from hf_leep.report import Report
+
+    Report.load(folder).save(folder)
+    _say(f"Rendered {folder / 'README.md'}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 all scored, 3 some not, 2 the call or target was wrong, 1 none scored."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; what goes wrong is one line on stderr."""
+    try:
+        return int(app(list(arguments), standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        _complain(error.format_message())
+        return int(error.exit_code)
+    except UserError as error:
+        _complain(str(error))
+        return 2
+    except HfLeepError as error:
+        _complain(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) -> None:
+    """Save and show a report, then leave with its exit code."""
+    from hf_leep.card.table import terminal
+
+    if output is not None:
+        report.save(output)
+    if json:
+        typer.echo(report.to_json(), nl=False)
+    else:
+        _say(terminal(report.data))
+        if output is not None:
+            _say(f"Report: {output / 'README.md'}")
+    if stop:
+        raise typer.Exit(report.exit_code)
+
+
+def _say(what: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(what, markup=False)
+
+
+def _complain(message: str) -> None:
+    print(f"hf-leep: {' '.join(message.split())}", file=sys.stderr)

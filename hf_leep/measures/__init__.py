@@ -1,0 +1,136 @@
+"""The measures: pure functions from arrays to a score. Importing this costs numpy, nothing more.
+
+>>> from hf_leep import measures
+>>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
+>>> round(measures.leep(probabilities, [0, 0, 1, 1]), 4)
+-0.4333
+>>> measures.nce(probabilities, [0, 0, 1, 1])
+0.0
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from numpy.typing import ArrayLike
+
+from hf_leep.arrays import Float64
+from hf_leep.errors import MeasureError
+from hf_leep.measures import h_score as _h_score
+from hf_leep.measures import leave_one_out_leep as _leave_one_out_leep
+from hf_leep.measures import leep as _leep
+from hf_leep.measures import logme as _logme
+from hf_leep.measures import nce as _nce
+from hf_leep.measures.blocks import standard_error as _standard_error
+from hf_leep.measures.h_score import h_score
+from hf_leep.measures.leave_one_out_leep import leave_one_out_leep
+from hf_leep.measures.leep import leep
+from hf_leep.measures.logme import logme
+from hf_leep.measures.nce import nce
+
+__all__ = ["MEASURES", "Measure", "find", "h_score", "leave_one_out_leep", "leep", "logme", "nce", "standard_error"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of transferability.
+
+    Attributes:
+        name: kebab-case key, as on the command line and in report.json.
+        title: how people write it.
+        needs: which part of an extraction it scores, ``"probabilities"`` or ``"features"``.
+        unit: unit of the score.
+        higher_is_better: the orientation; True for all measures so far.
+        reference: where it comes from, with the equation.
+        summary: one line for someone who reads a table.
+        function: ``(inputs, labels) -> float``.
+        influence: ``(inputs, labels) -> (value, [n])``: the score and each example's influence on it, mean 0.
+        checked_by: the measure that has to agree before two candidates count as different, for in-sample scores whose
+            bias differs between candidates.
+    """
+
+    name: str
+    title: str
+    needs: Literal["probabilities", "features"]
+    unit: str
+    higher_is_better: bool
+    reference: str
+    summary: str
+    function: Callable[[ArrayLike, ArrayLike], float]
+    influence: Callable[[ArrayLike, ArrayLike], tuple[float, Float64]]
+    checked_by: str | None = None
+
+
+MEASURES: Mapping[str, Measure] = MappingProxyType(
+    {
+        measure.name: measure
+        for measure in (
+            Measure(
+                "leep", "LEEP", "probabilities", "nats", True,
+                "Nguyen et al., ICML 2020, eq. (2)",
+                "how well source predictions explain the target labels; in-sample",
+                leep, _leep.influence, "leave-one-out-leep",
+            ),
+            Measure(
+                "leave-one-out-leep", "leave-one-out LEEP", "probabilities", "nats", True,
+                "hf_leep, after Nguyen et al., ICML 2020, eq. (2)",
+                "LEEP with each example scored by all the others: not fooled by many source classes",
+                leave_one_out_leep, _leave_one_out_leep.influence,
+            ),
+            Measure(
+                "nce", "NCE", "probabilities", "nats", True,
+                "Tran et al., ICCV 2019, eq. (3)",
+                "LEEP on the source's top prediction alone",
+                nce, _nce.influence, "leave-one-out-leep",
+            ),
+            Measure(
+                "h-score", "H-score", "features", "", True,
+                "Bao et al., ICIP 2019, definition 2",
+                "share of feature variance between the classes; means nothing when n ≤ d",
+                h_score, _h_score.influence,
+            ),
+            Measure(
+                "logme", "LogME", "features", "nats", True,
+                "You et al., ICML 2021, eq. (2)",
+                "evidence of a Bayesian linear model on the features; needs no head",
+                logme, _logme.influence,
+            ),
+        )
+    }
+)  # fmt: skip
+
+
+def find(name: str) -> Measure:
+    """Return the measure of that name; ``leave_one_out_leep`` and ``leave-one-out-leep`` are the same.
+
+    Raises:
+        MeasureError: there is none; the message lists the right names.
+    """
+    key = name.strip().lower().replace("_", "-")
+    if key in MEASURES:
+        return MEASURES[key]
+    close = difflib.get_close_matches(key, MEASURES, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise MeasureError(f"unknown measure {name!r}: {hint}known are {', '.join(MEASURES)}")
+
+
+def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
+    """Return the standard error of a measure, in its unit, from closed-form influence values: std(IF)/√n.
+
+    It is about sampling: how much the score at this n would move on other examples of the same kind. It says nothing
+    about the in-sample bias of a plug-in score, which differs with the number of source classes.
+
+    Args:
+        name: a key of `MEASURES`, in either spelling.
+        inputs: probabilities ``[n, s]`` or features ``[n, d]``, as the measure needs.
+        labels: target labels, ``[n]``.
+
+    Raises:
+        MeasureError: no such measure.
+        InputError: as for the measure itself.
+    """
+    return _standard_error(find(name).influence(inputs, labels)[1])

@@ -1,0 +1,64 @@
+"""NCE, the negative conditional entropy of target labels given hard source labels.
+
+Tran, Nguyen, Hassner: Transferability and Hardness of Supervised Classification Tasks, ICCV 2019, equation (3);
+with the source label taken as the argmax of the source probabilities, as LEEP's paper does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hf_leep import arrays
+from hf_leep.arrays import Float64, Integers
+
+
+def nce(probabilities: ArrayLike, labels: ArrayLike) -> float:
+    """Score how well the source's top prediction explains the target labels, in nats; higher is better.
+
+    Args:
+        probabilities: source probabilities, ``[n, s]``; only each row's argmax is used (the first, where tied).
+        labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
+
+    Returns:
+        −Ĥ(Y|Z) in [−log t, 0], never below −Ĥ(Y). Invariant to the order of rows and to renaming labels, to the
+        order of source columns where no row has a tie, and to repeating the data set. A plug-in estimate: too high
+        where examples are few for t·s. Equal to LEEP for one-hot probabilities.
+
+    Raises:
+        InputError: as for `leep`.
+
+    Reference: Tran et al. 2019, eq. (3).
+    """
+    return influence(probabilities, labels)[0]
+
+
+def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
+    """NCE and each example's jackknife influence on it: value in nats and ``[n]`` values of mean 0.
+
+    With φ(x) = x log x, n·T = Σ_yz φ(n_yz) − Σ_z φ(n_z), so leaving example i out has a closed form: its
+    pseudo-value is φ(n_yz) − φ(n_yz − 1) − φ(n_z) + φ(n_z − 1) at its own (y, z). For large cells that is
+    log P̂(y|z), LEEP's influence for one-hot predictions; that first-order form is a quarter too small at n/s = 2,
+    where this one is a tenth too large.
+
+    Args and errors: as for `nce`.
+    """
+    theta = arrays.probabilities(probabilities)
+    target = arrays.labels(labels, len(theta))
+    num_sources = theta.shape[1]
+    source = np.empty(len(theta), dtype=np.int64)  # z_i [n]
+    for rows, block in arrays.row_blocks(theta):
+        arrays.check_simplex(block, rows.start)
+        source[rows] = block.argmax(axis=1)
+
+    _, pair_of, pair_counts = np.unique(target.codes * num_sources + source, return_inverse=True, return_counts=True)
+    n_yz, n_z = pair_counts[pair_of], np.bincount(source, minlength=num_sources)[source]  # [n], own cell and column
+    value = float(np.log(n_yz / n_z).mean())
+    values = _entropy_step(n_yz) - _entropy_step(n_z)
+    return min(value, 0.0), values - values.mean()
+
+
+def _entropy_step(count: Integers) -> Float64:
+    """φ(x) − φ(x − 1) with φ(x) = x log x and φ(0) = 0."""
+    fewer = count - 1
+    return np.asarray(count * np.log(count) - fewer * np.log(np.maximum(fewer, 1)), dtype=np.float64)

@@ -1,0 +1,165 @@
+"""Load a checkpoint with its classification head, and tell whether that head means anything."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hf_leep.errors import CandidateError
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A loaded checkpoint, ready for one pass.
+
+    Attributes:
+        model: the model, in evaluation mode.
+        head: the layer that turns penultimate features into logits; its input is caught. None if there is no single
+            such layer.
+        collate: rows of the data set → the model's keyword arguments.
+        source_labels: names of the head's classes.
+        missing: why there are no ``probabilities`` (no usable head) or no ``features``.
+        task: Hub task.
+        processor: configuration of the processor, as JSON text.
+        processor_backend: library that does the image work, where it applies.
+    """
+
+    model: nn.Module
+    head: nn.Linear | None
+    collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
+    source_labels: tuple[str, ...]
+    missing: Mapping[str, str]
+    task: str
+    processor: str
+    processor_backend: str | None
+
+
+def load_config(path: Path, auto_model: Any, what: str) -> Any:
+    """Read a checkpoint's configuration and check that transformers has a classifier of this kind for it.
+
+    Raises:
+        CandidateError: unreadable, unknown to transformers, in need of remote code, or of another modality.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        text = " ".join(str(error).split())
+        if "trust_remote_code" in text:
+            text = "it needs Python code from its repository (trust_remote_code), which hf_leep does not run"
+        elif "model_type" in text or "model type" in text:
+            text = "its config.json names no model_type that transformers knows"
+        raise CandidateError(f"configuration: {text[:300]}") from None
+    if type(config) not in auto_model._model_mapping:
+        raise CandidateError(f"another modality: transformers has no {what} for model_type {config.model_type!r}")
+    return config
+
+
+def load_model(
+    path: Path, config: Any, auto_model: Any, dtype: torch.dtype
+) -> tuple[Any, nn.Linear | None, dict[str, str]]:
+    """Load the weights from a folder and check that they came from the checkpoint.
+
+    Returns:
+        The model in evaluation mode, its head, and why there are no ``probabilities`` or no ``features``, if so.
+
+    Raises:
+        CandidateError: the weights cannot be loaded, or some of the backbone's are missing or misshapen.
+    """
+    try:
+        with quiet():
+            model, info = auto_model.from_pretrained(
+                path,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # reported below instead of raised
+                output_loading_info=True,
+            )
+    except (ImportError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CandidateError(f"the weights cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+
+    mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
+    broken = sorted({*info["missing_keys"], *mismatched})
+    head = find_head(model)
+    head_keys = {
+        name for name, tensor in model.named_parameters() if head and any(tensor is w for w in head.parameters())
+    }
+    outside = [key for key in broken if key not in head_keys]
+    backbone = getattr(model, model.base_model_prefix, None)
+    inside = [key for key in outside if backbone is None or key.startswith(f"{model.base_model_prefix}.")]
+    if inside:
+        raise CandidateError(
+            f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {_first(inside)}"
+        )
+    missing = head_refusal(config, broken)
+    if head is None:
+        missing["features"] = "no single linear head whose input could be caught"
+    elif outside:
+        missing["features"] = f"a layer between backbone and head is newly initialised: {_first(outside)}"
+    return model.eval(), head, missing
+
+
+def head_refusal(config: Any, broken: Sequence[str] = ()) -> dict[str, str]:
+    """Say why a head gives no class probabilities, keyed ``probabilities``; empty if it does.
+
+    Args:
+        config: the model's configuration.
+        broken: weights of the head that did not come from the checkpoint.
+    """
+    if broken:
+        return {"probabilities": f"no trained classification head: newly initialised {_first(broken)}"}
+    if config.problem_type == "multi_label_classification":
+        return {"probabilities": "a multi-label head: its outputs are no distribution over source classes"}
+    if config.problem_type == "regression" or config.num_labels < 2:
+        return {"probabilities": f"a regression head ({config.num_labels} output): it has no source classes"}
+    return {}
+
+
+def find_head(model: Any) -> nn.Linear | None:
+    """Find the only linear layer outside the backbone that is as wide as the logits; None if there is not just one."""
+    backbone = getattr(model, model.base_model_prefix, None)
+    inside = set(backbone.modules()) if isinstance(backbone, nn.Module) else set()
+    heads = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module not in inside and module.out_features == model.config.num_labels
+    ]
+    return heads[0] if len(heads) == 1 else None
+
+
+def source_labels(config: Any) -> tuple[str, ...]:
+    """Names of the head's classes in the order of its outputs."""
+    return tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back transformers' own log lines and bars: what matters of them becomes a reason on the candidate's row."""
+    from logging import CRITICAL
+
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")

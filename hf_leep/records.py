@@ -1,0 +1,209 @@
+"""The records that flow through hf_leep: Candidate + Target → Extraction → Score → Ranking.
+
+Below `Extraction` nothing knows where arrays came from; above it everything can be recomputed without a GPU, a model
+or the network. All are frozen; those that hold arrays compare by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_leep.arrays import Integers
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that may be fine-tuned.
+
+    Attributes:
+        id: repo id on the Hub, path of a local folder, or the name given to a model in memory.
+        revision: 40-hex commit on the Hub, ``sha256:…`` of a local folder's content, None for a model in memory.
+        task: Hub task that it was loaded for, such as ``image-classification``.
+        license: licence that its card states, if any.
+        num_parameters: number of parameters.
+        source_labels: names of the classes of its head, in the order of its outputs; empty without a usable head.
+    """
+
+    id: str
+    revision: str | None = None
+    task: str | None = None
+    license: str | None = None
+    num_parameters: int | None = None
+    source_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The labelled examples that candidates are ranked for.
+
+    Attributes:
+        dataset: id, path or name of the data set.
+        config: its configuration, if it has several.
+        split: the split as asked for, slices included.
+        revision: commit of a Hub data set, else None.
+        fingerprint: ``sha256:…`` over the chosen rows, inputs and labels.
+        input_columns: the column that models see; two for sentence pairs.
+        label_column: the column of the labels.
+        modality: ``image`` (others to come).
+        row_ids: positions of the chosen rows in the split, ``[n]``, ascending.
+        labels: class of each chosen row, densely encoded, ``[n]``.
+        class_names: names of the classes that occur, ``[t]``.
+        num_rows: rows of the split before sampling.
+        seed: seed of the sample.
+        num_duplicates: chosen rows whose input repeats an earlier chosen row exactly.
+        warnings: what a reader must know about these rows.
+    """
+
+    dataset: str
+    config: str | None
+    split: str | None
+    revision: str | None
+    fingerprint: str
+    input_columns: tuple[str, ...]
+    label_column: str
+    modality: str
+    row_ids: Integers
+    labels: Integers
+    class_names: tuple[str, ...]
+    num_rows: int
+    seed: int
+    num_duplicates: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def class_entropy(self) -> float:
+        """Ĥ(Y) in nats; −Ĥ(Y) is LEEP's floor."""
+        frequency = np.bincount(self.labels) / len(self.labels)
+        return float(-(frequency * np.log(frequency)).sum())
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one pass was made.
+
+    Attributes:
+        processor: ``sha256:…`` of the processor's configuration.
+        processor_backend: library that does the image work, ``pil`` or ``torchvision``; None where it does not apply.
+        dtype: number type of the weights.
+        device: where the model ran.
+        batch_size: examples a batch.
+        seconds: wall time of the pass.
+        peak_memory_bytes: peak memory: of the device where it counts, else of the whole process so far.
+    """
+
+    processor: str
+    processor_backend: str | None
+    dtype: str
+    device: str
+    batch_size: int
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """One candidate's one forward pass over one target: the central record.
+
+    Attributes:
+        candidate: whose pass it was.
+        probabilities: source probabilities ``[n, s]``, float32, or None without a usable head.
+        features: penultimate features ``[n, d]``, float32, or None where they could not be caught.
+        labels: target labels ``[n]``, densely encoded.
+        run: how the pass was made.
+        missing: for each of ``probabilities`` and ``features`` that is None, the reason.
+    """
+
+    candidate: Candidate
+    probabilities: NDArray[np.float32] | None
+    features: NDArray[np.float32] | None
+    labels: Integers
+    run: Run
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One measure of one candidate.
+
+    Attributes:
+        value: the score, None where it does not apply.
+        standard_error: its sampling error, None where it is not known.
+        reason: why there is no value.
+        warnings: what a reader must know before trusting the value.
+        influence: each example's influence on the value, ``[n]`` float32, for paired differences.
+    """
+
+    value: float | None
+    standard_error: float | None = None
+    reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    influence: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What came of one candidate: scores, or a failure.
+
+    Attributes:
+        candidate: the candidate.
+        scores: a score for each measure asked for, and for the measure that checks the order; empty if it failed.
+        reason: why it failed, else None.
+        headless: whether only the want of a usable head stands between it and a score: its features are fine.
+        num_source_classes: classes s of its head.
+        effective_source_classes: exp of the entropy of the mean prediction: how many of them the target uses.
+        num_features: width d of its features.
+        run: how its pass was made.
+    """
+
+    candidate: Candidate
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    reason: str | None = None
+    headless: bool = False
+    num_source_classes: int | None = None
+    effective_source_classes: float | None = None
+    num_features: int | None = None
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A candidate's place in a ranking.
+
+    Attributes:
+        result: position of the candidate in the list of results.
+        rank: 1 for the best.
+        tie_group: 1 for the best group; candidates of different groups all differ beyond their paired error.
+        behind_best: score of the best minus this one's, in the measure's unit; 0 for the best.
+        behind_best_error: paired standard error of that difference, None where it is not known.
+    """
+
+    result: int
+    rank: int
+    tie_group: int
+    behind_best: float
+    behind_best_error: float | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates ordered by one measure.
+
+    Attributes:
+        sort_by: the measure.
+        checked_by: the measure that has to agree before two candidates count as different, if any.
+        places: the ranked candidates, best first.
+        unranked: positions of the results that have no score on ``sort_by``.
+        num_pairs: pairs of ranked candidates.
+        num_disagreements: pairs that ``checked_by`` orders the other way.
+    """
+
+    sort_by: str
+    checked_by: str | None
+    places: tuple[Place, ...]
+    unranked: tuple[int, ...]
+    num_pairs: int
+    num_disagreements: int

@@ -1,0 +1,215 @@
+"""The report: plain data, a folder of files made from it, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_leep import card
+from hf_leep.errors import UserError
+from hf_leep.ranking import CONFIDENCE_Z
+from hf_leep.records import Place, Ranking, Result, Score, Target
+
+SCHEMA_VERSION = 1
+FEATURE_MEASURE = "logme"  # what to rank on when checkpoints have no head
+
+
+@dataclass(frozen=True)
+class Report:
+    """A ranking with everything needed to read, check and repeat it.
+
+    Attributes:
+        data: the content of report.json (schema_version 1): plain dicts, lists, strings and finite numbers.
+    """
+
+    data: Mapping[str, Any]
+
+    @classmethod
+    def build(
+        cls,
+        target: Target,
+        results: Sequence[Result],
+        ranking: Ranking,
+        *,
+        measures: Sequence[str],
+        versions: Mapping[str, str],
+        command: Sequence[str] | None,
+        seconds: float,
+    ) -> Report:
+        """Put the records together as plain data.
+
+        Args:
+            target: the target.
+            results: one a candidate.
+            ranking: their order.
+            measures: the measures asked for.
+            versions: package → version.
+            command: the command line, word by word, if there was one.
+            seconds: wall time of the whole run.
+        """
+        ranked = [_candidate(results[place.result], place, ranking, measures) for place in ranking.places]
+        others = [_candidate(results[i], None, ranking, measures) for i in ranking.unranked]
+        headless = sum(results[i].headless for i in ranking.unranked)
+        return cls(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "target": {
+                    "dataset": target.dataset,
+                    "config": target.config,
+                    "split": target.split,
+                    "revision": target.revision,
+                    "num_examples": len(target.labels),
+                    "num_classes": len(target.class_names),
+                    "class_entropy": target.class_entropy,
+                    "seed": target.seed,
+                    "num_rows": target.num_rows,
+                    "num_duplicates": target.num_duplicates,
+                    "fingerprint": target.fingerprint,
+                    "modality": target.modality,
+                    "input_columns": list(target.input_columns),
+                    "label_column": target.label_column,
+                    "class_names": list(target.class_names),
+                    "warnings": list(target.warnings),
+                },
+                "measures": list(measures),
+                "sort_by": ranking.sort_by,
+                "checked_by": ranking.checked_by,
+                "num_pairs": ranking.num_pairs,
+                "num_disagreements": ranking.num_disagreements,
+                "candidates": ranked + others,
+                "headless": {"count": headless, "command": _on_features(command) if headless else None},
+                "run": {
+                    "versions": dict(versions),
+                    "command": shlex.join(command) if command else None,
+                    "seconds": round(seconds, 3),
+                },
+            }
+        )
+
+    @property
+    def candidates(self) -> list[dict[str, Any]]:
+        """The candidates, best first, then those without a rank."""
+        return list(self.data["candidates"])
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every candidate has a rank, 3 if some have none, 1 if none has one."""
+        ranks = [candidate["rank"] for candidate in self.candidates]
+        if all(rank is None for rank in ranks):
+            return 1
+        return 3 if None in ranks else 0
+
+    def to_json(self) -> str:
+        """The text of report.json, with a newline at the end."""
+        return json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write report.json, README.md, scores.parquet and plots/ into a folder, each file whole or not at all.
+
+        Args:
+            folder: made if it is missing; files of an earlier report are replaced.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        try:
+            (folder / "plots").mkdir(parents=True, exist_ok=True)
+            # The truth first: whatever happens to the pictures, the scores are on disk.
+            _write(folder / "report.json", self.to_json().encode("utf-8", "backslashreplace"))
+            for name, content in card.render(self.data).items():
+                _write(folder / name, content)
+        except OSError as error:
+            raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Report:
+        """Read a report back from its folder.
+
+        Raises:
+            UserError: there is no readable report.json of a known schema version.
+        """
+        path = Path(folder) / "report.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: {error}") from None
+        found = data.get("schema_version") if isinstance(data, dict) else None
+        if found != SCHEMA_VERSION:
+            raise UserError(f"{path} has schema_version {found!r}; this hf_leep reads {SCHEMA_VERSION}")
+        return cls(data)
+
+
+def _candidate(result: Result, place: Place | None, ranking: Ranking, measures: Sequence[str]) -> dict[str, Any]:
+    ok = result.reason is None
+    check = result.scores.get(ranking.checked_by) if ranking.checked_by else None
+    missing = result.scores.get(ranking.sort_by)
+    return {
+        "id": result.candidate.id,
+        "revision": result.candidate.revision,
+        "status": "ok" if ok else "failed",
+        "reason": result.reason or (missing.reason if missing and place is None else None),
+        "rank": place.rank if place else None,
+        "tie_group": place.tie_group if place else None,
+        "num_source_classes": result.num_source_classes,
+        "num_parameters": result.candidate.num_parameters,
+        "effective_source_classes": result.effective_source_classes,
+        "num_features": result.num_features,
+        "headless": result.headless,
+        "task": result.candidate.task,
+        "license": result.candidate.license,
+        "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
+        "check": _score(check) if ok and check else None,
+        "behind_best": {"value": place.behind_best, "standard_error": place.behind_best_error} if place else None,
+        "interval": _interval(result.scores[ranking.sort_by]) if place else None,
+        "run": asdict(result.run) if result.run else None,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    return {
+        "value": score.value,
+        "standard_error": score.standard_error,
+        "warnings": list(score.warnings),
+        "reason": score.reason,
+    }
+
+
+def _interval(score: Score) -> list[float] | None:
+    """95 % interval for the measure's expectation at this n."""
+    if score.value is None or score.standard_error is None:
+        return None
+    half = CONFIDENCE_Z * score.standard_error
+    return [score.value - half, score.value + half]
+
+
+def _on_features(command: Sequence[str] | None) -> str:
+    """The same command on a measure that needs no head."""
+    if not command:
+        return f'hf_leep.rank(..., measures=("{FEATURE_MEASURE}",))'
+    kept: list[str] = []
+    words = iter(command)
+    for word in words:
+        option, _, value = word.partition("=")
+        if option in ("--measures", "--sort-by"):
+            if not value:
+                next(words, None)
+        elif option == "--output":
+            kept += ["--output", f"{(value or next(words, '')).rstrip('/')}-{FEATURE_MEASURE}"]
+        else:
+            kept.append(word)
+    return shlex.join([*kept, "--measures", FEATURE_MEASURE])
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
