@@ -38,8 +38,8 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
 
     With φ(x) = x log x, n·T = Σ_yz φ(n_yz) − Σ_z φ(n_z), so leaving example i out has a closed form: its
     pseudo-value is φ(n_yz) − φ(n_yz − 1) − φ(n_z) + φ(n_z − 1) at its own (y, z). For large cells that is
-    log P̂(y|z), LEEP's influence for one-hot predictions; that first-order form is a quarter too small at n/s = 2,
-    where this one is a tenth too large.
+    log P̂(y|z), LEEP's influence for one-hot predictions; that first-order form is a quarter too small where cells
+    are sparse (n/s = 2), where this one errs on the side of caution.
 
     Args and errors: as for `nce`.
     """

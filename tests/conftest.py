@@ -1,0 +1,85 @@
+"""Fixtures shared by the tests: caches of their own, small real checkpoints, the optional real data."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before any Hugging Face import: the tests neither read nor fill the user's caches, and never call the Hub.
+_CACHE = tempfile.TemporaryDirectory(prefix="hf-leep-tests-")
+os.environ["HF_HOME"] = _CACHE.name
+os.environ["HF_DATASETS_CACHE"] = str(Path(_CACHE.name) / "datasets")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("hf_leep", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("hf_leep")
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the real data beside the checkout (../shared/data) is not here")
+    return SHARED
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Small real image classifiers with random weights, good and broken, saved like any other: name → folder."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, ResNetConfig, ResNetForImageClassification
+    from transformers import ResNetModel
+    from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    processor = ConvNextImageProcessorPil(size={"shortest_edge": 32}, crop_pct=1.0)
+    small = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+
+    def save(name, make, **extra):
+        with torch.random.fork_rng():
+            torch.manual_seed(len(name))
+            make(ResNetConfig(**small, **extra)).save_pretrained(root / name)
+        processor.save_pretrained(root / name)
+        return root / name
+
+    labelled = {"id2label": {i: f"class {i}" for i in range(5)}, "label2id": {f"class {i}": i for i in range(5)}}
+    save("five", ResNetForImageClassification, **labelled)
+    save("seven-classes", ResNetForImageClassification, num_labels=7)
+    save("headless", ResNetModel)
+    save("regression", ResNetForImageClassification, num_labels=1)
+    save("multi-label", ResNetForImageClassification, num_labels=4, problem_type="multi_label_classification")
+
+    truncated = save("truncated", ResNetForImageClassification, num_labels=5) / "model.safetensors"
+    truncated.write_bytes(truncated.read_bytes()[:-1000])
+    pickled = save("pickled", ResNetForImageClassification, num_labels=5)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    (root / "empty").mkdir()
+    with torch.random.fork_rng():
+        bert = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+        BertForSequenceClassification(bert).save_pretrained(root / "text")
+    return {folder.name: folder for folder in root.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """60 random pictures of 3 classes, class 1 brighter and class 2 darker: a datasets.Dataset."""
+    import datasets
+    from PIL import Image
+
+    generator = np.random.default_rng(3)
+    labels = np.arange(60) % 3
+    pixels = [generator.integers(60 * (2 - y), 60 * (2 - y) + 100, (12, 12, 3), dtype=np.uint8) for y in labels]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])})
+    rows = {"image": [Image.fromarray(p) for p in pixels], "label": labels.tolist()}
+    return datasets.Dataset.from_dict(rows, features=features)

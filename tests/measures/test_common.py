@@ -1,0 +1,167 @@
+"""What holds for every measure of the registry."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from hf_leep import measures
+from hf_leep.errors import InputError, MeasureError
+from hf_leep.measures import MEASURES
+
+EVERY = pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda m: m.name)
+
+
+@pytest.fixture
+def inputs(rng):
+    y = rng.permutation(np.repeat([0, 2, 7], [30, 20, 10]))
+    logits = rng.normal(size=(60, 6)) + np.eye(10)[y][:, :6]
+    return {
+        "probabilities": np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
+        "features": rng.normal(size=(60, 8)) + 0.2 * y[:, None],
+        "labels": y,
+    }
+
+
+def score(measure, inputs, change=lambda x: x, labels=None):
+    return measure.function(change(inputs[measure.needs]), inputs["labels"] if labels is None else labels)
+
+
+@EVERY
+def test_order_of_rows_and_columns_and_names_of_labels_change_nothing(measure, inputs, rng):
+    value = score(measure, inputs)
+    rows, columns = rng.permutation(60), rng.permutation(inputs[measure.needs].shape[1])
+    shuffled = score(measure, inputs, lambda x: x[rows][:, columns], inputs["labels"][rows])
+    assert shuffled == pytest.approx(value, abs=1e-9)
+    names = np.array(["zebra", "-", "ape", "", "", "", "", "yak"])[inputs["labels"]]
+    assert score(measure, inputs, labels=names) == pytest.approx(value, abs=1e-12)
+
+
+@EVERY
+def test_takes_every_kind_of_array(measure, inputs, tmp_path):
+    import torch
+
+    x = inputs[measure.needs].astype(np.float32)
+    value = measure.function(x, inputs["labels"])
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert not mapped.flags.writeable
+    wide = np.zeros((60, 2 * x.shape[1]), np.float32)
+    wide[:, ::2] = x
+    for other in (mapped, wide[:, ::2], np.asfortranarray(x), torch.from_numpy(x), x.tolist(), x.astype(">f4")):
+        assert measure.function(other, inputs["labels"]) == pytest.approx(value, abs=1e-12)
+    for labels in (torch.from_numpy(inputs["labels"]), inputs["labels"].tolist(), inputs["labels"].astype(np.uint8)):
+        assert measure.function(x, labels) == pytest.approx(value, abs=1e-12)
+    eighths = np.eye(6, dtype=np.float32)[inputs["labels"] % 6] / 2 + np.float32(1 / 8) * (np.arange(6) < 4)
+    half = torch.from_numpy(eighths).to(torch.bfloat16)  # exact in bfloat16
+    assert measure.function(half, inputs["labels"]) == measure.function(eighths, inputs["labels"])
+
+
+@EVERY
+def test_value_and_influence_belong_together(measure, inputs):
+    value, influence = measure.influence(inputs[measure.needs], inputs["labels"])
+    assert value == pytest.approx(score(measure, inputs), abs=1e-12)
+    assert isinstance(score(measure, inputs), float)
+    assert influence.shape == (60,)
+    assert influence.mean() == pytest.approx(0, abs=1e-9)
+    error = measures.standard_error(measure.name, inputs[measure.needs], inputs["labels"])
+    assert error == pytest.approx(influence.std(ddof=1) / np.sqrt(60))
+    assert error > 0
+
+
+@EVERY
+def test_two_examples_are_enough(measure):
+    x = np.array([[0.9, 0.1], [0.2, 0.8]])
+    assert np.isfinite(measure.function(x, [0, 1]))
+
+
+@EVERY
+def test_leaves_inputs_and_the_global_generator_alone(measure, inputs):
+    before = {key: value.copy() for key, value in inputs.items()}
+    state = np.random.get_state()[1].tobytes()  # noqa: NPY002
+    measure.influence(inputs[measure.needs], inputs["labels"])
+    assert all(np.array_equal(before[key], inputs[key]) for key in inputs)
+    assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
+
+
+BAD = {
+    "lengths": (lambda x, y: (x, y[:-1]), r"60 rows but 59 labels"),
+    "one axis": (lambda x, y: (x[0], y), r"must be a matrix \[n, .\], got shape \(\d+,\)"),
+    "no rows": (lambda x, y: (x[:0], y[:0]), r"empty|no examples"),
+    "negative": (lambda x, y: (x, np.where(np.arange(60) == 5, -1, y)), r"label -1 in row 5 is negative"),
+    "ignored": (lambda x, y: (x, np.where(np.arange(60) == 9, -100, y)), r"label -100 in row 9 is negative"),
+    "one class": (lambda x, y: (x, np.zeros(60, int)), r"all 60 labels are 0"),
+    "floats": (lambda x, y: (x, y + 0.5), r"labels must be integers, booleans or strings, got dtype float64"),
+    "NaN": (lambda x, y: (np.where(np.arange(60)[:, None] == 7, np.nan, x), y), r"NaN.* in row 7"),
+    "words": (lambda x, y: (x.astype(str), y), r"must hold real numbers"),
+    "ragged": (lambda x, y: ([[0.5, 0.5], [1.0]], [0, 1]), r"rows have different lengths"),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_is_one_clear_line(measure, inputs, bad):
+    change, message = BAD[bad]
+    with pytest.raises(InputError, match=message) as caught:
+        measure.function(*change(inputs[measure.needs], inputs["labels"]))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("measure", [m for m in MEASURES.values() if m.needs == "probabilities"], ids=lambda m: m.name)
+def test_rows_that_are_no_probabilities_are_refused(measure):
+    y = [0, 1, 0]
+    near = np.array([[0.5, 0.5004], [0.2, 0.8], [0.7, 0.3]])  # a bf16 softmax is this far off
+    assert np.isfinite(measure.function(near, y))
+    with pytest.raises(InputError, match=r"row 2 of probabilities sums to 1.2, not to 1"):
+        measure.function([[0.5, 0.5], [0.2, 0.8], [0.9, 0.3]], y)
+    with pytest.raises(InputError, match=r"row 1 of probabilities holds a negative value, -0.5"):
+        measure.function([[0.5, 0.5], [-0.5, 1.5], [0.5, 0.5]], y)
+    with pytest.raises(InputError, match=r"row 0 of probabilities sums to -0.3.*softmax"):
+        measure.function([[2.0, -2.3], [0.2, 0.8], [0.5, 0.5]], y)
+
+
+@EVERY
+def test_a_record_says_what_people_need_to_know(measure):
+    assert MEASURES[measure.name] is measure
+    assert measure.name == measure.name.lower().replace("_", "-")
+    assert measure.needs in ("probabilities", "features")
+    assert measure.reference
+    assert measure.summary
+    assert measure.checked_by is None or measure.checked_by in MEASURES
+    assert "Raises:" in measure.function.__doc__
+    assert "Reference:" in measure.function.__doc__
+
+
+def test_names_go_in_both_spellings_and_typos_list_the_right_ones():
+    assert measures.find("leave_one_out_leep") is measures.find("leave-one-out-leep")
+    with pytest.raises(MeasureError, match=r"unknown measure 'lep': did you mean leep\? known are leep, leave-one-out"):
+        measures.find("lep")
+
+
+def test_importing_costs_numpy_alone_and_little_time():
+    code = (
+        "import time, numpy; start = time.perf_counter(); import hf_leep, hf_leep.measures;"
+        "took = time.perf_counter() - start; import sys;"
+        "heavy = {'torch', 'scipy', 'sklearn', 'transformers', 'datasets', 'huggingface_hub', 'pyarrow'};"
+        "print(sorted(heavy & set(sys.modules)), took < 0.3)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] True"
+
+
+def test_memory_beyond_the_inputs_is_the_joint_and_a_block(tmp_path, rng):
+    import tracemalloc
+
+    p = np.lib.format.open_memmap(tmp_path / "p.npy", mode="w+", dtype=np.float32, shape=(40_000, 200))
+    p[:] = 1 / 200
+    p.flush()
+    y = rng.integers(0, 10, 40_000)
+    mapped = np.load(tmp_path / "p.npy", mmap_mode="r")
+    measures.leep(mapped[:100], y[:100])  # imports out of the way
+    for name in ("leep", "leave-one-out-leep", "nce"):
+        tracemalloc.start()
+        MEASURES[name].function(mapped, y)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20e6, name  # the matrix has 32 MB, its float64 copy would have 64 MB
