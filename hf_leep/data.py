@@ -256,7 +256,9 @@ def _inputs(found: datasets.Dataset, inputs: str | Sequence[str] | None) -> tupl
 
 
 def _label(found: datasets.Dataset, label: str | None, input_columns: tuple[str, ...]) -> str:
-    possible: list[str] = [name for name in found.features if name not in input_columns and _can_be_label(found.features[name])]
+    possible: list[str] = [
+        name for name in found.features if name not in input_columns and _can_be_label(found.features[name])
+    ]
     if label is not None:
         if label not in found.features:
             raise TargetError(f"no column {label!r}: --label can be {_listed(possible)}")

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import CandidateError, UserError
+from hf_leep.errors import CandidateError, HfLeepError, UserError
 from hf_leep.records import Candidate, Extraction, Run
 
 HEAD_TOLERANCE = 1e-3  # head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
@@ -103,7 +103,10 @@ def extract(
     """
     started = time.perf_counter()
     model = on.prepare_model(classifier.model, evaluation_mode=True).eval()
-    loader = on.prepare_data_loader(DataLoader(rows, batch_size=batch_size, collate_fn=classifier.collate))
+    # A generator of its own: even an unshuffled DataLoader draws a seed, from the global one by default.
+    loader = on.prepare_data_loader(
+        DataLoader(rows, batch_size=batch_size, collate_fn=classifier.collate, generator=torch.Generator())
+    )
     missing = dict(classifier.missing)
     catcher = _Catcher()
     handle = classifier.head.register_forward_pre_hook(catcher) if classifier.head is not None else None
@@ -130,11 +133,11 @@ def extract(
                     features[done:stop] = caught
                 done = stop
                 advance(len(logits))
-    except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise CandidateError(
-                f"out of memory on {on.device} at batch size {batch_size}: lower --batch-size"
-            ) from None
+    except HfLeepError:
+        raise
+    except torch.OutOfMemoryError:
+        raise CandidateError(f"out of memory on {on.device} at batch size {batch_size}: lower --batch-size") from None
+    except Exception as error:  # a model can raise anything; what it raised becomes the candidate's reason
         text = " ".join(str(error).split())[:300]
         raise CandidateError(f"the forward pass failed on rows {done}–{done + batch_size}: {text}") from None
     finally:

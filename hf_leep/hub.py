@@ -140,7 +140,7 @@ def _license(folder: Path) -> str | None:
 
     try:
         stated = (metadata_load(folder / "README.md") or {}).get("license")
-    except (OSError, ValueError, AttributeError):  # no card, or one that is not YAML
+    except Exception:  # no card, or one that is not YAML: the licence is a note, not a condition
         return None
     return stated if isinstance(stated, str) else None
 

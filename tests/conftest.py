@@ -38,8 +38,13 @@ def rng():
 def checkpoints(tmp_path_factory):
     """Small real image classifiers with random weights, good and broken, saved like any other: name → folder."""
     import torch
-    from transformers import BertConfig, BertForSequenceClassification, ResNetConfig, ResNetForImageClassification
-    from transformers import ResNetModel
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        ResNetConfig,
+        ResNetForImageClassification,
+        ResNetModel,
+    )
     from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 
     root = tmp_path_factory.mktemp("checkpoints")
@@ -66,7 +71,9 @@ def checkpoints(tmp_path_factory):
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     (root / "empty").mkdir()
     with torch.random.fork_rng():
-        bert = BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+        bert = BertConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+        )
         BertForSequenceClassification(bert).save_pretrained(root / "text")
     return {folder.name: folder for folder in root.iterdir()}
 
@@ -80,6 +87,8 @@ def pictures():
     generator = np.random.default_rng(3)
     labels = np.arange(60) % 3
     pixels = [generator.integers(60 * (2 - y), 60 * (2 - y) + 100, (12, 12, 3), dtype=np.uint8) for y in labels]
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])})
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])}
+    )
     rows = {"image": [Image.fromarray(p) for p in pixels], "label": labels.tolist()}
     return datasets.Dataset.from_dict(rows, features=features)

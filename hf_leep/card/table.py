@@ -94,7 +94,7 @@ def parquet(data: Mapping[str, Any]) -> bytes:
         ("num_source_classes", pa.int64()),
         ("num_parameters", pa.int64()),
     ]
-    rows = [{name: candidate[name] for name, _ in fields} for candidate in data["candidates"]]
+    rows = [{name: _unicode(candidate[name]) for name, _ in fields} for candidate in data["candidates"]]
     for measure in data["measures"]:
         column = measure.replace("-", "_")
         fields += [(column, pa.float64()), (f"{column}_standard_error", pa.float64())]
@@ -105,6 +105,11 @@ def parquet(data: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), buffer)
     return buffer.getvalue()
+
+
+def _unicode(value: Any) -> Any:
+    """A path that is no UTF-8 reaches Python with lone surrogates, which Arrow refuses."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _listed(names: list[str], everyone: int) -> str:

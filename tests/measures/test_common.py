@@ -79,10 +79,10 @@ def test_two_examples_are_enough(measure):
 @EVERY
 def test_leaves_inputs_and_the_global_generator_alone(measure, inputs):
     before = {key: value.copy() for key, value in inputs.items()}
-    state = np.random.get_state()[1].tobytes()  # noqa: NPY002
+    state = np.random.get_state()[1].tobytes()
     measure.influence(inputs[measure.needs], inputs["labels"])
     assert all(np.array_equal(before[key], inputs[key]) for key in inputs)
-    assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
+    assert np.random.get_state()[1].tobytes() == state
 
 
 BAD = {
@@ -135,7 +135,9 @@ def test_a_record_says_what_people_need_to_know(measure):
 
 def test_names_go_in_both_spellings_and_typos_list_the_right_ones():
     assert measures.find("leave_one_out_leep") is measures.find("leave-one-out-leep")
-    with pytest.raises(MeasureError, match=r"unknown measure 'lep': did you mean leep\? known are leep, leave-one-out"):
+    with pytest.raises(
+        MeasureError, match=r"unknown measure 'lep': did you mean leep\? known are leep, leave-one-out"
+    ):
         measures.find("lep")
 
 

@@ -10,8 +10,10 @@ from tests.strategies import feature_problems
 def by_definition(f, y):
     """tr(cov(f)⁺ cov(E[f|Y])), with numpy's pseudo-inverse."""
     means = np.stack([f[y == label].mean(axis=0) for label in y])
-    return np.trace(np.linalg.pinv(np.cov(f, rowvar=False).reshape(f.shape[1], -1), rcond=1e-10, hermitian=True) @
-                    np.cov(means, rowvar=False).reshape(f.shape[1], -1))
+    return np.trace(
+        np.linalg.pinv(np.cov(f, rowvar=False).reshape(f.shape[1], -1), rcond=1e-10, hermitian=True)
+        @ np.cov(means, rowvar=False).reshape(f.shape[1], -1)
+    )
 
 
 @given(feature_problems())

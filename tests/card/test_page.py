@@ -1,0 +1,121 @@
+"""The card: a golden file, reviewed as a diff, and what strangers' names must not do to it."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_leep.card import render
+from hf_leep.card.page import page
+from hf_leep.card.text import code, count, duration, number, prose, short_names, with_error
+
+GOLDEN = Path(__file__).with_name("golden.md")
+
+EVIL = "a|b`c`<script>alert(1)</script>[x](https://evil.example)\n# headline\x1b[31m![i](j)**b**../../etc"
+
+
+def test_the_card_is_the_golden_one(report):
+    """Set UPDATE_GOLDEN=1 to accept a change, then read the diff."""
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text(page(report), encoding="utf-8")
+    assert page(report) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_metadata_is_yaml_that_names_the_scores(report):
+    _, block, _ = page(report).split("---\n", 2)
+    metadata = yaml.safe_load(block)
+    assert metadata["configs"] == [{"config_name": "default", "data_files": "scores.parquet"}]
+    assert metadata["task_categories"] == ["image-classification"]
+    assert "leep" in metadata["tags"]
+
+
+def _tables(text):
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_names_of_strangers_change_nothing_outside_their_cell(report):
+    clean = page(report)
+    for candidate in report["candidates"]:
+        candidate["id"] += EVIL
+        candidate["reason"] = EVIL
+    report["target"].update(dataset=EVIL, split=EVIL, config=EVIL, label_column=EVIL, warnings=[EVIL])
+    report["run"]["command"] = EVIL
+    dirty = page(report)
+    assert "\x1b" not in dirty
+    assert [line for line in dirty.splitlines() if line.startswith("#")] == [
+        line.replace("`user/flowers`", code(EVIL)) for line in clean.splitlines() if line.startswith("#")
+    ]
+    cells = [len(re.findall(r"(?<!\\)\|", line)) for line in _tables(dirty)]
+    assert cells == [len(re.findall(r"(?<!\\)\|", line)) for line in _tables(clean)]
+    unescaped = re.sub(r"\\.", "", dirty)
+    outside_code = re.sub(r"```.*?\n```|`[^`\n]*`", "", unescaped, flags=re.DOTALL)
+    assert "<script" not in outside_code
+    assert "](https://evil" not in outside_code
+    assert "![i](j)" not in outside_code
+
+
+def test_a_command_cannot_leave_its_block(report):
+    report["run"]["command"] = "hf-leep rank --dataset ```\n# free\n"
+    block = page(report).split("## How it was run")[1]
+    assert "\n# free" not in block
+    assert sum(line.startswith("```") for line in block.splitlines()) == 2
+
+
+def test_one_winner_is_named_with_its_lead(report):
+    report["candidates"][1]["tie_group"] = 2
+    report["num_disagreements"] = 0
+    text = page(report)
+    assert (
+        "`big/resnet` comes first of 3, with LEEP −0.812 nats: ahead of the second, `small/resnet`, by 0.018" in text
+    )
+    assert "orders disagree" not in text
+
+
+def test_predictions_that_say_nothing_are_called_that(report):
+    for candidate in report["candidates"][:3]:
+        candidate["check"] = {"value": -2.31, "standard_error": 0.01, "warnings": [], "reason": None}
+    assert "no candidate's source classes say anything about these labels" in page(report)
+
+
+def test_nothing_ranked_is_said_and_has_no_plot(report):
+    report["candidates"] = report["candidates"][3:]
+    files = render(report)
+    assert set(files) == {"README.md", "scores.parquet"}
+    assert "No candidate could be ranked: all 1 were refused or failed." in files["README.md"].decode()
+    assert "plots/scores.png" not in files["README.md"].decode()
+
+
+def test_rendering_is_repeatable(report):
+    assert render(report) == render(report)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (-0.5, "−0.500"), (-0.0001, "0.000"), (0.0, "0.000"), (12.3456, "12.346")],
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_counts_and_durations():
+    assert [count(v) for v in (None, 5, 21843, 25_557_032, 7e9)] == ["–", "5", "21,843", "25.6M", "7B"]
+    assert [duration(v) for v in (2.34, 61.2, 3720)] == ["2.3 s", "1 min 1 s", "1 h 2 min"]
+    assert with_error({"value": -1.0, "standard_error": None}) == "−1.000"
+    assert with_error({"value": -1.0, "standard_error": 0.1}) == "−1.00 ± 0.20"
+
+
+def test_escaping():
+    assert code("a`b|c\nd\x1b[0m") == "`a'b\\|c d [0m`"
+    assert prose("*a* <b> [c](d) http://e") == "\\*a\\* \\<b\\> \\[c\\](d) http:\u200b//e"
+
+
+def test_short_names_are_the_last_part_of_a_path_where_that_tells_them_apart():
+    def local(path):
+        return {"id": path, "revision": "sha256:1"}
+
+    hub = {"id": "user/model", "revision": "0" * 40}
+    assert short_names([local("/a/b/model-1"), local("./c/model-2"), hub]) == ["model-1", "model-2", "user/model"]
+    assert short_names([local("/a/best"), local("/b/best")]) == ["/a/best", "/b/best"]
+    assert short_names([local("/a/best"), local("/a/best")]) == ["best", "best"]

@@ -1,0 +1,54 @@
+import io
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from hf_leep.card.table import parquet, terminal
+
+
+def shown(report, width=100):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(terminal(report))
+    return console.file.getvalue()
+
+
+def test_the_terminal_shows_what_the_card_shows(report):
+    text = shown(report)
+    assert "user/flowers train: 2,500 of 60,000 rows, 10 classes, input image, label label, seed 0" in text
+    for words in ("big/resnet", "−0.81 ± 0.04", "65 %", "1,000", "25.6M", "✗ base/bert"):
+        assert words in text
+    flat = " ".join(text.split())
+    assert "order 1 of 3 pairs of candidates differently" in flat
+    assert "1 candidate was refused only for want of a trained classification head" in flat
+    assert "hf-leep rank --dataset user/flowers --split train --measures logme" in flat
+    assert "The first 2 of 3 form one tie group" in flat
+    assert "The smallest of them is small/resnet (5M parameters)." in flat
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_every_column_fits_the_terminal(report, width):
+    report["measures"] = ["leep", "leave-one-out-leep"]
+    lines = shown(report, width).splitlines()
+    assert max(map(len, lines)) <= width
+    if width >= 80:
+        assert any("25.6M" in line and "−0.81" in line for line in lines)
+
+
+def test_names_of_strangers_do_nothing_to_the_terminal(report):
+    for candidate in report["candidates"]:
+        candidate["id"] += "\x1b[2J\x1b]0;title\x07[bold red]\r\n"
+        candidate["reason"] = "\x1b[2J[/]"
+    text = shown(report)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[bold red]" in " ".join(text.split()).replace(" ", "") or "[bold" in text
+
+
+def test_the_parquet_file_has_a_row_for_each_candidate(report):
+    table = pq.read_table(io.BytesIO(parquet(report)))
+    assert table.column("id").to_pylist() == ["big/resnet", "small/resnet", "weak/resnet", "base/bert"]
+    assert table.column("leep").to_pylist() == [-0.812, -0.83, -1.512, None]
+    assert table.column("leave_one_out_leep_standard_error").to_pylist() == [0.025, 0.025, 0.025, None]
+    assert table.column("rank").to_pylist() == [1, 2, 3, None]
+    assert table.column("status").to_pylist() == ["ok"] * 3 + ["failed"]

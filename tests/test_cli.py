@@ -1,0 +1,129 @@
+"""The command line in processes of its own, as people run it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hf_leep import cli
+from hf_leep.measures import MEASURES
+
+
+@pytest.fixture(scope="module")
+def dataset(pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "pictures.parquet"
+    pictures.to_parquet(path)
+    return str(path)
+
+
+def hf_leep(*arguments, cwd=None):
+    """Run ``python -m hf_leep`` and return the finished process."""
+    environment = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": "error::DeprecationWarning:hf_leep"}
+    command = [sys.executable, "-m", "hf_leep", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+
+
+def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
+    done = hf_leep(
+        "rank", "--dataset", dataset, "--split", "train",
+        "--models", checkpoints["five"], checkpoints["seven-classes"],
+        "--measures", "leep,logme", "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [c["rank"] for c in report["candidates"]] == [1, 2]
+    assert report["run"]["command"].startswith(f"hf-leep rank --dataset {dataset} --split train --models")
+    assert "five" in done.stdout
+    assert "LogME" in done.stdout
+    assert (tmp_path / "out" / "README.md").read_text().startswith("---\n")
+
+    readme = (tmp_path / "out" / "README.md").read_bytes()
+    (tmp_path / "out" / "README.md").unlink()
+    rendered = hf_leep("card", tmp_path / "out")
+    assert rendered.returncode == 0
+    assert (tmp_path / "out" / "README.md").read_bytes() == readme
+
+
+def test_json_prints_exactly_the_report(dataset, checkpoints, tmp_path):
+    (tmp_path / "models.txt").write_text(f"{checkpoints['five']}\n{checkpoints['empty']}\n")
+    done = hf_leep(
+        "rank", "--dataset", dataset, "--models-file", tmp_path / "models.txt", "--json", "--output", tmp_path / "out"
+    )
+    assert done.returncode == 3
+    assert done.stdout == (tmp_path / "out" / "report.json").read_text()
+    assert done.stderr == ""
+
+
+def test_no_candidate_scored_is_exit_code_1_with_the_reasons_on_disk(dataset, checkpoints, tmp_path):
+    done = hf_leep(
+        "rank", "--dataset", dataset, "--models", checkpoints["headless"], checkpoints["empty"], "--output", tmp_path
+    )
+    assert done.returncode == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [c["status"] for c in report["candidates"]] == ["failed", "failed"]
+    flat = " ".join(done.stdout.split())
+    assert "no trained classification head" in flat
+    assert f"--output {tmp_path}-logme --measures logme" in flat.replace(" ", " ")
+
+
+WRONG = {
+    "unknown option": (["--nonsense"], "No such option: --nonsense"),
+    "unknown measure": (["--measures", "leap"], "unknown measure 'leap': did you mean leep?"),
+    "no number": (["--max-samples", "many"], "--max-samples"),
+    "bad path": (["--dataset", "./nowhere"], "./nowhere: no such file or folder"),
+    "bad split": (["--split", "valid"], "no split 'valid'; it has train"),
+    "bad column": (["--label", "size"], "no column 'size': --label can be label"),
+    "empty split": (["--split", "train[:0]"], "there are no rows"),
+    "no candidates": (["--models-file", os.devnull], "no candidates: name at least one checkpoint"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_call_is_one_line_and_writes_nothing(dataset, checkpoints, tmp_path, wrong, capfd):
+    options, message = WRONG[wrong]
+    arguments = ["rank", "--dataset", dataset, *options, "--output", str(tmp_path / "out")]
+    if wrong != "no candidates":
+        arguments += ["--models", str(checkpoints["five"])]
+    assert cli.run(arguments) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_call_without_its_data_set_is_one_line(capfd):
+    assert cli.run(["rank", "--models", "x"]) == 2
+    assert "--dataset" in capfd.readouterr().err
+
+
+def test_card_of_no_report_is_one_line(tmp_path, capfd):
+    assert cli.run(["card", str(tmp_path)]) == 2
+    assert "cannot read" in capfd.readouterr().err
+
+
+def test_version_and_help_are_quick():
+    code = "import sys; from hf_leep import cli; cli.run(['--help']); assert not {'torch', 'scipy'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "rank" in done.stdout
+    assert hf_leep("--version").stdout.startswith("hf-leep 0.")
+
+
+@pytest.mark.parametrize("command", ["rank", "demo", "card"])
+def test_every_command_and_option_has_words(command):
+    from typer.main import get_command
+
+    found = get_command(cli.app).commands[command]
+    assert found.help
+    for parameter in found.params:
+        assert getattr(parameter, "help", None), parameter.name
+
+
+def test_help_names_every_measure():
+    from typer.main import get_command
+
+    option = next(p for p in get_command(cli.app).commands["rank"].params if p.name == "measures")
+    assert all(name in option.help for name in MEASURES)

@@ -1,0 +1,230 @@
+import datasets
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_leep import data
+from hf_leep.errors import TargetError
+
+
+def load(dataset, **options):
+    return data.load(dataset, **options)
+
+
+def relabelled(pictures, values, feature=None, name="label"):
+    column = datasets.Dataset.from_dict(
+        {name: values}, features=datasets.Features({name: feature}) if feature else None
+    )
+    return datasets.concatenate_datasets([pictures.select_columns(["image"]), column], axis=1)
+
+
+def with_second_image(pictures, name):
+    second = pictures.select_columns(["image"]).rename_column("image", name)
+    return datasets.concatenate_datasets([pictures, second], axis=1)
+
+
+@given(st.lists(st.integers(1, 30), min_size=2, max_size=8), st.floats(0.05, 0.95), st.integers(0, 99))
+def test_a_stratified_sample_keeps_the_proportions(counts, share, seed):
+    codes = np.repeat(np.arange(len(counts)), counts)
+    size = max(2, int(share * len(codes)))
+    rows = data.stratified_sample(codes, size, np.random.default_rng(seed))
+    assert len(rows) == size
+    assert (np.diff(rows) > 0).all()  # ascending, none twice
+    drawn = np.bincount(codes[rows], minlength=len(counts))
+    assert (drawn <= counts).all()
+    exact = size * np.array(counts) / len(codes)
+    if size >= len(counts):
+        assert (drawn >= 1).all()
+    if (exact >= 1).all():
+        assert (np.abs(drawn - exact) < 1).all()  # largest remainder
+
+
+def test_a_sample_is_the_same_for_a_seed_and_another_for_another(pictures):
+    first, _ = load(pictures, max_samples=12, seed=1)
+    again, rows = load(pictures, max_samples=12, seed=1)
+    other, _ = load(pictures, max_samples=12, seed=2)
+    assert first.row_ids.tolist() == again.row_ids.tolist() != other.row_ids.tolist()
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert np.bincount(first.labels).tolist() == [4, 4, 4]
+    assert len(rows) == 12
+    assert np.array_equal(np.asarray(rows[3]["image"]), np.asarray(pictures[int(first.row_ids[3])]["image"]))
+    assert set(rows[0]) == {"image"}
+
+
+def test_the_target_says_what_was_chosen(pictures):
+    target, _ = load(pictures)
+    assert target.input_columns == ("image",)
+    assert target.label_column == "label"
+    assert target.class_names == ("red", "green", "blue")
+    assert target.class_entropy == pytest.approx(np.log(3))
+    assert (target.num_rows, len(target.labels)) == (60, 60)
+
+
+def test_every_way_in_gives_the_same_rows(pictures, tmp_path):
+    raw = pictures.cast_column("image", datasets.Image(decode=False)).remove_columns("label")
+    pictures.to_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "folder").mkdir()
+    pictures.to_parquet(tmp_path / "folder" / "train.parquet")
+    datasets.DatasetDict(train=pictures).save_to_disk(tmp_path / "dict on disk")
+    pictures.save_to_disk(tmp_path / "on disk")
+    for index, row in enumerate(pictures.cast_column("image", datasets.Image(decode=False))):
+        place = tmp_path / "images" / "train" / pictures.features["label"].names[row["label"]]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{index:02}.png").write_bytes(row["image"]["bytes"])
+    assert raw.num_rows == 60
+    fingerprints = {
+        str(way): load(way, split=split)[0].fingerprint
+        for way, split in [
+            (pictures, None),
+            (datasets.DatasetDict(train=pictures, other=pictures.select([0])), "train"),
+            (tmp_path / "rows.parquet", "train"),
+            (tmp_path / "folder", "train"),
+            (tmp_path / "dict on disk", "train"),
+            (tmp_path / "on disk", None),
+        ]
+    }
+    assert len(set(fingerprints.values())) == 1, fingerprints
+    folder, _ = load(str(tmp_path / "images"), split="train")
+    assert sorted(folder.class_names) == ["blue", "green", "red"]
+    assert len(folder.labels) == 60
+
+
+def test_split_slices_work_on_objects_and_files_alike(pictures, tmp_path):
+    pictures.to_parquet(tmp_path / "rows.parquet")
+    for way in (datasets.DatasetDict(train=pictures), tmp_path / "rows.parquet"):
+        assert len(load(way, split="train[:50%]")[0].labels) == 30
+        assert len(load(way, split="train[10:16]+train[:3]")[0].labels) == 9
+
+
+def test_labels_may_be_integers_with_gaps_booleans_or_strings(pictures):
+    names = np.array(["ant", "bee", "cow"])[np.arange(60) % 3]
+    for values, classes in [
+        ((np.arange(60) % 3 * 7).tolist(), ("0", "7", "14")),
+        ((np.arange(60) % 2 == 0).tolist(), ("False", "True")),
+        (names.tolist(), ("ant", "bee", "cow")),
+    ]:
+        target, _ = load(relabelled(pictures, values))
+        assert target.class_names == classes
+        assert set(target.labels) == set(range(len(classes)))
+
+
+def test_columns_are_inferred_where_it_is_clear(pictures):
+    two = pictures.rename_column("label", "species").add_column("size", list(range(60)))
+    assert load(two)[0].label_column == "species"  # the only ClassLabel
+    assert load(two, label="size")[0].label_column == "size"
+    assert load(pictures.add_column("fine", list(range(60))))[0].label_column == "label"
+    assert load(with_second_image(pictures, "thumbnail"))[0].input_columns == ("image",)  # a column of that name wins
+
+
+TWO_CLASSES = datasets.ClassLabel(names=["a", "b"])
+BAD = {
+    "no such file": (lambda p: "./nowhere.parquet", {}, r"./nowhere.parquet: no such file or folder"),
+    "no such split": (
+        lambda p: datasets.DatasetDict(train=p, valid=p),
+        {"split": "test"},
+        r"no split 'test'; it has train, valid",
+    ),
+    "which split": (lambda p: datasets.DatasetDict(a=p, b=p), {}, r"splits a, b: choose one with --split"),
+    "bad slice": (lambda p: datasets.DatasetDict(a=p), {"split": "a[::"}, r"cannot read the split"),
+    "no label": (
+        lambda p: p.remove_columns("label"),
+        {},
+        r"no column can be the label .*: image \(Image\)",
+    ),
+    "typo in label": (lambda p: p, {"label": "lable"}, r"no column 'lable': --label can be label"),
+    "label is no class": (
+        lambda p: p.add_column("weight", [0.5] * 60),
+        {"label": "weight"},
+        r"column 'weight' holds float64: --label can be label",
+    ),
+    "ambiguous label": (
+        lambda p: p.rename_column("label", "a").add_column("b", [0] * 60, feature=TWO_CLASSES),
+        {},
+        r"which column is the label\? --label can be a, b",
+    ),
+    "both label and labels": (
+        lambda p: p.add_column("labels", [0, 1] * 30),
+        {},
+        r"which column is the label\? --label can be label, labels",
+    ),
+    "several images": (
+        lambda p: with_second_image(p, "right").rename_column("image", "left"),
+        {},
+        r"several image columns: --input can be left, right",
+    ),
+    "input is no image": (lambda p: p, {"input": "label"}, r"column 'label' holds ClassLabel, no images"),
+    "unlabelled": (
+        lambda p: relabelled(p, [-1, -1, 0, 1] * 15, datasets.ClassLabel(names=["x", "y"])),
+        {},
+        r"30 of 60 labels in column 'label' are -1 \(unlabelled\)",
+    ),
+    "label missing": (lambda p: relabelled(p, [None, 1, 0] * 20), {}, r"20 of 60 rows have no label"),
+    "one class": (lambda p: p.filter(lambda r: r["label"] == 1), {}, r"all 20 labels in column 'label' are 'green'"),
+    "empty": (lambda p: p.select([]), {}, r"there are no rows"),
+    "one sample": (lambda p: p, {"max_samples": 1}, r"max_samples is 1"),
+    "image missing": (
+        lambda p: datasets.Dataset.from_dict({"image": [None, p[0]["image"]], "label": [0, 1]}, features=p.features),
+        {},
+        r"row 0 has nothing in column 'image'",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_target_is_one_clear_line(pictures, bad):
+    make, options, message = BAD[bad]
+    options = {"inputs" if key == "input" else key: value for key, value in options.items()}
+    with pytest.raises(TargetError, match=message) as caught:
+        load(make(pictures), **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.parquet", b"not parquet", r"rows.parquet: "),
+        ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
+        ("rows.csv", b"a,b\n1,2\n3,4\n", r"no image column; the columns are a \(int64\), b \(int64\)"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TargetError, match=message) as caught:
+        load(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_cannot_be_decoded_is_named_by_its_row(pictures):
+    raw = pictures.cast_column("image", datasets.Image(decode=False))
+    images = raw["image"][:]
+    images[4] = {"bytes": b"\x89PNG broken", "path": None}
+    broken = datasets.Dataset.from_dict({"image": images, "label": pictures["label"][:]}, features=pictures.features)
+    _, rows = load(broken)
+    assert rows[3]["image"].size == (12, 12)
+    with pytest.raises(TargetError, match=r"row 4 of the split cannot be decoded"):
+        rows[4]
+
+
+def test_repeated_rows_are_counted_and_warned_about(pictures):
+    twice = datasets.concatenate_datasets([pictures, pictures.select(range(7))])
+    target, _ = load(twice)
+    assert target.num_duplicates == 7
+    assert "7 of 67 rows repeat an earlier row exactly (0 of them with another label)" in target.warnings[0]
+    flipped = relabelled(
+        datasets.concatenate_datasets([pictures, pictures.select([0])]), [0, 1, 2] * 20 + [1], datasets.Value("int64")
+    )
+    assert "1 of 61 rows repeat an earlier row exactly (1 of them with another label)" in load(flipped)[0].warnings[0]
+    assert load(pictures)[0].warnings == ()
+
+
+@pytest.mark.parametrize("split", ["test", "test[:50%]"])
+def test_test_rows_are_warned_about(pictures, split):
+    target, _ = load(datasets.DatasetDict(test=pictures), split=split)
+    assert "these are test rows" in target.warnings[0]
+
+
+def test_classes_of_one_example_and_classes_left_out_are_warned_about(pictures):
+    single = relabelled(pictures, [0] * 30 + [1] * 29 + [2])
+    assert "1 of 3 classes have a single example" in load(single)[0].warnings[0]
+    assert "cannot hold all 3 classes" in load(pictures, max_samples=2)[0].warnings[0]

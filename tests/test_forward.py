@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+
+from hf_leep import data, forward
+from hf_leep.errors import CandidateError, UserError
+from hf_leep.modalities.image import load_image_classifier
+from hf_leep.records import Candidate
+
+
+@pytest.fixture(scope="module")
+def cpu():
+    return forward.accelerator("cpu")
+
+
+def extract(path, pictures, cpu, batch_size=16, **changes):
+    target, rows = data.load(pictures)
+    classifier = load_image_classifier(path, ("image",), torch.float32)
+    for name, value in changes.items():
+        object.__setattr__(classifier, name, value)
+    seen = []
+    result = forward.extract(
+        classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=batch_size, advance=seen.append
+    )
+    assert sum(seen) == len(rows)
+    return result
+
+
+def direct(path, pictures):
+    """One picture at a time, without hf_leep: logits, probabilities, pooled features."""
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    model = AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32).eval()
+    processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+    with torch.no_grad():
+        outputs = []
+        for row in pictures:
+            pixels = processor(row["image"].convert("RGB"), return_tensors="pt")["pixel_values"]
+            pooled = model.resnet(pixels).pooler_output.flatten(1)
+            outputs.append((model(pixels).logits.softmax(-1)[0].numpy(), pooled[0].numpy()))
+    return tuple(np.stack(part) for part in zip(*outputs, strict=True))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 60, 64])
+def test_equals_a_direct_loop_at_any_batch_size(checkpoints, pictures, cpu, batch_size):
+    result = extract(checkpoints["five"], pictures, cpu, batch_size)
+    probabilities, features = direct(checkpoints["five"], pictures)
+    np.testing.assert_allclose(result.probabilities, probabilities, atol=1e-6)
+    np.testing.assert_allclose(result.features, features, atol=1e-5)
+    assert result.probabilities.dtype == result.features.dtype == np.float32
+    assert result.missing == {}
+
+
+def test_records_how_it_was_run(checkpoints, pictures, cpu):
+    result = extract(checkpoints["five"], pictures, cpu)
+    assert result.run.dtype == "float32"
+    assert result.run.device == "cpu"
+    assert result.run.processor.startswith("sha256:")
+    assert result.run.seconds > 0
+    assert result.run.peak_memory_bytes > 50e6
+    assert result.candidate.num_parameters == sum(p.numel() for p in torch_model(checkpoints["five"]).parameters())
+    assert result.candidate.source_labels[0] == "class 0"
+
+
+def torch_model(path):
+    from transformers import AutoModelForImageClassification
+
+    return AutoModelForImageClassification.from_pretrained(path)
+
+
+def test_a_headless_checkpoint_gives_features_alone(checkpoints, pictures, cpu):
+    result = extract(checkpoints["headless"], pictures, cpu)
+    assert result.probabilities is None
+    assert result.features.shape == (60, 16)
+    np.testing.assert_allclose(result.features, direct(checkpoints["headless"], pictures)[1], atol=1e-5)
+    assert "no trained classification head" in result.missing["probabilities"]
+    assert result.candidate.source_labels == ()
+
+
+def test_a_wrong_layer_is_noticed_on_the_first_batch(checkpoints, pictures, cpu):
+    other = torch.nn.Linear(16, 5)
+    result = extract(checkpoints["five"], pictures, cpu, head=other)
+    assert result.features is None
+    assert "head was not called" in result.missing["features"]
+    assert result.probabilities.shape == (60, 5)
+
+
+def test_a_layer_behind_the_head_is_noticed(checkpoints, pictures, cpu):
+    path = checkpoints["five"]
+    model = torch_model(path).eval()
+    classifier = load_image_classifier(path, ("image",), torch.float32)
+    model.classifier.append(torch.nn.Softplus())
+    head = model.classifier[1]
+    result = extract(path, pictures, cpu, model=model, head=head, source_labels=classifier.source_labels)
+    assert "another layer behind it" in result.missing["features"]
+
+
+def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, pictures, cpu):
+    def collate(rows):
+        return {"pixel_values": torch.zeros(len(rows), 4, 32, 32)}
+
+    with pytest.raises(CandidateError, match=r"the forward pass failed on rows 0–16: "):
+        extract(checkpoints["five"], pictures, cpu, collate=collate)
+
+
+def test_modules_are_left_as_they_were(checkpoints, pictures, cpu):
+    path = checkpoints["five"]
+    classifier = load_image_classifier(path, ("image",), torch.float32)
+    target, rows = data.load(pictures)
+    before = torch.random.get_rng_state()
+    forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None)
+    assert not classifier.head._forward_pre_hooks
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_unknown_device_lists_the_known_ones():
+    with pytest.raises(UserError, match="unknown device 'tpu': cpu, cuda or mps"):
+        forward.accelerator("tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_here_is_said_to_be_missing():
+    with pytest.raises(UserError, match="device 'cuda' is not available here"):
+        forward.accelerator("cuda")

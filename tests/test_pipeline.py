@@ -1,0 +1,189 @@
+import datasets
+import numpy as np
+import pytest
+
+import hf_leep
+from hf_leep import measures
+from hf_leep.errors import MeasureError, TargetError, UserError
+from hf_leep.pipeline import read_names
+
+
+def rank(candidates, dataset, **options):
+    return hf_leep.rank([str(c) for c in candidates], dataset, progress=False, **options)
+
+
+def scores(report, measure="leep"):
+    return {c["id"]: c["scores"][measure]["value"] for c in report.candidates if c["scores"]}
+
+
+def test_the_main_job(checkpoints, pictures):
+    report = rank([checkpoints["five"], checkpoints["seven-classes"]], pictures)
+    assert report.exit_code == 0
+    assert [c["rank"] for c in report.candidates] == [1, 2]
+    assert report.data["measures"] == ["leep", "leave-one-out-leep", "nce"]
+    assert report.data["sort_by"] == "leep"
+    assert [c["num_source_classes"] for c in sorted(report.candidates, key=lambda c: c["id"])] == [5, 7]
+    for candidate in report.candidates:
+        assert candidate["revision"].startswith("sha256:")
+        assert -np.log(3) <= candidate["scores"]["leep"]["value"] <= 0
+        assert candidate["scores"]["leep"]["standard_error"] > 0
+
+
+def test_scores_equal_a_direct_loop(checkpoints, pictures):
+    import torch
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    path = checkpoints["five"]
+    model = AutoModelForImageClassification.from_pretrained(path).eval()
+    processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+    with torch.no_grad():
+        p = torch.cat([model(**processor(r["image"], return_tensors="pt")).logits.softmax(-1) for r in pictures])
+    report = rank([path], pictures, measures=["leep", "nce"])
+    labels = np.array(pictures["label"])
+    assert scores(report)[str(path)] == pytest.approx(measures.leep(p.numpy(), labels), abs=1e-5)
+    assert scores(report, "nce")[str(path)] == pytest.approx(measures.nce(p.numpy(), labels), abs=1e-5)
+
+
+def test_orders_of_candidates_and_rows_repeats_and_copies_change_no_score(checkpoints, pictures):
+    a, b = checkpoints["five"], checkpoints["seven-classes"]
+    chosen = ["leep", "leave-one-out-leep", "nce", "h-score", "logme"]
+    once = rank([a, b], pictures, measures=chosen)
+    for other in (
+        rank([b, a, a], pictures, measures=chosen),
+        rank([a, b], pictures.shuffle(seed=1), measures=chosen),
+        rank([a, b], pictures, measures=chosen, batch_size=7),
+    ):
+        for measure in chosen:
+            assert scores(other, measure) == pytest.approx(scores(once, measure), abs=1e-5)
+    twice = rank([a, b], datasets.concatenate_datasets([pictures, pictures]), measures=chosen)
+    for measure in ("leep", "nce"):
+        assert scores(twice, measure) == pytest.approx(scores(once, measure), abs=1e-5)
+    assert "60 of 120 rows repeat an earlier row" in twice.data["target"]["warnings"][0]
+
+
+def test_a_candidate_listed_twice_has_two_equal_rows(checkpoints, pictures):
+    report = rank([checkpoints["five"]] * 2, pictures)
+    first, second = report.candidates
+    assert first["scores"] == second["scores"]
+    assert first["tie_group"] == second["tie_group"] == 1
+
+
+def test_one_bad_candidate_never_stops_the_others(checkpoints, pictures, tmp_path):
+    bad = ["truncated", "pickled", "empty", "text", "headless", "regression", "multi-label"]
+    paths = [checkpoints[name] for name in bad]
+    report = rank([*paths, tmp_path / "missing", checkpoints["five"]], pictures)
+    assert report.exit_code == 3
+    assert report.candidates[0]["id"] == str(checkpoints["five"])
+    assert report.candidates[0]["rank"] == 1
+    for candidate in report.candidates[1:]:
+        assert candidate["status"] == "failed"
+        assert candidate["rank"] is candidate["tie_group"] is None
+        assert candidate["scores"] == {}
+        assert candidate["reason"]
+        assert "\n" not in candidate["reason"]
+    reasons = {c["id"].rsplit("/", 1)[-1]: c["reason"] for c in report.candidates[1:]}
+    assert "truncated or damaged" in reasons["truncated"]
+    assert "pickled weights only" in reasons["pickled"]
+    assert "another modality" in reasons["text"]
+    assert "no trained classification head" in reasons["headless"]
+    assert report.data["headless"]["count"] == 3
+
+
+def test_headless_candidates_rank_on_a_feature_measure(checkpoints, pictures):
+    report = rank([checkpoints["headless"], checkpoints["five"]], pictures, measures=["logme", "leep"])
+    assert report.exit_code == 0
+    headless = next(c for c in report.candidates if c["id"].endswith("headless"))
+    assert headless["status"] == "ok"
+    assert headless["rank"] in (1, 2)
+    assert headless["scores"]["leep"]["value"] is None
+    assert "no trained classification head" in headless["scores"]["leep"]["reason"]
+    by_leep = rank([checkpoints["headless"], checkpoints["five"]], pictures, measures=["leep", "logme"])
+    unranked = by_leep.candidates[-1]
+    assert (unranked["status"], unranked["rank"]) == ("ok", None)
+    assert unranked["scores"]["logme"]["value"] == headless["scores"]["logme"]["value"]
+    assert by_leep.exit_code == 3
+
+
+def test_nothing_that_can_be_scored_is_a_report_of_reasons(checkpoints, pictures):
+    report = rank([checkpoints["empty"], checkpoints["headless"]], pictures)
+    assert report.exit_code == 1
+    assert all(c["status"] == "failed" for c in report.candidates)
+
+
+def test_interrupting_keeps_what_is_finished(checkpoints, pictures, monkeypatch):
+    from hf_leep import pipeline
+
+    real = pipeline.extract
+    calls = []
+
+    def interrupted(name, *args, **kwargs):
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline, "extract", interrupted)
+    report = rank([checkpoints["five"], checkpoints["seven-classes"], checkpoints["empty"]], pictures)
+    assert [c["status"] for c in report.candidates] == ["ok", "failed", "failed"]
+    assert {c["reason"] for c in report.candidates[1:]} == {"not run: interrupted"}
+
+
+def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
+    report = rank([checkpoints["five"]], pictures, max_samples=30, seed=4)
+    target = report.data["target"]
+    assert (target["num_examples"], target["num_rows"], target["seed"]) == (30, 60, 4)
+    assert target["class_entropy"] == pytest.approx(np.log(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"measures": ["leap"]}, MeasureError, r"unknown measure 'leap': did you mean leep\?"),
+        ({"measures": []}, MeasureError, "no measures: choose from leep"),
+        ({"sort_by": "logme"}, MeasureError, "sort_by is logme, which is not among the measures"),
+        ({"batch_size": 0}, UserError, "batch_size is 0"),
+        ({"dtype": "int8"}, UserError, "unknown dtype 'int8': float32, bfloat16, float16"),
+        ({"device": "tpu"}, UserError, "unknown device 'tpu'"),
+        ({"label": "nope"}, TargetError, "no column 'nope'"),
+        ({"candidates": []}, UserError, "no candidates"),
+    ],
+)
+def test_a_wrong_call_is_told_before_anything_runs(checkpoints, pictures, options, error, message):
+    candidates = options.pop("candidates", [checkpoints["five"]])
+    with pytest.raises(error, match=message):
+        rank(candidates, pictures, **options)
+
+
+def test_names_come_from_a_file(tmp_path):
+    (tmp_path / "models.txt").write_text("# candidates\nuser/one\n\n  ./two  # local\n")
+    assert read_names(tmp_path / "models.txt") == ["user/one", "./two"]
+    with pytest.raises(UserError, match="cannot read the list of candidates"):
+        read_names(tmp_path / "missing.txt")
+
+
+def test_real_imagenet_models_on_real_images(shared):
+    """The scores of two real checkpoints equal a direct loop over them."""
+    import torch
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    paths = [shared / "models" / name for name in ("mobilenet_v1_0.25_128_imagenet", "mobilenet_v1_0.5_160_imagenet")]
+    report = rank(paths, str(shared / "cifar100"), split="train", max_samples=100)
+    assert report.exit_code == 0
+    split = datasets.load_dataset(str(shared / "cifar100"), split="train")
+    rows = split.select(_chosen(split, 100))
+    for path in paths:
+        model = AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32).eval()
+        processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+        with torch.no_grad():
+            pixels = [processor(r["image"].convert("RGB"), return_tensors="pt")["pixel_values"] for r in rows]
+            p = torch.cat([model(x).logits.float().softmax(-1) for x in pixels]).double().numpy()
+        y = np.array(rows["label"])
+        joint = np.stack([p[y == c].sum(axis=0) for c in np.unique(y)])
+        g = ((joint / joint.sum(axis=0))[np.searchsorted(np.unique(y), y)] * p).sum(axis=1)
+        assert scores(report)[str(path)] == pytest.approx(np.log(g).mean(), abs=1e-5)
+
+
+def _chosen(split, size):
+    from hf_leep.data import stratified_sample
+
+    return stratified_sample(np.array(split["label"]), size, np.random.default_rng(0))
