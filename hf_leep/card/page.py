@@ -32,7 +32,8 @@ def page(data: Mapping[str, Any]) -> str:
         {
             **candidate,
             "name": _linked(candidate, name),
-            "cells": [text.with_error(candidate["scores"].get(measure)) for measure in data["measures"]],
+            "cells": [_whole(text.with_error(candidate["scores"].get(measure))) for measure in data["measures"]],
+            "behind": _behind(candidate),
             "explained": text.explained(data, candidate),
         }
         for name, candidate in zip(names, data["candidates"], strict=True)
@@ -46,8 +47,9 @@ def page(data: Mapping[str, Any]) -> str:
         verdict=verdict(data, text.code),
         disagreement=disagreement(data),
         headless=headless_note(data),
-        warnings=text.repeated_warnings(data),
-        tie_sizes=text.tie_sizes(data),
+        warnings={
+            warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()
+        },
         has_leep="leep" in data["measures"],
         code=text.code,
         prose=text.prose,
@@ -56,6 +58,15 @@ def page(data: Mapping[str, Any]) -> str:
         count=text.count,
         duration=text.duration,
     )
+
+
+def _behind(candidate: Mapping[str, Any]) -> str:
+    return "–" if candidate["rank"] in (1, None) else _whole(text.with_error(candidate["behind_best"]))
+
+
+def _whole(cell: str) -> str:
+    """Keep a score and its error on one line."""
+    return cell.replace(" ", "\u00a0")
 
 
 def _linked(candidate: Mapping[str, Any], name: str) -> str:

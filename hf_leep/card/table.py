@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hf_leep.card.text import count, explained, number, plain, repeated_warnings, short_names, title, with_error
+from hf_leep.card.text import count, explained, listed, number, plain, repeated_warnings, short_names, title, with_error
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def terminal(data: Mapping[str, Any]) -> Group:
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
 
     notes = [*target["warnings"], disagreement(data)]
-    notes += [f"{warning}: {_listed(who, len(names))}" for warning, who in repeated_warnings(data).items()]
+    notes += [f"{warning}: {listed(who, data)}" for warning, who in repeated_warnings(data).items()]
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
     if note := headless_note(data):
         parts += [Text(note), Text(f"  {plain(data['headless']['command'])}", style="bold")]
@@ -112,7 +112,3 @@ def _unicode(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _listed(names: list[str], everyone: int) -> str:
-    if len(names) == everyone:
-        return "all candidates"
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

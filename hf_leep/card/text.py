@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -104,9 +103,12 @@ def repeated_warnings(data: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def tie_sizes(data: Mapping[str, Any]) -> Counter[int]:
-    """Tie group → number of its members."""
-    return Counter(c["tie_group"] for c in data["candidates"] if c["tie_group"] is not None)
+def listed(names: Sequence[str], data: Mapping[str, Any], write: Callable[[str], str] = str) -> str:
+    """Who carries a warning, in few words."""
+    if len(names) > 1 and len(names) == sum(bool(candidate["scores"]) for candidate in data["candidates"]):
+        return "all of them"
+    rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(write(name) for name in names[:4]) + rest
 
 
 def _is_local(candidate: Mapping[str, Any]) -> bool:

@@ -1,0 +1,82 @@
+"""What the README says is so."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+import hf_leep
+from hf_leep import cli
+from hf_leep.measures import MEASURES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = get_command(cli.app).commands
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_every_measure_is_in_the_table_with_what_it_needs():
+    for name, measure in MEASURES.items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` |"))
+        assert measure.needs in row
+        assert (measure.unit or "–") in row
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_mentioned(command):
+    assert f"hf-leep {command}" in README
+
+
+def test_every_option_of_rank_is_mentioned():
+    for parameter in COMMANDS["rank"].params:
+        assert f"`{parameter.opts[0]}`" in README, parameter.opts[0]
+
+
+def test_every_command_line_in_the_readme_has_options_that_exist():
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    calls = [shlex.split(line, comments=True) for line in lines if line.startswith("hf-leep")]
+    assert calls
+    for _, command, *words in calls:
+        known = {option for parameter in COMMANDS[command].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_every_name_in_the_python_blocks_exists():
+    code = "\n".join(blocks("python"))
+    compile(code, "README", "exec")
+    for name in set(re.findall(r"(?<![\w.])measures\.(\w+)", code)):
+        assert hasattr(hf_leep.measures, name)
+    for name in set(re.findall(r"hf_leep\.(\w+)", code)):
+        assert hasattr(hf_leep, name)
+
+
+def test_the_two_commands_are_targets_of_the_makefile():
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert {"demo", "test", "check", "style"} <= set(targets)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_versions_agree():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert hf_leep.__version__ == version
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_constraints_pin_torch_and_nothing_that_is_not_needed():
+    pins = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE)
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text()
+    needed = " ".join(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
+    assert set(pins) - {"tokenizers"} <= set(re.findall(r"[\w-]+", needed))
+
+
+def test_public_docstrings_say_what_they_raise():
+    for function in (hf_leep.rank, hf_leep.Report.load, *(m.function for m in MEASURES.values())):
+        assert "Raises:" in function.__doc__, function
