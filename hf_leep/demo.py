@@ -1,0 +1,397 @@
+"""The whole job on real images without network: train sources on handwritten digits, rank them, check the order."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_leep import data, pipeline
+from hf_leep.agreement import Agreement, agreement
+from hf_leep.arrays import Integers
+from hf_leep.card.text import number
+from hf_leep.errors import UserError
+from hf_leep.modalities.classifier import quiet
+from hf_leep.report import Report
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+RECIPE_VERSION = "v1"  # to be raised whenever a checkpoint or the split would come out differently
+NUM_RANKING, NUM_TEST = 500, 500  # target images; the other 797 of 1,797 train the sources
+_SEED = 0
+_STEPS, _BATCH_SIZE, _LEARNING_RATE = 400, 64, 3e-3
+_TARGET = "digits"
+_DIGITS = tuple("0123456789")
+_CORRELATIONS = {"pearson": "Pearson's r", "kendall": "Kendall's τ", "weighted_tau": "weighted τ"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """How one source checkpoint is made.
+
+    Attributes:
+        name: its folder.
+        classes: names of its classes, ``[s]``.
+        class_of: its class for each digit 0 … 9, None for digits that it never sees.
+        steps: training steps.
+        noise: share of the labels that is replaced by classes drawn at random.
+        head: whether the head is saved with the rest.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    class_of: tuple[int | None, ...]
+    steps: int = _STEPS
+    noise: float = 0.0
+    head: bool = True
+
+
+def _first(count: int) -> tuple[int | None, ...]:
+    return tuple(digit if digit < count else None for digit in range(10))
+
+
+SOURCES = (
+    Source("ten-digits", _DIGITS, _first(10)),
+    Source("eight-digits", _DIGITS[:8], _first(8)),
+    Source("five-digits", _DIGITS[:5], _first(5)),
+    Source("three-digits", _DIGITS[:3], _first(3)),
+    Source("odd-even", ("even", "odd"), tuple(digit % 2 for digit in range(10))),
+    Source("low-high", ("0 to 4", "5 to 9"), tuple(digit // 5 for digit in range(10))),
+    Source("noisy-labels", _DIGITS, _first(10), noise=0.6),
+    Source("barely-trained", _DIGITS, _first(10), steps=5),
+    Source("no-head", _DIGITS, _first(10), head=False),
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one candidate's scores promised, and what a head re-trained on its features reached.
+
+    Attributes:
+        name: the candidate.
+        leep: its LEEP in nats, None if it has none.
+        leave_one_out_leep: its leave-one-out LEEP in nats, None if it has none.
+        accuracy: share of the target-test images that the re-trained head gets right, in [0, 1].
+    """
+
+    name: str
+    leep: float | None
+    leave_one_out_leep: float | None
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How well the order predicted the accuracy.
+
+    Attributes:
+        trials: one a candidate, in the report's order.
+        num_test: images that each accuracy is measured on.
+        leep: agreement of LEEP with accuracy, over the candidates that have both.
+        leave_one_out_leep: the same for leave-one-out LEEP.
+    """
+
+    trials: tuple[Trial, ...]
+    num_test: int
+    leep: Agreement
+    leave_one_out_leep: Agreement
+
+    @property
+    def scored(self) -> list[Trial]:
+        """The trials of the candidates that have a score, best LEEP first."""
+        return [trial for trial in self.trials if trial.leep is not None]
+
+
+def run(
+    progress: bool = True, home: Path | None = None, *, sources: Sequence[Source] = SOURCES
+) -> tuple[Report, Outcome]:
+    """Train the sources or find them on disk, rank them for the target, and re-train a head on each.
+
+    Args:
+        progress: show bars on stderr.
+        home: folder of the checkpoints and the target; ``hf_leep/demo`` in Hugging Face's home by default.
+        sources: the checkpoints to make.
+
+    Returns:
+        The report, as `hf_leep.pipeline.rank` makes it, and the outcome.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    import torch
+    from huggingface_hub import constants
+
+    home = Path(constants.HF_HOME, "hf_leep", "demo", RECIPE_VERSION) if home is None else home
+    home = home.expanduser().absolute()
+    paths, target = [str(home / source.name) for source in sources], str(home / _TARGET)
+    command = ["hf-leep", "rank", "--dataset", target, "--split", "train", "--models", *paths]
+    # Forked: making a model draws from the global generator, and so does loading one that lacks its head.
+    with torch.random.fork_rng(devices=[]), _one_thread():
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            _make(home, sources, progress)
+        except OSError as error:
+            raise UserError(f"cannot write the demo's checkpoints to {home}: {error.strerror or error}") from None
+        report = pipeline.rank(paths, target, split="train", progress=progress, command=command)
+        return report, _retrain(report, progress)
+
+
+def outcome_table(outcome: Outcome) -> Group:
+    """The outcome for a terminal: a table of scores and accuracies, and in words how well the order did."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("candidate", overflow="fold")
+    for heading in ("LEEP", "leave-one-out\nLEEP", "accuracy of a\nre-trained head", "# by\naccuracy"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    scored = outcome.scored
+    for position, trial in enumerate(scored, start=1):
+        better = sum(other.accuracy > trial.accuracy for other in scored)
+        table.add_row(str(position), *_cells(trial, outcome.num_test), str(better + 1))
+    for trial in outcome.trials:
+        if trial.leep is None:
+            table.add_row("–", *_cells(trial, outcome.num_test), "–", style="dim")
+    table.add_row()
+    for name in ("pearson", "kendall", "weighted_tau"):
+        both = [number(getattr(found, name), 2) for found in (outcome.leep, outcome.leave_one_out_leep)]
+        table.add_row("", f"{_CORRELATIONS[name]} with accuracy", *both, style="italic")
+    return Group(
+        Text(f"\nA head re-trained on each candidate, tested on {outcome.num_test} images that no step has seen:\n"),
+        table,
+        Text(),
+        Text(sentence(outcome), style="bold"),
+    )
+
+
+def sentence(outcome: Outcome) -> str:
+    """Say how well the order by LEEP predicted the order by accuracy, as it came out."""
+    scored, found = outcome.scored, outcome.leep
+    if found.kendall is None or found.pearson is None:
+        return "There are too few scores, or too few different ones, to compare with the accuracies."
+    k = found.num_candidates
+    pairs = k * (k - 1) // 2
+    right = _pairs_in_order([(trial.leep, trial.accuracy) for trial in scored])
+    right_left_out = _pairs_in_order([(trial.leave_one_out_leep, trial.accuracy) for trial in scored])
+    interval = (
+        f", 95 % interval {number(found.pearson_interval[0], 2)} to {number(found.pearson_interval[1], 2)}, "
+        f"as wide as {k} candidates leave it"
+        if found.pearson_interval
+        else f"; {k} candidates are too few for an interval"
+    )
+    first, best = scored[0], max(scored, key=lambda trial: trial.accuracy)
+    behind = 100 * (best.accuracy - first.accuracy)
+    choice = f"is {behind:.1f} points of accuracy behind the best, {best.name}" if behind else "has the best accuracy"
+    return (
+        f"LEEP puts {right} of the {pairs} pairs of candidates in the order of their accuracies, leave-one-out LEEP "
+        f"{right_left_out}; guessing would get {pairs / 2:g}. Pearson's r is {number(found.pearson, 2)}{interval}. "
+        f"LEEP's first choice, {first.name}, {choice}."
+    )
+
+
+def _cells(trial: Trial, num_test: int) -> list[str]:
+    half_width = 1.96 * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
+    accuracy = f"{100 * trial.accuracy:.1f} ± {100 * half_width:.1f} %"
+    return [trial.name, number(trial.leep), number(trial.leave_one_out_leep), accuracy]
+
+
+def _pairs_in_order(points: Sequence[tuple[float | None, float]]) -> int:
+    """Pairs of (score, accuracy) of which the higher score has the higher accuracy; ties count for neither."""
+    known = [(score, accuracy) for score, accuracy in points if score is not None]
+    return sum(a[0] > b[0] and a[1] > b[1] for a in known for b in known)
+
+
+def _make(home: Path, sources: Sequence[Source], progress: bool) -> None:
+    """Make what is not in the folder yet: the target, and each source on images that are not in the target."""
+    from sklearn.datasets import load_digits
+
+    missing = [source for source in sources if not (home / source.name).exists()]
+    if not missing and (home / _TARGET).exists():
+        return
+    found = load_digits()
+    digits: Integers = found.target.astype(np.int64)
+    pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)  # [1797, 8, 8], stored as 0 … 16
+    training, ranking, test = _split(digits)
+    if not (home / _TARGET).exists():
+        with _whole(home / _TARGET) as folder:
+            _save_target(folder, pixels, digits, {"train": ranking, "test": test})
+    with _bar(sum(source.steps for source in missing), "step", progress) as bar:
+        for source in missing:
+            bar.set_description(source.name)
+            seed = sources.index(source)
+            model, processor = _train(source, pixels[training], digits[training], seed, bar.update)
+            with _whole(home / source.name) as folder, quiet():
+                model.save_pretrained(folder)
+                processor.save_pretrained(folder)
+
+
+def _split(digits: Integers) -> tuple[Integers, Integers, Integers]:
+    """Positions of the images for training sources, for ranking, and for the test: disjoint, stratified."""
+    rng = np.random.default_rng(_SEED)
+    everything = np.arange(len(digits))
+    target = data.stratified_sample(digits, NUM_RANKING + NUM_TEST, rng)
+    ranking = target[data.stratified_sample(digits[target], NUM_RANKING, rng)]
+    return np.setdiff1d(everything, target), ranking, np.setdiff1d(target, ranking)
+
+
+def _train(
+    source: Source, pixels: Any, digits: Integers, seed: int, advance: Callable[[int], object]
+) -> tuple[Any, Any]:
+    """Train a small ResNet on the images that the source may see.
+
+    Args:
+        source: what to train.
+        pixels: images ``[n, 8, 8]``, uint8.
+        digits: their digits ``[n]``.
+        seed: of weights, noise and batches.
+        advance: called with 1 after each step.
+
+    Returns:
+        The model to save, without its head if the source has none, and its image processor.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+    from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
+
+    torch.default_generator.manual_seed(seed)  # for the weights; the caller has forked it
+    generator = torch.Generator().manual_seed(seed)
+    config = ResNetConfig(
+        num_channels=1,
+        embedding_size=16,
+        hidden_sizes=[32],
+        depths=[1],
+        layer_type="basic",
+        id2label=dict(enumerate(source.classes)),
+        label2id={name: index for index, name in enumerate(source.classes)},
+    )
+    model = ResNetForImageClassification(config).train()
+    processor = ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5])
+    seen = [i for i, digit in enumerate(digits.tolist()) if source.class_of[digit] is not None]
+    inputs = processor(_images(pixels[seen]), return_tensors="pt")["pixel_values"]  # [m, 1, 8, 8]
+    labels = torch.tensor([source.class_of[digit] for digit in digits[seen].tolist()])  # [m]
+    replaced = torch.rand(len(seen), generator=generator) < source.noise
+    labels[replaced] = torch.randint(len(source.classes), (int(replaced.sum()),), generator=generator)
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE)
+    for _ in range(source.steps):
+        batch = torch.randint(len(seen), (_BATCH_SIZE,), generator=generator)
+        loss = cross_entropy(model(inputs[batch]).logits, labels[batch])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        advance(1)
+    return (model if source.head else model.base_model).eval(), processor
+
+
+def _retrain(report: Report, progress: bool) -> Outcome:
+    """Re-train a head on each candidate whose features the pass could catch."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    dataset = report.data["target"]["dataset"]
+    splits = [data.load(dataset, split=split, progress=progress) for split in ("train", "test")]
+    (ranking, _), (test, _) = splits
+    able = [candidate for candidate in report.candidates if candidate["num_features"] is not None]
+    trials = []
+    with _bar(len(able), "head", progress) as bar:
+        for candidate in able:
+            name = Path(candidate["id"]).name
+            bar.set_description(name)
+            train_features, test_features = (
+                pipeline.extract(candidate["id"], target, rows).features for target, rows in splits
+            )
+            head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+            accuracy = float(head.fit(train_features, ranking.labels).score(test_features, test.labels))
+            trials.append(Trial(name, _value(candidate, "leep"), _value(candidate, "leave-one-out-leep"), accuracy))
+            bar.update(1)
+    return Outcome(
+        trials=tuple(trials),
+        num_test=len(test.labels),
+        leep=_agreement([(trial.leep, trial.accuracy) for trial in trials]),
+        leave_one_out_leep=_agreement([(trial.leave_one_out_leep, trial.accuracy) for trial in trials]),
+    )
+
+
+def _value(candidate: Mapping[str, Any], measure: str) -> float | None:
+    score = candidate["scores"].get(measure)
+    return score["value"] if score else None
+
+
+def _agreement(points: Sequence[tuple[float | None, float]]) -> Agreement:
+    known = [(score, accuracy) for score, accuracy in points if score is not None]
+    return agreement([score for score, _ in known], [accuracy for _, accuracy in known])
+
+
+def _save_target(folder: Path, pixels: Any, digits: Integers, splits: Mapping[str, Integers]) -> None:
+    """Save split → rows as a DatasetDict with an image and a label column."""
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(_DIGITS))})
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        datasets.DatasetDict(
+            {
+                split: datasets.Dataset.from_dict(
+                    {"image": _images(pixels[rows]), "label": digits[rows].tolist()}, features=features
+                )
+                for split, rows in splits.items()
+            }
+        ).save_to_disk(folder)
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _images(pixels: Any) -> list[Any]:
+    from PIL import Image
+
+    return [Image.fromarray(image) for image in pixels]
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Let something be saved beside its folder and put it there once it is whole: what is there is never half."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        unfinished = Path(temporary, folder.name)
+        yield unfinished
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not folder.exists():  # if it is there, another run was faster
+                raise
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Hold torch and BLAS to one thread.
+
+    Sums come out the same on any number of cores; and for models this small a second thread gains nothing, but loses
+    a minute to waiting where the cores are busy with something else.
+    """
+    import sklearn.linear_model  # noqa: F401 - only libraries that are loaded can be held
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    threads = torch.get_num_threads()
+    with threadpool_limits(limits=1):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+def _bar(total: int, unit: str, show: bool) -> Any:
+    from huggingface_hub.utils import tqdm  # honours HF_HUB_DISABLE_PROGRESS_BARS
+
+    return tqdm(total=total, unit=unit, disable=None if show else True, dynamic_ncols=True)
