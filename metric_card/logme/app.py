@@ -1,0 +1,10 @@
+"""The page of the Space: paste or upload features and labels, read the score."""
+
+from pathlib import Path
+
+import hf_leep.metric
+
+demo = hf_leep.metric.app(Path(__file__).with_name("logme.py"))
+
+if __name__ == "__main__":
+    demo.launch()
