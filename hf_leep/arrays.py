@@ -114,7 +114,7 @@ def check_simplex(block: Float64, first_row: int) -> None:
             raise InputError(f"probabilities hold NaN in row {first_row + row}")
         raise InputError(
             f"row {first_row + row} of probabilities sums to {sums[row]:.6g}, not to 1 (±{ROW_SUM_TOLERANCE:g}): "
-            "logits must go through a softmax first"
+            "logits must go through a softmax first, in float32 or better"
         )
     if block.min() < 0:
         row = int(np.argmax(block.min(axis=1) < 0))

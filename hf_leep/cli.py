@@ -59,7 +59,9 @@ def rank(
     split: Annotated[str | None, typer.Option(help="Split, slices such as train[:20%] included.")] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a data set on the Hub.")] = None,
     label: Annotated[str | None, typer.Option(help="Label column; inferred where it is clear.")] = None,
-    input: Annotated[str | None, typer.Option(help="Input column; inferred where it is clear.")] = None,  # noqa: A002
+    input: Annotated[  # noqa: A002
+        str | None, typer.Option(help="Input column, or two of text as A,B; inferred where it is clear.")
+    ] = None,
     models: Annotated[
         list[str] | None, typer.Option(help="Candidates, one or several: local folders or repo ids.")
     ] = None,
@@ -75,6 +77,9 @@ def rank(
     batch_size: Annotated[int, typer.Option(help="Rows a batch.")] = 32,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.")] = None,
     dtype: Annotated[str, typer.Option(help="Number type of the weights: float32, bfloat16 or float16.")] = "float32",
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
+    ] = False,
     output: Annotated[Path | None, typer.Option(help="Folder for the report: README.md, report.json, plots.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and nothing else.")] = False,
 ) -> None:
@@ -97,6 +102,7 @@ def rank(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        cache=not no_cache,
         progress=not json,
         command=["hf-leep", *sys.argv[1:]],
     )
@@ -124,6 +130,21 @@ def card(folder: Annotated[Path, typer.Argument(help="Folder with a report.json.
 
     Report.load(folder).save(folder)
     _say(f"Rendered {folder / 'README.md'}")
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every stored pass and score.")] = False,
+) -> None:
+    """Show what the store of finished passes and scores holds, or clear it."""
+    from hf_leep.card.text import size
+    from hf_leep.store import Store
+
+    store = Store(Store.default_root())
+    usage = store.clear() if clear else store.usage()
+    _say(f"{usage.root}{': removed' if clear else ''}")
+    for kind, entries in usage.entries.items():
+        _say(f"{kind:<12} {entries:6,}  {size(usage.num_bytes[kind]):>9}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,20 @@ _BUILDERS = {
     ".jsonl": "json",
     ".arrow": "arrow",
 }
-_INPUT_NAMES = {"image": ("image", "images", "img")}
+# Names that win where several columns fit; two names are a pair.
+_INPUT_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "image": (("image",), ("images",), ("img",)),
+    "text": (
+        ("text",),
+        ("sentence1", "sentence2"),
+        ("premise", "hypothesis"),
+        ("question1", "question2"),
+        ("text1", "text2"),
+        ("question", "sentence"),
+        ("sentence",),
+    ),
+}
+_MOST_INPUTS = {"image": 1, "text": 2}
 _LABEL_NAMES = ("label", "labels")
 _ROWS_AT_ONCE = 256
 
@@ -64,6 +78,7 @@ def load(
     inputs: str | Sequence[str] | None = None,
     max_samples: int | None = None,
     seed: int = 0,
+    progress: bool = True,
 ) -> tuple[Target, Rows]:
     """Choose the labelled examples that candidates are ranked on.
 
@@ -74,16 +89,18 @@ def load(
         split: split, slices such as ``train[:20%]`` included; may be left out if there is only one.
         revision: revision of a Hub data set.
         label: label column; by default one named ``label`` or ``labels``, then the only ClassLabel.
-        inputs: input column; by default one named after the modality, then the only one of its type.
+        inputs: input column, or two text columns; by default those of a usual name, then the only one of its type.
         max_samples: size of a stratified sample; all rows by default.
         seed: seed of the sample.
+        progress: let ``datasets`` show its bars while it prepares the data set.
 
     Raises:
         TargetError: the data set, split, columns or labels cannot be used; the message says what to choose instead.
     """
     if max_samples is not None and max_samples < 2:
         raise TargetError(f"max_samples is {max_samples}; a score needs at least 2 examples")
-    found, name, sha = _open(dataset, config, split, revision)
+    with _bars(progress):
+        found, name, sha = _open(dataset, config, split, revision)
     if len(found) == 0:
         raise TargetError(f"{name}, split {split or found.split}: there are no rows")
     modality, input_columns = _inputs(found, inputs)
@@ -106,13 +123,15 @@ def load(
     digests = _digests(found, input_columns, row_ids)
     duplicates, conflicting = _count_duplicates(digests, labels)
     warnings += _warnings(name, split, labels, duplicates, conflicting)
-    content = b"".join(digests) + labels.astype("<i8").tobytes() + "\0".join(class_names).encode()
+    inputs_read = b"".join(digests)
+    content = inputs_read + labels.astype("<i8").tobytes() + "\0".join(class_names).encode()
     target = Target(
         dataset=name,
         config=config,
         split=split or (str(found.split) if found.split else None),
         revision=sha,
         fingerprint=f"sha256:{hashlib.sha256(content).hexdigest()}",
+        input_fingerprint=f"sha256:{hashlib.sha256(inputs_read).hexdigest()}",
         input_columns=input_columns,
         label_column=label_column,
         modality=modality,
@@ -149,6 +168,19 @@ def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> I
         quota[np.argmax(quota - exact + (quota > 1) * len(codes))] -= 1
     drawn = [rng.permutation(np.flatnonzero(codes == c))[: quota[c]] for c in range(len(counts))]
     return np.sort(np.concatenate(drawn))
+
+
+@contextmanager
+def _bars(show: bool) -> Iterator[None]:
+    """Hold back the bars of ``datasets``, unless they are wanted or off anyway."""
+    if show or datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
 
 
 def _open(
@@ -236,23 +268,40 @@ def _take(splits: Mapping[str, datasets.Dataset], split: str | None, name: str) 
 
 def _inputs(found: datasets.Dataset, inputs: str | Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
     """Find the modality and the input columns."""
-    images = [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
+    columns = {modality: _columns_of(found, modality) for modality in _INPUT_NAMES}
+    fitting = [name for names in columns.values() for name in names]
     if inputs is not None:
-        (column,) = [inputs] if isinstance(inputs, str) else inputs
-        if column not in found.features:
-            raise TargetError(f"no column {column!r}: --input can be {_listed(images)}")
-        if column not in images:
-            raise TargetError(
-                f"column {column!r} holds {_type(found, column)}, no images: --input can be {_listed(images)}"
-            )
-    else:
-        if not images:
-            raise TargetError(f"no image column; the columns are {_columns(found)}")
-        named = [name for name in _INPUT_NAMES["image"] if name in images]
-        if not named and len(images) > 1:
-            raise TargetError(f"several image columns: --input can be {_listed(images)}")
-        column = (named or images)[0]
-    return "image", (column,)
+        chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
+        for column in chosen:
+            if column not in found.features:
+                raise TargetError(f"no column {column!r}: --input can be {_listed(fitting)}")
+        for modality, names in columns.items():
+            if set(chosen) <= set(names) and len(chosen) <= _MOST_INPUTS[modality]:
+                return modality, chosen
+        held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
+        raise TargetError(
+            f"--input {held}: that is neither an image nor one or two texts; it can be {_listed(fitting)}"
+        )
+    for modality, names in columns.items():  # images first: beside them, texts are mostly file names and captions
+        usual = [usual for usual in _INPUT_NAMES[modality] if set(usual) <= set(names)]
+        if usual or len(names) == 1:
+            return modality, (usual or [tuple(names)])[0]
+        if names:
+            raise TargetError(f"which {modality} column is the input? --input can be {_listed(names)}")
+    raise TargetError(f"no image or text column; the columns are {_columns(found)}")
+
+
+def _columns_of(found: datasets.Dataset, modality: str) -> list[str]:
+    """Columns that can be an input of that modality; a text named as the label is none."""
+    if modality == "image":
+        return [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
+    return [
+        name
+        for name, feature in found.features.items()
+        if isinstance(feature, datasets.Value)
+        and feature.dtype in ("string", "large_string")
+        and name not in _LABEL_NAMES
+    ]
 
 
 def _label(found: datasets.Dataset, label: str | None, input_columns: tuple[str, ...]) -> str:

@@ -42,6 +42,8 @@ class Classifier(Protocol):
     def processor(self) -> str: ...  # noqa: D102
     @property
     def processor_backend(self) -> str | None: ...  # noqa: D102
+    @property
+    def max_length(self) -> int | None: ...  # noqa: D102
 
 
 class _Catcher:
@@ -82,6 +84,7 @@ def extract(
     on: Accelerator,
     batch_size: int,
     advance: Callable[[int], object],
+    allocate: Callable[[str, tuple[int, ...]], NDArray[np.float32]] | None = None,
 ) -> Extraction:
     """Run a candidate once over all rows, in evaluation mode and without gradients.
 
@@ -93,6 +96,7 @@ def extract(
         on: where to run.
         batch_size: rows a batch.
         advance: called with the number of rows after each batch.
+        allocate: makes the float32 arrays to fill, from name and shape; plain memory by default.
 
     Returns:
         Probabilities ``[n, s]`` (softmax in float32) and features ``[n, d]``, float32; each None with a reason where
@@ -107,15 +111,20 @@ def extract(
     loader = on.prepare_data_loader(
         DataLoader(rows, batch_size=batch_size, collate_fn=classifier.collate, generator=torch.Generator())
     )
+    allocate = allocate or (lambda _name, shape: np.empty(shape, dtype=np.float32))
     missing = dict(classifier.missing)
     catcher = _Catcher()
     handle = classifier.head.register_forward_pre_hook(catcher) if classifier.head is not None else None
     probabilities: NDArray[np.float32] | None = None
     features: NDArray[np.float32] | None = None
-    n, done = len(labels), 0
+    dtype = next(model.parameters()).dtype
+    n, done, truncated = len(labels), 0, 0
     try:
         with torch.inference_mode():
             for batch in loader:
+                truncated += int(batch.pop("num_truncated", 0))
+                # Processors give float32 pixels; half-precision weights want their own kind.
+                batch = {name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()}
                 logits = model(**batch).logits
                 if logits.ndim != 2:
                     raise CandidateError(f"its logits have shape {tuple(logits.shape)}, expected [batch, classes]")
@@ -124,12 +133,12 @@ def extract(
                 stop = done + len(logits)
                 if "probabilities" not in missing:
                     if probabilities is None:
-                        probabilities = np.empty((n, logits.shape[1]), dtype=np.float32)
+                        probabilities = allocate("probabilities", (n, logits.shape[1]))
                     probabilities[done:stop] = logits.float().softmax(dim=-1).cpu().numpy()
                 if "features" not in missing and catcher.caught is not None:
                     caught = catcher.caught.flatten(1).float().cpu().numpy()
                     if features is None:
-                        features = np.empty((n, caught.shape[1]), dtype=np.float32)
+                        features = allocate("features", (n, caught.shape[1]))
                     features[done:stop] = caught
                 done = stop
                 advance(len(logits))
@@ -149,11 +158,13 @@ def extract(
     run = Run(
         processor=f"sha256:{hashlib.sha256(classifier.processor.encode()).hexdigest()}",
         processor_backend=classifier.processor_backend,
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        dtype=str(dtype).removeprefix("torch."),
         device=_device_name(on.device),
         batch_size=batch_size,
         seconds=time.perf_counter() - started,
         peak_memory_bytes=_peak_memory(on.device),
+        max_length=classifier.max_length,
+        num_truncated=truncated,
     )
     described = replace(
         candidate,

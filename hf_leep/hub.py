@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TIMEOUT = 30.0  # seconds for one answer of the Hub; its client has no default
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # What a processor or tokenizer is made of, beside the weights.
-_SMALL_FILES = (".json", ".txt", ".model", ".jinja", "README.md")
+_SMALL_FILES = (".json", ".txt", ".model", ".tiktoken", ".jinja", "README.md")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
@@ -27,25 +28,26 @@ class Snapshot:
     path: Path
 
 
-def resolve(name: str) -> Snapshot:
+def resolve(name: str, file_digest: Callable[[Path], str] | None = None) -> Snapshot:
     """Pin a candidate and bring its files to disk: configuration, processor and one set of safetensors weights.
 
     Args:
         name: a local folder, or a repo id on the Hub, ``id@revision`` to choose a revision.
+        file_digest: file → hex SHA-256, for a caller who remembers them; the file is hashed by default.
 
     Raises:
         CandidateError: no such folder or repository, no access, or no complete safetensors weights.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return _local(name, folder)
+        return _local(name, folder, file_digest or _sha256)
     repo_id, _, revision = name.partition("@")
     if folder.exists() or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
         raise CandidateError(f"{name!r} is neither a folder nor a repo id: give a folder with a config.json")
     return _remote(repo_id, revision or None)
 
 
-def _local(name: str, folder: Path) -> Snapshot:
+def _local(name: str, folder: Path, file_digest: Callable[[Path], str]) -> Snapshot:
     files = sorted(p.name for p in folder.iterdir() if p.is_file())
     if "config.json" not in files:
         raise CandidateError(
@@ -57,8 +59,7 @@ def _local(name: str, folder: Path) -> Snapshot:
             _check_weights(folder, file)
     digest = hashlib.sha256()
     for file in kept:
-        with (folder / file).open("rb") as stream:
-            digest.update(f"{file}\0".encode() + hashlib.file_digest(stream, "sha256").digest())
+        digest.update(f"{file}\0{file_digest(folder / file)}\0".encode())
     return Snapshot(Candidate(name, f"sha256:{digest.hexdigest()}", license=_license(folder)), folder)
 
 
@@ -143,6 +144,11 @@ def _license(folder: Path) -> str | None:
     except Exception:  # no card, or one that is not YAML: the licence is a note, not a condition
         return None
     return stated if isinstance(stated, str) else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +27,12 @@ def with_checks(measures: Sequence[str]) -> tuple[str, ...]:
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
     scores = {name: _score(find(name), extraction) for name in measures}
+    if extraction.run.num_truncated:
+        cut = (
+            f"{extraction.run.num_truncated} of {len(extraction.labels)} texts are longer than "
+            f"{extraction.run.max_length} tokens and were cut there"
+        )
+        scores = {name: replace(s, warnings=(*s.warnings, cut)) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     effective = None
     if theta is not None:

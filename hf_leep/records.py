@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
+PASS_VERSION = 1  # part of each stored pass's key: raise it when a pass comes to give other numbers
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -46,9 +48,10 @@ class Target:
         split: the split as asked for, slices included.
         revision: commit of a Hub data set, else None.
         fingerprint: ``sha256:…`` over the chosen rows, inputs and labels.
+        input_fingerprint: the same over the inputs alone: what a pass depends on.
         input_columns: the column that models see; two for sentence pairs.
         label_column: the column of the labels.
-        modality: ``image`` (others to come).
+        modality: ``image`` or ``text``.
         row_ids: positions of the chosen rows in the split, ``[n]``, ascending.
         labels: class of each chosen row, densely encoded, ``[n]``.
         class_names: names of the classes that occur, ``[t]``.
@@ -63,6 +66,7 @@ class Target:
     split: str | None
     revision: str | None
     fingerprint: str
+    input_fingerprint: str
     input_columns: tuple[str, ...]
     label_column: str
     modality: str
@@ -93,6 +97,8 @@ class Run:
         batch_size: examples a batch.
         seconds: wall time of the pass.
         peak_memory_bytes: peak memory: of the device where it counts, else of the whole process so far.
+        max_length: tokens beyond which a text was cut, where there is a limit.
+        num_truncated: texts that were cut.
     """
 
     processor: str
@@ -102,6 +108,8 @@ class Run:
     batch_size: int
     seconds: float
     peak_memory_bytes: int
+    max_length: int | None = None
+    num_truncated: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +165,7 @@ class Result:
         effective_source_classes: exp of the entropy of the mean prediction: how many of them the target uses.
         num_features: width d of its features.
         run: how its pass was made.
+        from_store: whether that pass was made by an earlier run.
     """
 
     candidate: Candidate
@@ -167,6 +176,7 @@ class Result:
     effective_source_classes: float | None = None
     num_features: int | None = None
     run: Run | None = None
+    from_store: bool = False
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def _candidate(result: Result, place: Place | None, ranking: Ranking, measures: 
         "check": _score(check) if ok and check else None,
         "behind_best": {"value": place.behind_best, "standard_error": place.behind_best_error} if place else None,
         "interval": _interval(result.scores[ranking.sort_by]) if place else None,
-        "run": asdict(result.run) if result.run else None,
+        "run": {**asdict(result.run), "from_store": result.from_store} if result.run else None,
     }
 
 

@@ -79,6 +79,60 @@ def checkpoints(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def text_checkpoints(tmp_path_factory):
+    """Small real sequence classifiers with random weights and a WordPiece tokenizer of their own: name → folder."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        BertModel,
+        GPT2Config,
+        GPT2ForSequenceClassification,
+        PreTrainedTokenizerFast,
+    )
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghij"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    pieces = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    pieces.normalizer = normalizers.BertNormalizer()
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = BertConfig(vocab_size=len(words), max_position_embeddings=12, initializer_range=0.5, **size)
+    gpt = GPT2Config(vocab_size=len(words), n_positions=12, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5)
+    root = tmp_path_factory.mktemp("text-checkpoints")
+
+    def save(name, make, config, pad, **changes):
+        for key, value in changes.items():
+            setattr(config, key, value)
+        with torch.random.fork_rng():
+            torch.manual_seed(len(name))
+            make(config).save_pretrained(root / name)
+        extra = {"pad_token": "[PAD]"} if pad else {"eos_token": "[SEP]"}
+        PreTrainedTokenizerFast(tokenizer_object=pieces, **special, **extra).save_pretrained(root / name)
+
+    save("bert", BertForSequenceClassification, bert, pad=True, num_labels=4)
+    save("gpt2", GPT2ForSequenceClassification, gpt, pad=False, num_labels=3)
+    save("headless", BertModel, bert, pad=True)
+    return {folder.name: folder for folder in root.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def texts():
+    """40 short texts of 2 classes, in one column and in pairs: a datasets.Dataset."""
+    import datasets
+
+    generator = np.random.default_rng(5)
+    words = [" ".join(generator.choice(list("abcdefghij"), generator.integers(1, 8))) for _ in range(80)]
+    names = datasets.ClassLabel(names=["no", "yes"])
+    features = {"text": datasets.Value("string"), "second": datasets.Value("string"), "label": names}
+    rows = {"text": words[:40], "second": words[40:], "label": [k % 2 for k in range(40)]}
+    return datasets.Dataset.from_dict(rows, features=datasets.Features(features))
+
+
+@pytest.fixture(scope="session")
 def pictures():
     """60 random pictures of 3 classes, class 1 brighter and class 2 darker: a datasets.Dataset."""
     import datasets

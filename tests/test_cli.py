@@ -105,6 +105,21 @@ def test_card_of_no_report_is_one_line(tmp_path, capfd):
     assert "cannot read" in capfd.readouterr().err
 
 
+def test_cache_shows_and_clears_the_store(dataset, checkpoints, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    arguments = ["rank", "--dataset", dataset, "--models", checkpoints["five"], "--measures", "leep"]
+    assert hf_leep(*arguments, "--no-cache").returncode == 0
+    assert "extractions       0        0 B" in hf_leep("cache").stdout
+    assert hf_leep(*arguments).returncode == 0
+    shown = hf_leep("cache").stdout
+    assert shown.startswith(str(tmp_path / "hf_leep"))
+    assert "extractions       1" in shown
+    (tmp_path / "hf_leep" / "demo").mkdir()
+    assert "removed" in hf_leep("cache", "--clear").stdout
+    assert "extractions       0        0 B" in hf_leep("cache").stdout
+    assert (tmp_path / "hf_leep" / "demo").exists()
+
+
 def test_version_and_help_are_quick():
     code = "import sys; from hf_leep import cli; cli.run(['--help']); assert not {'torch', 'scipy'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -112,7 +127,7 @@ def test_version_and_help_are_quick():
     assert hf_leep("--version").stdout.startswith("hf-leep 0.")
 
 
-@pytest.mark.parametrize("command", ["rank", "demo", "card"])
+@pytest.mark.parametrize("command", ["rank", "demo", "card", "cache"])
 def test_every_command_and_option_has_words(command):
     from typer.main import get_command
 

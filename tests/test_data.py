@@ -151,9 +151,13 @@ BAD = {
     "several images": (
         lambda p: with_second_image(p, "right").rename_column("image", "left"),
         {},
-        r"several image columns: --input can be left, right",
+        r"which image column is the input\? --input can be right, left|--input can be left, right",
     ),
-    "input is no image": (lambda p: p, {"input": "label"}, r"column 'label' holds ClassLabel, no images"),
+    "input is no image": (
+        lambda p: p,
+        {"input": "label"},
+        r"--input label \(ClassLabel\): that is neither an image nor one or two texts; it can be image",
+    ),
     "unlabelled": (
         lambda p: relabelled(p, [-1, -1, 0, 1] * 15, datasets.ClassLabel(names=["x", "y"])),
         {},
@@ -185,7 +189,7 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
     [
         ("rows.parquet", b"not parquet", r"rows.parquet: "),
         ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
-        ("rows.csv", b"a,b\n1,2\n3,4\n", r"no image column; the columns are a \(int64\), b \(int64\)"),
+        ("rows.csv", b"a,b\n1,2\n3,4\n", r"no image or text column; the columns are a \(int64\), b \(int64\)"),
     ],
 )
 def test_a_bad_file_is_one_clear_line(tmp_path, name, content, message):

@@ -1,5 +1,6 @@
 """What the README says is so."""
 
+import doctest
 import re
 import shlex
 import tomllib
@@ -75,6 +76,13 @@ def test_constraints_pin_torch_and_nothing_that_is_not_needed():
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text()
     needed = " ".join(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
     assert set(pins) - {"tokenizers"} <= set(re.findall(r"[\w-]+", needed))
+
+
+@pytest.mark.parametrize("module", [hf_leep, hf_leep.measures])
+def test_the_examples_in_docstrings_come_out_as_they_say(module):
+    found = doctest.testmod(module)
+    assert found.failed == 0
+    assert found.attempted > 0
 
 
 def test_public_docstrings_say_what_they_raise():

@@ -27,6 +27,6 @@ def test_rank_checkpoints(checkpoints, pictures, tmp_path):
     assert (tmp_path / "out" / "README.md").exists()
 
 
-@pytest.mark.parametrize("path", [p for p in EXAMPLES.glob("*.py")], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", list(EXAMPLES.glob("*.py")), ids=lambda p: p.name)
 def test_every_example_has_a_test(path):
     assert f'run("{path.name}"' in Path(__file__).read_text()

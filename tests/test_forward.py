@@ -4,7 +4,7 @@ import torch
 
 from hf_leep import data, forward
 from hf_leep.errors import CandidateError, UserError
-from hf_leep.modalities.image import load_image_classifier
+from hf_leep.modalities import image
 from hf_leep.records import Candidate
 
 
@@ -13,9 +13,9 @@ def cpu():
     return forward.accelerator("cpu")
 
 
-def extract(path, pictures, cpu, batch_size=16, **changes):
+def extract(path, pictures, cpu, batch_size=16, dtype=torch.float32, **changes):
     target, rows = data.load(pictures)
-    classifier = load_image_classifier(path, ("image",), torch.float32)
+    classifier = image.load(path, ("image",), dtype)
     for name, value in changes.items():
         object.__setattr__(classifier, name, value)
     seen = []
@@ -49,6 +49,17 @@ def test_equals_a_direct_loop_at_any_batch_size(checkpoints, pictures, cpu, batc
     np.testing.assert_allclose(result.features, features, atol=1e-5)
     assert result.probabilities.dtype == result.features.dtype == np.float32
     assert result.missing == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_close_and_its_probabilities_sum_to_one(checkpoints, pictures, cpu, dtype):
+    result = extract(checkpoints["five"], pictures, cpu, dtype=dtype)
+    probabilities, features = direct(checkpoints["five"], pictures)
+    assert result.missing == {}
+    assert result.run.dtype == str(dtype).removeprefix("torch.")
+    np.testing.assert_allclose(result.probabilities, probabilities, atol=0.02)
+    np.testing.assert_allclose(result.features, features, atol=0.05 * np.abs(features).max())
+    np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-6)
 
 
 def test_records_how_it_was_run(checkpoints, pictures, cpu):
@@ -88,7 +99,7 @@ def test_a_wrong_layer_is_noticed_on_the_first_batch(checkpoints, pictures, cpu)
 def test_a_layer_behind_the_head_is_noticed(checkpoints, pictures, cpu):
     path = checkpoints["five"]
     model = torch_model(path).eval()
-    classifier = load_image_classifier(path, ("image",), torch.float32)
+    classifier = image.load(path, ("image",), torch.float32)
     model.classifier.append(torch.nn.Softplus())
     head = model.classifier[1]
     result = extract(path, pictures, cpu, model=model, head=head, source_labels=classifier.source_labels)
@@ -105,7 +116,7 @@ def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, p
 
 def test_modules_are_left_as_they_were(checkpoints, pictures, cpu):
     path = checkpoints["five"]
-    classifier = load_image_classifier(path, ("image",), torch.float32)
+    classifier = image.load(path, ("image",), torch.float32)
     target, rows = data.load(pictures)
     before = torch.random.get_rng_state()
     forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None)

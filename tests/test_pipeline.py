@@ -9,7 +9,7 @@ from hf_leep.pipeline import read_names
 
 
 def rank(candidates, dataset, **options):
-    return hf_leep.rank([str(c) for c in candidates], dataset, progress=False, **options)
+    return hf_leep.rank(candidates, dataset, progress=False, **options)
 
 
 def scores(report, measure="leep"):
@@ -110,20 +110,34 @@ def test_nothing_that_can_be_scored_is_a_report_of_reasons(checkpoints, pictures
     assert all(c["status"] == "failed" for c in report.candidates)
 
 
-def test_interrupting_keeps_what_is_finished(checkpoints, pictures, monkeypatch):
-    from hf_leep import pipeline
+def in_memory(path):
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    real = pipeline.extract
-    calls = []
+    processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+    return AutoModelForImageClassification.from_pretrained(path), processor
 
-    def interrupted(name, *args, **kwargs):
-        calls.append(name)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return real(name, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "extract", interrupted)
-    report = rank([checkpoints["five"], checkpoints["seven-classes"], checkpoints["empty"]], pictures)
+def test_models_in_memory_score_like_their_folders(checkpoints, pictures):
+    path = checkpoints["five"]
+    report = rank([path], pictures, measures=["leep", "logme"])
+    model, processor = in_memory(path)
+    alive = hf_leep.rank([("mine", model, processor)], pictures, measures=["leep", "logme"], progress=False)
+    assert alive.candidates[0]["id"] == "mine"
+    assert alive.candidates[0]["revision"] is None
+    for measure in ("leep", "logme"):
+        expected = scores(report, measure)[str(path)]
+        assert scores(alive, measure)["mine"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_interrupting_keeps_what_is_finished(checkpoints, pictures):
+    model, processor = in_memory(checkpoints["five"])
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt  # what Ctrl-C does in the middle of a forward pass
+
+    model.forward = interrupt
+    candidates = [str(checkpoints["five"]), ("stopped", model, processor), str(checkpoints["seven-classes"])]
+    report = hf_leep.rank(candidates, pictures, progress=False)
     assert [c["status"] for c in report.candidates] == ["ok", "failed", "failed"]
     assert {c["reason"] for c in report.candidates[1:]} == {"not run: interrupted"}
 
@@ -146,6 +160,9 @@ def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
         ({"device": "tpu"}, UserError, "unknown device 'tpu'"),
         ({"label": "nope"}, TargetError, "no column 'nope'"),
         ({"candidates": []}, UserError, "no candidates"),
+        ({"candidates": "one"}, UserError, "candidates is one name; give a list of them"),
+        ({"candidates": [("a", 1)]}, UserError, r"is \(name, model, processor\), got 2 things"),
+        ({"candidates": [("a", 1, 2), ("a", 3, 4)]}, UserError, "two candidates are called 'a'"),
     ],
 )
 def test_a_wrong_call_is_told_before_anything_runs(checkpoints, pictures, options, error, message):

@@ -11,7 +11,7 @@ from hf_leep.card import text
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 from hf_leep.measures import MEASURES
 
-_TASKS = {"image": "image-classification"}
+_TASKS = {"image": "image-classification", "text": "text-classification"}
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -47,9 +47,7 @@ def page(data: Mapping[str, Any]) -> str:
         verdict=verdict(data, text.code),
         disagreement=disagreement(data),
         headless=headless_note(data),
-        warnings={
-            warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()
-        },
+        warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
         has_leep="leep" in data["measures"],
         code=text.code,
         prose=text.prose,

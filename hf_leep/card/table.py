@@ -6,7 +6,17 @@ import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hf_leep.card.text import count, explained, listed, number, plain, repeated_warnings, short_names, title, with_error
+from hf_leep.card.text import (
+    count,
+    explained,
+    listed,
+    number,
+    plain,
+    repeated_warnings,
+    short_names,
+    title,
+    with_error,
+)
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 
 if TYPE_CHECKING:
@@ -110,5 +120,3 @@ def parquet(data: Mapping[str, Any]) -> bytes:
 def _unicode(value: Any) -> Any:
     """A path that is no UTF-8 reaches Python with lone surrogates, which Arrow refuses."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-

@@ -69,6 +69,15 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
+def size(num_bytes: float) -> str:
+    """A size on disk for people, in powers of 1,000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} TB"
+
+
 def duration(seconds: float) -> str:
     """A duration for people."""
     if seconds < 60:

@@ -3,7 +3,7 @@
 >>> from hf_leep import measures
 >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
 >>> round(measures.leep(probabilities, [0, 0, 1, 1]), 4)
--0.4333
+-0.384
 >>> measures.nce(probabilities, [0, 0, 1, 1])
 0.0
 """
@@ -32,7 +32,21 @@ from hf_leep.measures.leep import leep
 from hf_leep.measures.logme import logme
 from hf_leep.measures.nce import nce
 
-__all__ = ["MEASURES", "Measure", "find", "h_score", "leave_one_out_leep", "leep", "logme", "nce", "standard_error"]
+__all__ = [
+    "MEASURES",
+    "SCORE_VERSION",
+    "Measure",
+    "find",
+    "h_score",
+    "leave_one_out_leep",
+    "leep",
+    "logme",
+    "nce",
+    "standard_error",
+]
+
+
+SCORE_VERSION = 1  # part of each stored score's name: raise it when any measure comes to give other numbers
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
     decomposed = spectrum(matrix, target, centred=True)
     # In the basis where C⁺ is n·I: whitened class means m_y = Uᵀ1[y]/n_y, f_i = U_i, all [k, t] or [b, k].
     means = decomposed.projections / target.counts
-    value = float((decomposed.projections * means).sum())
+    # Its bound, min(t − 1, rank), is exact; rounding can put the sum a residue above it.
+    value = min(float((decomposed.projections * means).sum()), float(min(len(target.counts) - 1, len(means))))
 
     within = n * (means * means).sum(axis=0)  # μ_yᵀ C⁺ μ_y [t]
     between = means * np.sqrt(target.counts)  # B = between·betweenᵀ/n in this basis

@@ -40,7 +40,9 @@ def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
     theta = arrays.probabilities(probabilities)  # [n, s]
     target = arrays.labels(labels, len(theta))
     predictor = expected_empirical_predictor(joint(theta, target))
-    total = sum(float(np.log(g).sum()) for _, _, g in _predictions(theta, target, predictor))
+    # Smaller blocks than for grouped sums: here a block and its rows of the predictor share the cache.
+    predictions = _predictions(theta, target, predictor, arrays.BLOCK_BYTES // 4)
+    total = sum(float(np.log(g).sum()) for _, _, g in predictions)
     return min(total / len(theta), 0.0)  # a rounding residue above 0 is not a score
 
 
@@ -63,7 +65,7 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
 
     log_prediction = np.empty(n)
     responsibility = np.zeros_like(summed)  # n·R [t, s]
-    for rows, block, g in _predictions(theta, target, predictor):
+    for rows, block, g in _predictions(theta, target, predictor, arrays.BLOCK_BYTES):
         log_prediction[rows] = np.log(g)
         add_grouped(responsibility, block, target.codes[rows], 1.0 / g)
     value = min(float(log_prediction.mean()), 0.0)
@@ -93,7 +95,9 @@ def expected_empirical_predictor(summed: Float64) -> Float64:
     return divide(summed, summed.sum(axis=0))
 
 
-def _predictions(theta: FloatMatrix, target: Labels, predictor: Float64) -> Iterator[tuple[slice, Float64, Float64]]:
+def _predictions(
+    theta: FloatMatrix, target: Labels, predictor: Float64, block_bytes: int
+) -> Iterator[tuple[slice, Float64, Float64]]:
     """Yield (rows, block [b, s], g [b]) with g_i = Σ_z P̂(y_i|z) θ_iz, which is positive in-sample."""
-    for rows, block in arrays.row_blocks(theta):
+    for rows, block in arrays.row_blocks(theta, block_bytes):
         yield rows, block, row_dot(block, predictor[target.codes[rows]])

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-import torch
-
+from hf_leep.modalities import image, text
 from hf_leep.modalities.classifier import Classifier
-from hf_leep.modalities.image import load_image_classifier
 
-__all__ = ["LOADERS", "Classifier"]
+__all__ = ["ADAPTERS", "Adapter", "Classifier"]
 
-LOADERS: Mapping[str, Callable[[Path, Sequence[str], torch.dtype], Classifier]] = {"image": load_image_classifier}
+
+@dataclass(frozen=True)
+class Adapter:
+    """What the pipeline needs of a modality.
+
+    Attributes:
+        load: ``(folder, columns, dtype) -> Classifier``: a checkpoint from disk.
+        wrap: ``(model, processor, columns) -> Classifier``: a model that is in memory already.
+    """
+
+    load: Callable[..., Classifier]
+    wrap: Callable[..., Classifier]
+
+
+ADAPTERS: Mapping[str, Adapter] = {
+    "image": Adapter(image.load, image.wrap),
+    "text": Adapter(text.load, text.wrap),
+}

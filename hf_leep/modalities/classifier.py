@@ -22,12 +22,13 @@ class Classifier:
         model: the model, in evaluation mode.
         head: the layer that turns penultimate features into logits; its input is caught. None if there is no single
             such layer.
-        collate: rows of the data set → the model's keyword arguments.
+        collate: rows of the data set → the model's keyword arguments, and ``num_truncated`` where texts can be cut.
         source_labels: names of the head's classes.
         missing: why there are no ``probabilities`` (no usable head) or no ``features``.
         task: Hub task.
         processor: configuration of the processor, as JSON text.
         processor_backend: library that does the image work, where it applies.
+        max_length: tokens beyond which a text is cut, where there is a limit.
     """
 
     model: nn.Module
@@ -38,6 +39,7 @@ class Classifier:
     task: str
     processor: str
     processor_backend: str | None
+    max_length: int | None = None
 
 
 def load_config(path: Path, auto_model: Any, what: str) -> Any:
@@ -75,7 +77,8 @@ def load_model(
         CandidateError: the weights cannot be loaded, or some of the backbone's are missing or misshapen.
     """
     try:
-        with quiet():
+        # Where a head is missing, transformers draws one: not from the caller's generator.
+        with quiet(), torch.random.fork_rng(devices=[]):
             model, info = auto_model.from_pretrained(
                 path,
                 config=config,
@@ -102,28 +105,30 @@ def load_model(
         raise CandidateError(
             f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {_first(inside)}"
         )
-    missing = head_refusal(config, broken)
-    if head is None:
-        missing["features"] = "no single linear head whose input could be caught"
-    elif outside:
+    missing = missing_of(config, head, broken)
+    if head is not None and outside:
         missing["features"] = f"a layer between backbone and head is newly initialised: {_first(outside)}"
     return model.eval(), head, missing
 
 
-def head_refusal(config: Any, broken: Sequence[str] = ()) -> dict[str, str]:
-    """Say why a head gives no class probabilities, keyed ``probabilities``; empty if it does.
+def missing_of(config: Any, head: nn.Linear | None, broken: Sequence[str] = ()) -> dict[str, str]:
+    """Say why a classifier gives no ``probabilities`` or no ``features``; empty if it gives both.
 
     Args:
         config: the model's configuration.
+        head: its head, if there is a single one.
         broken: weights of the head that did not come from the checkpoint.
     """
+    missing = {}
     if broken:
-        return {"probabilities": f"no trained classification head: newly initialised {_first(broken)}"}
-    if config.problem_type == "multi_label_classification":
-        return {"probabilities": "a multi-label head: its outputs are no distribution over source classes"}
-    if config.problem_type == "regression" or config.num_labels < 2:
-        return {"probabilities": f"a regression head ({config.num_labels} output): it has no source classes"}
-    return {}
+        missing["probabilities"] = f"no trained classification head: newly initialised {_first(broken)}"
+    elif config.problem_type == "multi_label_classification":
+        missing["probabilities"] = "a multi-label head: its outputs are no distribution over source classes"
+    elif config.problem_type == "regression" or config.num_labels < 2:
+        missing["probabilities"] = f"a regression head ({config.num_labels} output): it has no source classes"
+    if head is None:
+        missing["features"] = "no single linear head whose input could be caught"
+    return missing
 
 
 def find_head(model: Any) -> nn.Linear | None:

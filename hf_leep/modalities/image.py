@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from hf_leep.errors import CandidateError
 from hf_leep.modalities.classifier import (
     Classifier,
+    find_head,
     load_config,
     load_model,
+    missing_of,
     quiet,
     source_labels,
 )
@@ -20,7 +23,7 @@ from hf_leep.modalities.classifier import (
 TASK = "image-classification"
 
 
-def load_image_classifier(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
+def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
     """Load an image classifier and its processor from a folder.
 
     Args:
@@ -41,11 +44,27 @@ def load_image_classifier(path: Path, columns: Sequence[str], dtype: torch.dtype
                 path, backend="pil", trust_remote_code=False, local_files_only=True
             )
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
-        text = " ".join(str(error).split())
-        raise CandidateError(f"its image processor cannot be loaded: {text[:300]}") from None
+        raise CandidateError(f"its image processor cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    return _classifier(model, processor, columns, head, missing)
 
+
+def wrap(model: Any, processor: Any, columns: Sequence[str]) -> Classifier:
+    """Make a classifier of a model and an image processor that are in memory already.
+
+    Args:
+        model: a transformers image classifier; it is put into evaluation mode.
+        processor: its image processor.
+        columns: the image column, one.
+    """
+    head = find_head(model)
+    return _classifier(model.eval(), processor, columns, head, missing_of(model.config, head))
+
+
+def _classifier(
+    model: Any, processor: Any, columns: Sequence[str], head: nn.Linear | None, missing: Mapping[str, str]
+) -> Classifier:
     (column,) = columns
-    mode = "L" if getattr(config, "num_channels", 3) == 1 else "RGB"
+    mode = "L" if getattr(model.config, "num_channels", 3) == 1 else "RGB"
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         images = [row[column] if row[column].mode == mode else row[column].convert(mode) for row in rows]
@@ -55,7 +74,7 @@ def load_image_classifier(path: Path, columns: Sequence[str], dtype: torch.dtype
         model=model,
         head=head,
         collate=collate,
-        source_labels=source_labels(config),
+        source_labels=source_labels(model.config),
         missing=missing,
         task=TASK,
         processor=processor.to_json_string(),

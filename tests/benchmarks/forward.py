@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from hf_leep import data, forward
-from hf_leep.modalities.image import load_image_classifier
+from hf_leep.modalities import image
 from hf_leep.records import Candidate
 
 ROWS, BATCH = 512, 32
@@ -45,7 +45,7 @@ def main(checkpoint):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
     rows = {"image": [Image.fromarray(p) for p in pixels], "label": (np.arange(ROWS) % 10).tolist()}
     target, rows = data.load(datasets.Dataset.from_dict(rows, features=features))
-    classifier = load_image_classifier(checkpoint, ("image",), torch.float32)
+    classifier = image.load(checkpoint, ("image",), torch.float32)
     on = forward.accelerator("cpu")
 
     start = time.perf_counter()
@@ -73,7 +73,9 @@ def main(checkpoint):
     print(f"bare loop on ready-made tensors   {1e3 * alone / ROWS:6.2f} ms an image")
     print(f"reading and processors alone      {1e3 * reading / ROWS:6.2f} ms an image")
     print(f"the whole pass                    {1e3 * everything / ROWS:6.2f} ms an image")
-    print(f"the whole pass is {everything / alone:.2f} × the bare loop, {everything / (alone + reading):.2f} × the sum")
+    print(
+        f"the whole pass is {everything / alone:.2f} × the bare loop, {everything / (alone + reading):.2f} × the sum"
+    )
 
 
 if __name__ == "__main__":

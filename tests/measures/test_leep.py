@@ -103,6 +103,7 @@ def test_blocks_and_widths_do_not_show(rng, monkeypatch):
     scores = set()
     for block_bytes in (1, 50 * 8 * 7, 2**30):  # one row at a time; fewer rows than classes; all at once
         monkeypatch.setattr("hf_leep.arrays.row_blocks.__defaults__", (block_bytes,))
+        monkeypatch.setattr("hf_leep.arrays.BLOCK_BYTES", 4 * block_bytes)
         scores.add(round(measures.leep(p, y), 12))
     assert len(scores) == 1
     assert scores.pop() == pytest.approx(textbook(p, y), abs=1e-12)

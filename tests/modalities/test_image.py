@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from hf_leep.errors import CandidateError
-from hf_leep.modalities.image import load_image_classifier
+from hf_leep.modalities import image
 
 
 def load(path):
-    return load_image_classifier(path, ["image"], torch.float32)
+    return image.load(path, ["image"], torch.float32)
 
 
 def edited(path, tmp_path, **changes):
@@ -125,6 +125,8 @@ def test_pictures_of_other_modes_are_converted(checkpoints):
         torch.testing.assert_close(other, batch["pixel_values"][0])
 
 
-def test_loading_says_nothing(checkpoints, capfd):
+def test_loading_says_nothing_and_leaves_the_global_generator_alone(checkpoints, capfd):
+    before = torch.random.get_rng_state()
     load(checkpoints["headless"])
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert capfd.readouterr() == ("", "")

@@ -1,0 +1,126 @@
+"""Texts, single or in pairs: AutoModelForSequenceClassification with the checkpoint's own tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hf_leep.errors import CandidateError
+from hf_leep.modalities.classifier import (
+    Classifier,
+    find_head,
+    load_config,
+    load_model,
+    missing_of,
+    quiet,
+    source_labels,
+)
+
+TASK = "text-classification"
+_VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
+_NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
+
+
+def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
+    """Load a sequence classifier and its tokenizer from a folder.
+
+    Args:
+        path: the checkpoint's folder.
+        columns: one text column, or two for pairs, which the tokenizer joins in its own way.
+        dtype: number type of the weights.
+
+    Raises:
+        CandidateError: the folder holds no sequence classifier that transformers can load safely.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    config = load_config(path, AutoModelForSequenceClassification, "sequence classifier")
+    if not any(file.name.startswith(_VOCABULARY) or file.suffix in (".model", ".tiktoken") for file in path.iterdir()):
+        raise CandidateError("no tokenizer in the checkpoint")  # AutoTokenizer would make an empty one up
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # each tokenizer raises its own
+        raise CandidateError(f"its tokenizer cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+    _choose_padding(tokenizer, config.get_text_config())
+    model, head, missing = load_model(path, config, AutoModelForSequenceClassification, dtype)
+    return _classifier(model, tokenizer, columns, head, missing)
+
+
+def wrap(model: Any, tokenizer: Any, columns: Sequence[str]) -> Classifier:
+    """Make a classifier of a model and a tokenizer that are in memory already.
+
+    Args:
+        model: a transformers sequence classifier; it is put into evaluation mode.
+        tokenizer: its tokenizer; a padding token is chosen where it has none.
+        columns: one text column, or two for pairs.
+
+    Raises:
+        CandidateError: no token could fill up a batch.
+    """
+    _choose_padding(tokenizer, model.config.get_text_config())
+    head = find_head(model)
+    return _classifier(model.eval(), tokenizer, columns, head, missing_of(model.config, head))
+
+
+def _classifier(
+    model: Any, tokenizer: Any, columns: Sequence[str], head: nn.Linear | None, missing: Mapping[str, str]
+) -> Classifier:
+    limit = _max_length(tokenizer, model.config)
+
+    def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        texts = [[row[column] for row in rows] for column in columns]
+        with quiet():
+            whole = tokenizer(*texts, padding=False, truncation=False, verbose=False)
+            cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
+            if cut:
+                whole = tokenizer(*texts, padding=False, truncation=True, max_length=limit, verbose=False)
+            batch = tokenizer.pad(whole, return_tensors="pt")
+        return {**batch, "num_truncated": torch.tensor(cut)}
+
+    return Classifier(
+        model=model,
+        head=head,
+        collate=collate,
+        source_labels=source_labels(model.config),
+        missing=missing,
+        task=TASK,
+        processor=f"{type(tokenizer).__name__} of {len(tokenizer)} tokens, {limit} at most, {tokenizer.padding_side}",
+        processor_backend=None,
+        max_length=limit,
+    )
+
+
+def _choose_padding(tokenizer: Any, config: Any) -> None:
+    """Settle the padding token where tokenizer and configuration do not name it both.
+
+    Decoders are often trained without one, and look for the last token that is none to find the end of a text. So it
+    must not be a token that the tokenizer itself puts at the end, as an end-of-text token may be.
+
+    Raises:
+        CandidateError: no token will do.
+    """
+    if tokenizer.pad_token is not None and config.pad_token_id is not None:
+        return
+    if config.pad_token_id is not None:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.pad_token_id)
+        return
+    last = tokenizer("a")["input_ids"][-1]
+    for token in (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token, tokenizer.cls_token):
+        if token is not None and tokenizer.convert_tokens_to_ids(token) != last:
+            tokenizer.pad_token = token
+            config.pad_token_id = tokenizer.pad_token_id
+            return
+    raise CandidateError("its tokenizer has no token that could fill up a batch")
+
+
+def _max_length(tokenizer: Any, config: Any) -> int | None:
+    """Tokens that a text may have: what the tokenizer says, or else the position table; None without a limit."""
+    if tokenizer.model_max_length < _NO_LIMIT:
+        return int(tokenizer.model_max_length)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(positions) if positions and positions > 0 else None

@@ -1,0 +1,110 @@
+"""Loading and running sequence classifiers."""
+
+import numpy as np
+import pytest
+import torch
+
+import hf_leep
+from hf_leep import data, forward
+from hf_leep.errors import CandidateError
+from hf_leep.modalities import text
+from hf_leep.records import Candidate
+
+
+def extract(path, texts, columns=("text",), batch_size=8):
+    target, rows = data.load(texts, inputs=columns)
+    return forward.extract(
+        text.load(path, columns, torch.float32),
+        Candidate("x"),
+        rows,
+        target.labels,
+        on=forward.accelerator("cpu"),
+        batch_size=batch_size,
+        advance=lambda _rows: None,
+    )
+
+
+def direct(path, texts, columns=("text",)):
+    """One text at a time, without padding."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    with torch.no_grad():
+        rows = [
+            tokenizer(*(row[c] for c in columns), truncation=True, max_length=12, return_tensors="pt") for row in texts
+        ]
+        return torch.cat([model(**row).logits.softmax(-1) for row in rows]).numpy()
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 40])
+@pytest.mark.parametrize("columns", [("text",), ("text", "second")])
+def test_equals_a_direct_loop_at_any_batch_size(text_checkpoints, texts, columns, batch_size):
+    result = extract(text_checkpoints["bert"], texts, columns, batch_size)
+    np.testing.assert_allclose(result.probabilities, direct(text_checkpoints["bert"], texts, columns), atol=1e-5)
+    assert result.features.shape == (40, 16)
+
+
+def test_a_decoder_without_a_padding_token_forms_batches_all_the_same(text_checkpoints, texts):
+    result = extract(text_checkpoints["gpt2"], texts)
+    np.testing.assert_allclose(result.probabilities, direct(text_checkpoints["gpt2"], texts), atol=1e-5)
+    assert result.features is None
+    assert "expected one row of features each" in result.missing["features"]
+
+
+def test_truncation_is_counted_and_reported(text_checkpoints, texts):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(text_checkpoints["bert"])
+    long = sum(len(tokenizer(row["text"], row["second"])["input_ids"]) > 12 for row in texts)
+    assert 0 < long < 40
+    result = extract(text_checkpoints["bert"], texts, ("text", "second"))
+    assert (result.run.num_truncated, result.run.max_length) == (long, 12)
+    report = hf_leep.rank([str(text_checkpoints["bert"])], texts, input="text,second", progress=False)
+    assert report.candidates[0]["scores"]["leep"]["warnings"][-1] == (
+        f"{long} of 40 texts are longer than 12 tokens and were cut there"
+    )
+    assert report.data["target"]["input_columns"] == ["text", "second"]
+    assert report.data["target"]["modality"] == "text"
+
+
+def test_headless_checkpoints_give_features_alone(text_checkpoints, texts):
+    result = extract(text_checkpoints["headless"], texts)
+    assert "no trained classification head" in result.missing["probabilities"]
+    assert result.features.shape == (40, 16)
+
+
+def test_what_cannot_be_loaded_is_one_clear_line(checkpoints, text_checkpoints, tmp_path):
+    import shutil
+
+    with pytest.raises(CandidateError, match="no sequence classifier for model_type 'resnet'"):
+        text.load(checkpoints["five"], ["text"], torch.float32)
+    copy = tmp_path / "no tokenizer"
+    shutil.copytree(text_checkpoints["bert"], copy)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (copy / name).unlink()
+    with pytest.raises(CandidateError, match="no tokenizer in the checkpoint") as caught:
+        text.load(copy, ["text"], torch.float32)
+    assert "\n" not in str(caught.value)
+
+
+def test_running_says_nothing(text_checkpoints, texts, capfd):
+    extract(text_checkpoints["bert"], texts, ("text", "second"))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"text": "x", "title": "y"}, ("text",)),
+        ({"premise": "x", "hypothesis": "y", "source": "z"}, ("premise", "hypothesis")),
+        ({"question": "x", "sentence": "y"}, ("question", "sentence")),
+        ({"review": "x"}, ("review",)),
+    ],
+)
+def test_text_columns_are_inferred_where_it_is_clear(columns, expected):
+    import datasets
+
+    rows = {name: [f"{value} {k}" for k in range(4)] for name, value in columns.items()}
+    target, _ = data.load(datasets.Dataset.from_dict({**rows, "label": [0, 1, 0, 1]}))
+    assert target.input_columns == expected

@@ -1,0 +1,274 @@
+"""The store: what is found again, what is not, and what happens to it under fire."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hf_leep
+from hf_leep.store import Store
+
+KEY = "0" * 40
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def keep(store, key=KEY, value=1.5):
+    with store.writing(key) as writer:
+        array = writer.allocate("probabilities", (4, 3))
+        array[:] = value
+        writer.commit({"who": "me"})
+
+
+def test_a_pass_is_found_again_memory_mapped(store):
+    assert store.load(KEY) is None
+    keep(store)
+    description, arrays = store.load(KEY)
+    assert description == {"who": "me"}
+    assert isinstance(arrays["probabilities"], np.memmap)
+    assert not arrays["probabilities"].flags.writeable
+    assert (arrays["probabilities"] == 1.5).all()
+    keep(store, value=2.5)
+    assert (store.load(KEY)[1]["probabilities"] == 2.5).all()
+
+
+def test_what_is_not_committed_is_absent(store, tmp_path):
+    with store.writing(KEY) as writer:
+        writer.allocate("probabilities", (4, 3))
+    assert store.load(KEY) is None
+    assert list((tmp_path / "store" / "extractions").iterdir()) == []
+
+
+def test_every_field_makes_another_key():
+    fields = {"revision": "a", "inputs": "b", "dtype": "float32", "backend": None}
+    keys = {Store.key({**fields, name: "other"}) for name in fields} | {Store.key(fields)}
+    assert len(keys) == 5
+    assert Store.key(dict(reversed(fields.items()))) == Store.key(fields)
+
+
+DAMAGES = {
+    "flipped bit": lambda folder: flip(folder / "probabilities.npy"),
+    "truncated": lambda folder: os.truncate(folder / "probabilities.npy", 130),
+    "array missing": lambda folder: (folder / "probabilities.npy").unlink(),
+    "entry missing": lambda folder: (folder / "entry.json").unlink(),
+    "entry changed": lambda folder: (folder / "entry.json").write_text(
+        (folder / "entry.json").read_text().replace('"me"', '"you"')
+    ),
+    "entry is no JSON": lambda folder: (folder / "entry.json").write_bytes(b"\x00\xff"),
+    "entry is foreign": lambda folder: (folder / "entry.json").write_text("[1, 2]"),
+    "a file in its place": lambda folder: (shutil.rmtree(folder), folder.write_text("hello")),
+}
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_noticed_dropped_and_can_be_made_again(store, tmp_path, caplog, damage):
+    keep(store)
+    DAMAGES[damage](tmp_path / "store" / "extractions" / KEY)
+    with caplog.at_level(logging.WARNING, "hf_leep"):
+        assert store.load(KEY) is None
+    if damage != "a file in its place":
+        assert len(caplog.records) == 1
+        assert "damaged or foreign" in caplog.text
+    keep(store)
+    assert store.load(KEY) is not None
+
+
+def test_scores_are_found_again_and_damage_is_noticed(store, tmp_path, caplog):
+    score = {"value": -0.5, "standard_error": 0.1, "reason": None, "warnings": ["few"], "influence": np.arange(3.0)}
+    store.save_scores(KEY, "labels", {"reason": None}, {"leep": score, "nce": {**score, "influence": None}})
+    found = store.load_scores(KEY, "labels", ("leep", "nce", "logme"))
+    assert set(found["scores"]) == {"leep", "nce"}
+    assert found["scores"]["leep"]["warnings"] == ["few"]
+    assert found["scores"]["leep"]["influence"].tolist() == [0, 1, 2]
+    assert found["scores"]["nce"]["influence"] is None
+    assert store.load_scores(KEY, "other labels", ("leep",))["scores"] == {}
+    path = tmp_path / "store" / "scores" / KEY / "labels-leep.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}
+    assert "damaged or foreign" in caplog.text
+
+
+def test_a_file_is_hashed_once_until_it_changes(store, tmp_path):
+    path = tmp_path / "weights"
+    path.write_bytes(b"one")
+    old = time.time_ns() - 10**11
+    os.utime(path, ns=(old, old))
+    first = store.file_digest(path)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(old, old))  # the same size and time: taken from memory …
+    assert store.file_digest(path) == first
+    os.utime(path, ns=(old + 1, old + 1))  # … any other: hashed
+    assert store.file_digest(path) != first
+    path.write_bytes(b"new")  # younger than two seconds: never remembered
+    fresh = store.file_digest(path)
+    stamp = path.stat().st_mtime_ns
+    path.write_bytes(b"old")
+    os.utime(path, ns=(stamp, stamp))
+    assert store.file_digest(path) != fresh
+
+
+def test_without_a_root_nothing_is_kept():
+    nothing = Store(None)
+    keep(nothing)
+    assert nothing.load(KEY) is None
+    nothing.save_scores(KEY, "labels", {}, {})
+    assert nothing.load_scores(KEY, "labels", ("leep",)) is None
+    assert nothing.usage().num_bytes == {"extractions": 0, "scores": 0}
+
+
+def test_a_root_that_cannot_be_made_costs_the_store_and_nothing_else(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    keep(Store(tmp_path / "file" / "store"))
+    assert "nothing is kept" in caplog.text
+
+
+def entries(root, kind="extractions"):
+    return {p.name: p.stat().st_mtime_ns for p in (root / "hf_leep" / kind).iterdir()}
+
+
+RUN = """
+import json, sys
+import hf_leep
+options = json.loads(sys.argv[1])
+report = hf_leep.rank(progress=False, **options)
+print(json.dumps({"data": report.data, "modules": sorted({"torch", "transformers"} & set(sys.modules))}))
+"""
+
+
+def process(home, **options):
+    """A ranking in a process of its own, with a store of its own."""
+    environment = {**os.environ, "HF_HOME": str(home)}
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, json.dumps(options)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finished(running):
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err.decode()
+    return json.loads(out), err.decode()
+
+
+@pytest.fixture(scope="module")
+def job(checkpoints, pictures, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rows") / "pictures.parquet"
+    pictures.to_parquet(path)
+    return {"candidates": [str(checkpoints["five"]), str(checkpoints["seven-classes"])], "dataset": str(path)}
+
+
+def without_run(data):
+    """A report less what may differ between two runs: times and where a pass came from."""
+    data = json.loads(json.dumps(data))
+    data.pop("run")
+    for candidate in data["candidates"]:
+        candidate["run"] = None
+    return data
+
+
+def test_a_second_run_repeats_no_pass_and_imports_no_torch(job, checkpoints, tmp_path):
+    first, _ = finished(process(tmp_path, **job))
+    assert first["modules"] == ["torch", "transformers"]
+    before = entries(tmp_path)
+    second, _ = finished(process(tmp_path, **job))
+    assert second["modules"] == []
+    assert without_run(second["data"]) == without_run(first["data"])
+    assert all(c["run"]["from_store"] for c in second["data"]["candidates"])
+    more, _ = finished(
+        process(
+            tmp_path,
+            **{**job, "candidates": [*job["candidates"], str(checkpoints["headless"])]},
+            measures=["leep", "logme", "h-score"],
+        )
+    )
+    assert entries(tmp_path).items() > before.items()  # one more pass, the others untouched
+    assert len(entries(tmp_path)) == 3
+    again = [c["scores"]["leep"] for c in more["data"]["candidates"] if c["id"] in job["candidates"]]
+    assert again == [c["scores"]["leep"] for c in first["data"]["candidates"]]
+
+
+def test_other_labels_use_the_same_pass_and_other_rows_do_not(checkpoints, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path / "hf_leep"))
+    relabelled = pictures.add_column("half", [k // 30 for k in range(60)])
+    candidates = [checkpoints["five"]]
+    first = hf_leep.rank(candidates, relabelled, progress=False)
+    half = hf_leep.rank(candidates, relabelled, label="half", progress=False)
+    assert half.candidates[0]["run"]["from_store"]
+    assert half.candidates[0]["scores"] != first.candidates[0]["scores"]
+    assert len(entries(tmp_path)) == 1
+    for options in ({"max_samples": 30}, {"max_samples": 30, "seed": 1}, {"dtype": "bfloat16"}):
+        assert not hf_leep.rank(candidates, relabelled, progress=False, **options).candidates[0]["run"]["from_store"]
+    assert len(entries(tmp_path)) == 4
+
+
+def test_a_damaged_pass_is_run_again_with_one_line_that_says_so(checkpoints, pictures, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path / "hf_leep"))
+    first = hf_leep.rank([checkpoints["five"]], pictures, measures=["leep"], progress=False)
+    (key,) = entries(tmp_path)
+    flip(tmp_path / "hf_leep" / "extractions" / key / "probabilities.npy")
+    again = hf_leep.rank([checkpoints["five"]], pictures, measures=["nce"], progress=False)
+    assert len(caplog.records) == 1
+    assert "damaged or foreign" in caplog.text
+    assert not again.candidates[0]["run"]["from_store"]
+    third = hf_leep.rank([checkpoints["five"]], pictures, measures=["leep"], progress=False)
+    assert third.candidates[0]["scores"] == first.candidates[0]["scores"]
+
+
+def test_two_runs_at_once_make_each_pass_once(job, tmp_path):
+    runs = [process(tmp_path, **job) for _ in range(2)]
+    reports = [finished(run)[0]["data"] for run in runs]
+    assert without_run(reports[0]) == without_run(reports[1])
+    made = sum(not c["run"]["from_store"] for report in reports for c in report["candidates"])
+    assert made == 2
+    assert len(entries(tmp_path)) == 2
+
+
+def test_a_killed_run_resumes_and_repeats_nothing_that_was_finished(job, checkpoints, tmp_path):
+    """Killed as soon as a pass is in the store, and once more later; six candidates, all real."""
+    copies = []
+    for number in range(6):
+        copies.append(str(tmp_path / f"copy {number}"))
+        shutil.copytree(checkpoints["five"], copies[-1])
+        (Path(copies[-1]) / "README.md").write_text(f"---\nlicense: mit\n---\n{number}")  # another content hash
+    job = {**job, "candidates": copies}
+    whole, _ = finished(process(tmp_path / "other", **job))
+    stamps = {}
+    for wanted in (1, 3):
+        running = process(tmp_path / "home", **job)
+        place = tmp_path / "home" / "hf_leep" / "extractions"
+        deadline = time.monotonic() + 100
+        while running.poll() is None and time.monotonic() < deadline:
+            done = [p for p in place.glob("*") if not p.name.endswith(".partial")] if place.exists() else []
+            if len(done) >= wanted:
+                running.kill()
+                break
+            time.sleep(0.002)
+        running.communicate()
+        now = {name: stamp for name, stamp in entries(tmp_path / "home").items() if not name.endswith(".partial")}
+        assert stamps.items() <= now.items()
+        stamps = now
+    resumed, _ = finished(process(tmp_path / "home", **job))
+    assert without_run(resumed["data"]) == without_run(whole["data"])
+    final = entries(tmp_path / "home")
+    assert len(final) == 6
+    assert stamps.items() <= final.items()
