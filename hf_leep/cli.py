@@ -147,6 +147,28 @@ def cache(
         _say(f"{kind:<12} {entries:6,}  {size(usage.num_bytes[kind]):>9}")
 
 
+@app.command()
+def verify(
+    json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON to stdout and nothing else.")] = False,
+) -> None:
+    """Check the measures on this machine, against proved limits and independent oracles, in seconds."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from hf_leep import verify as verification
+
+    checks = verification.verify()
+    failed = sum(not check.passed for check in checks)
+    if json:
+        typer.echo(
+            dumps([{**asdict(check), "passed": check.passed} for check in checks], ensure_ascii=False, indent=2)
+        )
+    else:
+        _say(verification.table(checks))
+        _say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {__version__}")
+    raise typer.Exit(1 if failed else 0)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 all scored, 3 some not, 2 the call or target was wrong, 1 none scored."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))

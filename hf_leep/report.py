@@ -108,6 +108,10 @@ class Report:
         """The text of report.json, with a newline at the end."""
         return json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
+    def _repr_html_(self) -> str:
+        """The ranking as a table, for a notebook."""
+        return card.notebook(self.data)
+
     def save(self, folder: str | Path) -> Path:
         """Write report.json, README.md, scores.parquet and plots/ into a folder, each file whole or not at all.
 

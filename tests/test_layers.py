@@ -16,6 +16,7 @@ TABLE = [
     ("records.py", 3, {"numpy"}),
     ("ranking.py", 4, {"numpy"}),
     ("agreement.py", 5, {"numpy", "scipy"}),
+    ("verify.py", 5, {"numpy", "scipy", "rich"}),
     ("card", 6, {"jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),
     ("data.py", "ring", {"numpy", "datasets", "huggingface_hub"}),

@@ -7,9 +7,9 @@ from typing import Any
 
 from hf_leep.card.page import page
 from hf_leep.card.plot import plot_scores
-from hf_leep.card.table import parquet
+from hf_leep.card.table import notebook, parquet
 
-__all__ = ["render"]
+__all__ = ["notebook", "render"]
 
 
 def render(data: Mapping[str, Any]) -> dict[str, bytes]:

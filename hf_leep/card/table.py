@@ -85,6 +85,32 @@ def terminal(data: Mapping[str, Any]) -> Group:
     return Group(*parts)
 
 
+def notebook(data: Mapping[str, Any]) -> str:
+    """The ranking as an HTML table under its verdict, for a notebook; every name escaped.
+
+    Args:
+        data: the content of report.json.
+    """
+    from html import escape
+
+    headings = ["#", "tie group", "candidate", *map(title, data["measures"]), "source classes", "parameters"]
+    rows = []
+    for name, candidate in zip(short_names(data["candidates"]), data["candidates"], strict=True):
+        if candidate["rank"] is None:
+            reason = f"✗ {name}: {plain(candidate['reason'])}"
+            rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(reason)}</td></tr>')
+            continue
+        cells = [candidate["rank"], candidate["tie_group"], name]
+        cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
+        cells += [count(candidate["num_source_classes"]), count(candidate["num_parameters"])]
+        rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
+    said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
+    if note := disagreement(data):
+        said += f"<p>{escape(note)}</p>"
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
 def parquet(data: Mapping[str, Any]) -> bytes:
     """One row a candidate: rank, tie group, identity, sizes, and each measure with its standard error.
 

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from hf_leep.card.table import parquet, terminal
+from hf_leep.card.table import notebook, parquet, terminal
 
 
 def shown(report, width=100):
@@ -43,6 +43,20 @@ def test_names_of_strangers_do_nothing_to_the_terminal(report):
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "[bold red]" in " ".join(text.split()).replace(" ", "") or "[bold" in text
+
+
+def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
+    from xml.etree import ElementTree
+
+    for candidate in report["candidates"]:
+        candidate["id"] += "<script>alert(1)</script>&"
+        candidate["reason"] = "<img src=x onerror=alert(1)>"
+    html = notebook(report)
+    tree = ElementTree.fromstring(f"<div>{html}</div>")  # well-formed
+    assert {element.tag for element in tree.iter()} == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert len(tree.findall(".//tbody/tr")) == 4
+    assert "−0.81 ± 0.04" in html
+    assert "form one tie group" in html
 
 
 def test_the_parquet_file_has_a_row_for_each_candidate(report):

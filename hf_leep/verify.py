@@ -1,0 +1,200 @@
+"""Check the measures on this machine against limits that can be proved and oracles that share no code with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_leep import measures
+from hf_leep.arrays import Float64, Integers
+from hf_leep.measures.leave_one_out_leep import floor
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Check:
+    """One claim and how far off it was.
+
+    Attributes:
+        measure: name of the measure.
+        claim: what should hold.
+        difference: largest difference found, in the measure's unit.
+        tolerance: largest difference that passes.
+    """
+
+    measure: str
+    claim: str
+    difference: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the difference is within the tolerance; NaN is not."""
+        return self.difference <= self.tolerance
+
+
+def verify(seed: int = 0) -> list[Check]:
+    """Run all checks, in seconds, on problems drawn from the seed."""
+    return [
+        Check(measure, claim, float(difference), tolerance)
+        for part in (_leep, _leave_one_out, _nce, _h_score, _logme, _errors)
+        for measure, claim, difference, tolerance in part(np.random.default_rng(seed))
+    ]
+
+
+def table(checks: list[Check]) -> Table:
+    """The checks for a terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    shown.add_column("")
+    shown.add_column("measure", no_wrap=True)
+    shown.add_column("claim")
+    shown.add_column("off by", justify="right", no_wrap=True)
+    shown.add_column("allowed", justify="right", no_wrap=True)
+    for check in checks:
+        mark = Text("✓", style="bold green") if check.passed else Text("✗", style="bold red")
+        shown.add_row(mark, check.measure, check.claim, f"{check.difference:.1e}", f"{check.tolerance:.0e}")
+    return shown
+
+
+_Found = Iterator[tuple[str, str, float, float]]
+
+
+def _leep(rng: np.random.Generator) -> _Found:
+    p, y = _problem(rng)
+    score = measures.leep(p, y)
+    yield "leep", "equals equations (1) and (2) written as loops", abs(score - _leep_by_loops(p, y)), 1e-12
+    constant = np.repeat(p[:1], len(p), axis=0)
+    yield "leep", "constant predictions score −Ĥ(Y)", abs(measures.leep(constant, y) + _entropy(y)), 1e-12
+    one_hot = np.eye(p.shape[1])[p.argmax(axis=1)]
+    yield "leep", "one-hot predictions score NCE", abs(measures.leep(one_hot, y) - measures.nce(p, y)), 1e-12
+    twice = measures.leep(np.vstack([p, p]), np.concatenate([y, y]))
+    yield "leep", "the data set repeated changes nothing", abs(twice - score), 1e-12
+    split = measures.leep(np.hstack([p[:, :1] / 2, p[:, :1] / 2, p[:, 1:]]), y)
+    yield "leep", "a source column split in two changes nothing", abs(split - score), 1e-12
+    shuffled = _shuffled(measures.leep, p, y, rng)
+    yield "leep", "the order of rows and columns changes nothing", abs(shuffled - score), 1e-12
+
+
+def _leave_one_out(rng: np.random.Generator) -> _Found:
+    p, y = _problem(rng, n=60, s=8)
+    worst = max(
+        abs(measures.leave_one_out_leep(p, y, prior_weight=a) - _refitted(p, y, a)) for a in (1e-6, 1e-2, 1.0, 1e4)
+    )
+    yield "leave-one-out-leep", "equals refitting without each example", worst, 1e-9
+    y = np.arange(500) % 10
+    worst = 0.0
+    for s in (10, 1000, 21843):
+        guesses = np.full((500, s), 0.02 / s)
+        guesses[np.arange(500), rng.integers(0, s, 500)] += 0.98
+        worst = max(worst, abs(measures.leave_one_out_leep(guesses, y) - floor(y)))
+    yield "leave-one-out-leep", "random predictions, 10 to 21,843 classes, score the floor", worst, 0.01
+
+
+def _nce(rng: np.random.Generator) -> _Found:
+    from scipy.stats import entropy
+    from scipy.stats.contingency import crosstab
+
+    p, y = _problem(rng)
+    joint = crosstab(y, p.argmax(axis=1)).count
+    expected = entropy(joint.sum(axis=0)) - entropy(joint.ravel())
+    yield "nce", "equals H(Z) − H(Y, Z) from scipy", abs(measures.nce(p, y) - expected), 1e-12
+
+
+def _h_score(rng: np.random.Generator) -> _Found:
+    y = rng.integers(0, 4, 200)
+    f = rng.normal(size=(200, 12)) + y[:, None] / 2
+    means = np.stack([f[y == label].mean(axis=0) for label in y])
+    expected = np.trace(np.linalg.pinv(np.cov(f, rowvar=False)) @ np.cov(means, rowvar=False))
+    yield "h-score", "equals tr(cov(f)⁺ cov(E[f|Y])) from numpy", abs(measures.h_score(f, y) - expected), 1e-9
+    mapped = measures.h_score(f @ rng.normal(size=(12, 12)) + 5, y)
+    yield "h-score", "an invertible affine map changes nothing", abs(mapped - measures.h_score(f, y)), 1e-8
+    noise = measures.h_score(rng.normal(size=(30, 40)), np.arange(30) % 4)
+    yield "h-score", "noise with n ≤ d scores t − 1 (so never trust it there)", abs(noise - 3), 1e-9
+
+
+def _logme(rng: np.random.Generator) -> _Found:
+    for n, d in ((40, 6), (20, 20), (15, 40)):
+        y = np.arange(n) % 3
+        f = rng.normal(size=(n, d)) + y[:, None] / 2
+        difference = abs(measures.logme(f, y) - _logme_by_density(f, y))
+        relation = "<" if n < d else "=" if n == d else ">"
+        yield "logme", f"equals the maximised Gaussian density, n {relation} d", difference, 1e-4
+
+
+def _errors(rng: np.random.Generator) -> _Found:
+    for name in ("leep", "leave-one-out-leep"):
+        drawn = [measures.find(name).influence(*_problem(rng, n=400, s=20)) for _ in range(150)]
+        actual = np.std([value for value, _ in drawn], ddof=1)
+        claimed = np.sqrt(np.mean([np.var(values, ddof=1) / 400 for _, values in drawn]))
+        yield name, "standard error against 150 independent samples, relative", abs(claimed / actual - 1), 0.25
+
+
+def _problem(rng: np.random.Generator, n: int = 300, s: int = 12) -> tuple[Float64, Integers]:
+    """Source probabilities that know something about labels with gaps."""
+    y = np.array([0, 2, 7])[rng.integers(0, 3, n)]
+    logits = rng.normal(size=(n, s)) + 1.5 * np.eye(max(8, s))[y][:, :s]
+    p = np.exp(logits)
+    return p / p.sum(axis=1, keepdims=True), y
+
+
+def _entropy(y: Integers) -> float:
+    frequency = np.unique(y, return_counts=True)[1] / len(y)
+    return float(-(frequency * np.log(frequency)).sum())
+
+
+def _shuffled(function: Callable[..., float], p: Float64, y: Integers, rng: np.random.Generator) -> float:
+    rows, columns = rng.permutation(len(p)), rng.permutation(p.shape[1])
+    return function(p[rows][:, columns], y[rows])
+
+
+def _leep_by_loops(p: Float64, y: Integers) -> float:
+    joint: dict[int, NDArray[Any]] = {}
+    for row, label in zip(p, y.tolist(), strict=True):
+        joint[label] = joint.get(label, np.zeros(p.shape[1])) + row / len(p)
+    marginal = np.sum(list(joint.values()), axis=0)
+    total = 0.0
+    for row, label in zip(p, y.tolist(), strict=True):
+        total += float(np.log(sum(joint[label][z] / marginal[z] * row[z] for z in range(p.shape[1]))))
+    return total / len(p)
+
+
+def _refitted(p: Float64, y: Integers, a: float) -> float:
+    classes, codes = np.unique(y, return_inverse=True)
+    total = 0.0
+    for i in range(len(p)):
+        others = np.arange(len(p)) != i
+        joint = np.stack([p[others & (codes == c)].sum(axis=0) for c in range(len(classes))])
+        prior = (np.sum(others & (codes == codes[i])) + 1 / len(classes)) / len(p)
+        total += float(np.log((p[i] * (joint[codes[i]] + a * prior) / (joint.sum(axis=0) + a)).sum()))
+    return total / len(p)
+
+
+def _logme_by_density(f: Float64, y: Integers) -> float:
+    """The mean over classes of max log N(y; 0, β⁻¹I + α⁻¹ffᵀ)/n, on dense covariances, β in closed form."""
+    from scipy.optimize import minimize_scalar
+
+    n, scale = len(f), np.log((f * f).sum() / len(f))
+
+    def negative(log_ratio: float, target: Float64) -> float:
+        shape = np.eye(n) + np.exp(-log_ratio) * f @ f.T  # covariance times β, at α/β = exp(log_ratio)
+        _, log_det = np.linalg.slogdet(shape)
+        variance = target @ np.linalg.solve(shape, target) / n  # the best 1/β
+        return float(0.5 * (n * np.log(2 * np.pi * variance) + log_det + n))
+
+    evidences = []
+    for label in np.unique(y):
+        target = (y == label).astype(np.float64)
+        grid = np.linspace(scale - 20, scale + 20, 81)
+        best = grid[int(np.argmin([negative(at, target) for at in grid]))]
+        found = minimize_scalar(negative, bounds=(best - 0.5, best + 0.5), args=(target,), method="bounded")
+        evidences.append(-found.fun / n)
+    return float(np.mean(evidences))
