@@ -53,6 +53,7 @@ def page(data: Mapping[str, Any]) -> str:
         prose=text.prose,
         plain=text.plain,
         number=text.number,
+        classes=text.classes,
         count=text.count,
         duration=text.duration,
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_leep.card.text import (
+    classes,
     count,
     explained,
     listed,
@@ -67,7 +68,7 @@ def terminal(data: Mapping[str, Any]) -> Group:
             score = candidate["scores"][measure]
             cells.append(with_error(score) if measure == data["sort_by"] else number(score["value"]))
         cells += ([f"{100 * share:.0f} %" if share is not None else "–"]) if has_leep else []
-        cells += [count(candidate["num_source_classes"]), count(candidate["num_parameters"])]
+        cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         table.add_row(*(Text(cell) for cell in cells), style=style)
     if table.row_count:
         parts += [Text(), table]
@@ -102,7 +103,7 @@ def notebook(data: Mapping[str, Any]) -> str:
             continue
         cells = [candidate["rank"], candidate["tie_group"], name]
         cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
-        cells += [count(candidate["num_source_classes"]), count(candidate["num_parameters"])]
+        cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
     if note := disagreement(data):

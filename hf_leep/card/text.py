@@ -60,13 +60,18 @@ def with_error(score: Mapping[str, Any] | None, z: float = 1.96) -> str:
 
 
 def count(value: float | None) -> str:
-    """A count for people: 1,001 or 4.2M; a dash where it is not known."""
+    """A large count for people: 15.7k or 4.2M; a dash where it is not known."""
     if value is None:
         return "–"
-    for unit, size in (("B", 1e9), ("M", 1e6)):
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g}{unit}"
-    return f"{value:,.0f}"
+    return f"{value:.0f}"
+
+
+def classes(value: int | None) -> str:
+    """A number of classes, exact: 1,001; a dash where there are none."""
+    return "–" if value is None else f"{value:,}"
 
 
 def size(num_bytes: float) -> str:

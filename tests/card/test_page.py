@@ -9,7 +9,7 @@ import yaml
 
 from hf_leep.card import render
 from hf_leep.card.page import page
-from hf_leep.card.text import code, count, duration, number, prose, short_names, with_error
+from hf_leep.card.text import classes, code, count, duration, number, prose, short_names, with_error
 
 GOLDEN = Path(__file__).with_name("golden.md")
 
@@ -100,7 +100,8 @@ def test_numbers(value, text):
 
 
 def test_counts_and_durations():
-    assert [count(v) for v in (None, 5, 21843, 25_557_032, 7e9)] == ["–", "5", "21,843", "25.6M", "7B"]
+    assert [count(v) for v in (None, 5, 15674, 25_557_032, 7e9)] == ["–", "5", "15.7k", "25.6M", "7B"]
+    assert [classes(v) for v in (None, 5, 21843)] == ["–", "5", "21,843"]
     assert [duration(v) for v in (2.34, 61.2, 3720)] == ["2.3 s", "1 min 1 s", "1 h 2 min"]
     assert with_error({"value": -1.0, "standard_error": None}) == "−1.000"
     assert with_error({"value": -1.0, "standard_error": 0.1}) == "−1.00 ± 0.20"
