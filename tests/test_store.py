@@ -243,32 +243,62 @@ def test_two_runs_at_once_make_each_pass_once(job, tmp_path):
     assert len(entries(tmp_path)) == 2
 
 
-def test_a_killed_run_resumes_and_repeats_nothing_that_was_finished(job, checkpoints, tmp_path):
-    """Killed as soon as a pass is in the store, and once more later; six candidates, all real."""
+KILL = """
+import json, os, signal, sys, time
+import hf_leep
+from hf_leep import forward, modalities  # noqa: what a run imports, once for all the children
+from pathlib import Path
+
+options, place = json.loads(sys.argv[1]), Path(os.environ["HF_HOME"], "hf_leep", "extractions")
+moments = [(done, partial) for done in range(1, 6) for partial in (False, True)]
+
+
+def state():
+    names = [p.name for p in place.glob("*")] if place.exists() else []
+    return sum(not n.endswith(".partial") for n in names), any(n.endswith(".partial") for n in names)
+
+
+def stamps():
+    return {p.name: (p / "entry.json").stat().st_mtime_ns for p in place.glob("*") if not p.name.endswith(".partial")}
+
+
+before = {}
+for moment in moments:
+    child = os.fork()
+    if child == 0:
+        hf_leep.rank(progress=False, **options)
+        os._exit(0)
+    while state() != moment and os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.0005)
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):
+        sys.exit(f"the run ended before {moment} came")
+    after = stamps()
+    assert before.items() <= after.items(), "a finished pass was made again"
+    before = after
+report = hf_leep.rank(progress=False, **options)
+assert before.items() <= stamps().items() and len(stamps()) == 6
+print(json.dumps(report.data))
+"""
+
+
+def test_a_run_killed_at_ten_moments_resumes_and_repeats_nothing_that_was_finished(checkpoints, pictures, tmp_path):
+    """Between passes and in the middle of them, at each of five stages of a run over six candidates."""
+    import datasets
+
+    rows = datasets.concatenate_datasets([pictures] * 6)
+    rows.to_parquet(tmp_path / "rows.parquet")
     copies = []
     for number in range(6):
         copies.append(str(tmp_path / f"copy {number}"))
         shutil.copytree(checkpoints["five"], copies[-1])
-        (Path(copies[-1]) / "README.md").write_text(f"---\nlicense: mit\n---\n{number}")  # another content hash
-    job = {**job, "candidates": copies}
+        (Path(copies[-1]) / "README.md").write_text(f"another content hash: {number}")
+    job = {"candidates": copies, "dataset": str(tmp_path / "rows.parquet"), "batch_size": 4}
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, "-c", KILL, json.dumps(job)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
     whole, _ = finished(process(tmp_path / "other", **job))
-    stamps = {}
-    for wanted in (1, 3):
-        running = process(tmp_path / "home", **job)
-        place = tmp_path / "home" / "hf_leep" / "extractions"
-        deadline = time.monotonic() + 100
-        while running.poll() is None and time.monotonic() < deadline:
-            done = [p for p in place.glob("*") if not p.name.endswith(".partial")] if place.exists() else []
-            if len(done) >= wanted:
-                running.kill()
-                break
-            time.sleep(0.002)
-        running.communicate()
-        now = {name: stamp for name, stamp in entries(tmp_path / "home").items() if not name.endswith(".partial")}
-        assert stamps.items() <= now.items()
-        stamps = now
-    resumed, _ = finished(process(tmp_path / "home", **job))
-    assert without_run(resumed["data"]) == without_run(whole["data"])
-    final = entries(tmp_path / "home")
-    assert len(final) == 6
-    assert stamps.items() <= final.items()
+    assert without_run(json.loads(done.stdout)) == without_run(whole["data"])
