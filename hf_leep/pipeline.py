@@ -262,8 +262,10 @@ class _Job:
 
         import torch
 
+        path = hub.fetch(snapshot, self.store.file_digest)
+
         def load(adapter: Any) -> Any:
-            return adapter.load(snapshot.path, self._columns, getattr(torch, self.dtype))
+            return adapter.load(path, self._columns, getattr(torch, self.dtype))
 
         with self.store.writing(key) as writer:
             extraction = self._run(snapshot.candidate, load, advance, writer.allocate)

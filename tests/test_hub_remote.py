@@ -1,0 +1,211 @@
+"""Candidates from the Hub, over real HTTP: processes of their own, each with a cache of its own, against a small Hub."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault, Hub
+
+RESOLVE = """
+import json, sys, time
+from hf_leep import hub
+from hf_leep.errors import CandidateError
+answers = []
+for name in sys.argv[1:]:
+    try:
+        snapshot = hub.resolve(name)
+        path = hub.fetch(snapshot)
+        answers.append({"revision": snapshot.candidate.revision, "license": snapshot.candidate.license,
+                        "id": snapshot.candidate.id, "files": sorted(p.name for p in path.iterdir())})
+    except CandidateError as error:
+        answers.append({"error": str(error)})
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture
+def hub():
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture
+def client(hub, tmp_path):
+    """Run Python code, or ``hf-leep``, in a process that takes ``hub`` for the Hub."""
+
+    def run(*arguments, code=None, home="home", **environment):
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "COLUMNS": "200",
+            **environment,
+        }
+        start = ["-c", code] if code else ["-m", "hf_leep"]
+        command = [sys.executable, *start, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+
+    return run
+
+
+@pytest.fixture
+def resolve(client):
+    def run(*names, **environment):
+        done = client(*names, code=RESOLVE, **environment)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+FILES = ["config.json", "model.safetensors", "preprocessor_config.json"]
+
+
+def test_only_the_files_that_are_needed_come_each_once_from_the_pinned_revision(hub, resolve, checkpoints):
+    repo = hub.add_folder("user/model", checkpoints["five"], cardData={"license": "mit"})
+    others = ("pytorch_model.bin", "tf_model.h5", "training_args.json", "onnx/model.onnx", "run/events.log")
+    repo.commit(dict.fromkeys(others, b"not needed"))
+    (answer,) = resolve("user/model")
+    assert answer == {"revision": repo.refs["main"], "license": "mit", "id": "user/model", "files": FILES}
+    fetched = hub.requested(r"^GET .*/resolve/")
+    assert sorted(path.rsplit("/", 1)[1] for path in fetched) == FILES
+    assert all(f"/resolve/{repo.refs['main']}/" in path for path in fetched)
+    before = len(hub.log)
+    resolve("user/model")
+    assert [path for _, path, _ in hub.log[before:] if "/resolve/" in path and "HEAD" not in path] == []
+
+
+def test_a_ref_that_moves_during_the_run_does_not_mix_revisions(hub, resolve, checkpoints):
+    repo = hub.add_folder("user/model", checkpoints["five"])
+    first = repo.refs["main"]
+    moved = {"config.json": b"{}"}
+    hub.faults.append(Fault(r"^GET /api/models/user/model\b", times=1, then=lambda: repo.commit(moved)))
+    (answer,) = resolve("user/model")
+    assert answer["revision"] == first != repo.refs["main"]
+    assert all(f"/resolve/{first}/" in path for path in hub.requested(r"/resolve/"))
+
+
+def test_a_revision_can_be_chosen(hub, resolve, checkpoints):
+    repo = hub.add_folder("user/model", checkpoints["five"])
+    old = repo.commit({}, ref="v1")
+    repo.commit({"README.md": b"new"})
+    by_name, by_sha, missing = resolve("user/model@v1", f"user/model@{old}", "user/model@v9")
+    assert by_name["revision"] == by_sha["revision"] == old
+    assert by_name["id"] == "user/model"
+    assert missing == {"error": "the repository has no revision 'v9'"}
+
+
+def test_without_access_it_says_why(hub, resolve, checkpoints):
+    hub.add_folder("user/gated", checkpoints["five"], gated=True)
+    hub.add_folder("user/private", checkpoints["five"], private=True)
+    names = ("user/gated", "user/private", "user/missing")
+    for token in ("", READ_TOKEN):
+        gated, private, missing = resolve(*names, HF_TOKEN=token)
+        assert gated["error"].startswith("gated: ask for access")
+        assert (
+            private["error"]
+            == missing["error"]
+            == ("no such folder, and no such repository on the Hub that this login can see")
+        )
+    assert hub.requested(r"^GET .*/resolve/") == []
+    gated, private, _ = resolve(*names, HF_TOKEN=WRITE_TOKEN)
+    assert gated["files"] == private["files"] == FILES
+
+
+def test_what_is_no_checkpoint_is_told_before_anything_moves(hub, resolve, checkpoints):
+    config = (checkpoints["five"] / "config.json").read_bytes()
+    hub.add("user/pickled", {"config.json": config, "pytorch_model.bin": b"pickle"})
+    hub.add("user/empty", {"README.md": b"hello"})
+    hub.add("user/weightless", {"config.json": config})
+    pickled, empty, weightless = resolve("user/pickled", "user/empty", "user/weightless")
+    assert pickled["error"].startswith("pickled weights only (pytorch_model.bin)")
+    assert empty["error"] == "the repository has no config.json: not a transformers checkpoint"
+    assert weightless["error"] == "no weights: model.safetensors is missing"
+    assert hub.requested(r"/resolve/") == []
+
+
+PASSING = {
+    "429 with Retry-After": [Fault(r"^GET /api/models/", times=2, status=429, headers={"Retry-After": "0"})],
+    "503 of the API": [Fault(r"^GET /api/models/", times=1, status=503)],
+    "502 of a file": [Fault(r"^GET .*config.json", times=1, status=502)],
+    "a slow answer": [Fault(r"^GET .*config.json", times=1, delay=1.0)],
+    "a file cut off in the middle": [Fault(r"^GET .*model.safetensors", times=1, cut=True)],
+    "a damaged file": [Fault(r"^GET .*model.safetensors", times=1, corrupt=True)],
+}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_fault_that_passes_is_survived(hub, resolve, checkpoints, fault):
+    hub.add_folder("user/model", checkpoints["five"])
+    hub.faults += PASSING[fault]
+    (answer,) = resolve("user/model")
+    assert answer["files"] == FILES
+    assert hub.faults[0].times == 0
+
+
+LASTING = {
+    "403": ([Fault(r"^GET /api/models/user/bad", status=403)], r"the Hub answered 403"),
+    "500": ([Fault(r"^GET /api/models/user/bad", status=500)], r"the Hub answered 500"),
+    "404 of a file": ([Fault(r"user/bad/resolve/.*config.json", status=404)], r"the Hub answered 404|not be brought"),
+    "a damaged file": (
+        [Fault(r"^GET /user/bad/.*model.safetensors", corrupt=True)],
+        r"came twice without the checksum",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", LASTING)
+def test_a_fault_that_stays_costs_its_candidate_alone(hub, resolve, checkpoints, fault):
+    hub.add_folder("user/bad", checkpoints["five"])
+    hub.add_folder("user/good", checkpoints["seven-classes"])
+    faults, message = LASTING[fault]
+    hub.faults += faults
+    bad, good = resolve("user/bad", "user/good")
+    assert re.search(message, bad["error"])
+    assert "\n" not in bad["error"]
+    assert good["files"] == FILES
+
+
+def test_a_hub_that_is_down_is_said_to_be_down(resolve):
+    (answer,) = resolve("user/model", HF_ENDPOINT="http://127.0.0.1:9")
+    assert answer["error"].startswith("the Hub did not answer")
+
+
+def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is_written(
+    hub, client, checkpoints, pictures, tmp_path
+):
+    five = hub.add_folder("user/five", checkpoints["five"], cardData={"license": "mit"})
+    hub.add_folder("user/seven", checkpoints["seven-classes"], gated=True)
+    hub.add_folder("user/headless", checkpoints["headless"])
+    pictures.to_parquet(tmp_path / "train.parquet")
+    hub.add("user/pictures", {"train.parquet": (tmp_path / "train.parquet").read_bytes()}, kind="dataset")
+    names = ["user/five", "user/seven", "user/headless"]
+    call = ["rank", "--dataset", "user/pictures", "--split", "train"]
+    done = client(*call, "--models", *names, "--output", tmp_path / "out", HF_TOKEN=WRITE_TOKEN)
+    assert done.returncode == 3, done.stdout + done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [c["status"] for c in report["candidates"]] == ["ok", "ok", "failed"]
+    assert report["target"]["revision"] == hub.repos["dataset", "user/pictures"].refs["main"]
+    revisions = {c["id"]: c["revision"] for c in report["candidates"]}
+    assert revisions["user/five"] == five.refs["main"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"https://huggingface.co/user/five/tree/{five.refs['main']}" in card
+    agents = "".join(path for _, path, _ in hub.log)
+    assert WRITE_TOKEN not in agents
+    for path in [p for p in tmp_path.rglob("*") if p.is_file()]:
+        assert WRITE_TOKEN.encode() not in path.read_bytes(), path
+    assert WRITE_TOKEN not in done.stdout + done.stderr
+
+    before = len(hub.log)
+    pinned = [f"{name}@{revisions[name] or 'main'}" for name in names]
+    offline = client(*call, "--models", *pinned, "--no-cache", "--json", HF_HUB_OFFLINE="1")
+    assert offline.returncode == 3, offline.stderr
+    again = {c["id"]: c["scores"] for c in json.loads(offline.stdout)["candidates"]}
+    assert again == {c["id"]: c["scores"] for c in report["candidates"]}
+    assert hub.log[before:] == []
