@@ -1,4 +1,4 @@
-"""Candidates from the Hub, over real HTTP: processes of their own, each with a cache of its own, against a small Hub."""
+"""Candidates from the Hub, over real HTTP: processes with a cache of their own, against a small Hub."""
 
 import json
 import os
@@ -93,7 +93,7 @@ def test_a_ref_that_moves_during_the_run_does_not_mix_revisions(hub, resolve, ch
 
 def test_a_revision_can_be_chosen(hub, resolve, checkpoints):
     repo = hub.add_folder("user/model", checkpoints["five"])
-    old = repo.commit({}, ref="v1")
+    old = repo.refs["v1"] = repo.refs["main"]
     repo.commit({"README.md": b"new"})
     by_name, by_sha, missing = resolve("user/model@v1", f"user/model@{old}", "user/model@v9")
     assert by_name["revision"] == by_sha["revision"] == old
