@@ -25,6 +25,7 @@ TABLE = [
     ("hub.py", "ring", {"huggingface_hub", "safetensors"}),
     ("store.py", "ring", {"numpy", "filelock", "huggingface_hub"}),
     ("metric.py", 9, {"numpy", "datasets", "evaluate", "pyarrow"}),
+    ("space.py", 10, {"numpy", "evaluate"}),
     ("pipeline.py", 9, {"numpy", "torch", "accelerate", "huggingface_hub"}),
     (
         "demo.py",

@@ -22,6 +22,7 @@ import yaml
 
 import hf_leep
 import hf_leep.metric
+import hf_leep.space
 from hf_leep import measures
 from hf_leep.errors import InputError, MeasureError, UserError
 from tests.strategies import population
@@ -618,9 +619,9 @@ def test_the_page_reads_what_people_paste_and_upload(tmp_path, predictions, refe
         (tmp_path / "p.csv").write_text(predictions)
         (tmp_path / "y.txt").write_text(references)
         files = (str(tmp_path / "p.csv"), "1 2 3", str(tmp_path / "y.txt"))
-        assert hf_leep.metric.score_pasted(module, "pasted, but a file counts", *files) == expected
+        assert hf_leep.space.score_pasted(module, "pasted, but a file counts", *files) == expected
     else:
-        assert hf_leep.metric.score_pasted(module, predictions, None, references, None) == expected
+        assert hf_leep.space.score_pasted(module, predictions, None, references, None) == expected
 
 
 def test_the_page_reads_arrays_and_takes_options(tmp_path):
@@ -628,7 +629,7 @@ def test_the_page_reads_arrays_and_takes_options(tmp_path):
     np.save(tmp_path / "y.npy", GOOD["references"])
     files = ("", str(tmp_path / "p.npy"), "", str(tmp_path / "y.npy"))
     module = ROOT / "metric_card" / "leep" / "leep.py"
-    scores = hf_leep.metric.score_pasted(module, *files, from_logits=True, leave_one_out=True)
+    scores = hf_leep.space.score_pasted(module, *files, from_logits=True, leave_one_out=True)
     assert list(scores) == ["leep", "leave_one_out_leep"]
     assert scores["leep"] == pytest.approx(naive_leep(GOOD["predictions"], GOOD["references"]), abs=1e-7)
 
@@ -645,7 +646,7 @@ def test_the_page_reads_arrays_and_takes_options(tmp_path):
 )
 def test_the_page_says_what_it_cannot_read(predictions, references, message):
     with pytest.raises(InputError, match=f"^{message}"):
-        hf_leep.metric.score_pasted(ROOT / "metric_card" / "leep" / "leep.py", predictions, None, references, None)
+        hf_leep.space.score_pasted(ROOT / "metric_card" / "leep" / "leep.py", predictions, None, references, None)
 
 
 def test_the_page_names_what_it_lacks():

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import hf_leep.metric
+import hf_leep.space
 
-demo = hf_leep.metric.app(Path(__file__).with_name("nce.py"))
+demo = hf_leep.space.app(Path(__file__).with_name("nce.py"))
 
 if __name__ == "__main__":
     demo.launch()
