@@ -133,9 +133,7 @@ def _matrix(values: ArrayLike, name: str, shape: str) -> FloatMatrix:
     array = _as_numpy(values)
     if array.ndim != 2:
         raise InputError(f"{name} must be a matrix {shape}, got shape {array.shape}")
-    if array.dtype.kind in "biu":
-        array = array.astype(np.float64)  # one-hot integers
-    if array.dtype.kind != "f":
+    if array.dtype.kind not in "fbiu":  # one-hot integers become floats block by block
         raise InputError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if 0 in array.shape:
         raise InputError(f"{name} are empty: got shape {array.shape}, expected {shape}")

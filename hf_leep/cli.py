@@ -142,6 +142,8 @@ def cache(
 
     store = Store(Store.default_root())
     usage = store.clear() if clear else store.usage()
+    if usage.root is None:
+        raise UserError(f"the store {Store.default_root()} cannot be used: nothing is kept")
     _say(f"{usage.root}{': removed' if clear else ''}")
     for kind, entries in usage.entries.items():
         _say(f"{kind:<12} {entries:6,}  {size(usage.num_bytes[kind]):>9}")

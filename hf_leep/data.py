@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ import datasets
 import numpy as np
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError
+from hf_leep.errors import TargetError, one_line
 from hf_leep.records import Target
 
 _BUILDERS = {
@@ -65,7 +69,7 @@ class Rows:
         try:
             return dict(self.dataset[row_id])
         except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken file
-            raise TargetError(f"row {row_id} of the split cannot be decoded: {_one_line(error)}") from None
+            raise TargetError(f"row {row_id} of the split cannot be decoded: {one_line(error)}") from None
 
 
 def load(
@@ -97,13 +101,14 @@ def load(
     Raises:
         TargetError: the data set, split, columns or labels cannot be used; the message says what to choose instead.
     """
-    if max_samples is not None and max_samples < 2:
-        raise TargetError(f"max_samples is {max_samples}; a score needs at least 2 examples")
+    if max_samples is not None and (not isinstance(max_samples, int) or max_samples < 2):
+        raise TargetError(f"max_samples is {max_samples}; a score needs a whole number of at least 2 examples")
     with _bars(progress):
-        found, name, sha = _open(dataset, config, split, revision)
+        found, name, sha, splits = _open(dataset, config, split, revision)
+    found = found.with_format(None)  # a format or transform of the caller's would change what is read
     if len(found) == 0:
         raise TargetError(f"{name}, split {split or found.split}: there are no rows")
-    modality, input_columns = _inputs(found, inputs)
+    modality, input_columns = _inputs(found, inputs, label)
     label_column = _label(found, label, input_columns)
     codes, class_names = _encode(found, label_column)
 
@@ -122,7 +127,7 @@ def load(
         )
     digests = _digests(found, input_columns, row_ids)
     duplicates, conflicting = _count_duplicates(digests, labels)
-    warnings += _warnings(name, split, labels, duplicates, conflicting)
+    warnings += _warnings(splits, labels, duplicates, conflicting)
     inputs_read = b"".join(digests)
     content = inputs_read + labels.astype("<i8").tobytes() + "\0".join(class_names).encode()
     target = Target(
@@ -172,59 +177,73 @@ def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> I
 
 @contextmanager
 def _bars(show: bool) -> Iterator[None]:
-    """Hold back the bars of ``datasets``, unless they are wanted or off anyway."""
-    if show or datasets.are_progress_bars_disabled():
-        yield
-        return
-    datasets.disable_progress_bars()
+    """Hold back the bars of ``datasets``, unless somebody can see them, and its log lines, which our error says."""
+    hide = not (show and sys.stderr.isatty()) and not datasets.are_progress_bars_disabled()
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(CRITICAL)
+    if hide:
+        datasets.disable_progress_bars()
     try:
         yield
     finally:
-        datasets.enable_progress_bars()
+        datasets.logging.set_verbosity(verbosity)
+        if hide:
+            datasets.enable_progress_bars()
 
 
 def _open(
     dataset: Any, config: str | None, split: str | None, revision: str | None
-) -> tuple[datasets.Dataset, str, str | None]:
-    """Find the split: the Dataset, how to call it, and its commit if it comes from the Hub."""
+) -> tuple[datasets.Dataset, str, str | None, list[str]]:
+    """Find the rows: how to call their data set, its commit if it is on the Hub, and which splits they are of."""
     if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict):
         raise TargetError("a streaming data set cannot be sampled: load it with streaming=False")
     if isinstance(dataset, datasets.Dataset):
         own = str(dataset.split) if dataset.split else None
         if split is None:
-            return dataset, "a Dataset object", None
-        return _take({own or split.split("[")[0]: dataset}, split, "the Dataset object"), "a Dataset object", None
-    if isinstance(dataset, Mapping):
-        return _take(dataset, split, "the DatasetDict object"), "a DatasetDict object", None
+            return dataset, "a Dataset object", None, [own] if own else []
+        found, used = _take({own or split.split("[")[0]: dataset}, split, "the Dataset object")
+        return found, "a Dataset object", None, used
+    if isinstance(dataset, datasets.DatasetDict):
+        found, used = _take(dataset, split, "the DatasetDict object")
+        return found, "a DatasetDict object", None, used
+    if not isinstance(dataset, str | Path):
+        raise TargetError(
+            f"the data set is a {type(dataset).__name__}: make a Dataset of it, as Dataset.from_pandas does"
+        )
 
     name = str(dataset)
     path = Path(name).expanduser()
+    if not name.strip():
+        raise TargetError("the data set has no name: give a Hub id, a file or a folder")
+    if path.exists() and revision is not None:
+        raise TargetError(f"{name} is on this machine: --revision is for data sets on the Hub")
     try:
         if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
-            found = datasets.load_from_disk(str(path))
-            found = found if isinstance(found, datasets.DatasetDict) else {str(found.split or "train"): found}
-            return _take(found, split, name), name, None
-        if path.is_file():
-            if path.suffix not in _BUILDERS:
+            stored = datasets.load_from_disk(str(path))
+            splits = stored if isinstance(stored, datasets.DatasetDict) else {str(stored.split or "train"): stored}
+            sha = None
+        elif path.is_file():
+            suffix = path.suffix.lower()
+            if suffix not in _BUILDERS:
                 raise TargetError(f"{name}: cannot read {path.suffix!r} files; give one of {', '.join(_BUILDERS)}")
-            extra = {"sep": "\t"} if path.suffix == ".tsv" else {}
-            found = datasets.load_dataset(_BUILDERS[path.suffix], data_files=str(path), **extra)
-            return _take(found, split, name), name, None
-        if path.is_dir():
-            return _take(datasets.load_dataset(str(path), config), split, name), name, None
-        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            extra = {"sep": "\t"} if suffix == ".tsv" else {}
+            splits = datasets.load_dataset(_BUILDERS[suffix], data_files=glob.escape(str(path)), **extra)
+            sha = None
+        elif path.is_dir():
+            splits, sha = datasets.load_dataset(glob.escape(str(path.resolve())), config), None
+        elif name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise TargetError(f"{name}: no such file or folder")
-        return _from_hub(name, config, split, revision)
+        else:
+            splits, sha = _from_hub(name, config, revision)
     except TargetError:
         raise
     except Exception as error:  # datasets raises whatever its readers raise; all of it means: this cannot be read
-        cause = error.__cause__ or error
-        raise TargetError(f"{name}: {_one_line(cause)}") from None
+        raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
+    found, used = _take(splits, split, name)
+    return found, name, sha, used
 
 
-def _from_hub(
-    name: str, config: str | None, split: str | None, revision: str | None
-) -> tuple[datasets.Dataset, str, str | None]:
+def _from_hub(name: str, config: str | None, revision: str | None) -> tuple[datasets.DatasetDict, str | None]:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -240,35 +259,39 @@ def _from_hub(
         except RepositoryNotFoundError:
             raise TargetError(f"{name}: no such file or folder, and no such data set on the Hub") from None
         except (HTTPError, OSError, ValueError) as error:
-            raise TargetError(f"{name}: no such file or folder, and no Hub: {_one_line(error)}") from None
-    return _take(datasets.load_dataset(name, config, revision=sha), split, name), name, sha
+            raise TargetError(f"{name}: no such file or folder, and no answer of the Hub: {one_line(error)}") from None
+    return datasets.load_dataset(name, config, revision=sha), sha
 
 
-def _take(splits: Mapping[str, datasets.Dataset], split: str | None, name: str) -> datasets.Dataset:
-    """One split of several, slices such as ``train[:20%]`` included."""
+def _take(splits: Mapping[str, datasets.Dataset], split: str | None, name: str) -> tuple[datasets.Dataset, list[str]]:
+    """One split of several, slices and sums such as ``train[:20%]+validation`` included, and which splits it is of."""
     if split is None:
         if len(splits) != 1:
             raise TargetError(f"{name} has the splits {', '.join(map(str, splits))}: choose one with --split")
-        return next(iter(splits.values()))
+        ((only, rows),) = splits.items()
+        return rows, [str(only)]
     try:
         instruction = datasets.ReadInstruction.from_spec(split)
         absolute = instruction.to_absolute({str(key): len(value) for key, value in splits.items()})
     except (ValueError, AssertionError) as error:
         if "Unknown split" in str(error):
             raise TargetError(f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}") from None
-        raise TargetError(f"{name}: cannot read the split {split!r}: {_one_line(error)}") from None
+        raise TargetError(f"{name}: cannot read the split {split!r}: {one_line(error)}") from None
     parts = [
         splits[part.splitname].select(
             range(part.from_ or 0, len(splits[part.splitname]) if part.to is None else part.to)
         )
         for part in absolute
     ]
-    return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    return found, [part.splitname for part in absolute]
 
 
-def _inputs(found: datasets.Dataset, inputs: str | Sequence[str] | None) -> tuple[str, tuple[str, ...]]:
+def _inputs(
+    found: datasets.Dataset, inputs: str | Sequence[str] | None, label: str | None
+) -> tuple[str, tuple[str, ...]]:
     """Find the modality and the input columns."""
-    columns = {modality: _columns_of(found, modality) for modality in _INPUT_NAMES}
+    columns = {m: [c for c in _columns_of(found, m) if c != label] for m in _INPUT_NAMES}
     fitting = [name for names in columns.values() for name in names]
     if inputs is not None:
         chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
@@ -312,7 +335,9 @@ def _label(found: datasets.Dataset, label: str | None, input_columns: tuple[str,
         if label not in found.features:
             raise TargetError(f"no column {label!r}: --label can be {_listed(possible)}")
         if label not in possible:
-            raise TargetError(f"column {label!r} holds {_type(found, label)}: --label can be {_listed(possible)}")
+            raise TargetError(
+                f"column {label!r} holds {_type(found, label)}, no classes: --label can be {_listed(possible)}"
+            )
         return label
     named = [name for name in _LABEL_NAMES if name in possible]
     if len(named) == 1:
@@ -366,7 +391,8 @@ def _digests(found: datasets.Dataset, columns: Sequence[str], row_ids: Integers)
                 if value is None:
                     row = row_ids[start + offset]
                     raise TargetError(f"row {row} has nothing in column {column!r}: drop such rows first")
-                digest.update(_stored_bytes(value) + b"\0")
+                content = _stored_bytes(value)
+                digest.update(len(content).to_bytes(8, "little") + content)  # so that no two pairs run together
             digests.append(digest.digest())
     return digests
 
@@ -375,6 +401,8 @@ def _stored_bytes(value: Any) -> bytes:
     if isinstance(value, Mapping):  # an undecoded image: its bytes, or the path of its file
         if value["bytes"] is not None:
             return bytes(value["bytes"])
+        if not value["path"]:
+            raise TargetError("an image has neither content nor a path: drop such rows first")
         try:
             return Path(value["path"]).read_bytes()
         except OSError as error:
@@ -395,9 +423,9 @@ def _count_duplicates(digests: Sequence[bytes], labels: Integers) -> tuple[int, 
     return repeats, conflicts
 
 
-def _warnings(name: str, split: str | None, labels: Integers, duplicates: int, conflicting: int) -> list[str]:
+def _warnings(splits: Sequence[str], labels: Integers, duplicates: int, conflicting: int) -> list[str]:
     found = []
-    if (split or Path(name).stem).startswith("test"):
+    if any(re.match(r"test(\b|_|\d)", split) for split in splits):
         found.append(
             "these are test rows: choosing a model on them spoils the test set, so measure the chosen model elsewhere"
         )
@@ -406,9 +434,6 @@ def _warnings(name: str, split: str | None, labels: Integers, duplicates: int, c
             f"{duplicates} of {len(labels)} rows repeat an earlier row exactly ({conflicting} of them with another "
             "label): leave-one-out scores see their copies"
         )
-    singles = int((np.bincount(labels) == 1).sum())
-    if singles:
-        found.append(f"{singles} of {labels.max() + 1} classes have a single example")
     return found
 
 
@@ -423,8 +448,4 @@ def _columns(found: datasets.Dataset) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "nothing: no column fits"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return ", ".join(names) if names else "none: no column fits"

@@ -13,6 +13,8 @@
 Every message is one line that says what was wrong, where, and what to do.
 """
 
+import re
+
 
 class HfLeepError(Exception):
     """Base of everything hf_leep raises on purpose."""
@@ -40,3 +42,10 @@ class WorldError(HfLeepError):
 
 class CandidateError(WorldError):
     """This candidate cannot be loaded or run; the others go on."""
+
+
+def one_line(error: BaseException, width: int = 300) -> str:
+    """What an error says, on one line, without what nobody should see: signed queries of addresses, and tokens."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1?…", text)
+    return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_…", text)[:width]

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import CandidateError, HfLeepError, UserError
+from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
 from hf_leep.records import Candidate, Extraction, Run
 
 HEAD_TOLERANCE = 1e-3  # head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
@@ -106,6 +106,7 @@ def extract(
         CandidateError: the model cannot be run on these rows.
     """
     started = time.perf_counter()
+    was_training = classifier.model.training
     model = on.prepare_model(classifier.model, evaluation_mode=True).eval()
     # A generator of its own: even an unshuffled DataLoader draws a seed, from the global one by default.
     loader = on.prepare_data_loader(
@@ -130,6 +131,8 @@ def extract(
                     raise CandidateError(f"its logits have shape {tuple(logits.shape)}, expected [batch, classes]")
                 if done == 0 and "features" not in missing and (why := _bad_catch(classifier.head, catcher, logits)):
                     missing["features"] = why
+                if logits.isnan().any():
+                    raise CandidateError(f"its outputs are NaN, first on rows {done} to {done + len(logits) - 1}")
                 stop = done + len(logits)
                 if "probabilities" not in missing:
                     if probabilities is None:
@@ -144,14 +147,16 @@ def extract(
                 advance(len(logits))
     except HfLeepError:
         raise
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         raise CandidateError(f"out of memory on {on.device} at batch size {batch_size}: lower --batch-size") from None
     except Exception as error:  # a model can raise anything; what it raised becomes the candidate's reason
-        text = " ".join(str(error).split())[:300]
-        raise CandidateError(f"the forward pass failed on rows {done}–{done + batch_size}: {text}") from None
+        text = one_line(error)
+        last = min(done + batch_size, n) - 1
+        raise CandidateError(f"the forward pass failed on rows {done} to {last} of the sample: {text}") from None
     finally:
         if handle is not None:
             handle.remove()
+        model.train(was_training)
     if done != n:
         raise CandidateError(f"the pass gave {done} outputs for {n} rows")
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hf_leep.errors import CandidateError
+from hf_leep.errors import CandidateError, one_line
 from hf_leep.records import Candidate
 
 _T = TypeVar("_T")
@@ -26,7 +26,7 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 # What configurations, processors and tokenizers are made of, beside the weights, at the top level of a checkpoint.
 _SMALL = re.compile(
     r"(config|preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
-    r"|image_processor_config)\.json|vocab\.txt|merges\.txt|[\w.-]+\.(model|tiktoken)|README\.md"
+    r"|image_processor_config|adapter_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
 )
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
@@ -119,7 +119,10 @@ def _local(name: str, folder: Path, file_digest: Callable[[Path], str]) -> Snaps
         raise CandidateError(
             "the folder is empty" if not files else f"no config.json in the folder (it holds {', '.join(files[:5])})"
         )
-    kept = _choose(files, _shards(folder) if _INDEX in files and _SINGLE not in files else None)
+    chosen = _choose(files, _shards(folder) if _INDEX in files and _SINGLE not in files else None)
+    # Whatever else lies in a local folder may be part of a processor, so it counts; weights that are not used do not.
+    unused = (*_PICKLES, ".safetensors")
+    kept = sorted({*chosen, *(f for f in files if not f.startswith(".") and not f.endswith(unused))})
     for file in kept:
         if file.endswith(".safetensors"):
             _check_weights(folder, file)
@@ -185,7 +188,7 @@ def _shards(folder: Path) -> list[str]:
     try:
         names = sorted(set(json.loads((folder / _INDEX).read_text())["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CandidateError(f"{_INDEX} is damaged: {_one_line(error)}") from None
+        raise CandidateError(f"{_INDEX} is damaged: {one_line(error)}") from None
     for name in names:
         # Never follow an index out of its folder.
         if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
@@ -198,10 +201,12 @@ def _check_weights(folder: Path, file: str) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / file, framework="np"):
+        with (folder / file).open("rb"), safe_open(folder / file, framework="np"):
             pass
+    except PermissionError:
+        raise CandidateError(f"{file} cannot be read: permission denied") from None
     except (SafetensorError, OSError) as error:
-        raise CandidateError(f"{file} is truncated or damaged: {_one_line(error)}") from None
+        raise CandidateError(f"{file} is truncated or damaged: {one_line(error)}") from None
 
 
 def _api() -> Any:
@@ -234,10 +239,10 @@ def _asked(call: Callable[[], _T], revision: str | None = None) -> _T:
             status = getattr(response, "status_code", None)
             busy = status is None or status == 429 or status >= 500
             if not busy or attempt == _TRIES - 1:
-                raise CandidateError(f"the Hub {_answer(status)}: {_one_line(error)}") from None
+                raise CandidateError(f"the Hub {_answer(status)}: {one_line(error)}") from None
             _wait(attempt, response)
         except (OSError, ValueError) as error:  # a full disk, a cut-off file, a name that the client refuses
-            raise CandidateError(f"it could not be brought from the Hub: {_one_line(error)}") from None
+            raise CandidateError(f"it could not be brought from the Hub: {one_line(error)}") from None
     raise AssertionError  # the last attempt returned or raised
 
 
@@ -255,7 +260,3 @@ def _answer(status: int | None) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from hf_leep import data, hub, ranking
-from hf_leep.errors import HfLeepError, MeasureError, UserError
+from hf_leep import __version__, data, hub, ranking
+from hf_leep.errors import CandidateError, HfLeepError, MeasureError, UserError, one_line
 from hf_leep.measures import MEASURES, SCORE_VERSION, find
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
 from hf_leep.report import Report
@@ -31,7 +31,7 @@ DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
 DEFAULT_BATCH_SIZE = 32
 _DEVICES = ("cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16")
-_VERSIONS = ("hf-leep", "torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy")
+_VERSIONS = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy")
 
 
 def rank(
@@ -83,7 +83,7 @@ def rank(
         UserError: the call or the target was wrong; nothing has been run.
     """
     started = time.perf_counter()
-    named, chosen, sort_by = _checked(candidates, measures, sort_by, batch_size, device, dtype)
+    named, chosen, sort_by = _checked(candidates, measures, sort_by, seed, batch_size, device, dtype)
     target, rows = data.load(
         dataset,
         config=config,
@@ -125,7 +125,7 @@ def rank(
         results,
         ranking.rank(results, sort_by),
         measures=chosen,
-        versions={"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        versions={"python": platform.python_version(), "hf-leep": __version__, **{n: version(n) for n in _VERSIONS}},
         command=command,
         seconds=time.perf_counter() - started,
     )
@@ -205,7 +205,10 @@ class _Job:
         with self.store.lock(key):
             known = self.store.load_scores(key, labels, self.measures)
             if known is not None and set(known["scores"]) == set(self.measures):
-                return _restored(known, snapshot.candidate)
+                try:
+                    return _restored(known, snapshot.candidate)
+                except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
+                    self.store.drop_entry(key, error)
             extraction, from_store = self._pass(snapshot, key, advance)
             result = replace(ranking.score(extraction, self.measures), from_store=from_store)
             self.store.save_scores(key, labels, _summary(result), {m: vars(s) for m, s in result.scores.items()})
@@ -238,6 +241,7 @@ class _Job:
                 "backend": "pil" if self.target.modality == "image" else None,
                 "torch": version("torch"),
                 "transformers": version("transformers"),
+                "tokenizers": version("tokenizers"),
                 "pillow": version("pillow"),
             }
         )
@@ -245,20 +249,11 @@ class _Job:
     def _pass(self, snapshot: hub.Snapshot, key: str, advance: Callable[[int], object]) -> tuple[Extraction, bool]:
         """The pass of a checkpoint, and whether it was in the store; the entry's lock is held."""
         found = self.store.load(key)
-        if found is not None and all(len(array) == len(self.rows) for array in found[1].values()):
-            description, arrays = found
-            described = Candidate(**{**description["candidate"], "id": snapshot.candidate.id})
-            return (
-                Extraction(
-                    replace(described, source_labels=tuple(described.source_labels)),
-                    arrays.get("probabilities"),
-                    arrays.get("features"),
-                    self.target.labels,
-                    Run(**description["run"]),
-                    description["missing"],
-                ),
-                True,
-            )
+        if found is not None:
+            try:
+                return self._stored(snapshot.candidate, *found), True
+            except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
+                self.store.drop_entry(key, error)
 
         import torch
 
@@ -269,6 +264,11 @@ class _Job:
 
         with self.store.writing(key) as writer:
             extraction = self._run(snapshot.candidate, load, advance, writer.allocate)
+            pinned = str(snapshot.candidate.revision)
+            if pinned.startswith("sha256:"):  # a local folder: it may have changed since it was hashed
+                now = hub.resolve(str(snapshot.path), self.store.file_digest).candidate.revision
+                if now != pinned:
+                    raise CandidateError("the folder changed while it was run: run it again when it is at rest")
             writer.commit(
                 {
                     "candidate": asdict(extraction.candidate),
@@ -277,6 +277,22 @@ class _Job:
                 }
             )
         return extraction, False
+
+    def _stored(
+        self, candidate: Candidate, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]
+    ) -> Extraction:
+        """An extraction as it was written, under the name that the candidate has now."""
+        if any(len(array) != len(self.rows) for array in arrays.values()):
+            raise ValueError("another number of rows")
+        described = Candidate(**{**description["candidate"], "id": candidate.id, "license": candidate.license})
+        return Extraction(
+            replace(described, source_labels=tuple(described.source_labels)),
+            arrays.get("probabilities"),
+            arrays.get("features"),
+            self.target.labels,
+            Run(**description["run"]),
+            description["missing"],
+        )
 
     def _run(
         self,
@@ -329,6 +345,7 @@ def _checked(
     candidates: Sequence[CandidateLike],
     measures: Sequence[str],
     sort_by: str | None,
+    seed: int,
     batch_size: int,
     device: str | None,
     dtype: str,
@@ -338,10 +355,14 @@ def _checked(
         raise UserError("candidates is one name; give a list of them")
     named: dict[str, CandidateLike] = {}
     for candidate in candidates:
+        if not isinstance(candidate, str | Path | tuple):
+            raise UserError(
+                f"a candidate is a name, a folder or (name, model, processor), got {type(candidate).__name__}"
+            )
         if isinstance(candidate, tuple) and len(candidate) != 3:
             raise UserError(f"a candidate in memory is (name, model, processor), got {len(candidate)} things")
         known = named.setdefault(_name(candidate), candidate)
-        if isinstance(candidate, tuple) and known is not candidate:
+        if (isinstance(candidate, tuple) or isinstance(known, tuple)) and known is not candidate:
             raise UserError(f"two candidates are called {_name(candidate)!r}: give each model in memory its own name")
     if not named:
         raise UserError("no candidates: name at least one checkpoint")
@@ -353,6 +374,8 @@ def _checked(
     order = find(sort_by).name if sort_by else chosen[0]
     if order not in chosen:
         raise MeasureError(f"sort_by is {order}, which is not among the measures {', '.join(chosen)}")
+    if seed < 0:
+        raise UserError(f"seed is {seed}; it must be 0 or more")
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
     if device is not None and device not in _DEVICES:
@@ -373,7 +396,6 @@ def _bar(total: int, show: bool) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:400]
-    if isinstance(error, HfLeepError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, HfLeepError) or not str(error):
+        return one_line(error, 400)
+    return f"{type(error).__name__}: {one_line(error, 400)}"

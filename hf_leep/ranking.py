@@ -14,6 +14,7 @@ from hf_leep.records import Extraction, Place, Ranking, Result, Score
 
 CONFIDENCE_Z = 1.96  # two-sided 95 %
 RESOLUTION = 1e-5  # what a float32 pass can vary by with batch size and order: smaller differences are none
+ENOUGH_PER_FEATURE = 5  # below this, H-score mostly counts features
 _EXAMPLES_AT_ONCE = 4096
 ENOUGH_PER_SOURCE_CLASS = 5  # below this many examples a source class, an in-sample score is flattered
 
@@ -135,6 +136,9 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     inputs = getattr(extraction, measure.needs)
     if inputs is None:
         return Score(None, reason=extraction.missing.get(measure.needs, f"the pass caught no {measure.needs}"))
+    if measure.name == "h-score" and len(inputs) <= inputs.shape[1]:
+        n, d = inputs.shape
+        return Score(None, reason=f"H-score of n = {n} ≤ d = {d}: any features, noise included, score t − 1")
     try:
         value, influence = measure.influence(inputs, extraction.labels)
     except (ValueError, np.linalg.LinAlgError) as error:  # outputs that are NaN, mostly: this candidate's fault alone
@@ -162,11 +166,12 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             )
         if width == 2:
             found.append("a head of 2 classes tells at most log 2 = 0.69 nats about the target")
-    elif measure.name == "h-score" and n <= width:
-        found.append(f"n = {n} ≤ d = {width}: any features, noise included, score t − 1; no error can be given")
+    elif measure.name == "h-score" and n < ENOUGH_PER_FEATURE * width:
+        found.append(
+            f"only {n / width:.3g} examples a feature (fewer than {ENOUGH_PER_FEATURE}): H-score is too high, "
+            "the more so the wider the features; it has no error here, and settles no order"
+        )
         trusted = False
-    elif n < ENOUGH_PER_SOURCE_CLASS * width:
-        found.append(f"only {n / width:.3g} examples a feature (fewer than {ENOUGH_PER_SOURCE_CLASS})")
     if (counts == 1).any():
         found.append(f"{int((counts == 1).sum())} of {len(counts)} classes have one example")
     return tuple(found), trusted

@@ -3,7 +3,7 @@
 Layout under the root, by default ``<HF_HOME>/hf_leep``::
 
     extractions/<key>/entry.json, probabilities.npy, features.npy    one candidate's pass over one set of rows
-    scores/<key>/summary.json, <labels>-<measure>.npz                what was made of it
+    scores/<key>/summary.json, <labels>-<measure>.score               what was made of it
     digests/<path>.json                                              hashes of local weight files
     locks/<key>.lock
 
@@ -13,26 +13,40 @@ against its checksum; what is damaged or foreign is dropped with one log line an
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
 import json
 import logging
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
+from hf_leep.errors import one_line
+
 _LOG = logging.getLogger("hf_leep")
-_KINDS = ("extractions", "scores", "digests", "locks")
+_KINDS = ("extractions", "scores", "digests")
+_PARTIAL = ".partial"
+# What a file that is not ours, or not whole, can raise while it is read.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    EOFError,
+    FileNotFoundError,
+    NotADirectoryError,
+)
+_PATIENCE = 5.0  # seconds before a run that waits for another says so
 _SETTLED_NS = 2 * 10**9  # a file younger than this can change again within its time stamp
 
 
@@ -41,12 +55,12 @@ class Usage:
     """What the store holds.
 
     Attributes:
-        root: its folder.
+        root: its folder; None where nothing is kept.
         entries: kind → number of entries.
         num_bytes: kind → size on disk.
     """
 
-    root: Path
+    root: Path | None
     entries: Mapping[str, int]
     num_bytes: Mapping[str, int]
 
@@ -86,14 +100,28 @@ class Store:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold an entry: a second run that wants the same one waits, and then finds it finished."""
-        if self._root is None:
+        """Hold an entry: a second run that wants the same one waits, says so, and then finds it finished."""
+        held = self._acquired(key) if self._root is not None else None
+        try:
             yield
-            return
-        path = self._root / "locks" / f"{key}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
-            yield
+        finally:
+            if held is not None:
+                held.release()
+
+    def _acquired(self, key: str) -> BaseFileLock | None:
+        path = Path(self._root or "") / "locks" / f"{key}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            try:
+                lock.acquire(timeout=_PATIENCE)
+            except Timeout:
+                _LOG.warning("store: another run is at this pass; waiting for it to finish")
+                lock.acquire()
+        except (OSError, NotImplementedError) as error:  # a full disk, or a file system without locks
+            _LOG.warning("store: cannot lock (%s); going on without", one_line(error))
+            return None
+        return lock
 
     def load(self, key: str) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]] | None:
         """Return the description and the arrays of a pass, memory-mapped; None if it is not (whole) in the store."""
@@ -111,9 +139,25 @@ class Store:
                         raise ValueError(f"{name}.npy does not have the checksum it was written with")
                 arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             return entry["description"], arrays
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _drop(folder, error)
-            return None
+        except _DAMAGE as error:
+            self.drop(folder, error)
+        except OSError as error:  # not the entry's fault: too many open files, a disk that is away
+            _LOG.warning("store: %s cannot be read now: %s", folder, one_line(error))
+        return None
+
+    def drop(self, path: Path, error: Exception) -> None:
+        """Remove what cannot be used, and say so in one line."""
+        _LOG.warning("store: %s is damaged or foreign (%s); it is made again", path, one_line(error))
+        try:
+            _remove(path)
+        except OSError as error_again:
+            _LOG.warning("store: %s cannot be removed: %s", path, one_line(error_again))
+
+    def drop_entry(self, key: str, error: Exception) -> None:
+        """Remove all that is stored under a key, such as an entry whose records are another version's."""
+        for kind in ("extractions", "scores"):
+            if self._root is not None and (self._root / kind / key).exists():
+                self.drop(self._root / kind / key, error)
 
     @contextmanager
     def writing(self, key: str) -> Iterator[Writer]:
@@ -139,21 +183,18 @@ class Store:
             summary = _read_json(folder / "summary.json")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _drop(folder, error)
+        except (OSError, *_DAMAGE) as error:
+            self.drop(folder, error)
             return None
         scores = {}
         for measure in measures:
-            path = folder / f"{labels}-{measure}.npz"
+            path = folder / f"{labels}-{measure}.score"
             try:
-                with np.load(path, allow_pickle=False) as stored:  # a zip archive: each member has a checksum
-                    score = json.loads(str(stored["score"]))
-                    score["influence"] = stored.get("influence")
-                    scores[measure] = score
+                scores[measure] = _read_score(path)
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-                _drop(path, error)
+            except (OSError, *_DAMAGE) as error:
+                self.drop(path, error)
         return {"summary": summary, "scores": scores}
 
     def save_scores(self, key: str, labels: str, summary: Mapping[str, Any], scores: Mapping[str, Any]) -> None:
@@ -171,20 +212,16 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for measure, score in scores.items():
-                arrays = {"score": np.array(json.dumps({k: v for k, v in score.items() if k != "influence"}))}
-                if score["influence"] is not None:
-                    arrays["influence"] = score["influence"]
-                buffer = io.BytesIO()
-                np.savez(buffer, **arrays)  # type: ignore[arg-type]
-                _write(folder / f"{labels}-{measure}.npz", buffer.getvalue())
+                _write_score(folder / f"{labels}-{measure}.score", score)
             _write_json(folder / "summary.json", summary)
         except OSError as error:
-            _LOG.warning("store: scores cannot be kept: %s", error.strerror or error)
+            _LOG.warning("store: scores cannot be kept: %s", one_line(error))
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file's content, remembered as long as its size and time stamp stay the same."""
         status = path.stat()
-        stamp = [status.st_size, status.st_mtime_ns]
+        # A copy that keeps the old time stamp still has another inode, or another time of change.
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         memo = None
         if self._root is not None:
             name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:40]
@@ -197,9 +234,10 @@ class Store:
                 pass  # never seen, or damaged: hash it again
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        if memo is not None and time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
-            memo.parent.mkdir(parents=True, exist_ok=True)
-            _write_json(memo, {"stamp": stamp, "sha256": digest})
+        if memo is not None and time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS:
+            with contextlib.suppress(OSError):  # not remembered: hashed again the next time
+                memo.parent.mkdir(parents=True, exist_ok=True)
+                _write_json(memo, {"stamp": stamp, "sha256": digest})
         return digest
 
     def usage(self) -> Usage:
@@ -208,15 +246,17 @@ class Store:
         for kind in _KINDS[:2]:
             folder = (self._root or Path()) / kind
             found = list(folder.iterdir()) if self._root is not None and folder.is_dir() else []
+            found = [path for path in found if not path.name.endswith(_PARTIAL)]
             entries[kind] = len(found)
             num_bytes[kind] = sum(file.stat().st_size for path in found for file in path.rglob("*") if file.is_file())
-        return Usage(self._root or Path(), entries, num_bytes)
+        return Usage(self._root, entries, num_bytes)
 
     def clear(self) -> Usage:
         """Remove everything in the store, and nothing else in its folder; return what was there."""
         before = self.usage()
-        for kind in _KINDS if self._root is not None else ():
-            shutil.rmtree(self._root / kind, ignore_errors=True)  # type: ignore[operator]
+        for kind in _KINDS:  # not the locks: another run may hold one
+            if self._root is not None:
+                shutil.rmtree(self._root / kind, ignore_errors=True)
         return before
 
 
@@ -229,11 +269,18 @@ class Writer:
 
     def __init__(self, place: Path | None) -> None:
         self._place = place
-        self._folder = place.with_name(f"{place.name}.partial") if place is not None else None
+        self._folder: Path | None = None
         self._arrays: dict[str, NDArray[np.float32]] = {}
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)  # what a killed run left behind
-            self._folder.mkdir(parents=True)
+        if place is None:
+            return
+        try:
+            for left in place.parent.glob(f"{place.name}.*{_PARTIAL}"):  # by a run that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            folder = place.with_name(f"{place.name}.{os.getpid()}.{time.time_ns()}{_PARTIAL}")
+            folder.mkdir(parents=True)
+            self._folder = folder
+        except OSError as error:
+            _LOG.warning("store: no room for this pass (%s); it is not kept", one_line(error))
 
     def allocate(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Make a float32 array to be filled: a file mapped into memory, or plain memory without a store."""
@@ -243,9 +290,9 @@ class Writer:
         try:
             array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
             with path.open("rb+") as stream:  # a full disk must say so now, not kill the process at the first write
-                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+                _reserve(stream, path.stat().st_size)
         except OSError as error:
-            _LOG.warning("store: no room for this pass (%s); it is not kept", error.strerror or error)
+            _LOG.warning("store: no room for this pass (%s); it is not kept", one_line(error))
             self.discard()
             self._folder = None
             return np.empty(shape, dtype=np.float32)
@@ -267,7 +314,7 @@ class Writer:
                 _remove(self._place)
             self._folder.rename(self._place)
         except OSError as error:
-            _LOG.warning("store: this pass cannot be kept: %s", error.strerror or error)
+            _LOG.warning("store: this pass cannot be kept: %s", one_line(error))
 
     def discard(self) -> None:
         """Remove what was not committed."""
@@ -275,13 +322,38 @@ class Writer:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _drop(path: Path, error: Exception) -> None:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    _LOG.warning("store: %s is damaged or foreign (%s); it is made again", path, reason)
-    try:
-        _remove(path)
-    except OSError as error_again:
-        _LOG.warning("store: %s cannot be removed: %s", path, error_again)
+def _reserve(stream: BinaryIO, size: int) -> None:
+    """Take the disk space of a file now."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), 0, size)
+        return
+    start = stream.tell()
+    stream.seek(0, os.SEEK_END)
+    zeros = bytes(2**20)
+    stream.seek(128)  # numpy's header stays
+    while stream.tell() < size:
+        stream.write(zeros[: size - stream.tell()])
+    stream.seek(start)
+
+
+def _write_score(path: Path, score: Mapping[str, Any]) -> None:
+    """One line of JSON, then the influence values; the line holds the checksum of both."""
+    influence = score["influence"]
+    values = b"" if influence is None else np.asarray(influence, dtype="<f4").tobytes()
+    content = {name: value for name, value in score.items() if name != "influence"}
+    text = json.dumps({"score": content, "num_values": None if influence is None else len(influence)}, sort_keys=True)
+    digest = hashlib.sha256(text.encode() + values).hexdigest()
+    _write(path, f"{digest} {text}\n".encode() + values)
+
+
+def _read_score(path: Path) -> dict[str, Any]:
+    head, _, values = path.read_bytes().partition(b"\n")
+    digest, _, text = head.partition(b" ")
+    if hashlib.sha256(text + values).hexdigest() != digest.decode("ascii", "replace"):
+        raise ValueError("it does not have the checksum that it was written with")
+    stored = json.loads(text)
+    influence = None if stored["num_values"] is None else np.frombuffer(values, dtype="<f4")
+    return {**stored["score"], "influence": influence}
 
 
 def _remove(path: Path) -> None:

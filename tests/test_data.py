@@ -136,7 +136,7 @@ BAD = {
     "label is no class": (
         lambda p: p.add_column("weight", [0.5] * 60),
         {"label": "weight"},
-        r"column 'weight' holds float64: --label can be label",
+        r"column 'weight' holds float64, no classes: --label can be label",
     ),
     "ambiguous label": (
         lambda p: p.rename_column("label", "a").add_column("b", [0] * 60, feature=TWO_CLASSES),
@@ -167,6 +167,10 @@ BAD = {
     "one class": (lambda p: p.filter(lambda r: r["label"] == 1), {}, r"all 20 labels in column 'label' are 'green'"),
     "empty": (lambda p: p.select([]), {}, r"there are no rows"),
     "one sample": (lambda p: p, {"max_samples": 1}, r"max_samples is 1"),
+    "half a sample": (lambda p: p, {"max_samples": 9.5}, r"max_samples is 9.5; a score needs a whole number"),
+    "no data set": (lambda p: "", {}, r"the data set has no name"),
+    "a table": (lambda p: [{"text": "a"}], {}, r"the data set is a list: make a Dataset of it"),
+    "a revision of a folder": (lambda p: ".", {"revision": "v1"}, r"--revision is for data sets on the Hub"),
     "image missing": (
         lambda p: datasets.Dataset.from_dict({"image": [None, p[0]["image"]], "label": [0, 1]}, features=p.features),
         {},
@@ -222,13 +226,42 @@ def test_repeated_rows_are_counted_and_warned_about(pictures):
     assert load(pictures)[0].warnings == ()
 
 
-@pytest.mark.parametrize("split", ["test", "test[:50%]"])
+@pytest.mark.parametrize("split", ["test", "test[:50%]", "train+test[:50%]", "test_matched", None])
 def test_test_rows_are_warned_about(pictures, split):
-    target, _ = load(datasets.DatasetDict(test=pictures), split=split)
+    everything = datasets.DatasetDict(test=pictures)
+    if split is not None:
+        everything |= {"train": pictures, "test_matched": pictures}
+    target, _ = load(datasets.DatasetDict(everything), split=split)
     assert "these are test rows" in target.warnings[0]
 
 
-def test_classes_of_one_example_and_classes_left_out_are_warned_about(pictures):
-    single = relabelled(pictures, [0] * 30 + [1] * 29 + [2])
-    assert "1 of 3 classes have a single example" in load(single)[0].warnings[0]
+def test_rows_of_other_splits_are_not_warned_about(pictures, tmp_path):
+    pictures.to_parquet(tmp_path / "testing.parquet")
+    assert load(tmp_path / "testing.parquet", split="train")[0].warnings == ()
+    assert load(datasets.DatasetDict(testament=pictures))[0].warnings == ()
+
+
+def test_a_format_or_transform_of_the_callers_changes_nothing(pictures):
+    plain, _ = load(pictures)
+    for changed in (pictures.with_format("torch"), pictures.with_transform(lambda rows: {"label": rows["label"]})):
+        target, rows = load(changed)
+        assert target.fingerprint == plain.fingerprint
+        assert rows[0]["image"].size == (12, 12)
+
+
+def test_an_explicit_label_is_no_candidate_for_the_input(tmp_path):
+    (tmp_path / "a[1].CSV").write_text("review,sentiment\ngood one,pos\nbad one,neg\n")
+    target, _ = load(tmp_path / "a[1].CSV", label="sentiment")
+    assert (target.input_columns, target.class_names) == (("review",), ("neg", "pos"))
+
+
+def test_pairs_do_not_run_together():
+    def fingerprint(first, second):
+        rows = {"text1": [first, "x"], "text2": [second, "y"], "label": [0, 1]}
+        return load(datasets.Dataset.from_dict(rows))[0].input_fingerprint
+
+    assert fingerprint("a\0b", "c") != fingerprint("a", "b\0c")
+
+
+def test_classes_that_a_sample_leaves_out_are_warned_about(pictures):
     assert "cannot hold all 3 classes" in load(pictures, max_samples=2)[0].warnings[0]

@@ -110,7 +110,7 @@ def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, p
     def collate(rows):
         return {"pixel_values": torch.zeros(len(rows), 4, 32, 32)}
 
-    with pytest.raises(CandidateError, match=r"the forward pass failed on rows 0–16: "):
+    with pytest.raises(CandidateError, match=r"the forward pass failed on rows 0 to 15 of the sample: "):
         extract(checkpoints["five"], pictures, cpu, collate=collate)
 
 

@@ -13,8 +13,11 @@ def test_a_folder_is_pinned_by_its_content(checkpoints, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(checkpoints["five"], copy)
     assert hub.resolve(str(copy)).candidate.revision == first.candidate.revision
-    (copy / "training_log.csv").write_text("of no interest")
+    (copy / "optimizer.pt").write_text("weights that are not used")
     assert hub.resolve(str(copy)).candidate.revision == first.candidate.revision
+    (copy / "bpe.codes").write_text("may be part of a tokenizer")
+    assert hub.resolve(str(copy)).candidate.revision != first.candidate.revision
+    (copy / "bpe.codes").unlink()
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)

@@ -20,7 +20,7 @@ TABLE = [
     ("card", 6, {"jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),
     ("data.py", "ring", {"numpy", "datasets", "huggingface_hub"}),
-    ("modalities", "ring", {"torch", "transformers"}),
+    ("modalities", "ring", {"numpy", "PIL", "torch", "transformers"}),
     ("forward.py", "ring", {"numpy", "torch", "accelerate", "psutil"}),
     ("hub.py", "ring", {"huggingface_hub", "safetensors"}),
     ("store.py", "ring", {"numpy", "filelock", "huggingface_hub"}),

@@ -1,12 +1,12 @@
 """The store: what is found again, what is not, and what happens to it under fire."""
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -98,31 +98,78 @@ def test_scores_are_found_again_and_damage_is_noticed(store, tmp_path, caplog):
     assert found["scores"]["leep"]["influence"].tolist() == [0, 1, 2]
     assert found["scores"]["nce"]["influence"] is None
     assert store.load_scores(KEY, "other labels", ("leep",))["scores"] == {}
-    path = tmp_path / "store" / "scores" / KEY / "labels-leep.npz"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 1
-    path.write_bytes(content)
-    assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}
+    path = tmp_path / "store" / "scores" / KEY / "labels-leep.score"
+    whole = path.read_bytes()
+    for offset in range(0, len(whole), 7):
+        content = bytearray(whole)
+        content[offset] ^= 1
+        path.write_bytes(content)
+        assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}, offset
+        assert not path.exists()
     assert "damaged or foreign" in caplog.text
+    path.write_bytes(b"\x93NUMPY of somebody else")
+    assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}
 
 
-def test_a_file_is_hashed_once_until_it_changes(store, tmp_path):
+def test_a_file_is_hashed_once_until_it_changes(store, tmp_path, monkeypatch):
     path = tmp_path / "weights"
     path.write_bytes(b"one")
-    old = time.time_ns() - 10**11
-    os.utime(path, ns=(old, old))
+    monkeypatch.setattr("hf_leep.store._SETTLED_NS", 0)
     first = store.file_digest(path)
-    path.write_bytes(b"two")
-    os.utime(path, ns=(old, old))  # the same size and time: taken from memory …
-    assert store.file_digest(path) == first
-    os.utime(path, ns=(old + 1, old + 1))  # … any other: hashed
-    assert store.file_digest(path) != first
-    path.write_bytes(b"new")  # younger than two seconds: never remembered
-    fresh = store.file_digest(path)
+    assert first == hashlib.sha256(b"one").hexdigest()
+    with monkeypatch.context() as patch:
+        patch.setattr("hashlib.file_digest", None)  # would fail if it were called
+        assert store.file_digest(path) == first
     stamp = path.stat().st_mtime_ns
-    path.write_bytes(b"old")
-    os.utime(path, ns=(stamp, stamp))
-    assert store.file_digest(path) != fresh
+    path.write_bytes(b"two")
+    os.utime(path, ns=(stamp, stamp))  # the same size and time stamp, as `cp -p` leaves them
+    assert store.file_digest(path) == hashlib.sha256(b"two").hexdigest()
+
+
+def test_a_file_that_is_still_young_is_never_remembered(store, tmp_path):
+    (tmp_path / "weights").write_bytes(b"one")
+    store.file_digest(tmp_path / "weights")
+    assert not (tmp_path / "store" / "digests").exists()
+
+
+def test_without_posix_fallocate_arrays_are_kept_all_the_same(store, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    keep(store)
+    assert (store.load(KEY)[1]["probabilities"] == 1.5).all()
+
+
+@pytest.mark.parametrize("kind", ["locks", "extractions", "scores", "digests"])
+def test_a_store_that_cannot_be_used_costs_nothing_but_the_store(checkpoints, pictures, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path / "hf_leep"))
+    (tmp_path / "hf_leep").mkdir()
+    (tmp_path / "hf_leep" / kind).write_text("a file where a folder should be")
+    assert hf_leep.rank([checkpoints["five"]], pictures, progress=False).exit_code == 0
+
+
+def test_records_of_another_version_are_made_again(checkpoints, pictures, tmp_path, monkeypatch, caplog):
+    from hf_leep import store as module
+
+    monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path / "hf_leep"))
+    first = hf_leep.rank([checkpoints["five"]], pictures, progress=False)
+    (key,) = entries(tmp_path)
+    path = tmp_path / "hf_leep" / "extractions" / key / "entry.json"
+    entry = module._read_json(path)
+    entry["description"]["candidate"]["colour"] = "blue"
+    module._write_json(path, entry)
+    shutil.rmtree(tmp_path / "hf_leep" / "scores")
+    again = hf_leep.rank([checkpoints["five"]], pictures, progress=False)
+    assert again.candidates[0]["scores"] == first.candidates[0]["scores"]
+    assert "damaged or foreign" in caplog.text
+    assert hf_leep.rank([checkpoints["five"]], pictures, progress=False).candidates[0]["run"]["from_store"]
+
+
+def test_clearing_leaves_locks_and_half_written_passes_are_not_counted(store, tmp_path):
+    keep(store)
+    with store.lock(KEY), store.writing("1" * 40):
+        assert store.usage().entries["extractions"] == 1
+        store.clear()
+        assert (tmp_path / "store" / "locks" / f"{KEY}.lock").exists()
+    assert store.load(KEY) is None
 
 
 def test_without_a_root_nothing_is_kept():

@@ -38,13 +38,13 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
     """H-score and the influence of each example on it, ``[n]``, mean 0.
 
     With f centred, C its covariance, μ_y the class means, B = Σ_y π_y μ_y μ_yᵀ: H = tr(C⁺B), and differentiating the
-    three moments gives IF_i = 2 μ_{y_i}ᵀ C⁺ f_i − μ_{y_i}ᵀ C⁺ μ_{y_i} − f_iᵀ C⁺ B C⁺ f_i. A first-order result: too
-    small when n is not several times d.
+    three moments gives IF_i = 2 μ_{y_i}ᵀ C⁺ f_i − μ_{y_i}ᵀ C⁺ μ_{y_i} − f_iᵀ C⁺ B C⁺ f_i. A first-order result: not
+    to be trusted when n is not several times d, and blind to the score's in-sample bias, which grows with d/n.
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
     n = len(matrix)
-    decomposed = spectrum(matrix, target, centred=True)
+    decomposed = spectrum(matrix, target, whitened=True)
     # In the basis where C⁺ is n·I: whitened class means m_y = Uᵀ1[y]/n_y, f_i = U_i, all [k, t] or [b, k].
     means = decomposed.projections / target.counts
     # Its bound, min(t − 1, rank), is exact; rounding can put the sum a residue above it.

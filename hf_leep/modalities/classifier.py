@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_leep.errors import CandidateError
+from hf_leep.errors import CandidateError, one_line
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
         with quiet():
             config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        text = " ".join(str(error).split())
-        if "trust_remote_code" in text:
+        text = one_line(error)
+        if "trust_remote_code" in str(error):
             text = "it needs Python code from its repository (trust_remote_code), which hf_leep does not run"
-        elif "model_type" in text or "model type" in text:
+        elif "model_type" in str(error) or "model type" in str(error):
             text = "its config.json names no model_type that transformers knows"
-        raise CandidateError(f"configuration: {text[:300]}") from None
+        raise CandidateError(f"configuration: {text}") from None
     if type(config) not in auto_model._model_mapping:
         raise CandidateError(f"another modality: transformers has no {what} for model_type {config.model_type!r}")
     return config
@@ -90,7 +90,7 @@ def load_model(
                 output_loading_info=True,
             )
     except Exception as error:  # safetensors, torch and the model's own code each raise their own
-        raise CandidateError(f"the weights cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CandidateError(f"the weights cannot be loaded: {one_line(error)}") from None
 
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     broken = sorted({*info["missing_keys"], *mismatched})
@@ -105,7 +105,7 @@ def load_model(
         raise CandidateError(
             f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {_first(inside)}"
         )
-    missing = missing_of(config, head, broken)
+    missing = missing_of(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])
     if head is not None and outside:
         missing["features"] = f"a layer between backbone and head is newly initialised: {_first(outside)}"
     return model.eval(), head, missing

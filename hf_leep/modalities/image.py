@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from hf_leep.errors import CandidateError
+from hf_leep.errors import CandidateError, TargetError, one_line
 from hf_leep.modalities.classifier import (
     Classifier,
     find_head,
@@ -44,7 +45,7 @@ def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
                 path, backend="pil", trust_remote_code=False, local_files_only=True
             )
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CandidateError(f"its image processor cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CandidateError(f"its image processor cannot be loaded: {one_line(error)}") from None
     return _classifier(model, processor, columns, head, missing)
 
 
@@ -52,12 +53,12 @@ def wrap(model: Any, processor: Any, columns: Sequence[str]) -> Classifier:
     """Make a classifier of a model and an image processor that are in memory already.
 
     Args:
-        model: a transformers image classifier; it is put into evaluation mode.
+        model: a transformers image classifier; its mode is left as it is.
         processor: its image processor.
         columns: the image column, one.
     """
     head = find_head(model)
-    return _classifier(model.eval(), processor, columns, head, missing_of(model.config, head))
+    return _classifier(model, processor, columns, head, missing_of(model.config, head))
 
 
 def _classifier(
@@ -67,7 +68,7 @@ def _classifier(
     mode = "L" if getattr(model.config, "num_channels", 3) == 1 else "RGB"
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        images = [row[column] if row[column].mode == mode else row[column].convert(mode) for row in rows]
+        images = [_eight_bit(row[column], mode) for row in rows]
         return dict(processor(images, return_tensors="pt"))
 
     return Classifier(
@@ -80,3 +81,23 @@ def _classifier(
         processor=processor.to_json_string(),
         processor_backend=getattr(processor, "backend", None),
     )
+
+
+def _eight_bit(image: Any, mode: str) -> Any:
+    """An image in the model's mode, 8 bits a channel: what processors and checkpoints expect.
+
+    Raises:
+        TargetError: 32-bit pixels, which have no fixed range; Pillow would clip them to white without a word.
+    """
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I;16"):
+        from PIL import Image
+
+        sixteen = np.asarray(image)
+        return Image.fromarray((sixteen / 257).round().astype(np.uint8)).convert(mode)
+    if image.mode in ("I", "F"):
+        raise TargetError(
+            f"images of mode {image.mode}, 32 bits a pixel, have no fixed range: save them as 8 or 16 bit"
+        )
+    return image.convert(mode)

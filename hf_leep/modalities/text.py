@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_leep.errors import CandidateError
+from hf_leep.errors import CandidateError, one_line
 from hf_leep.modalities.classifier import (
     Classifier,
     find_head,
@@ -22,6 +22,10 @@ from hf_leep.modalities.classifier import (
 
 TASK = "text-classification"
 _VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
+_OFFSET_POSITIONS = (
+    "camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod", "esm", "luke", "mluke",
+)  # fmt: skip
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
 
@@ -45,7 +49,7 @@ def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each tokenizer raises its own
-        raise CandidateError(f"its tokenizer cannot be loaded: {' '.join(str(error).split())[:300]}") from None
+        raise CandidateError(f"its tokenizer cannot be loaded: {one_line(error)}") from None
     _choose_padding(tokenizer, config.get_text_config())
     model, head, missing = load_model(path, config, AutoModelForSequenceClassification, dtype)
     return _classifier(model, tokenizer, columns, head, missing)
@@ -55,7 +59,7 @@ def wrap(model: Any, tokenizer: Any, columns: Sequence[str]) -> Classifier:
     """Make a classifier of a model and a tokenizer that are in memory already.
 
     Args:
-        model: a transformers sequence classifier; it is put into evaluation mode.
+        model: a transformers sequence classifier; its mode is left as it is.
         tokenizer: its tokenizer; a padding token is chosen where it has none.
         columns: one text column, or two for pairs.
 
@@ -64,7 +68,7 @@ def wrap(model: Any, tokenizer: Any, columns: Sequence[str]) -> Classifier:
     """
     _choose_padding(tokenizer, model.config.get_text_config())
     head = find_head(model)
-    return _classifier(model.eval(), tokenizer, columns, head, missing_of(model.config, head))
+    return _classifier(model, tokenizer, columns, head, missing_of(model.config, head))
 
 
 def _classifier(
@@ -119,8 +123,12 @@ def _choose_padding(tokenizer: Any, config: Any) -> None:
 
 
 def _max_length(tokenizer: Any, config: Any) -> int | None:
-    """Tokens that a text may have: what the tokenizer says, or else the position table; None without a limit."""
-    if tokenizer.model_max_length < _NO_LIMIT:
-        return int(tokenizer.model_max_length)
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(positions) if positions and positions > 0 else None
+    """Tokens that a text may have, by the tokenizer and by the position table; None where neither has a limit."""
+    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < _NO_LIMIT else []
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions and positions > 0:
+        # RoBERTa and its kin count positions from the padding token's id, so the first ones of their table are lost.
+        offset = (text.pad_token_id or 0) + 1 if text.model_type in _OFFSET_POSITIONS else 0
+        limits.append(int(positions) - offset)
+    return min(limits) if limits else None

@@ -63,10 +63,10 @@ def test_value_and_influence_belong_together(measure, inputs):
     value, influence = measure.influence(inputs[measure.needs], inputs["labels"])
     assert value == pytest.approx(score(measure, inputs), abs=1e-12)
     assert isinstance(score(measure, inputs), float)
-    assert influence.shape == (60,)
+    assert len(influence) in (60, 10)  # one value an example, or one a group of the jackknife
     assert influence.mean() == pytest.approx(0, abs=1e-9)
     error = measures.standard_error(measure.name, inputs[measure.needs], inputs["labels"])
-    assert error == pytest.approx(influence.std(ddof=1) / np.sqrt(60))
+    assert error == pytest.approx(influence.std(ddof=1) / np.sqrt(len(influence)))
     assert error > 0
 
 

@@ -44,6 +44,16 @@ def test_affine_maps_and_repeated_rows_change_nothing(rng):
     assert measures.h_score(np.tile(f, (2, 1)), np.tile(y, 2)) == pytest.approx(score, abs=1e-9)
 
 
+def test_columns_of_very_different_size_and_constant_ones_do_no_harm(rng):
+    y = rng.integers(0, 3, 90)
+    f = rng.normal(size=(90, 4)) + y[:, None] / 2
+    score = measures.h_score(f, y)
+    assert measures.h_score(f * [1, 1e8, 1e-8, 1], y) == pytest.approx(score, abs=1e-8)
+    assert measures.h_score(f * 1e200, y) == pytest.approx(score, abs=1e-9)
+    assert measures.h_score(np.hstack([f, np.full((90, 1), 0.1)]), y) == pytest.approx(score, abs=1e-9)
+    assert measures.h_score([[0.1, 0.7]] * 6, [0, 1, 2, 0, 1, 2]) == 0.0
+
+
 def test_noise_scores_t_less_one_when_there_are_no_more_examples_than_features(rng):
     assert measures.h_score(rng.normal(size=(30, 40)), np.arange(30) % 4) == pytest.approx(3, abs=1e-9)
 
