@@ -23,17 +23,21 @@ app = typer.Typer(
 
 
 class _SpreadModels(TyperCommand):
-    """Let ``--models A B C`` stand for ``--models A --models B --models C``."""
+    """Let ``--models A B`` stand for ``--models A --models B``, and ``--measures a b`` for ``--measures a,b``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         spread: list[str] = []
-        taking = False
+        option = ""
         for word in args:
             if word.startswith("-") and word != "-":
-                taking = word == "--models"
-                spread += [] if taking else [word]
+                option = word
+                spread += [] if option == "--models" else [word]
+            elif option == "--models":
+                spread += ["--models", word]
+            elif option == "--measures" and spread[-1] != "--measures":
+                spread[-1] += f",{word}"
             else:
-                spread += ["--models", word] if taking else [word]
+                spread.append(word)
         return super().parse_args(ctx, spread)
 
 
@@ -81,11 +85,16 @@ def rank(
         bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="Folder for the report: README.md, report.json, plots.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and nothing else.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print report.json to stdout, everything else to stderr.")
+    ] = False,
 ) -> None:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
     from hf_leep import pipeline
+    from hf_leep.report import Report
 
+    if output is not None:
+        Report.check_folder(output)
     names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
     report = pipeline.rank(
         names,
@@ -112,7 +121,9 @@ def rank(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("hf-leep-demo"),
-    json: Annotated[bool, typer.Option("--json", help="Print report.json to stdout and nothing else.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print report.json to stdout, everything else to stderr.")
+    ] = False,
 ) -> None:
     """Do the whole job on handwritten digits, without network: train sources, rank them, check the order."""
     from hf_leep import demo as demonstration
@@ -181,7 +192,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return int(app(list(arguments), standalone_mode=False) or 0)
     except typer.TyperException as error:
-        _complain(error.format_message())
+        _complain(error.format_message() or "name a command; hf-leep --help lists them")
         return int(error.exit_code)
     except UserError as error:
         _complain(str(error))
@@ -201,20 +212,25 @@ def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) ->
     if output is not None:
         report.save(output)
     if json:
-        typer.echo(report.to_json(), nl=False)
-    else:
-        _say(terminal(report.data))
-        if output is not None:
-            _say(f"Report: {output / 'README.md'}")
+        sys.stdout.buffer.write(report.to_bytes())
+        sys.stdout.flush()
+    _say(terminal(report.data), error=json)
+    if output is not None:
+        _say(f"Report: {output / 'README.md'}", error=json)
     if stop:
         raise typer.Exit(report.exit_code)
 
 
-def _say(what: Any) -> None:
+def _say(what: Any, error: bool = False) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(what, markup=False)
+    stream = sys.stderr if error else sys.stdout
+    if hasattr(stream, "reconfigure"):  # a terminal of another encoding shows ? for what it lacks
+        stream.reconfigure(errors="replace")
+    Console(highlight=False, stderr=error).print(what, markup=False, crop=False)
 
 
 def _complain(message: str) -> None:
-    print(f"hf-leep: {' '.join(message.split())}", file=sys.stderr)
+    from hf_leep.card.text import plain
+
+    print(f"hf-leep: {plain(message)}", file=sys.stderr)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hf_leep import card
-from hf_leep.errors import UserError
+from hf_leep.errors import UserError, one_line
+from hf_leep.measures import find
+from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.ranking import CONFIDENCE_Z
 from hf_leep.records import Place, Ranking, Result, Score, Target
 
@@ -66,6 +68,7 @@ class Report:
                     "num_examples": len(target.labels),
                     "num_classes": len(target.class_names),
                     "class_entropy": target.class_entropy,
+                    "leave_one_out_floor": floor(target.labels),
                     "seed": target.seed,
                     "num_rows": target.num_rows,
                     "num_duplicates": target.num_duplicates,
@@ -112,6 +115,30 @@ class Report:
         """The ranking as a table, for a notebook."""
         return card.notebook(self.data)
 
+    def __repr__(self) -> str:
+        """One line; the content is in ``data``, a table in a notebook."""
+        ranked = sum(candidate["rank"] is not None for candidate in self.candidates)
+        return f"<hf_leep report: {ranked} of {len(self.candidates)} candidates ranked by {self.data['sort_by']}>"
+
+    @staticmethod
+    def check_folder(folder: str | Path) -> None:
+        """Raise unless a report may be written there: it must not replace a README.md that is no report's.
+
+        Raises:
+            UserError: an empty name, a file in its place, or a README.md without a report.json beside it.
+        """
+        folder = Path(folder)
+        if str(folder) in ("", "."):
+            raise UserError("the report needs a folder of its own: --output DIR")
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file: the report needs a folder")
+        if (folder / "README.md").exists() and not (folder / "report.json").exists():
+            raise UserError(f"{folder} holds a README.md that is no report's: give the report a folder of its own")
+
+    def to_bytes(self) -> bytes:
+        """The bytes of report.json: UTF-8; a path that is no UTF-8 as JSON escapes."""
+        return self.to_json().encode("utf-8", "backslashreplace")
+
     def save(self, folder: str | Path) -> Path:
         """Write report.json, README.md, scores.parquet and plots/ into a folder, each file whole or not at all.
 
@@ -121,13 +148,17 @@ class Report:
         Raises:
             UserError: the folder cannot be written.
         """
+        self.check_folder(folder)
         folder = Path(folder)
         try:
             (folder / "plots").mkdir(parents=True, exist_ok=True)
             # The truth first: whatever happens to the pictures, the scores are on disk.
-            _write(folder / "report.json", self.to_json().encode("utf-8", "backslashreplace"))
-            for name, content in card.render(self.data).items():
+            _write(folder / "report.json", self.to_bytes())
+            files = card.render(self.data)
+            for name, content in files.items():
                 _write(folder / name, content)
+            for name in card.FILES - set(files):  # of an earlier report
+                (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
         return folder
@@ -149,6 +180,10 @@ class Report:
         found = data.get("schema_version") if isinstance(data, dict) else None
         if found != SCHEMA_VERSION:
             raise UserError(f"{path} has schema_version {found!r}; this hf_leep reads {SCHEMA_VERSION}")
+        try:
+            card.render(data)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            raise UserError(f"{path} is damaged: {type(error).__name__} {one_line(error)}") from None
         return cls(data)
 
 
@@ -173,7 +208,7 @@ def _candidate(result: Result, place: Place | None, ranking: Ranking, measures: 
         "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
         "check": _score(check) if ok and check else None,
         "behind_best": {"value": place.behind_best, "standard_error": place.behind_best_error} if place else None,
-        "interval": _interval(result.scores[ranking.sort_by]) if place else None,
+        "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]) if place else None,
         "run": {**asdict(result.run), "from_store": result.from_store} if result.run else None,
     }
 
@@ -187,12 +222,13 @@ def _score(score: Score) -> dict[str, Any]:
     }
 
 
-def _interval(score: Score) -> list[float] | None:
-    """95 % interval for the measure's expectation at this n."""
+def _interval(measure: str, score: Score) -> list[float] | None:
+    """95 % interval for the measure's expectation at this n; a score in nats of probabilities is never above 0."""
     if score.value is None or score.standard_error is None:
         return None
     half = CONFIDENCE_Z * score.standard_error
-    return [score.value - half, score.value + half]
+    high = score.value + half
+    return [score.value - half, min(high, 0.0) if find(measure).needs == "probabilities" else high]
 
 
 def _on_features(command: Sequence[str] | None) -> str:

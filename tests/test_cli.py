@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -54,7 +55,36 @@ def test_json_prints_exactly_the_report(dataset, checkpoints, tmp_path):
     )
     assert done.returncode == 3
     assert done.stdout == (tmp_path / "out" / "report.json").read_text()
-    assert done.stderr == ""
+    assert "✗ empty" in done.stderr  # and everything else
+
+
+def test_a_name_that_is_no_unicode_and_a_terminal_that_is_none_lose_nothing(dataset, checkpoints, tmp_path):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    shutil.copytree(checkpoints["five"], folder)
+    command = [sys.executable, "-m", "hf_leep", "rank", "--dataset", dataset, "--models", folder, "--json"]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command += ["--output", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / "out" / "report.json").read_bytes()
+    assert json.loads(done.stdout)["candidates"][0]["id"] == folder
+
+
+def test_a_foreign_readme_is_not_replaced(dataset, checkpoints, tmp_path, capfd):
+    (tmp_path / "README.md").write_text("precious")
+    for output in (str(tmp_path), ""):
+        call = ["rank", "--dataset", dataset, "--models", str(checkpoints["five"]), "--output", output]
+        assert cli.run(call) == 2
+    assert (tmp_path / "README.md").read_text() == "precious"
+    assert "holds a README.md that is no report's" in capfd.readouterr().err
+
+
+def test_measures_may_stand_apart(dataset, checkpoints):
+    done = hf_leep(
+        "rank", "--dataset", dataset, "--models", checkpoints["five"], "--measures", "leep", "nce,logme", "h_score",
+        "--json",
+    )  # fmt: skip
+    assert json.loads(done.stdout)["measures"] == ["leep", "nce", "logme", "h-score"]
 
 
 def test_no_candidate_scored_is_exit_code_1_with_the_reasons_on_disk(dataset, checkpoints, tmp_path):
@@ -64,9 +94,8 @@ def test_no_candidate_scored_is_exit_code_1_with_the_reasons_on_disk(dataset, ch
     assert done.returncode == 1
     report = json.loads((tmp_path / "report.json").read_text())
     assert [c["status"] for c in report["candidates"]] == ["failed", "failed"]
-    flat = " ".join(done.stdout.split())
-    assert "no trained classification head" in flat
-    assert f"--output {tmp_path}-logme --measures logme" in flat.replace(" ", " ")
+    assert "no trained classification head" in " ".join(done.stdout.split())
+    assert f"--output {tmp_path}-logme --measures logme\n" in done.stdout  # on one line, to be copied
 
 
 WRONG = {
@@ -77,6 +106,7 @@ WRONG = {
     "bad split": (["--split", "valid"], "no split 'valid'; it has train"),
     "bad column": (["--label", "size"], "no column 'size': --label can be label"),
     "empty split": (["--split", "train[:0]"], "there are no rows"),
+    "bad seed": (["--seed", "-1"], "seed is -1; it must be 0 or more"),
     "no candidates": (["--models-file", os.devnull], "no candidates: name at least one checkpoint"),
 }
 

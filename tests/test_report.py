@@ -76,6 +76,7 @@ def test_names_that_are_no_unicode_are_written_all_the_same(ranked, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ('{"schema_version": 1}', r"report.json is damaged: KeyError"),
         (None, r"cannot read .*report.json: No such file"),
         ("{", r"report.json is damaged"),
         ("[]", r"schema_version None"),

@@ -9,7 +9,9 @@ from hf_leep.card.page import page
 from hf_leep.card.plot import plot_scores
 from hf_leep.card.table import notebook, parquet
 
-__all__ = ["notebook", "render"]
+__all__ = ["FILES", "notebook", "render"]
+
+FILES = frozenset({"README.md", "scores.parquet", "plots/scores.png"})
 
 
 def render(data: Mapping[str, Any]) -> dict[str, bytes]:

@@ -81,7 +81,9 @@ def terminal(data: Mapping[str, Any]) -> Group:
     notes += [f"{warning}: {listed(who, data)}" for warning, who in repeated_warnings(data).items()]
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
     if note := headless_note(data):
-        parts += [Text(note), Text(f"  {plain(data['headless']['command'])}", style="bold")]
+        # On one line, however long: it is there to be copied.
+        command = Text(plain(data["headless"]["command"]), style="bold", no_wrap=True, overflow="ignore")
+        parts += [Text(note), command]
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
     return Group(*parts)
 
@@ -106,8 +108,9 @@ def notebook(data: Mapping[str, Any]) -> str:
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
-    if note := disagreement(data):
-        said += f"<p>{escape(note)}</p>"
+    notes = [*data["target"]["warnings"], disagreement(data)]
+    notes += [f"{warning}: {listed(who, data)}" for warning, who in repeated_warnings(data).items()]
+    said += "".join(f"<p>{escape(plain(note))}</p>" for note in notes if note)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

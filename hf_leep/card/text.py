@@ -19,7 +19,7 @@ def plain(value: object) -> str:
 
 def code(value: object) -> str:
     """A name as Markdown code, safe in a table cell: inside code nothing but a backtick or a pipe could act."""
-    text = plain(value).replace("`", "'").replace("|", "\\|")
+    text = plain(value).replace("`", "'").replace("|", "¦")
     return f"`{text}`" if text else "` `"
 
 
@@ -97,12 +97,21 @@ def title(measure: str) -> str:
 
 
 def explained(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> float | None:
-    """(T + Ĥ)/Ĥ, the share of the label entropy that LEEP's predictor explains; comparable across targets."""
-    score = candidate["scores"].get("leep")
-    if score is None or score["value"] is None:
-        return None
+    """(T + Ĥ)/Ĥ, the share of the label entropy that is explained; comparable across targets.
+
+    T is leave-one-out LEEP, since the in-sample score explains a share of anything; below 0 it explains nothing.
+    """
+    value = leave_one_out(data, candidate)
     entropy: float = data["target"]["class_entropy"]
-    return float(score["value"] + entropy) / entropy
+    return None if value is None else max(float(value["value"]) + entropy, 0.0) / entropy
+
+
+def leave_one_out(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A candidate's leave-one-out LEEP, asked for or made as a check; None where there is none."""
+    score = candidate["scores"].get("leave-one-out-leep")
+    if score is None and data["checked_by"] == "leave-one-out-leep":
+        score = candidate["check"]
+    return score if score is not None and score["value"] is not None else None
 
 
 def repeated_warnings(data: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hf_leep.card.text import count, number, short_names, title
+from hf_leep.card.text import count, leave_one_out, number, short_names, title
 from hf_leep.measures import find
 from hf_leep.ranking import CONFIDENCE_Z
 
@@ -21,7 +21,7 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
     names = dict(zip(map(id, candidates), map(name, short_names(candidates)), strict=True))
     ranked = [c for c in candidates if c["rank"] is not None]
     if not ranked:
-        return [f"No candidate could be ranked: all {len(candidates)} were refused or failed."]
+        return [f"No candidate could be ranked: {len(candidates)} refused or failed, none left."]
     measure = title(data["sort_by"])
     unit = find(data["sort_by"]).unit
     unit = f" {unit}" if unit else ""
@@ -34,7 +34,7 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
         said = [
             f"{names[id(best)]} comes first of {len(ranked)}, with {measure} {value}{unit}: ahead of the second, "
             f"{names[id(ranked[1])]}, by {number(gap['value'])} ± {number(CONFIDENCE_Z * gap['standard_error'])}, "
-            "and different from every other candidate beyond the sampling error."
+            "and different from each other candidate beyond the paired sampling error."
         ]
     else:
         listed = ", ".join(names[id(c)] for c in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")
@@ -48,10 +48,11 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             said.append(
                 f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
             )
-    if _uninformative(data, best):
-        said.append(
-            "But leave-one-out, even the best explains no more than the class frequencies do: "
-            "no candidate's source classes say anything about these labels."
+    if _uninformative(data, ranked):
+        said.insert(
+            0,
+            "Leave-one-out, no candidate explains these labels measurably better than the class frequencies alone: "
+            "take the order below for noise, and more rows or other candidates.",
         )
     return said
 
@@ -77,8 +78,11 @@ def headless_note(data: Mapping[str, Any]) -> str | None:
     return f"{subject} refused only for want of a trained classification head. To rank all of them on their features:"
 
 
-def _uninformative(data: Mapping[str, Any], best: Mapping[str, Any]) -> bool:
-    check = best["check"]
-    if data["checked_by"] != "leave-one-out-leep" or check is None or check["value"] is None:
-        return False
-    return bool(check["value"] <= -data["target"]["class_entropy"] + CONFIDENCE_Z * (check["standard_error"] or 0.0))
+def _uninformative(data: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every ranked candidate's leave-one-out LEEP is within its error of the floor."""
+    scores = [leave_one_out(data, candidate) for candidate in ranked]
+    floor = data["target"]["leave_one_out_floor"]
+    return bool(scores) and all(
+        score is not None and score["value"] <= floor + CONFIDENCE_Z * (score["standard_error"] or 0.0)
+        for score in scores
+    )

@@ -11,9 +11,9 @@
 from __future__ import annotations
 
 import difflib
+from collections import UserDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from numpy.typing import ArrayLike
@@ -79,7 +79,17 @@ class Measure:
     checked_by: str | None = None
 
 
-MEASURES: Mapping[str, Measure] = MappingProxyType(
+class _Registry(UserDict[str, Measure]):
+    """Measures by name, in either spelling; listed in kebab-case."""
+
+    def __getitem__(self, name: str) -> Measure:
+        return super().__getitem__(name.replace("_", "-"))
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name.replace("_", "-") if isinstance(name, str) else name)
+
+
+MEASURES: Mapping[str, Measure] = _Registry(
     {
         measure.name: measure
         for measure in (

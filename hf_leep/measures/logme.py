@@ -95,7 +95,8 @@ def _maximum(squared: Float64, z2: Float64, residual: Float64, n: int) -> Float6
     ends = np.log([squared[0], squared[-1]]) if len(squared) else np.zeros(2)
     low = np.full(z2.shape[1], ends[0] - _BEYOND)  # [t]
     high = np.full(z2.shape[1], ends[1] + _BEYOND)
-    count, best_value = _GRID, np.full(len(low), -np.inf)
+    count = _GRID
+    best_value = _evidence(np.full(len(low), np.inf), squared, z2, residual, n)  # without any features
     for _ in range(1 + _ZOOMS):
         step, best = (high - low) / (count - 1), low
         for k in range(count):  # one column of the grid at a time keeps memory at O(t·k)

@@ -45,6 +45,7 @@ _REPORT = {
         "num_examples": 2500,
         "num_classes": 10,
         "class_entropy": 2.302585,
+        "leave_one_out_floor": -2.306,
         "seed": 0,
         "num_rows": 60000,
         "num_duplicates": 3,

@@ -42,6 +42,9 @@ def test_names_of_strangers_change_nothing_outside_their_cell(report):
         candidate["reason"] = EVIL
     report["target"].update(dataset=EVIL, split=EVIL, config=EVIL, label_column=EVIL, warnings=[EVIL])
     report["run"]["command"] = EVIL
+    report["run"]["versions"] = {EVIL: EVIL}
+    for candidate in report["candidates"][:3]:
+        candidate["run"].update(dtype=EVIL, processor_backend=EVIL, device=EVIL)
     dirty = page(report)
     assert "\x1b" not in dirty
     assert [line for line in dirty.splitlines() if line.startswith("#")] == [
@@ -74,16 +77,28 @@ def test_one_winner_is_named_with_its_lead(report):
 
 
 def test_predictions_that_say_nothing_are_called_that(report):
+    words = "no candidate explains these labels measurably better than the class frequencies alone"
+    for candidate in report["candidates"][:2]:
+        candidate["scores"]["leave-one-out-leep"]["value"] = -2.31
+    assert words not in page(report)  # the third does
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.28
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["standard_error"] = 0.01
+    assert words not in page(report)  # beyond its error
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.29
+    assert words in page(report)
+    report.update(sort_by="leave-one-out-leep", checked_by=None, num_disagreements=0)
+    assert words in page(report)
     for candidate in report["candidates"][:3]:
-        candidate["check"] = {"value": -2.31, "standard_error": 0.01, "warnings": [], "reason": None}
-    assert "no candidate's source classes say anything about these labels" in page(report)
+        del candidate["scores"]["leave-one-out-leep"]
+    report.update(sort_by="leep", measures=["leep"], checked_by="leave-one-out-leep")
+    assert words not in page(report)  # the checks say otherwise
 
 
 def test_nothing_ranked_is_said_and_has_no_plot(report):
     report["candidates"] = report["candidates"][3:]
     files = render(report)
     assert set(files) == {"README.md", "scores.parquet"}
-    assert "No candidate could be ranked: all 1 were refused or failed." in files["README.md"].decode()
+    assert "No candidate could be ranked: 1 refused or failed, none left." in files["README.md"].decode()
     assert "plots/scores.png" not in files["README.md"].decode()
 
 
@@ -108,7 +123,7 @@ def test_counts_and_durations():
 
 
 def test_escaping():
-    assert code("a`b|c\nd\x1b[0m") == "`a'b\\|c d [0m`"
+    assert code("a`b|c\nd\x1b[0m") == "`a'b¦c d [0m`"
     assert prose("*a* <b> [c](d) http://e") == "\\*a\\* \\<b\\> \\[c\\](d) http:\u200b//e"
 
 

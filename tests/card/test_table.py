@@ -9,19 +9,20 @@ from hf_leep.card.table import notebook, parquet, terminal
 
 def shown(report, width=100):
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(terminal(report))
+    console.print(terminal(report), crop=False)
     return console.file.getvalue()
 
 
 def test_the_terminal_shows_what_the_card_shows(report):
     text = shown(report)
     assert "user/flowers train: 2,500 of 60,000 rows, 10 classes, input image, label label, seed 0" in text
-    for words in ("big/resnet", "−0.81 ± 0.04", "65 %", "1,000", "25.6M", "✗ base/bert"):
+    for words in ("big/resnet", "−0.81 ± 0.04", "56 %", "1,000", "25.6M", "✗ base/bert"):
         assert words in text
     flat = " ".join(text.split())
     assert "order 1 of 3 pairs of candidates differently" in flat
     assert "1 candidate was refused only for want of a trained classification head" in flat
-    assert "hf-leep rank --dataset user/flowers --split train --measures logme" in flat
+    command = "hf-leep rank --dataset user/flowers --split train --measures logme"
+    assert f"\n{command}\n" in shown(report, 40)  # on one line, to be copied
     assert "The first 2 of 3 form one tie group" in flat
     assert "The smallest of them is small/resnet (5M parameters)." in flat
 
@@ -29,7 +30,7 @@ def test_the_terminal_shows_what_the_card_shows(report):
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_every_column_fits_the_terminal(report, width):
     report["measures"] = ["leep", "leave-one-out-leep"]
-    lines = shown(report, width).splitlines()
+    lines = [line for line in shown(report, width).splitlines() if not line.startswith("hf-leep rank")]
     assert max(map(len, lines)) <= width
     if width >= 80:
         assert any("25.6M" in line and "−0.81" in line for line in lines)
@@ -57,6 +58,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     assert len(tree.findall(".//tbody/tr")) == 4
     assert "−0.81 ± 0.04" in html
     assert "form one tie group" in html
+    assert "repeat an earlier row exactly" in html
 
 
 def test_the_parquet_file_has_a_row_for_each_candidate(report):

@@ -135,6 +135,10 @@ def test_a_record_says_what_people_need_to_know(measure):
 
 def test_names_go_in_both_spellings_and_typos_list_the_right_ones():
     assert measures.find("leave_one_out_leep") is measures.find("leave-one-out-leep")
+    assert MEASURES["leave_one_out_leep"] is MEASURES["leave-one-out-leep"]
+    assert "h_score" in MEASURES
+    assert "leap" not in MEASURES
+    assert list(MEASURES) == [name.replace("_", "-") for name in MEASURES]
     with pytest.raises(
         MeasureError, match=r"unknown measure 'lep': did you mean leep\? known are leep, leave-one-out"
     ):
