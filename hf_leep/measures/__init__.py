@@ -114,7 +114,7 @@ MEASURES: Mapping[str, Measure] = _Registry(
             Measure(
                 "h-score", "H-score", "features", "", True,
                 "Bao et al., ICIP 2019, definition 2",
-                "share of feature variance between the classes; means nothing when n ≤ d",
+                "share of feature variance between the classes; too high when n is not many times d",
                 h_score, _h_score.influence,
             ),
             Measure(
