@@ -134,7 +134,9 @@ def _local(name: str, folder: Path, file_digest: Callable[[Path], str]) -> Snaps
 
 def _remote(repo_id: str, revision: str | None) -> Snapshot:
     info = _asked(
-        lambda: _api().model_info(repo_id, revision=revision, files_metadata=True, timeout=_SECONDS), revision
+        lambda: _api().model_info(repo_id, revision=revision, files_metadata=True, timeout=_SECONDS),
+        revision,
+        prefix="no such folder here, and ",
     )
     stated = {sibling.rfilename: sibling for sibling in info.siblings or []}
     if "config.json" not in stated:
@@ -217,7 +219,7 @@ def _api() -> Any:
     return HfApi(library_name="hf_leep", library_version=__version__)
 
 
-def _asked(call: Callable[[], _T], revision: str | None = None) -> _T:
+def _asked(call: Callable[[], _T], revision: str | None = None, prefix: str = "") -> _T:
     """Call the Hub, again where it says that it is busy or broken, and put its refusals into words.
 
     Raises:
@@ -239,7 +241,7 @@ def _asked(call: Callable[[], _T], revision: str | None = None) -> _T:
             status = getattr(response, "status_code", None)
             busy = status is None or status == 429 or status >= 500
             if not busy or attempt == _TRIES - 1:
-                raise CandidateError(f"the Hub {_answer(status)}: {one_line(error)}") from None
+                raise CandidateError(f"{prefix}the Hub {_answer(status)}: {one_line(error)}") from None
             _wait(attempt, response)
         except (OSError, ValueError) as error:  # a full disk, a cut-off file, a name that the client refuses
             raise CandidateError(f"it could not be brought from the Hub: {one_line(error)}") from None

@@ -174,7 +174,7 @@ def test_a_fault_that_stays_costs_its_candidate_alone(hub, resolve, checkpoints,
 
 def test_a_hub_that_is_down_is_said_to_be_down(resolve):
     (answer,) = resolve("user/model", HF_ENDPOINT="http://127.0.0.1:9")
-    assert answer["error"].startswith("the Hub did not answer")
+    assert answer["error"].startswith("no such folder here, and the Hub did not answer")
 
 
 def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is_written(
