@@ -32,7 +32,7 @@ def page(data: Mapping[str, Any]) -> str:
         {
             **candidate,
             "name": _linked(candidate, name),
-            "cells": [_whole(text.with_error(candidate["scores"].get(measure))) for measure in data["measures"]],
+            "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
             "behind": _behind(candidate),
             "explained": text.explained(data, candidate),
         }
@@ -58,6 +58,12 @@ def page(data: Mapping[str, Any]) -> str:
         count=text.count,
         duration=text.duration,
     )
+
+
+def _cell(candidate: Mapping[str, Any], measure: str, sort_by: str) -> str:
+    """A score, with its error where it makes the order: more would not fit a page."""
+    score = candidate["scores"].get(measure)
+    return _whole(text.with_error(score)) if measure == sort_by else text.number(score["value"] if score else None)
 
 
 def _behind(candidate: Mapping[str, Any]) -> str:
