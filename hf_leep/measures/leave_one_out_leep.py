@@ -25,7 +25,8 @@ from hf_leep.measures.blocks import add_grouped, row_dot
 from hf_leep.measures.leep import joint
 
 # No fixed weight serves both random predictions (a small one punishes them far below the floor) and good models
-# (a large one drags them down). Half-decades: a finer grid moved no score by more than 0.001 in our trials.
+# (a large one drags them down). Half-decades: a grid ten times finer raised the score of
+# 30 synthetic problems, n/s from 0.5 to 20, by at most 0.005.
 PRIOR_WEIGHTS: tuple[float, ...] = (*(10.0 ** (k / 2) for k in range(-12, 9)), float("inf"))
 
 

@@ -81,7 +81,7 @@ def _value(matrix: FloatMatrix, target: Labels, kept: NDArray[np.bool_] | None =
 
 
 def _evidence(log_ratio: Float64, squared: Float64, z2: Float64, residual: Float64, n: int) -> Float64:
-    """Log evidence at λ = α/β and the best β for that, ``[t]`` from log λ ``[t]``.
+    """Log evidence at λ = α/β, with the best β for it, ``[t]`` from log λ ``[t]``.
 
     log N(y; 0, β⁻¹ diag(w)) in the left basis, w = 1 + σ²/λ; the best β is n/(Σ z²/w + residual).
     """
