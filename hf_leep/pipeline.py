@@ -189,6 +189,11 @@ class _Job:
     dtype: str
 
     @cached_property
+    def client(self) -> hub.Client:
+        """How this run reaches the Hub."""
+        return hub.Client(digest=self.store.file_digest)
+
+    @cached_property
     def accelerator(self) -> Accelerator:
         """Made when the first pass is needed: a run whose passes are all in the store never imports torch."""
         from hf_leep import forward
@@ -199,7 +204,7 @@ class _Job:
         """Score one candidate, with as little work as the store leaves to do."""
         if isinstance(candidate, tuple):
             return ranking.score(self.extraction(candidate, advance), self.measures)
-        snapshot = hub.resolve(str(candidate), self.store.file_digest)
+        snapshot = hub.resolve(str(candidate), self.client)
         key = self._key(snapshot)
         labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16] + f"-v{SCORE_VERSION}"
         with self.store.lock(key):
@@ -219,7 +224,7 @@ class _Job:
         if isinstance(candidate, tuple):
             name, model, processor = candidate
             return self._run(Candidate(name), lambda adapter: adapter.wrap(model, processor, self._columns), advance)
-        snapshot = hub.resolve(str(candidate), self.store.file_digest)
+        snapshot = hub.resolve(str(candidate), self.client)
         key = self._key(snapshot)
         with self.store.lock(key):
             return self._pass(snapshot, key, advance)[0]
@@ -257,7 +262,7 @@ class _Job:
 
         import torch
 
-        path = hub.fetch(snapshot, self.store.file_digest)
+        path = hub.fetch(snapshot, self.client)
 
         def load(adapter: Any) -> Any:
             return adapter.load(path, self._columns, getattr(torch, self.dtype))
@@ -266,7 +271,7 @@ class _Job:
             extraction = self._run(snapshot.candidate, load, advance, writer.allocate)
             pinned = str(snapshot.candidate.revision)
             if pinned.startswith("sha256:"):  # a local folder: it may have changed since it was hashed
-                now = hub.resolve(str(snapshot.path), self.store.file_digest).candidate.revision
+                now = hub.resolve(str(snapshot.path), self.client).candidate.revision
                 if now != pinned:
                     raise CandidateError("the folder changed while it was run: run it again when it is at rest")
             writer.commit(
@@ -284,9 +289,8 @@ class _Job:
         """An extraction as it was written, under the name that the candidate has now."""
         if any(len(array) != len(self.rows) for array in arrays.values()):
             raise ValueError("another number of rows")
-        described = Candidate(**{**description["candidate"], "id": candidate.id, "license": candidate.license})
         return Extraction(
-            replace(described, source_labels=tuple(described.source_labels)),
+            _renamed(description["candidate"], candidate),
             arrays.get("probabilities"),
             arrays.get("features"),
             self.target.labels,
@@ -330,15 +334,24 @@ def _summary(result: Result) -> dict[str, Any]:
 def _restored(known: Mapping[str, Any], candidate: Candidate) -> Result:
     """The result that `_summary` and the scores were made of, under the name that the candidate has now."""
     summary = dict(known["summary"])
-    described = {**summary.pop("candidate"), "id": candidate.id, "license": candidate.license}
-    described["source_labels"] = tuple(described["source_labels"])
+    described = _renamed(summary.pop("candidate"), candidate)
     run = summary.pop("run")
     scores = {m: Score(**{**s, "warnings": tuple(s["warnings"])}) for m, s in known["scores"].items()}
     if any(score.value is not None for score in scores.values()):
         summary["reason"] = None
     else:
         summary["reason"] = "; ".join(dict.fromkeys(s.reason for s in scores.values() if s.reason))
-    return Result(Candidate(**described), scores, run=Run(**run) if run else None, from_store=True, **summary)
+    return Result(described, scores, run=Run(**run) if run else None, from_store=True, **summary)
+
+
+def _renamed(described: Mapping[str, Any], candidate: Candidate) -> Candidate:
+    """What a stored pass says of its candidate, under the name, card and licence that it has now."""
+    return replace(
+        candidate,
+        task=described["task"],
+        num_parameters=described["num_parameters"],
+        source_labels=tuple(described["source_labels"]),
+    )
 
 
 def _checked(

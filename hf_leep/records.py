@@ -26,6 +26,8 @@ class Candidate:
         revision: 40-hex commit on the Hub, ``sha256:…`` of a local folder's content, None for a model in memory.
         task: Hub task that it was loaded for, such as ``image-classification``.
         license: licence that its card states, if any.
+        trained_on: data sets that its card or tags say it was trained on.
+        gated: whether its repository asks each user to accept terms.
         num_parameters: number of parameters.
         source_labels: names of the classes of its head, in the order of its outputs; empty without a usable head.
     """
@@ -34,6 +36,8 @@ class Candidate:
     revision: str | None = None
     task: str | None = None
     license: str | None = None
+    trained_on: tuple[str, ...] = ()
+    gated: bool = False
     num_parameters: int | None = None
     source_labels: tuple[str, ...] = ()
 

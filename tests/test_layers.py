@@ -22,7 +22,7 @@ TABLE = [
     ("data.py", "ring", {"numpy", "datasets", "huggingface_hub"}),
     ("modalities", "ring", {"numpy", "PIL", "torch", "transformers"}),
     ("forward.py", "ring", {"numpy", "torch", "accelerate", "psutil"}),
-    ("hub.py", "ring", {"huggingface_hub", "safetensors"}),
+    ("hub", "ring", {"huggingface_hub", "safetensors"}),
     ("store.py", "ring", {"numpy", "filelock", "huggingface_hub"}),
     ("metric.py", 9, {"numpy", "datasets", "evaluate", "pyarrow"}),
     ("space.py", 10, {"numpy", "evaluate"}),

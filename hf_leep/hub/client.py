@@ -1,0 +1,128 @@
+"""How hf_leep reaches the Hub: who asks, where files are kept, how long it waits, and refusals put into words."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
+
+_T = TypeVar("_T")
+
+_SECONDS = 30.0  # of silence, in any request; the Hub's client has no limit of its own
+_TRIES = 3  # while the Hub says that it is busy or broken
+_LONGEST_WAIT = 30.0
+NOT_THERE = "no such folder, and no such repository on the Hub that this login can see"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Client:
+    """What all requests and files of a run share.
+
+    Attributes:
+        token: as everywhere in the ecosystem: by default the one of HF_TOKEN or ``hf auth login``, where there is one;
+            False to send none.
+        cache_dir: where checkpoints are kept; the Hugging Face cache by default.
+        allow_pickle: accept pickled weights where there are no safetensors.
+        digest: file → hex SHA-256, for a caller who remembers them.
+    """
+
+    token: str | bool | None = None
+    cache_dir: Path | None = None
+    allow_pickle: bool = False
+    digest: Callable[[Path], str] = sha256
+
+    @property
+    def api(self) -> Any:
+        """The Hub's own client, which names hf_leep in its user agent; no request of it waits forever."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils import get_session
+
+        from hf_leep import __version__
+
+        session = get_session()
+        if session.timeout.read is None:  # otherwise somebody chose: the session belongs to the whole process
+            session.timeout = _SECONDS
+        return HfApi(library_name="hf_leep", library_version=__version__, token=self.token)
+
+    @property
+    def offline(self) -> bool:
+        """Whether HF_HUB_OFFLINE is set."""
+        from huggingface_hub import constants
+
+        return bool(constants.HF_HUB_OFFLINE)
+
+    def require_online(self, what: str) -> None:
+        """Raise unless the Hub may be asked.
+
+        Raises:
+            UserError: HF_HUB_OFFLINE is set.
+        """
+        if self.offline:
+            raise UserError(f"{what} needs the Hub, and HF_HUB_OFFLINE is set: unset it, or do without")
+
+    def ask(
+        self,
+        call: Callable[[Any], _T],
+        *,
+        raises: type[HfLeepError] = CandidateError,
+        missing: str = NOT_THERE,
+        revision: str | None = None,
+        silent: str = "",
+    ) -> _T:
+        """Ask the Hub, again where it says that it is busy or broken, and put its refusals into words.
+
+        Args:
+            call: what to do with the Hub's own client.
+            raises: the error to raise.
+            missing: what to say if the repository is not there.
+            revision: the revision that is asked for, to name it.
+            silent: what to say first if the Hub does not answer.
+
+        Raises:
+            HfLeepError: it refused, or did not answer.
+        """
+        from huggingface_hub import errors
+
+        for attempt in range(_TRIES):
+            try:
+                return call(self.api)
+            except errors.GatedRepoError:
+                raise raises("gated: ask for access on its page on the Hub, and log in (hf auth login)") from None
+            except errors.RepositoryNotFoundError:
+                raise raises(missing) from None
+            except errors.RevisionNotFoundError:
+                raise raises(f"the repository has no revision {revision!r}") from None
+            except errors.HTTPError as error:
+                response = getattr(error, "response", None)
+                status = getattr(response, "status_code", None)
+                busy = status is None or status == 429 or status >= 500
+                if not busy or attempt == _TRIES - 1:
+                    raise raises(f"{silent}the Hub {_answer(status)}: {one_line(error)}") from None
+                _wait(attempt, response)
+            except errors.SafetensorsParsingError as error:
+                raise raises(f"its weights are truncated or damaged: {one_line(error)}") from None
+            except (OSError, ValueError) as error:  # a full disk, a cut-off file, a name that the client refuses
+                raise raises(f"it could not be brought from the Hub: {one_line(error)}") from None
+        raise AssertionError  # the last attempt returned or raised
+
+
+def _wait(attempt: int, response: Any) -> None:
+    """Wait as long as the Hub asks for, or 1, 2, 4 … seconds; never longer than `_LONGEST_WAIT`."""
+    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    seconds = float(asked) if asked.isdigit() else 2.0**attempt
+    time.sleep(min(seconds, _LONGEST_WAIT))
+
+
+def _answer(status: int | None) -> str:
+    return "did not answer" if status is None else f"answered {status}"

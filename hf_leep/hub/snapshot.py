@@ -1,0 +1,339 @@
+"""A candidate's name → a pinned snapshot on disk, from a local folder or from the Hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hf_leep.errors import CandidateError, one_line
+from hf_leep.hub.client import Client
+from hf_leep.records import Candidate
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+# One set of weights: a single file, or an index and its shards; the safe kind first.
+_SAFE = ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d+-of-\d+\.safetensors"))
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d+-of-\d+\.bin"))
+# What configurations, processors and tokenizers are made of, beside the weights, at the top level of a checkpoint.
+_SMALL = re.compile(
+    r"(config|preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
+    r"|image_processor_config|adapter_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
+)
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a repository.
+
+    Attributes:
+        size: bytes, None where the Hub does not say.
+        sha256: its checksum, None where the Hub states none (small files).
+        cached: whether it was in the cache when the snapshot was resolved.
+    """
+
+    size: int | None
+    sha256: str | None
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A candidate at one revision.
+
+    Attributes:
+        candidate: what it is.
+        path: its folder on disk; None while it is only on the Hub: `fetch` brings it.
+        files: for a repository, name → file, those to bring.
+    """
+
+    candidate: Candidate
+    path: Path | None
+    files: Mapping[str, File] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> list[str]:
+        """Names of the repository's files of weights."""
+        return [name for name in self.files if name.endswith((".safetensors", ".bin"))]
+
+    @property
+    def download_bytes(self) -> int:
+        """What `fetch` has to bring."""
+        return sum(file.size or 0 for file in self.files.values() if not file.cached)
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What a snapshot tells before its weights are here.
+
+    Attributes:
+        folder: a folder that holds its config.json.
+        shapes: weight → its shape; None where the weights are pickled, which nobody reads without loading them.
+    """
+
+    folder: Path
+    shapes: Mapping[str, Sequence[int]] | None
+
+
+def resolve(name: str, client: Client | None = None) -> Snapshot:
+    """Pin a candidate to one revision, without moving its weights.
+
+    Args:
+        name: a local folder, or a repo id on the Hub, ``id@revision`` to choose a revision.
+        client: how to reach the Hub.
+
+    Raises:
+        CandidateError: no such folder or repository, no access, or no complete weights of a kind that is accepted.
+    """
+    client = client or Client()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _local(name, folder, client)
+    repo_id, _, revision = name.partition("@")
+    if folder.exists() or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
+        raise CandidateError(f"{name!r} is neither a folder nor a repo id: give a folder with a config.json")
+    return _cached(repo_id, revision or None, client) if client.offline else _remote(repo_id, revision or None, client)
+
+
+def peek(snapshot: Snapshot, client: Client | None = None) -> Peek:
+    """Bring a snapshot's configuration, and read the shapes of its weights from the head of their files alone.
+
+    Raises:
+        CandidateError: no access, or a file is damaged.
+    """
+    client = client or Client()
+    if snapshot.path is not None:
+        files = [p.name for p in snapshot.path.iterdir()]
+        chosen = _choose(files, client.allow_pickle, snapshot.path)
+        folder, weights = snapshot.path, [f for f in chosen if f.endswith((".safetensors", ".bin"))]
+    else:
+        folder, weights = _bring(snapshot, "config.json", client).parent, snapshot.weights
+    if not all(file.endswith(".safetensors") for file in weights):
+        return Peek(folder, None)
+    shapes: dict[str, Sequence[int]] = {}
+    for file in weights:
+        if (folder / file).exists():
+            shapes |= _check_weights(folder, file)
+        else:
+            ask = partial(_header, snapshot.candidate, file)
+            shapes |= {name: tensor.shape for name, tensor in client.ask(ask).tensors.items()}
+    return Peek(folder, shapes)
+
+
+def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = None) -> Path:
+    """Bring a snapshot's files into the Hugging Face cache, check them, and return their folder.
+
+    Each file comes once, from the pinned revision; one whose content does not have the checksum that the Hub states is
+    brought once more, and then given up.
+
+    Args:
+        snapshot: from `resolve`.
+        client: how to reach the Hub.
+        tqdm_class: bar to show the bytes with; the Hub client's own by default.
+
+    Raises:
+        CandidateError: no access, the download failed, or what came is damaged.
+    """
+    if snapshot.path is not None:
+        return snapshot.path
+    client = client or Client()
+    path = Path(
+        client.ask(
+            lambda api: api.snapshot_download(
+                snapshot.candidate.id,
+                revision=snapshot.candidate.revision,
+                allow_patterns=list(snapshot.files),
+                cache_dir=client.cache_dir,
+                tqdm_class=tqdm_class,
+            )
+        )
+    )
+    for file, stated in snapshot.files.items():
+        if stated.sha256 is None or client.digest((path / file).resolve()) == stated.sha256:
+            continue
+        (path / file).resolve().unlink()  # the blob that the snapshot's link leads to
+        _bring(snapshot, file, client, force=True)
+        if client.digest((path / file).resolve()) != stated.sha256:
+            (path / file).resolve().unlink()
+            raise CandidateError(f"{file} came twice without the checksum that the Hub states: it was removed again")
+    for file in snapshot.files:
+        if file.endswith(".safetensors"):
+            _check_weights(path, file)
+    return path
+
+
+def evict(snapshot: Snapshot, client: Client | None = None) -> bool:
+    """Remove a snapshot from the cache again, if its weights were not there before `resolve`; say whether it was.
+
+    Files that another revision shares stay.
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    client = client or Client()
+    if snapshot.path is not None or any(snapshot.files[name].cached for name in snapshot.weights):
+        return False
+    try:
+        scan_cache_dir(client.cache_dir).delete_revisions(str(snapshot.candidate.revision)).execute()
+    except (CacheNotFound, OSError):
+        return False
+    return True
+
+
+def described(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the metadata of a card says of a candidate: its licence, and the data sets that it was trained on."""
+    metadata = metadata or {}
+    stated, trained_on = metadata.get("license"), metadata.get("datasets")
+    names = [trained_on] if isinstance(trained_on, str) else trained_on if isinstance(trained_on, list) else []
+    return {
+        "license": stated if isinstance(stated, str) else None,
+        "trained_on": tuple(name for name in names if isinstance(name, str)),
+    }
+
+
+def _described_in(folder: Path) -> dict[str, Any]:
+    from huggingface_hub import metadata_load
+
+    try:
+        return described(metadata_load(folder / "README.md"))
+    except Exception:  # no card, or one that is not YAML: it gives notes, not conditions
+        return described(None)
+
+
+def _local(name: str, folder: Path, client: Client) -> Snapshot:
+    files = sorted(p.name for p in folder.iterdir() if p.is_file())
+    if "config.json" not in files:
+        raise CandidateError(
+            "the folder is empty" if not files else f"no config.json in the folder (it holds {', '.join(files[:5])})"
+        )
+    chosen = _choose(files, client.allow_pickle, folder)
+    # Whatever else lies in a local folder may be part of a processor, so it counts; weights that are not used do not.
+    unused = (*_PICKLES, ".safetensors")
+    kept = sorted({*chosen, *(f for f in files if not f.startswith(".") and not f.endswith(unused))})
+    for file in kept:
+        if file.endswith(".safetensors"):
+            _check_weights(folder, file)
+    digest = hashlib.sha256()
+    for file in kept:
+        digest.update(f"{file}\0{client.digest(folder / file)}\0".encode())
+    return Snapshot(Candidate(name, f"sha256:{digest.hexdigest()}", **_described_in(folder)), folder)
+
+
+def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
+    from huggingface_hub import try_to_load_from_cache
+
+    info = client.ask(
+        # It takes no timeout from the session.
+        lambda api: api.model_info(repo_id, revision=revision, files_metadata=True, timeout=30.0),
+        revision=revision,
+        silent="no such folder here, and ",
+    )
+    stated = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    if "config.json" not in stated:
+        raise CandidateError("the repository has no config.json: not a transformers checkpoint")
+    if info.gated:
+        client.ask(lambda api: api.auth_check(repo_id))
+    sha = str(info.sha)
+    files = {
+        name: File(
+            stated[name].size,
+            stated[name].lfs.sha256 if stated[name].lfs is not None else None,
+            isinstance(try_to_load_from_cache(repo_id, name, revision=sha, cache_dir=client.cache_dir), str),
+        )
+        for name in _choose(list(stated), client.allow_pickle, None)
+    }
+    card: Any = info.card_data
+    about = described(card.to_dict() if card is not None else None)
+    tagged = [tag.removeprefix("dataset:") for tag in info.tags or [] if tag.startswith("dataset:")]
+    about["trained_on"] = tuple(dict.fromkeys([*about["trained_on"], *tagged]))
+    return Snapshot(Candidate(repo_id, sha, gated=bool(info.gated), **about), None, files)
+
+
+def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
+    """A repository while HF_HUB_OFFLINE is set: what the cache holds of it, if that is enough."""
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            client.api.snapshot_download(repo_id, revision=revision, local_files_only=True, cache_dir=client.cache_dir)
+        )
+    except IncompleteSnapshotError as error:  # of all its files; hf_leep needs a few of them
+        folder = Path(error.snapshot_path)
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        raise CandidateError("no such folder, and not in the local cache while HF_HUB_OFFLINE is set") from None
+    # Its commit names its content: nothing to hash.
+    found = _local(repo_id, folder, Client(allow_pickle=client.allow_pickle, digest=lambda _path: ""))
+    return Snapshot(Candidate(repo_id, folder.name, **_described_in(folder)), found.path)
+
+
+def _bring(snapshot: Snapshot, file: str, client: Client, force: bool = False) -> Path:
+    """Bring one file of a repository into the cache."""
+    about = snapshot.candidate
+    return Path(
+        client.ask(
+            lambda api: api.hf_hub_download(
+                about.id, file, revision=about.revision, cache_dir=client.cache_dir, force_download=force
+            )
+        )
+    )
+
+
+def _header(about: Candidate, file: str, api: Any) -> Any:
+    return api.parse_safetensors_file_metadata(about.id, file, revision=about.revision)
+
+
+def _choose(files: list[str], allow_pickle: bool, folder: Path | None) -> list[str]:
+    """Files to use: one set of weights and the small files beside it, at the top level only.
+
+    Args:
+        files: what there is.
+        allow_pickle: accept pickled weights where there are no others.
+        folder: where they lie, for the names that an index gives; None where only the names can be seen.
+    """
+    top = [f for f in files if "/" not in f]
+    for single, index, shard in (_SAFE, _PICKLED) if allow_pickle else (_SAFE,):
+        if single in top:
+            weights = [single]
+        elif index in top:
+            shards = _shards(folder, index) if folder is not None else [f for f in top if shard.fullmatch(f)]
+            weights = [index, *shards]
+        else:
+            continue
+        return sorted({*weights, *(f for f in top if _SMALL.fullmatch(f))})
+    pickles = [f for f in top if f.endswith(_PICKLES)]
+    if pickles and not allow_pickle:
+        raise CandidateError(
+            f"pickled weights only ({', '.join(pickles[:3])}); hf_leep loads safetensors: convert it first, "
+            "or say --allow-pickle"
+        )
+    raise CandidateError("no weights: model.safetensors is missing")
+
+
+def _shards(folder: Path, index: str) -> list[str]:
+    try:
+        names = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CandidateError(f"{index} is damaged: {one_line(error)}") from None
+    for name in names:
+        # Never follow an index out of its folder.
+        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+            raise CandidateError(f"{index} names {name!r}, which is not in the folder")
+    return names
+
+
+def _check_weights(folder: Path, file: str) -> dict[str, Sequence[int]]:
+    """Shapes of a file's weights; raise unless it is whole: its header's offsets cover it to the last byte."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with (folder / file).open("rb"), safe_open(folder / file, framework="np") as weights:
+            return {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118 - no dict
+    except PermissionError:
+        raise CandidateError(f"{file} cannot be read: permission denied") from None
+    except (SafetensorError, OSError) as error:
+        raise CandidateError(f"{file} is truncated or damaged: {one_line(error)}") from None
