@@ -1,6 +1,8 @@
 """Fixtures shared by the tests: caches of their own, small real checkpoints, the optional real data."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +16,8 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from tests.hub_server import Hub
 
 settings.register_profile("hf_leep", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("hf_leep")
@@ -146,3 +150,30 @@ def pictures():
     )
     rows = {"image": [Image.fromarray(p) for p in pixels], "label": labels.tolist()}
     return datasets.Dataset.from_dict(rows, features=features)
+
+
+@pytest.fixture
+def hub():
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture
+def client(hub, tmp_path):
+    """Run Python code, or ``hf-leep``, in a process that takes ``hub`` for the Hub."""
+
+    def run(*arguments, code=None, home="home", **environment):
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "COLUMNS": "200",
+            **environment,
+        }
+        start = ["-c", code] if code else ["-m", "hf_leep"]
+        command = [sys.executable, *start, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+
+    return run

@@ -1,14 +1,11 @@
 """Candidates from the Hub, over real HTTP: processes with a cache of their own, against a small Hub."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault, Hub
+from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
 
 RESOLVE = """
 import json, sys, time
@@ -25,33 +22,6 @@ for name in sys.argv[1:]:
         answers.append({"error": str(error)})
 print(json.dumps(answers))
 """
-
-
-@pytest.fixture
-def hub():
-    with Hub() as running:
-        yield running
-
-
-@pytest.fixture
-def client(hub, tmp_path):
-    """Run Python code, or ``hf-leep``, in a process that takes ``hub`` for the Hub."""
-
-    def run(*arguments, code=None, home="home", **environment):
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
-            "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(tmp_path / home),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "COLUMNS": "200",
-            **environment,
-        }
-        start = ["-c", code] if code else ["-m", "hf_leep"]
-        command = [sys.executable, *start, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
-
-    return run
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ TABLE = [
     ("verify.py", 5, {"numpy", "scipy", "rich"}),
     ("card", 6, {"jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),
-    ("data.py", "ring", {"numpy", "datasets", "huggingface_hub"}),
+    ("data", "ring", {"numpy", "datasets", "huggingface_hub"}),
     ("modalities", "ring", {"numpy", "PIL", "torch", "transformers"}),
     ("forward.py", "ring", {"numpy", "torch", "accelerate", "psutil"}),
     ("hub", "ring", {"huggingface_hub", "safetensors"}),

@@ -1,0 +1,161 @@
+"""A split → Target and rows: find the data set, its columns and labels, and take a seeded stratified sample."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+
+from hf_leep.arrays import Integers
+from hf_leep.data.columns import encode, find_inputs, find_label
+from hf_leep.data.content import count_duplicates, digests_of
+from hf_leep.data.source import bars, open_split
+from hf_leep.errors import TargetError, one_line
+from hf_leep.records import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The chosen rows, read and decoded on demand; an example that cannot be decoded is named by its row.
+
+    Attributes:
+        dataset: the split, with the input columns only.
+        row_ids: the chosen positions in it, ``[n]``.
+    """
+
+    dataset: datasets.Dataset
+    row_ids: Integers
+
+    def __len__(self) -> int:
+        """Number of chosen rows n."""
+        return len(self.row_ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Decode one row."""
+        row_id = int(self.row_ids[index])
+        try:
+            return dict(self.dataset[row_id])
+        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken file
+            raise TargetError(f"row {row_id} of the split cannot be decoded: {one_line(error)}") from None
+
+
+def load(
+    dataset: Any,
+    *,
+    config: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+    label: str | None = None,
+    inputs: str | Sequence[str] | None = None,
+    max_samples: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> tuple[Target, Rows]:
+    """Choose the labelled examples that candidates are ranked on.
+
+    Args:
+        dataset: a ``datasets.Dataset`` or ``DatasetDict``; a Hub id; a folder or file (parquet, CSV, JSON, arrow,
+            imagefolder, audiofolder); or a ``save_to_disk`` folder.
+        config: configuration, where the data set has several.
+        split: split, slices such as ``train[:20%]`` included; may be left out if there is only one.
+        revision: revision of a Hub data set.
+        label: label column; by default one named ``label`` or ``labels``, then the only ClassLabel.
+        inputs: input column, or two text columns; by default those of a usual name, then the only one of its type.
+        max_samples: size of a stratified sample; all rows by default.
+        seed: seed of the sample.
+        progress: let ``datasets`` show its bars while it prepares the data set.
+
+    Raises:
+        TargetError: the data set, split, columns or labels cannot be used; the message says what to choose instead.
+    """
+    if max_samples is not None and (not isinstance(max_samples, int) or max_samples < 2):
+        raise TargetError(f"max_samples is {max_samples}; a score needs a whole number of at least 2 examples")
+    with bars(progress):
+        found, name, sha, splits = open_split(dataset, config, split, revision)
+    found = found.with_format(None)  # a format or transform of the caller's would change what is read
+    if len(found) == 0:
+        raise TargetError(f"{name}, split {split or found.split}: there are no rows")
+    modality, input_columns = find_inputs(found, inputs, label)
+    label_column = find_label(found, label, input_columns)
+    codes, class_names = encode(found, label_column)
+
+    row_ids = np.arange(len(found))
+    warnings = []
+    if max_samples is not None and max_samples < len(found):
+        row_ids = stratified_sample(codes, max_samples, np.random.default_rng(seed))
+        if max_samples < len(class_names):
+            warnings.append(f"{max_samples} samples cannot hold all {len(class_names)} classes: some are left out")
+    kept, labels = np.unique(codes[row_ids], return_inverse=True)
+    class_names = [class_names[code] for code in kept]
+    if len(kept) < 2:
+        raise TargetError(
+            f"all {len(row_ids)} labels in column {label_column!r} are {class_names[0]!r}; "
+            "a score needs at least two classes"
+        )
+    digests = digests_of(found, input_columns, row_ids)
+    duplicates, conflicting = count_duplicates(digests, labels)
+    warnings += _warnings(splits, labels, duplicates, conflicting)
+    inputs_read = b"".join(digests)
+    content = inputs_read + labels.astype("<i8").tobytes() + "\0".join(class_names).encode()
+    target = Target(
+        dataset=name,
+        config=config,
+        split=split or (str(found.split) if found.split else None),
+        revision=sha,
+        fingerprint=f"sha256:{hashlib.sha256(content).hexdigest()}",
+        input_fingerprint=f"sha256:{hashlib.sha256(inputs_read).hexdigest()}",
+        input_columns=input_columns,
+        label_column=label_column,
+        modality=modality,
+        row_ids=row_ids,
+        labels=labels,
+        class_names=tuple(class_names),
+        num_rows=len(found),
+        seed=seed,
+        num_duplicates=duplicates,
+        warnings=tuple(warnings),
+    )
+    return target, Rows(found.select_columns(list(input_columns)), row_ids)
+
+
+def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> Integers:
+    """Draw ``size`` rows without replacement, in proportion to the classes; ascending positions, ``[size]``.
+
+    Quotas are rounded by largest remainder; every class keeps an example as long as ``size`` allows.
+
+    Args:
+        codes: class of each row, ``[n]``, 0 … t−1, all occurring.
+        size: rows to draw, at most n.
+        rng: where the randomness comes from.
+    """
+    counts = np.bincount(codes)
+    exact = size * counts / len(codes)
+    quota = np.floor(exact).astype(np.int64)
+    if size >= len(counts):
+        quota = np.maximum(quota, 1)
+    while quota.sum() < size:  # largest remainders first; ties go to the lower class
+        short = np.argsort(quota - exact, kind="stable")[: size - quota.sum()]
+        quota[short] += 1
+    while quota.sum() > size:  # the guaranteed examples are paid for by the classes with most to spare
+        quota[np.argmax(quota - exact + (quota > 1) * len(codes))] -= 1
+    drawn = [rng.permutation(np.flatnonzero(codes == c))[: quota[c]] for c in range(len(counts))]
+    return np.sort(np.concatenate(drawn))
+
+
+def _warnings(splits: Sequence[str], labels: Integers, duplicates: int, conflicting: int) -> list[str]:
+    found = []
+    if any(re.match(r"test(\b|_|\d)", split) for split in splits):
+        found.append(
+            "these are test rows: choosing a model on them spoils the test set, so measure the chosen model elsewhere"
+        )
+    if duplicates:
+        found.append(
+            f"{duplicates} of {len(labels)} rows repeat an earlier row exactly ({conflicting} of them with another "
+            "label): leave-one-out scores see their copies"
+        )
+    return found

@@ -1,0 +1,133 @@
+"""Find the input and label columns of a split, and encode the labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+
+from hf_leep.arrays import Integers
+from hf_leep.errors import TargetError
+
+# Names that win where several columns fit; two names are a pair.
+_INPUT_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "image": (("image",), ("images",), ("img",)),
+    "text": (
+        ("text",),
+        ("sentence1", "sentence2"),
+        ("premise", "hypothesis"),
+        ("question1", "question2"),
+        ("text1", "text2"),
+        ("question", "sentence"),
+        ("sentence",),
+    ),
+}
+_MOST_INPUTS = {"image": 1, "text": 2}
+_LABEL_NAMES = ("label", "labels")
+
+
+def find_inputs(
+    found: datasets.Dataset, inputs: str | Sequence[str] | None, label: str | None
+) -> tuple[str, tuple[str, ...]]:
+    """Find the modality and the input columns."""
+    columns = {m: [c for c in _columns_of(found, m) if c != label] for m in _INPUT_NAMES}
+    fitting = [name for names in columns.values() for name in names]
+    if inputs is not None:
+        chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
+        for column in chosen:
+            if column not in found.features:
+                raise TargetError(f"no column {column!r}: --input can be {_listed(fitting)}")
+        for modality, names in columns.items():
+            if set(chosen) <= set(names) and len(chosen) <= _MOST_INPUTS[modality]:
+                return modality, chosen
+        held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
+        raise TargetError(
+            f"--input {held}: that is neither an image nor one or two texts; it can be {_listed(fitting)}"
+        )
+    for modality, names in columns.items():  # images first: beside them, texts are mostly file names and captions
+        usual = [usual for usual in _INPUT_NAMES[modality] if set(usual) <= set(names)]
+        if usual or len(names) == 1:
+            return modality, (usual or [tuple(names)])[0]
+        if names:
+            raise TargetError(f"which {modality} column is the input? --input can be {_listed(names)}")
+    raise TargetError(f"no image or text column; the columns are {_columns(found)}")
+
+
+def _columns_of(found: datasets.Dataset, modality: str) -> list[str]:
+    """Columns that can be an input of that modality; a text named as the label is none."""
+    if modality == "image":
+        return [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
+    return [
+        name
+        for name, feature in found.features.items()
+        if isinstance(feature, datasets.Value)
+        and feature.dtype in ("string", "large_string")
+        and name not in _LABEL_NAMES
+    ]
+
+
+def find_label(found: datasets.Dataset, label: str | None, input_columns: tuple[str, ...]) -> str:
+    """Find the label column."""
+    possible: list[str] = [
+        name for name in found.features if name not in input_columns and _can_be_label(found.features[name])
+    ]
+    if label is not None:
+        if label not in found.features:
+            raise TargetError(f"no column {label!r}: --label can be {_listed(possible)}")
+        if label not in possible:
+            raise TargetError(
+                f"column {label!r} holds {_type(found, label)}, no classes: --label can be {_listed(possible)}"
+            )
+        return label
+    named = [name for name in _LABEL_NAMES if name in possible]
+    if len(named) == 1:
+        return named[0]
+    classes = [name for name in possible if isinstance(found.features[name], datasets.ClassLabel)]
+    if len(classes) == 1 and not named:
+        return classes[0]
+    if not possible:
+        raise TargetError(f"no column can be the label (classes, integers, booleans or strings): {_columns(found)}")
+    raise TargetError(f"which column is the label? --label can be {_listed(possible)}")
+
+
+def _can_be_label(feature: Any) -> bool:
+    if isinstance(feature, datasets.ClassLabel):
+        return True
+    kinds = ("int", "uint", "bool", "string", "large_string")
+    return isinstance(feature, datasets.Value) and feature.dtype.rstrip("0123456789") in kinds
+
+
+def encode(found: datasets.Dataset, column: str) -> tuple[Integers, list[str]]:
+    """Encode the label column densely: ``[rows]`` codes and the names of the classes that occur."""
+    values = found.select_columns([column]).with_format("arrow")[:].column(0)
+    if values.null_count:
+        raise TargetError(
+            f"{values.null_count} of {len(found)} rows have no label in column {column!r}: drop them first"
+        )
+    array = values.to_numpy()
+    if array.dtype.kind == "i" and (array < 0).any():
+        negative, times = Counter(array[array < 0].tolist()).most_common(1)[0]
+        raise TargetError(
+            f"{times} of {len(found)} labels in column {column!r} are {negative} (unlabelled): drop these rows first"
+        )
+    classes, codes = np.unique(array.astype(str) if array.dtype.kind == "O" else array, return_inverse=True)
+    feature = found.features[column]
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+    return codes, [names[int(value)] if names else str(value) for value in classes]
+
+
+def _type(found: datasets.Dataset, column: str) -> str:
+    feature: Any = found.features[column]
+    name: str = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
+    return name
+
+
+def _columns(found: datasets.Dataset) -> str:
+    return ", ".join(f"{name} ({_type(found, name)})" for name in found.features)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none: no column fits"

@@ -1,0 +1,62 @@
+"""The stored content of chosen rows: hashes of it, and rows that repeat."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from hf_leep.arrays import Integers
+from hf_leep.errors import TargetError
+
+_ROWS_AT_ONCE = 256
+
+
+def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integers) -> list[bytes]:
+    """A 16-byte hash of each chosen row's input as stored, undecoded."""
+    raw = found.select_columns(list(columns))
+    for column in columns:
+        if isinstance(found.features[column], datasets.Image):
+            raw = raw.cast_column(column, datasets.Image(decode=False))
+    digests = []
+    for start in range(0, len(row_ids), _ROWS_AT_ONCE):
+        batch = raw[row_ids[start : start + _ROWS_AT_ONCE].tolist()]
+        for offset, values in enumerate(zip(*(batch[column] for column in columns), strict=True)):
+            digest = hashlib.blake2b(digest_size=16)
+            for column, value in zip(columns, values, strict=True):
+                if value is None:
+                    row = row_ids[start + offset]
+                    raise TargetError(f"row {row} has nothing in column {column!r}: drop such rows first")
+                content = _stored_bytes(value)
+                digest.update(len(content).to_bytes(8, "little") + content)  # so that no two pairs run together
+            digests.append(digest.digest())
+    return digests
+
+
+def _stored_bytes(value: Any) -> bytes:
+    if isinstance(value, Mapping):  # an undecoded image: its bytes, or the path of its file
+        if value["bytes"] is not None:
+            return bytes(value["bytes"])
+        if not value["path"]:
+            raise TargetError("an image has neither content nor a path: drop such rows first")
+        try:
+            return Path(value["path"]).read_bytes()
+        except OSError as error:
+            raise TargetError(f"cannot read {value['path']}: {error.strerror}") from None
+    return str(value).encode()
+
+
+def count_duplicates(digests: Sequence[bytes], labels: Integers) -> tuple[int, int]:
+    """Rows that repeat an earlier row's input, and how many of them with another label."""
+    first: dict[bytes, int] = {}
+    repeats = conflicts = 0
+    for digest, label in zip(digests, labels.tolist(), strict=True):
+        if digest in first:
+            repeats += 1
+            conflicts += first[digest] != label
+        else:
+            first[digest] = label
+    return repeats, conflicts
