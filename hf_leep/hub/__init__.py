@@ -1,6 +1,21 @@
 """The Hub: find candidates, pin and bring them."""
 
 from hf_leep.hub.client import Client
+from hf_leep.hub.prefetch import Prefetcher
+from hf_leep.hub.search import Search, collection, parse_size, search
 from hf_leep.hub.snapshot import Peek, Snapshot, evict, fetch, peek, resolve
 
-__all__ = ["Client", "Peek", "Snapshot", "evict", "fetch", "peek", "resolve"]
+__all__ = [
+    "Client",
+    "Peek",
+    "Prefetcher",
+    "Search",
+    "Snapshot",
+    "collection",
+    "evict",
+    "fetch",
+    "parse_size",
+    "peek",
+    "resolve",
+    "search",
+]

@@ -50,9 +50,9 @@ class Client:
 
         from hf_leep import __version__
 
-        session = get_session()
-        if session.timeout.read is None:  # otherwise somebody chose: the session belongs to the whole process
-            session.timeout = _SECONDS
+        hooks = get_session().event_hooks["request"]
+        if _bound not in hooks:
+            hooks.append(_bound)
         return HfApi(library_name="hf_leep", library_version=__version__, token=self.token)
 
     @property
@@ -79,6 +79,7 @@ class Client:
         missing: str = NOT_THERE,
         revision: str | None = None,
         silent: str = "",
+        tries: int = _TRIES,
     ) -> _T:
         """Ask the Hub, again where it says that it is busy or broken, and put its refusals into words.
 
@@ -88,13 +89,14 @@ class Client:
             missing: what to say if the repository is not there.
             revision: the revision that is asked for, to name it.
             silent: what to say first if the Hub does not answer.
+            tries: how often, while it is busy or broken; 1 where its client tries again itself.
 
         Raises:
             HfLeepError: it refused, or did not answer.
         """
         from huggingface_hub import errors
 
-        for attempt in range(_TRIES):
+        for attempt in range(tries):
             try:
                 return call(self.api)
             except errors.GatedRepoError:
@@ -107,7 +109,7 @@ class Client:
                 response = getattr(error, "response", None)
                 status = getattr(response, "status_code", None)
                 busy = status is None or status == 429 or status >= 500
-                if not busy or attempt == _TRIES - 1:
+                if not busy or attempt == tries - 1:
                     raise raises(f"{silent}the Hub {_answer(status)}: {one_line(error)}") from None
                 _wait(attempt, response)
             except errors.SafetensorsParsingError as error:
@@ -115,6 +117,14 @@ class Client:
             except (OSError, ValueError) as error:  # a full disk, a cut-off file, a name that the client refuses
                 raise raises(f"it could not be brought from the Hub: {one_line(error)}") from None
         raise AssertionError  # the last attempt returned or raised
+
+
+def _bound(request: Any) -> None:
+    """Give a request of the Hub's client a limit wherever it has none: some of its calls ask for none on purpose."""
+    limits = request.extensions.get("timeout") or {}
+    request.extensions["timeout"] = {
+        kind: _SECONDS if limits.get(kind) is None else limits[kind] for kind in ("connect", "read", "write", "pool")
+    }
 
 
 def _wait(attempt: int, response: Any) -> None:

@@ -57,6 +57,11 @@ class Snapshot:
     files: Mapping[str, File] = field(default_factory=dict)
 
     @property
+    def place(self) -> tuple[str, str | None]:
+        """Repository and commit."""
+        return self.candidate.id, self.candidate.revision
+
+    @property
     def weights(self) -> list[str]:
         """Names of the repository's files of weights."""
         return [name for name in self.files if name.endswith((".safetensors", ".bin"))]
@@ -228,8 +233,7 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     from huggingface_hub import try_to_load_from_cache
 
     info = client.ask(
-        # It takes no timeout from the session.
-        lambda api: api.model_info(repo_id, revision=revision, files_metadata=True, timeout=30.0),
+        lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
         revision=revision,
         silent="no such folder here, and ",
     )
@@ -267,7 +271,10 @@ def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     except (LocalEntryNotFoundError, OSError, ValueError):
         raise CandidateError("no such folder, and not in the local cache while HF_HUB_OFFLINE is set") from None
     # Its commit names its content: nothing to hash.
-    found = _local(repo_id, folder, Client(allow_pickle=client.allow_pickle, digest=lambda _path: ""))
+    try:
+        found = _local(repo_id, folder, Client(allow_pickle=client.allow_pickle, digest=lambda _path: ""))
+    except CandidateError as error:
+        raise CandidateError(f"not whole in the local cache while HF_HUB_OFFLINE is set: {error}") from None
     return Snapshot(Candidate(repo_id, folder.name, **_described_in(folder)), found.path)
 
 
