@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ from hf_leep.records import Candidate, Target
 # A folder, a repo id, or a model in memory: (name, model, processor).
 CandidateLike: TypeAlias = str | Path | tuple[str, Any, Any]
 
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")  # stored, but no parameters
 _AT_ONCE = 8  # candidates that are asked about at the same time
 
 
@@ -65,6 +67,11 @@ class Plan:
     def download_bytes(self) -> int:
         """What has to be downloaded in all."""
         return sum(step.download_bytes for step in self.steps)
+
+    @property
+    def worth_showing(self) -> bool:
+        """Whether a reader learns anything from it: something is downloaded, or skipped."""
+        return any(step.download_bytes or step.reason for step in self.steps)
 
     @property
     def exit_code(self) -> int:
@@ -160,7 +167,7 @@ def _judge(step: Step, peeked: hub.Peek, modality: str, needs_head: bool) -> Ste
 
     parameters = None
     if peeked.shapes is not None:
-        parameters = sum(_product(shape) for shape in peeked.shapes.values())
+        parameters = sum(prod(shape) for name, shape in peeked.shapes.items() if not name.endswith(_BUFFERS))
     step = replace(step, candidate=replace(step.candidate, num_parameters=parameters))
     try:
         inspection = ADAPTERS[modality].inspect(peeked.folder, peeked.shapes)
@@ -200,10 +207,3 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, HfLeepError) or not str(error):
         return one_line(error, 400)
     return f"{type(error).__name__}: {one_line(error, 400)}"
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for length in shape:
-        product *= length
-    return product
