@@ -238,6 +238,7 @@ def _carried_out(planned: Plan, job: _Job, prefetch: int, evict: bool, progress:
     scored: dict[str, Result] = {}
     needed = [step for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
     users = Counter(step.snapshot.place for step in needed if step.snapshot)
+    ours = {step.snapshot.place: step.snapshot for step in needed if step.snapshot and step.download_bytes}
     running = [step for step in planned.steps if step.reason is None]
     with (
         _bar(len(running) * len(job.rows), progress, "row") as bar,
@@ -261,8 +262,8 @@ def _carried_out(planned: Plan, job: _Job, prefetch: int, evict: bool, progress:
             bar.update(before + len(job.rows) - bar.n)
             if evict and step in needed and step.snapshot:
                 users[step.snapshot.place] -= 1
-                if not users[step.snapshot.place]:
-                    hub.evict(step.snapshot, job.client)
+                if not users[step.snapshot.place] and step.snapshot.place in ours:
+                    hub.evict(ours[step.snapshot.place], job.client)
     return scored
 
 

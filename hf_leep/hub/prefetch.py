@@ -80,7 +80,8 @@ class Prefetcher:
 
         class Silent(tqdm):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
-                self.counts = kwargs.get("unit") == "B"
+                # Where a file comes in chunks, a second bar counts what came over the line before it is put together.
+                self.counts = not str(kwargs.get("name")).endswith(".transfer")
                 super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
 
             def update(self, n: float | None = 1) -> None:
