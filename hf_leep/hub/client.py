@@ -94,29 +94,44 @@ class Client:
         Raises:
             HfLeepError: it refused, or did not answer.
         """
-        from huggingface_hub import errors
-
         for attempt in range(tries):
             try:
                 return call(self.api)
-            except errors.GatedRepoError:
-                raise raises("gated: ask for access on its page on the Hub, and log in (hf auth login)") from None
-            except errors.RepositoryNotFoundError:
-                raise raises(missing) from None
-            except errors.RevisionNotFoundError:
-                raise raises(f"the repository has no revision {revision!r}") from None
-            except errors.HTTPError as error:
-                response = getattr(error, "response", None)
-                status = getattr(response, "status_code", None)
-                busy = status is None or status == 429 or status >= 500
+            except Exception as raised:
+                refusal = _refusal(raised, missing, revision, silent)
+                if refusal is None:
+                    raise
+                words, busy, response = refusal
                 if not busy or attempt == tries - 1:
-                    raise raises(f"{silent}the Hub {_answer(status)}: {one_line(error)}") from None
+                    raise raises(words) from None
                 _wait(attempt, response)
-            except errors.SafetensorsParsingError as error:
-                raise raises(f"its weights are truncated or damaged: {one_line(error)}") from None
-            except (OSError, ValueError) as error:  # a full disk, a cut-off file, a name that the client refuses
-                raise raises(f"it could not be brought from the Hub: {one_line(error)}") from None
         raise AssertionError  # the last attempt returned or raised
+
+
+def _refusal(raised: Exception, missing: str, revision: str | None, silent: str) -> tuple[str, bool, Any] | None:
+    """What a failed request means in words, whether to ask again, and the answer; None if it is no refusal."""
+    from huggingface_hub import errors
+
+    # "No connection, and not in the cache" hides what the Hub answered, five times by then.
+    hidden = raised.__cause__ if isinstance(raised, errors.LocalEntryNotFoundError) else None
+    error: BaseException = hidden or raised
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        return "gated: ask for access on its page on the Hub, and log in (hf auth login)", False, response
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return missing, False, response
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"the repository has no revision {revision!r}", False, response
+    if isinstance(error, errors.HTTPError):
+        busy = hidden is None and (status is None or status == 429 or status >= 500)
+        answer = "did not answer" if status is None else f"answered {status}"
+        return f"{silent}the Hub {answer}: {one_line(error)}", busy, response
+    if isinstance(error, errors.SafetensorsParsingError):
+        return f"its weights are truncated or damaged: {one_line(error)}", False, None
+    if isinstance(error, (OSError, ValueError)):  # a full disk, a cut-off file, a name that the client refuses
+        return f"it could not be brought from the Hub: {one_line(error)}", False, None
+    return None
 
 
 def _bound(request: Any) -> None:
@@ -132,7 +147,3 @@ def _wait(attempt: int, response: Any) -> None:
     asked = response.headers.get("Retry-After", "") if response is not None else ""
     seconds = float(asked) if asked.isdigit() else 2.0**attempt
     time.sleep(min(seconds, _LONGEST_WAIT))
-
-
-def _answer(status: int | None) -> str:
-    return "did not answer" if status is None else f"answered {status}"
