@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -46,6 +46,7 @@ def rank(
     measures: Sequence[str] = DEFAULT_MEASURES,
     sort_by: str | None = None,
     max_samples: int | None = None,
+    streaming: bool = False,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH_SIZE,
     device: str | None = None,
@@ -62,7 +63,8 @@ def rank(
     Args:
         candidates: local folders, repo ids on the Hub (``id@revision`` to pin one), or models in memory as
             ``(name, model, processor)``.
-        dataset: a ``datasets.Dataset`` or ``DatasetDict``, a Hub id, a file, a folder, or a ``save_to_disk`` folder.
+        dataset: a ``datasets.Dataset`` or ``DatasetDict``, a Hub id, a file, a folder, or a ``save_to_disk`` folder;
+            with ``max_samples`` also an ``IterableDataset`` or ``IterableDatasetDict``.
         config: configuration of the data set.
         split: split, slices such as ``train[:20%]`` included; never rows that the chosen model is judged on later.
         revision: revision of a data set on the Hub.
@@ -71,6 +73,8 @@ def rank(
         measures: keys of `hf_leep.measures.MEASURES`.
         sort_by: the measure that makes the order, the first of ``measures`` by default.
         max_samples: size of a stratified sample, all rows by default.
+        streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set: seeded, not
+            stratified.
         seed: seed of the sample.
         batch_size: rows a batch.
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
@@ -84,6 +88,7 @@ def rank(
     """
     started = time.perf_counter()
     named, chosen, sort_by = _checked(candidates, measures, sort_by, seed, batch_size, device, dtype)
+    client = hub.Client()
     target, rows = data.load(
         dataset,
         config=config,
@@ -92,8 +97,11 @@ def rank(
         label=label,
         inputs=input,
         max_samples=max_samples,
+        streaming=streaming,
         seed=seed,
         progress=progress,
+        pin=partial(hub.pin_dataset, client=client),
+        token=client.token,
     )
     job = _Job(
         target=target,

@@ -71,6 +71,7 @@ class Report:
                     "leave_one_out_floor": floor(target.labels),
                     "seed": target.seed,
                     "num_rows": target.num_rows,
+                    "streamed": target.streamed,
                     "num_duplicates": target.num_duplicates,
                     "fingerprint": target.fingerprint,
                     "modality": target.modality,

@@ -40,6 +40,7 @@ def page(data: Mapping[str, Any]) -> str:
     ]
     return template.render(
         data=data,
+        streamed=bool(data["target"].get("streamed")),
         task=_TASKS.get(data["target"]["modality"]),
         ranked=[row for row in rows if row["rank"] is not None],
         left_out=[row for row in rows if row["rank"] is None],

@@ -40,7 +40,7 @@ def terminal(data: Mapping[str, Any]) -> Group:
     where = " ".join(plain(part) for part in (target["dataset"], target["config"], target["split"]) if part)
     parts: list[Any] = [
         Text(
-            f"{where}: {target['num_examples']:,} of {target['num_rows']:,} rows, {target['num_classes']} classes, "
+            f"{where}: {_rows(target)}, {target['num_classes']} classes, "
             f"input {', '.join(map(plain, target['input_columns']))}, label {plain(target['label_column'])}, "
             f"seed {target['seed']}"
         )
@@ -145,6 +145,14 @@ def parquet(data: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), buffer)
     return buffer.getvalue()
+
+
+def _rows(target: Mapping[str, Any]) -> str:
+    """How many of the rows were used; a streamed data set may not say how many it has."""
+    used, there_are = target["num_examples"], target["num_rows"]
+    if target.get("streamed") and there_are == used:
+        return f"{used:,} streamed rows"
+    return f"{used:,} of {there_are:,} rows"
 
 
 def _unicode(value: Any) -> Any:
