@@ -17,8 +17,17 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
         client: how to reach the Hub.
 
     Raises:
-        TargetError: no such data set or revision, no access, or no answer.
+        TargetError: not a possible id, no such data set or revision, no access, or no answer.
     """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise TargetError(
+            f"{name}: no such file or folder, and not a name that a data set on the Hub can have"
+        ) from None
     if client.offline:
         return None
     try:
