@@ -49,6 +49,7 @@ def page(data: Mapping[str, Any]) -> str:
         disagreement=disagreement(data),
         headless=headless_note(data),
         warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
+        notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},
         from_store=sum(bool(row["run"] and row["run"].get("from_store")) for row in rows),
         has_leep="leep" in data["measures"],
         code=text.code,

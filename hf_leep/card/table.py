@@ -13,6 +13,7 @@ from hf_leep.card.text import (
     listed,
     number,
     plain,
+    repeated_notes,
     repeated_warnings,
     short_names,
     title,
@@ -78,7 +79,8 @@ def terminal(data: Mapping[str, Any]) -> Group:
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
 
     notes = [*target["warnings"], disagreement(data)]
-    notes += [f"{warning}: {listed(who, data)}" for warning, who in repeated_warnings(data).items()]
+    for said_of_some in (repeated_warnings(data), repeated_notes(data)):
+        notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
     if note := headless_note(data):
         # On one line, however long: it is there to be copied.
@@ -109,7 +111,8 @@ def notebook(data: Mapping[str, Any]) -> str:
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
     notes = [*data["target"]["warnings"], disagreement(data)]
-    notes += [f"{warning}: {listed(who, data)}" for warning, who in repeated_warnings(data).items()]
+    for said_of_some in (repeated_warnings(data), repeated_notes(data)):
+        notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     said += "".join(f"<p>{escape(plain(note))}</p>" for note in notes if note)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -133,6 +136,7 @@ def parquet(data: Mapping[str, Any]) -> bytes:
         ("reason", pa.string()),
         ("num_source_classes", pa.int64()),
         ("num_parameters", pa.int64()),
+        ("license", pa.string()),
     ]
     rows = [{name: _unicode(candidate[name]) for name, _ in fields} for candidate in data["candidates"]]
     for measure in data["measures"]:
