@@ -138,6 +138,10 @@ def rank(
         str | None, typer.Option(help="Measure that makes the order; the first one by default.")
     ] = None,
     max_samples: Annotated[int | None, typer.Option(help="Rank on a stratified sample of this many rows.")] = None,
+    streaming: Annotated[
+        bool,
+        typer.Option("--streaming", help="Read only --max-samples rows of a data set on the Hub: not stratified."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Rows a batch.")] = 32,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.")] = None,
@@ -188,6 +192,7 @@ def rank(
         measures=[name for name in measures.split(",") if name.strip()],
         sort_by=sort_by,
         max_samples=max_samples,
+        streaming=streaming,
         seed=seed,
         batch_size=batch_size,
         device=device,

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -55,6 +55,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     measures: Sequence[str] = DEFAULT_MEASURES,
     sort_by: str | None = None,
     max_samples: int | None = None,
+    streaming: bool = False,
     seed: int = 0,
     batch_size: int = DEFAULT_BATCH_SIZE,
     device: str | None = None,
@@ -84,7 +85,8 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     Args:
         candidates: local folders, repo ids on the Hub (``id@revision`` to pin one), or models in memory as
             ``(name, model, processor)``.
-        dataset: a ``datasets.Dataset`` or ``DatasetDict``, a Hub id, a file, a folder, or a ``save_to_disk`` folder.
+        dataset: a ``datasets.Dataset`` or ``DatasetDict``, a Hub id, a file, a folder, or a ``save_to_disk`` folder;
+            with ``max_samples`` also an ``IterableDataset`` or ``IterableDatasetDict``.
         config: configuration of the data set.
         split: split, slices such as ``train[:20%]`` included; never rows that the chosen model is judged on later.
         revision: revision of a data set on the Hub.
@@ -93,6 +95,8 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         measures: keys of `hf_leep.measures.MEASURES`.
         sort_by: the measure that makes the order, the first of ``measures`` by default.
         max_samples: size of a stratified sample, all rows by default.
+        streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set: seeded, not
+            stratified.
         seed: seed of the sample.
         batch_size: rows a batch.
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
@@ -135,8 +139,11 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         label=label,
         inputs=input,
         max_samples=max_samples,
+        streaming=streaming,
         seed=seed,
         progress=progress,
+        pin=partial(hub.pin_dataset, client=client),
+        token=client.token,
     )
     listed = [*candidates, *_found(search, collection, target, client)]
     named = _named(listed)

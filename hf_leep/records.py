@@ -56,11 +56,13 @@ class Target:
         input_columns: the column that models see; two for sentence pairs.
         label_column: the column of the labels.
         modality: ``image`` or ``text``.
-        row_ids: positions of the chosen rows in the split, ``[n]``, ascending.
+        row_ids: positions of the chosen rows in the split, ``[n]``, ascending; of a streamed sample, 0 … n−1 in the
+            order drawn.
         labels: class of each chosen row, densely encoded, ``[n]``.
         class_names: names of the classes that occur, ``[t]``.
-        num_rows: rows of the split before sampling.
+        num_rows: rows of the split before sampling; n where a streamed data set does not say.
         seed: seed of the sample.
+        streamed: whether the rows are a streamed sample: seeded, but not stratified.
         num_duplicates: chosen rows whose input repeats an earlier chosen row exactly.
         warnings: what a reader must know about these rows.
     """
@@ -79,6 +81,7 @@ class Target:
     class_names: tuple[str, ...]
     num_rows: int
     seed: int
+    streamed: bool = False
     num_duplicates: int = 0
     warnings: tuple[str, ...] = ()
 

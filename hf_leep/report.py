@@ -14,6 +14,7 @@ from hf_leep import card
 from hf_leep.errors import UserError, one_line
 from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
+from hf_leep.notes import notes, trained_on_target
 from hf_leep.ranking import CONFIDENCE_Z
 from hf_leep.records import Place, Ranking, Result, Score, Target
 
@@ -54,8 +55,8 @@ class Report:
             command: the command line, word by word, if there was one.
             seconds: wall time of the whole run.
         """
-        ranked = [_candidate(results[place.result], place, ranking, measures) for place in ranking.places]
-        others = [_candidate(results[i], None, ranking, measures) for i in ranking.unranked]
+        ranked = [_candidate(results[place.result], target, place, ranking, measures) for place in ranking.places]
+        others = [_candidate(results[i], target, None, ranking, measures) for i in ranking.unranked]
         headless = sum(results[i].headless for i in ranking.unranked)
         return cls(
             {
@@ -71,6 +72,7 @@ class Report:
                     "leave_one_out_floor": floor(target.labels),
                     "seed": target.seed,
                     "num_rows": target.num_rows,
+                    "streamed": target.streamed,
                     "num_duplicates": target.num_duplicates,
                     "fingerprint": target.fingerprint,
                     "modality": target.modality,
@@ -187,7 +189,9 @@ class Report:
         return cls(data)
 
 
-def _candidate(result: Result, place: Place | None, ranking: Ranking, measures: Sequence[str]) -> dict[str, Any]:
+def _candidate(
+    result: Result, target: Target, place: Place | None, ranking: Ranking, measures: Sequence[str]
+) -> dict[str, Any]:
     ok = result.reason is None
     check = result.scores.get(ranking.checked_by) if ranking.checked_by else None
     missing = result.scores.get(ranking.sort_by)
@@ -205,6 +209,10 @@ def _candidate(result: Result, place: Place | None, ranking: Ranking, measures: 
         "headless": result.headless,
         "task": result.candidate.task,
         "license": result.candidate.license,
+        "gated": result.candidate.gated,
+        "trained_on": list(result.candidate.trained_on),
+        "trained_on_target": trained_on_target(result.candidate, target) is not None,
+        "notes": list(notes(result.candidate, target)),
         "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
         "check": _score(check) if ok and check else None,
         "behind_best": {"value": place.behind_best, "standard_error": place.behind_best_error} if place else None,

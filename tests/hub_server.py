@@ -136,6 +136,7 @@ class _Stop(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # otherwise each answer waits 40 ms for its body
     hub: Hub
 
     def log_message(self, *_) -> None:

@@ -150,7 +150,8 @@ def test_a_hub_that_is_down_is_said_to_be_down(resolve):
 def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is_written(
     hub, client, checkpoints, pictures, tmp_path
 ):
-    five = hub.add_folder("user/five", checkpoints["five"], cardData={"license": "mit"})
+    about = {"license": ["mit", "other"], "datasets": ["beans", "User/Pictures"]}
+    five = hub.add_folder("user/five", checkpoints["five"], cardData=about, tags=["dataset:mnist"])
     hub.add_folder("user/seven", checkpoints["seven-classes"], gated=True)
     hub.add_folder("user/headless", checkpoints["headless"])
     pictures.to_parquet(tmp_path / "train.parquet")
@@ -164,7 +165,14 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     assert report["target"]["revision"] == hub.repos["dataset", "user/pictures"].refs["main"]
     revisions = {c["id"]: c["revision"] for c in report["candidates"]}
     assert revisions["user/five"] == five.refs["main"]
+    first, second = (next(c for c in report["candidates"] if c["id"] == name) for name in names[:2])
+    assert (first["trained_on"], first["license"]) == (["beans", "User/Pictures", "mnist"], "mit, other")
+    assert [note.split(",")[0] for note in first["notes"]] == ["trained on user/pictures", "licence “other”"]
+    assert [note.split(",")[0] for note in second["notes"]] == ["no licence found on the card", "gated"]
+    assert (first["gated"], second["gated"]) == (False, True)
     card = (tmp_path / "out" / "README.md").read_text()
+    assert re.search(r"^- trained on user/pictures, .*: `user/five`$", card, re.MULTILINE)
+    assert ("`user/five` may have seen these rows" in card) == (first["rank"] == 1)
     assert f"https://huggingface.co/user/five/tree/{five.refs['main']}" in card
     agents = "".join(path for _, path, _ in hub.log)
     assert WRITE_TOKEN not in agents

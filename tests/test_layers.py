@@ -15,6 +15,7 @@ TABLE = [
     ("measures", 2, {"numpy", "scipy", "sklearn"}),
     ("records.py", 3, {"numpy"}),
     ("ranking.py", 4, {"numpy"}),
+    ("notes.py", 4, set()),
     ("agreement.py", 5, {"numpy", "scipy"}),
     ("verify.py", 5, {"numpy", "scipy", "rich"}),
     ("card", 6, {"jinja2", "matplotlib", "pyarrow", "rich"}),

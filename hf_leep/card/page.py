@@ -40,6 +40,7 @@ def page(data: Mapping[str, Any]) -> str:
     ]
     return template.render(
         data=data,
+        streamed=bool(data["target"].get("streamed")),
         task=_TASKS.get(data["target"]["modality"]),
         ranked=[row for row in rows if row["rank"] is not None],
         left_out=[row for row in rows if row["rank"] is None],
@@ -48,6 +49,7 @@ def page(data: Mapping[str, Any]) -> str:
         disagreement=disagreement(data),
         headless=headless_note(data),
         warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
+        notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},
         from_store=sum(bool(row["run"] and row["run"].get("from_store")) for row in rows),
         has_leep="leep" in data["measures"],
         code=text.code,

@@ -14,6 +14,7 @@ from hf_leep.card.text import (
     listed,
     number,
     plain,
+    repeated_notes,
     repeated_warnings,
     short_names,
     size,
@@ -42,7 +43,7 @@ def terminal(data: Mapping[str, Any]) -> Group:
     where = " ".join(plain(part) for part in (target["dataset"], target["config"], target["split"]) if part)
     parts: list[Any] = [
         Text(
-            f"{where}: {target['num_examples']:,} of {target['num_rows']:,} rows, {target['num_classes']} classes, "
+            f"{where}: {_rows(target)}, {target['num_classes']} classes, "
             f"input {', '.join(map(plain, target['input_columns']))}, label {plain(target['label_column'])}, "
             f"seed {target['seed']}"
         )
@@ -80,7 +81,8 @@ def terminal(data: Mapping[str, Any]) -> Group:
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
 
     notes = [*target["warnings"], disagreement(data)]
-    notes += [f"{warning}: {listed(who, data)}" for warning, who in repeated_warnings(data).items()]
+    for said_of_some in (repeated_warnings(data), repeated_notes(data)):
+        notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
     if note := headless_note(data):
         # On one line, however long: it is there to be copied.
@@ -149,7 +151,8 @@ def notebook(data: Mapping[str, Any]) -> str:
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
     notes = [*data["target"]["warnings"], disagreement(data)]
-    notes += [f"{warning}: {listed(who, data)}" for warning, who in repeated_warnings(data).items()]
+    for said_of_some in (repeated_warnings(data), repeated_notes(data)):
+        notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     said += "".join(f"<p>{escape(plain(note))}</p>" for note in notes if note)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -173,6 +176,7 @@ def parquet(data: Mapping[str, Any]) -> bytes:
         ("reason", pa.string()),
         ("num_source_classes", pa.int64()),
         ("num_parameters", pa.int64()),
+        ("license", pa.string()),
     ]
     rows = [{name: _unicode(candidate[name]) for name, _ in fields} for candidate in data["candidates"]]
     for measure in data["measures"]:
@@ -185,6 +189,14 @@ def parquet(data: Mapping[str, Any]) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), buffer)
     return buffer.getvalue()
+
+
+def _rows(target: Mapping[str, Any]) -> str:
+    """How many of the rows were used; a streamed data set may not say how many it has."""
+    used, there_are = target["num_examples"], target["num_rows"]
+    if target.get("streamed") and there_are == used:
+        return f"{used:,} streamed rows"
+    return f"{used:,} of {there_are:,} rows"
 
 
 def _unicode(value: Any) -> Any:

@@ -126,6 +126,16 @@ def repeated_warnings(data: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
+def repeated_notes(data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Each distinct note → the candidates with scores that it is about, in the report's order."""
+    found: dict[str, list[str]] = {}
+    for name, candidate in zip(short_names(data["candidates"]), data["candidates"], strict=True):
+        for note in candidate.get("notes", []) if candidate["scores"] else []:
+            if name not in found.setdefault(note, []):
+                found[note].append(name)
+    return found
+
+
 def listed(names: Sequence[str], data: Mapping[str, Any], write: Callable[[str], str] = str) -> str:
     """Who carries a warning, in few words."""
     if len(names) > 1 and len(names) == sum(bool(candidate["scores"]) for candidate in data["candidates"]):

@@ -48,6 +48,10 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             said.append(
                 f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
             )
+    if best.get("trained_on_target"):
+        unseen = next((names[id(c)] for c in ranked if not c.get("trained_on_target")), None)
+        rest = f": the best of those of which nothing of the kind is known is {unseen}" if unseen else ""
+        said.append(f"But {names[id(best)]} may have seen these rows in training, which would flatter it{rest}.")
     if _uninformative(data, ranked):
         said.insert(
             0,

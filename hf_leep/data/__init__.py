@@ -14,7 +14,8 @@ import numpy as np
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, digests_of
-from hf_leep.data.source import bars, open_split
+from hf_leep.data.source import Pin, bars, open_split
+from hf_leep.data.stream import sample
 from hf_leep.errors import TargetError, one_line
 from hf_leep.records import Target
 
@@ -26,10 +27,12 @@ class Rows:
     Attributes:
         dataset: the split, with the input columns only.
         row_ids: the chosen positions in it, ``[n]``.
+        place: what the positions count in.
     """
 
     dataset: datasets.Dataset
     row_ids: Integers
+    place: str = "the split"
 
     def __len__(self) -> int:
         """Number of chosen rows n."""
@@ -41,7 +44,7 @@ class Rows:
         try:
             return dict(self.dataset[row_id])
         except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken file
-            raise TargetError(f"row {row_id} of the split cannot be decoded: {one_line(error)}") from None
+            raise TargetError(f"row {row_id} of {self.place} cannot be decoded: {one_line(error)}") from None
 
 
 def load(
@@ -53,31 +56,53 @@ def load(
     label: str | None = None,
     inputs: str | Sequence[str] | None = None,
     max_samples: int | None = None,
+    streaming: bool = False,
     seed: int = 0,
     progress: bool = True,
+    pin: Pin | None = None,
+    token: str | bool | None = None,
 ) -> tuple[Target, Rows]:
     """Choose the labelled examples that candidates are ranked on.
 
     Args:
         dataset: a ``datasets.Dataset`` or ``DatasetDict``; a Hub id; a folder or file (parquet, CSV, JSON, arrow,
-            imagefolder, audiofolder); or a ``save_to_disk`` folder.
+            imagefolder, audiofolder); a ``save_to_disk`` folder; or, with ``max_samples``, an ``IterableDataset`` or
+            ``IterableDatasetDict``.
         config: configuration, where the data set has several.
         split: split, slices such as ``train[:20%]`` included; may be left out if there is only one.
         revision: revision of a Hub data set.
         label: label column; by default one named ``label`` or ``labels``, then the only ClassLabel.
         inputs: input column, or two text columns; by default those of a usual name, then the only one of its type.
         max_samples: size of a stratified sample; all rows by default.
+        streaming: read only a sample of ``max_samples`` rows from the Hub, drawn as `hf_leep.data.stream` says:
+            seeded, from places spread over the whole split, but not stratified.
         seed: seed of the sample.
         progress: let ``datasets`` show its bars while it prepares the data set.
+        pin: data set on the Hub and revision → the commit to read, None to read the revision as it is.
+        token: for data sets on the Hub, as `hf_leep.hub.Client` has it.
 
     Raises:
         TargetError: the data set, split, columns or labels cannot be used; the message says what to choose instead.
     """
     if max_samples is not None and (not isinstance(max_samples, int) or max_samples < 2):
         raise TargetError(f"max_samples is {max_samples}; a score needs a whole number of at least 2 examples")
+    if streaming and max_samples is None:
+        raise TargetError("--streaming reads a sample: say how many rows with --max-samples N")
+    if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict) and max_samples is None:
+        raise TargetError("a streaming data set is sampled: give max_samples, or load it with streaming=False")
+    drawn = None
     with bars(progress):
-        found, name, sha, splits = open_split(dataset, config, split, revision)
+        found, name, sha, splits = open_split(
+            dataset, config, split, revision, streaming=streaming, pin=pin, token=token
+        )
+        if isinstance(found, datasets.IterableDataset):
+            stated = found.info.splits if streaming else None  # an object's may be from before a filter or a take
+            drawn = sample(found, max_samples or 0, seed, name, token)
+            found = drawn.dataset
     found = found.with_format(None)  # a format or transform of the caller's would change what is read
+    num_rows = len(found)
+    if drawn is not None and not drawn.whole and stated and splits[0] in stated:
+        num_rows = max(num_rows, stated[splits[0]].num_examples or 0)
     if len(found) == 0:
         raise TargetError(f"{name}, split {split or found.split}: there are no rows")
     modality, input_columns = find_inputs(found, inputs, label)
@@ -90,6 +115,8 @@ def load(
         row_ids = stratified_sample(codes, max_samples, np.random.default_rng(seed))
         if max_samples < len(class_names):
             warnings.append(f"{max_samples} samples cannot hold all {len(class_names)} classes: some are left out")
+    if drawn is not None and not drawn.whole:
+        warnings += [drawn.caveat, *_missing_classes(found, label_column, len(class_names))]
     kept, labels = np.unique(codes[row_ids], return_inverse=True)
     class_names = [class_names[code] for code in kept]
     if len(kept) < 2:
@@ -115,12 +142,14 @@ def load(
         row_ids=row_ids,
         labels=labels,
         class_names=tuple(class_names),
-        num_rows=len(found),
+        num_rows=num_rows,
         seed=seed,
+        streamed=drawn is not None and not drawn.whole,
         num_duplicates=duplicates,
         warnings=tuple(warnings),
     )
-    return target, Rows(found.select_columns(list(input_columns)), row_ids)
+    place = "the streamed sample" if target.streamed else "the split"
+    return target, Rows(found.select_columns(list(input_columns)), row_ids, place)
 
 
 def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> Integers:
@@ -145,6 +174,18 @@ def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> I
         quota[np.argmax(quota - exact + (quota > 1) * len(codes))] -= 1
     drawn = [rng.permutation(np.flatnonzero(codes == c))[: quota[c]] for c in range(len(counts))]
     return np.sort(np.concatenate(drawn))
+
+
+def _missing_classes(found: datasets.Dataset, column: str, occurring: int) -> list[str]:
+    """Say how many of the classes that the data set states the sample lacks."""
+    feature = found.features[column]
+    stated = len(feature.names) if isinstance(feature, datasets.ClassLabel) else occurring
+    if occurring == stated:
+        return []
+    return [
+        f"{stated - occurring} of the {stated} classes do not occur in the streamed sample, so no candidate is scored "
+        "on them: raise --max-samples, or leave out --streaming for a stratified sample"
+    ]
 
 
 def _warnings(splits: Sequence[str], labels: Integers, duplicates: int, conflicting: int) -> list[str]:

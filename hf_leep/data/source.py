@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import glob
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from logging import CRITICAL
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
+from huggingface_hub import constants
 
 from hf_leep.errors import TargetError, one_line
 
@@ -40,32 +42,55 @@ def bars(show: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
+Pin: TypeAlias = Callable[[str, str | None], str | None]  # data set on the Hub, revision → its commit
+
+
 def open_split(
-    dataset: Any, config: str | None, split: str | None, revision: str | None
-) -> tuple[datasets.Dataset, str, str | None, list[str]]:
+    dataset: Any,
+    config: str | None,
+    split: str | None,
+    revision: str | None,
+    *,
+    streaming: bool = False,
+    pin: Pin | None = None,
+    token: str | bool | None = None,
+) -> tuple[datasets.Dataset | datasets.IterableDataset, str, str | None, list[str]]:
     """Find the rows: how to call their data set, its commit if it is on the Hub, and which splits they are of."""
-    if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict):
-        raise TargetError("a streaming data set cannot be sampled: load it with streaming=False")
-    if isinstance(dataset, datasets.Dataset):
+    kind = type(dataset).__name__
+    name = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind} object"
+    if streaming and isinstance(dataset, datasets.Dataset | datasets.DatasetDict):
+        raise TargetError(f"{name} is on this machine: streaming is for data sets on the Hub")
+    if isinstance(dataset, datasets.IterableDataset | datasets.Dataset):
         own = str(dataset.split) if dataset.split else None
         if split is None:
-            return dataset, "a Dataset object", None, [own] if own else []
-        found, used = _take({own or split.split("[")[0]: dataset}, split, "the Dataset object")
-        return found, "a Dataset object", None, used
-    if isinstance(dataset, datasets.DatasetDict):
-        found, used = _take(dataset, split, "the DatasetDict object")
-        return found, "a DatasetDict object", None, used
-    if not isinstance(dataset, str | Path):
-        raise TargetError(
-            f"the data set is a {type(dataset).__name__}: make a Dataset of it, as Dataset.from_pandas does"
-        )
+            return dataset, name, None, [own] if own else []
+        splits = {own or split.split("[")[0]: dataset}
+    elif isinstance(dataset, datasets.IterableDatasetDict | datasets.DatasetDict):
+        splits = dataset
+    elif not isinstance(dataset, str | Path):
+        raise TargetError(f"the data set is a {kind}: make a Dataset of it, as Dataset.from_pandas does")
+    else:
+        return _open_name(str(dataset), config, split, revision, streaming, pin, token)
+    found, used = _take(splits, split, f"the {kind} object")
+    return found, name, None, used
 
-    name = str(dataset)
+
+def _open_name(
+    name: str,
+    config: str | None,
+    split: str | None,
+    revision: str | None,
+    streaming: bool,
+    pin: Pin | None,
+    token: str | bool | None,
+) -> tuple[datasets.Dataset | datasets.IterableDataset, str, str | None, list[str]]:
     path = Path(name).expanduser()
     if not name.strip():
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
     if path.exists() and revision is not None:
         raise TargetError(f"{name} is on this machine: --revision is for data sets on the Hub")
+    if path.exists() and streaming:
+        raise TargetError(f"{name} is on this machine: --streaming is for data sets on the Hub")
     try:
         if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
             stored = datasets.load_from_disk(str(path))
@@ -83,7 +108,12 @@ def open_split(
         elif name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise TargetError(f"{name}: no such file or folder")
         else:
-            splits, sha = _from_hub(name, config, revision)
+            if streaming and constants.HF_HUB_OFFLINE:
+                raise TargetError(
+                    f"{name}: --streaming reads from the Hub, and HF_HUB_OFFLINE is set: unset one of them"
+                )
+            sha = (pin(name, revision) if pin else None) or revision
+            splits = datasets.load_dataset(name, config, revision=sha, token=token, streaming=streaming)
     except TargetError:
         raise
     except Exception as error:  # datasets raises whatever its readers raise; all of it means: this cannot be read
@@ -92,33 +122,22 @@ def open_split(
     return found, name, sha, used
 
 
-def _from_hub(name: str, config: str | None, revision: str | None) -> tuple[datasets.DatasetDict, str | None]:
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HTTPError, RepositoryNotFoundError, RevisionNotFoundError
-
-    from hf_leep import __version__
-
-    sha = revision
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            api = HfApi(library_name="hf_leep", library_version=__version__)
-            sha = str(api.dataset_info(name, revision=revision, timeout=30.0).sha)
-        except RevisionNotFoundError:
-            raise TargetError(f"{name}: the data set has no revision {revision!r}") from None
-        except RepositoryNotFoundError:
-            raise TargetError(f"{name}: no such file or folder, and no such data set on the Hub") from None
-        except (HTTPError, OSError, ValueError) as error:
-            raise TargetError(f"{name}: no such file or folder, and no answer of the Hub: {one_line(error)}") from None
-    return datasets.load_dataset(name, config, revision=sha), sha
-
-
-def _take(splits: Mapping[str, datasets.Dataset], split: str | None, name: str) -> tuple[datasets.Dataset, list[str]]:
+def _take(splits: Mapping[str, Any], split: str | None, name: str) -> tuple[Any, list[str]]:
     """One split of several, slices and sums such as ``train[:20%]+validation`` included, and which splits it is of."""
     if split is None:
         if len(splits) != 1:
             raise TargetError(f"{name} has the splits {', '.join(map(str, splits))}: choose one with --split")
         ((only, rows),) = splits.items()
         return rows, [str(only)]
+    if any(isinstance(rows, datasets.IterableDataset) for rows in splits.values()):
+        if split in splits:
+            return splits[split], [split]
+        if re.search(r"[\[+]", split):
+            whole = ", ".join(map(str, splits))
+            raise TargetError(
+                f"{name}: a part or sum such as {split!r} cannot be streamed: choose a whole split of {whole}"
+            )
+        raise TargetError(f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}")
     try:
         instruction = datasets.ReadInstruction.from_spec(split)
         absolute = instruction.to_absolute({str(key): len(value) for key, value in splits.items()})

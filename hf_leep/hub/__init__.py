@@ -4,6 +4,7 @@ from hf_leep.hub.client import Client
 from hf_leep.hub.prefetch import Prefetcher
 from hf_leep.hub.search import Search, collection, parse_size, search
 from hf_leep.hub.snapshot import Peek, Snapshot, evict, fetch, peek, resolve
+from hf_leep.hub.target import pin_dataset
 
 __all__ = [
     "Client",
@@ -16,6 +17,7 @@ __all__ = [
     "fetch",
     "parse_size",
     "peek",
+    "pin_dataset",
     "resolve",
     "search",
 ]

@@ -187,6 +187,8 @@ def described(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the metadata of a card says of a candidate: its licence, and the data sets that it was trained on."""
     metadata = metadata or {}
     stated, trained_on = metadata.get("license"), metadata.get("datasets")
+    if isinstance(stated, list):
+        stated = ", ".join(name for name in stated if isinstance(name, str)) or None
     names = [trained_on] if isinstance(trained_on, str) else trained_on if isinstance(trained_on, list) else []
     return {
         "license": stated if isinstance(stated, str) else None,

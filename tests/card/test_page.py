@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_leep.card import render
+from hf_leep.card import notebook, render
 from hf_leep.card.page import page
 from hf_leep.card.text import classes, code, count, duration, number, prose, short_names, with_error
 
@@ -40,6 +40,7 @@ def test_names_of_strangers_change_nothing_outside_their_cell(report):
     for candidate in report["candidates"]:
         candidate["id"] += EVIL
         candidate["reason"] = EVIL
+        candidate["notes"] = [EVIL]
     report["target"].update(dataset=EVIL, split=EVIL, config=EVIL, label_column=EVIL, warnings=[EVIL])
     report["run"]["command"] = EVIL
     report["run"]["versions"] = {EVIL: EVIL}
@@ -100,6 +101,45 @@ def test_nothing_ranked_is_said_and_has_no_plot(report):
     assert set(files) == {"README.md", "scores.parquet"}
     assert "No candidate could be ranked: 1 refused or failed, none left." in files["README.md"].decode()
     assert "plots/scores.png" not in files["README.md"].decode()
+
+
+def test_notes_are_told_once_with_those_they_are_about(report):
+    for candidate in report["candidates"]:
+        candidate["notes"] = ["gated", f"licence {candidate['id']}"]
+    section = page(report).split("## Before you choose\n\n")[1].split("\n\n")[0]
+    assert section.splitlines() == [
+        "- gated: all of them",
+        "- licence big/resnet: `big/resnet`",
+        "- licence small/resnet: `small/resnet`",
+        "- licence weak/resnet: `weak/resnet`",
+    ]
+
+
+def test_a_winner_that_saw_the_rows_is_said_to_have(report):
+    first, second, third, _ = report["candidates"]
+    words = "But `big/resnet` may have seen these rows in training, which would flatter it"
+    assert words not in page(report)
+    first["trained_on_target"] = second["trained_on_target"] = True
+    assert f"{words}: the best of those of which nothing of the kind is known is `weak/resnet`.\n" in page(report)
+    third["trained_on_target"] = True
+    assert f"{words}.\n" in page(report)
+
+
+def test_a_report_from_before_the_notes_is_rendered(report):
+    for candidate in report["candidates"]:
+        for key in ("notes", "gated", "trained_on", "trained_on_target"):
+            del candidate[key]
+    assert "Before you choose" not in render(report)["README.md"].decode()
+    assert notebook(report)
+
+
+def test_a_streamed_sample_is_not_called_stratified(report):
+    report["target"]["streamed"] = True
+    assert "| examples | 2,500 of 60,000, a streamed sample with seed 0 |" in page(report)
+    report["target"]["num_rows"] = 2500
+    assert "| examples | 2,500, a streamed sample with seed 0 |" in page(report)
+    report["target"]["streamed"] = False
+    assert "| examples | 2,500, the whole split |" in page(report)
 
 
 def test_rendering_is_repeatable(report):

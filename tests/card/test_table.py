@@ -19,6 +19,8 @@ def test_the_terminal_shows_what_the_card_shows(report):
     for words in ("big/resnet", "−0.81 ± 0.04", "56 %", "1,000", "25.6M", "✗ base/bert"):
         assert words in text
     flat = " ".join(text.split())
+    assert "! not for commercial use, by the licence cc-by-nc-4.0: small/resnet" in flat
+    assert "not of interest" not in flat
     assert "order 1 of 3 pairs of candidates differently" in flat
     assert "1 candidate was refused only for want of a trained classification head" in flat
     command = "hf-leep rank --dataset user/flowers --split train --measures logme"
@@ -39,6 +41,7 @@ def test_names_of_strangers_do_nothing_to_the_terminal(report):
     for candidate in report["candidates"]:
         candidate["id"] += "\x1b[2J\x1b]0;title\x07[bold red]\r\n"
         candidate["reason"] = "\x1b[2J[/]"
+        candidate["notes"] = ["\x1b[2J[/]"]
     text = shown(report)
     assert "\x1b" not in text
     assert "\x07" not in text
@@ -51,6 +54,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     for candidate in report["candidates"]:
         candidate["id"] += "<script>alert(1)</script>&"
         candidate["reason"] = "<img src=x onerror=alert(1)>"
+        candidate["notes"] = ["licence <img src=x onerror=alert(1)>"]
     html = notebook(report)
     tree = ElementTree.fromstring(f"<div>{html}</div>")  # well-formed
     assert {element.tag for element in tree.iter()} == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
@@ -58,6 +62,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     assert "−0.81 ± 0.04" in html
     assert "form one tie group" in html
     assert "repeat an earlier row exactly" in html
+    assert "licence &lt;img src=x onerror=alert(1)&gt;: all of them" in html
 
 
 def test_the_parquet_file_has_a_row_for_each_candidate(report):
@@ -66,4 +71,5 @@ def test_the_parquet_file_has_a_row_for_each_candidate(report):
     assert table.column("leep").to_pylist() == [-0.812, -0.83, -1.512, None]
     assert table.column("leave_one_out_leep_standard_error").to_pylist() == [0.025, 0.025, 0.025, None]
     assert table.column("rank").to_pylist() == [1, 2, 3, None]
+    assert table.column("license").to_pylist() == ["apache-2.0", "cc-by-nc-4.0", "apache-2.0", "apache-2.0"]
     assert table.column("status").to_pylist() == ["ok"] * 3 + ["failed"]

@@ -1,0 +1,213 @@
+"""A seeded sample of a stream: rows from places spread over the whole data set, of which only a part is read.
+
+How the rows are drawn, so that files sorted by class give more than their first class:
+
+1. Of the shards (files, mostly) up to 32 are drawn, one from each of as many equal stretches of their list.
+2. A parquet file is split into its row groups, which its footer lists; of these some are drawn in the same way, about
+   64 in all. Other files are read from their start.
+3. Each such part gives an equal share of the rows, drawn at random from the whole part, or from its first rows where
+   it is long: eight times as many as are kept, and at least 1,000. A part with fewer rows than its share leaves the
+   rest to the others.
+4. Where all of them hold too few rows, several shards are drawn for each one, until there are enough or no more.
+
+Rows that only name a file, as those of an imagefolder do, cost nothing: all of them are read, and just the files of
+the chosen ones are brought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from typing import Any
+
+import datasets
+import numpy as np
+
+from hf_leep.arrays import Integers
+from hf_leep.errors import TargetError, one_line
+
+_SHARDS = 32
+_PARTS = 64
+_READ_FOR_ONE = 8
+_LEAST_READ = 1000  # a row group comes whole, and has about as many
+_ROWS_AT_ONCE = 256  # Arrow keeps at most 2 GB in one piece of a column
+_DOWNLOADS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Rows of a stream.
+
+    Attributes:
+        dataset: the rows, in the order drawn, pictures as they were stored.
+        whole: whether these are all rows that the stream has.
+        num_parts: from how many parts they come.
+        num_shards: how many shards the stream has.
+    """
+
+    dataset: datasets.Dataset
+    whole: bool
+    num_parts: int
+    num_shards: int
+
+    @property
+    def caveat(self) -> str:
+        """What a reader must know about them."""
+        count = f"{len(self.dataset):,} {'row' if len(self.dataset) == 1 else 'rows'}"
+        parts = "1 place" if self.num_parts == 1 else f"{self.num_parts} places"
+        shards = "1 shard" if self.num_shards == 1 else f"{self.num_shards:,} shards"
+        return (
+            f"a streamed sample, not stratified: {count} from {parts} of a split of {shards}; rows that lie together "
+            "came together, so classes may be out of proportion, and the sampling error larger than stated"
+        )
+
+
+def sample(stream: datasets.IterableDataset, size: int, seed: int, name: str, token: str | bool | None) -> Sample:
+    """Draw up to ``size`` rows; the same seed gives the same rows in the same order.
+
+    Args:
+        stream: the split.
+        size: rows to draw.
+        seed: seed of the sample.
+        name: what to call the data set when it cannot be read.
+        token: for files that rows only name.
+
+    Raises:
+        TargetError: the stream cannot be read.
+    """
+    try:
+        return _sample(stream.with_format(None), size, seed, token)
+    except Exception as error:  # whatever its readers raise: this stream cannot be read
+        raise TargetError(f"{name} cannot be streamed: {one_line(error.__cause__ or error)}") from None
+
+
+def fair_shares(size: int, limits: Sequence[int]) -> Integers:
+    """Split ``size`` as evenly as the limits allow; if they allow less in all, each share is its limit.
+
+    Args:
+        size: what to share out.
+        limits: the most that each can have.
+    """
+    most = np.asarray(limits, dtype=np.int64)
+    shares = np.zeros_like(most)
+    while (left := size - int(shares.sum())) > 0 and (open_ := np.flatnonzero(shares < most)).size:
+        more = np.minimum(most[open_] - shares[open_], max(left // open_.size, 1))[:left]
+        shares[open_[: more.size]] += more
+    return shares
+
+
+def _sample(stream: datasets.IterableDataset, size: int, seed: int, token: str | bool | None) -> Sample:
+    features = stream.features
+    if features is not None:
+        stream = stream.decode(False)
+    bundle, limits = 1, None
+    while True:
+        rng = np.random.default_rng(seed)  # every go anew, so that what is drawn depends on the last one alone
+        parts, complete = _parts(stream, bundle, rng)
+        limits = limits or [size] * len(parts)
+        # Some to spare: a part may turn out to have fewer rows than its share.
+        drawn = [
+            _draw(part, int(n + n // 4 + 8), rng) for part, n in zip(parts, fair_shares(size, limits), strict=True)
+        ]
+        have = sum(len(rows) for rows, _, _ in drawn)
+        limits = [seen if ended else size for _, seen, ended in drawn]
+        if sum(limits) < size and not complete:
+            bundle *= max(2, ceil(1.25 * size / max(sum(limits), 1)))
+            limits = None
+        elif have >= min(size, sum(limits)):
+            break
+    kept = fair_shares(size, [len(rows) for rows, _, _ in drawn])
+    rows = [row for (part, _, _), n in zip(drawn, kept, strict=True) for row in part[:n]]
+    _bring_files(rows, token)
+    whole = complete and len(rows) == sum(seen for _, seen, _ in drawn) and all(ended for *_, ended in drawn)
+    return Sample(_dataset(rows, stream, features), whole, int(np.count_nonzero(kept)), stream.num_shards)
+
+
+def _parts(
+    stream: datasets.IterableDataset, bundle: int, rng: np.random.Generator
+) -> tuple[list[datasets.IterableDataset], bool]:
+    """Parts to read, and whether together they are all there is."""
+    shards, complete = _spread(stream, _SHARDS, bundle, rng)
+    parts = []
+    for shard in shards:
+        groups = shard.reshard()  # parquet by row groups; nothing else is split
+        if groups.num_shards > shard.num_shards:
+            some, all_of_it = _spread(groups, ceil(_PARTS / len(shards)), bundle, rng)
+            parts += some
+            complete = complete and all_of_it
+        else:
+            parts.append(shard)
+    return parts, complete
+
+
+def _spread(
+    stream: datasets.IterableDataset, most: int, bundle: int, rng: np.random.Generator
+) -> tuple[list[datasets.IterableDataset], bool]:
+    """Up to ``most`` streams, each of every k-th shard, one from each stretch of the list; whether that is all."""
+    if stream.num_shards == 0:
+        return [], True
+    count = max(stream.num_shards // bundle, 1)
+    ends = [k * count // min(most, count) for k in range(min(most, count) + 1)]
+    chosen = [int(rng.integers(first, end)) for first, end in pairwise(ends)]
+    return [stream.shard(count, index, contiguous=False) for index in chosen], len(chosen) == count
+
+
+def _draw(
+    part: Iterable[dict[str, Any]], keep: int, rng: np.random.Generator
+) -> tuple[list[dict[str, Any]], int, bool]:
+    """Up to ``keep`` of a part's rows in random order, how many were seen, and whether that was the end of it."""
+    rows: list[dict[str, Any]] = []
+    seen = read = 0
+    for row in part:
+        seen += 1
+        if len(rows) < keep:
+            rows.append(row)
+        elif (place := int(rng.integers(seen))) < keep:  # reservoir: each row seen is as likely as any other
+            rows[place] = row
+        read += not any(map(_names_a_file, row.values()))
+        if read == max(_READ_FOR_ONE * keep, _LEAST_READ):
+            break
+    else:
+        return [rows[k] for k in rng.permutation(len(rows))], seen, True
+    return [rows[k] for k in rng.permutation(len(rows))], seen, False
+
+
+def _names_a_file(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"bytes", "path"} and value["bytes"] is None and value["path"]
+
+
+def _bring_files(rows: Sequence[dict[str, Any]], token: str | bool | None) -> None:
+    """Put the content of the files that rows name into them."""
+    from datasets.download.streaming_download_manager import xopen
+
+    config = datasets.DownloadConfig(token=token)
+
+    def bring(place: tuple[dict[str, Any], str]) -> None:
+        row, column = place
+        with xopen(row[column]["path"], "rb", download_config=config) as stream:
+            row[column] = {"bytes": stream.read(), "path": None}
+
+    places = [(row, column) for row in rows for column, value in row.items() if _names_a_file(value)]
+    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+        list(pool.map(bring, places))
+
+
+def _dataset(
+    rows: Sequence[dict[str, Any]], stream: datasets.IterableDataset, features: datasets.Features | None
+) -> datasets.Dataset:
+    if features is None or not rows:
+        return datasets.Dataset.from_list(list(rows), split=stream.split)
+    pieces = [
+        datasets.Dataset.from_list(
+            list(rows[start : start + _ROWS_AT_ONCE]), features=stream.features, split=stream.split
+        )
+        for start in range(0, len(rows), _ROWS_AT_ONCE)
+    ]
+    found = datasets.concatenate_datasets(pieces)
+    for column, feature in features.items():
+        if found.features[column] != feature:
+            found = found.cast_column(column, feature)
+    return found

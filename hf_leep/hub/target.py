@@ -1,0 +1,46 @@
+"""The data set that candidates are ranked for, on the Hub."""
+
+from __future__ import annotations
+
+from hf_leep.errors import TargetError
+from hf_leep.hub.client import Client
+
+_MISSING = "no such file or folder, and no such data set on the Hub that this login can see"
+
+
+def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
+    """The commit of a data set's revision; None while HF_HUB_OFFLINE is set, for the cache decides then.
+
+    Args:
+        name: its id on the Hub.
+        revision: branch, tag or commit; the newest commit by default.
+        client: how to reach the Hub.
+
+    Raises:
+        TargetError: not a possible id, no such data set or revision, no access, or no answer.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise TargetError(
+            f"{name}: no such file or folder, and not a name that a data set on the Hub can have"
+        ) from None
+    if client.offline:
+        return None
+    try:
+        info = client.ask(
+            # It takes no timeout from the session.
+            lambda api: api.dataset_info(name, revision=revision, timeout=30.0),
+            raises=TargetError,
+            missing=_MISSING,
+            revision=revision,
+            silent="no such file or folder here, and ",
+        )
+        if info.gated:
+            client.ask(lambda api: api.auth_check(name, repo_type="dataset"), raises=TargetError, missing=_MISSING)
+    except TargetError as error:
+        raise TargetError(f"{name}: {error}") from None
+    return str(info.sha)
