@@ -8,7 +8,8 @@
     │   ├── MeasureError     no such measure, or a measure that was handed the wrong input
     │   └── TargetError      the data set, split, columns or labels cannot be used
     └── WorldError           the call was right, the world was not: other candidates go on
-        └── CandidateError   this checkpoint cannot be loaded or run
+        ├── CandidateError   this checkpoint cannot be loaded or run
+        └── HubError         the Hub refused something else than a candidate, or did not answer
 
 Every message is one line that says what was wrong, where, and what to do.
 """
@@ -42,6 +43,10 @@ class WorldError(HfLeepError):
 
 class CandidateError(WorldError):
     """This candidate cannot be loaded or run; the others go on."""
+
+
+class HubError(WorldError):
+    """The Hub refused a search, a collection or a push, or did not answer."""
 
 
 def one_line(error: BaseException, width: int = 300) -> str:
