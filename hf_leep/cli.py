@@ -85,16 +85,28 @@ def rank(
         bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="Folder for the report: README.md, report.json, plots.")] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Repository OWNER/NAME on the Hub to push the report to, when it is done.")
+    ] = None,
+    repo_type: Annotated[str, typer.Option(help="Its type, when it is pushed to: dataset or model.")] = "dataset",
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Push as a pull request instead of a commit.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print report.json to stdout, everything else to stderr.")
     ] = False,
 ) -> None:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
-    from hf_leep import pipeline
+    from hf_leep import pipeline, publish
     from hf_leep.report import Report
 
     if output is not None:
         Report.check_folder(output)
+    if push_to_hub is not None:
+        publish.check(push_to_hub, repo_type=repo_type)
+    elif private or create_pr:
+        raise UserError("--private and --create-pr are about a push: say where to, with --push-to-hub OWNER/NAME")
     names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
     report = pipeline.rank(
         names,
@@ -115,7 +127,13 @@ def rank(
         progress=not json,
         command=["hf-leep", *sys.argv[1:]],
     )
-    _deliver(report, output, json)
+    _deliver(report, output, json, stop=False)  # before the push, which may fail
+    if push_to_hub is not None and report.exit_code == 1:
+        _complain("no candidate has a rank: nothing is pushed")
+    elif push_to_hub is not None:
+        pushed = publish.push(report, push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
+        _announce(pushed, error=json)
+    raise typer.Exit(report.exit_code)
 
 
 @app.command()
@@ -141,6 +159,58 @@ def card(folder: Annotated[Path, typer.Argument(help="Folder with a report.json.
 
     Report.load(folder).save(folder)
     _say(f"Rendered {folder / 'README.md'}")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder with a report.json; the other files are made from it.")],
+    repo_id: Annotated[str, typer.Argument(help="Repository OWNER/NAME on the Hub; made if it is missing.")],
+    repo_type: Annotated[str, typer.Option(help="dataset, or model: a model card without weights.")] = "dataset",
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+    annotate_models: Annotated[
+        bool,
+        typer.Option(
+            "--annotate-models",
+            help="Open a pull request on each ranked candidate's repository that adds its scores to its card.",
+        ),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what became of it as JSON to stdout, everything else to stderr.")
+    ] = False,
+) -> None:
+    """Push a report to the Hub in one commit, and print its address."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from hf_leep import publish
+    from hf_leep.card.text import plain
+    from hf_leep.report import Report
+
+    report = Report.load(folder)
+    if annotate_models:
+        publish.check_annotations(report, private)
+    pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
+    _announce(pushed, error=json)
+    annotations = publish.annotate(report, pushed) if annotate_models else []
+    for done in annotations:
+        typer.echo(plain(": ".join(filter(None, (done.id, done.state, done.reason, done.url)))), err=json)
+    if json:
+        typer.echo(dumps({**asdict(pushed), "annotations": [asdict(done) for done in annotations]}, indent=2))
+    raise typer.Exit(3 if any(done.reason for done in annotations) else 0)
+
+
+@app.command()
+def push_metric(
+    repo_id: Annotated[str, typer.Argument(help="Space OWNER/NAME, NAME being the metric's; made if it is missing.")],
+    metric: Annotated[str, typer.Option(help=f"The measure, from {', '.join(MEASURES)}.")] = "leep",
+    private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+) -> None:
+    """Push a measure's evaluate module as a Space, for evaluate.load("OWNER/NAME")."""
+    from hf_leep import publish
+
+    _announce(publish.push_metric(repo_id, metric, private=private or None, create_pr=create_pr))
 
 
 @app.command()
@@ -219,6 +289,19 @@ def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) ->
         _say(f"Report: {output / 'README.md'}", error=json)
     if stop:
         raise typer.Exit(report.exit_code)
+
+
+def _announce(pushed: Any, error: bool = False) -> None:
+    """Say where something was pushed, on one line however long, and before that what strangers may read there."""
+    from hf_leep.card.text import plain
+
+    if pushed.local_names:
+        names = ", ".join(pushed.local_names[:4])
+        rest = f" and {len(pushed.local_names) - 4} more" if len(pushed.local_names) > 4 else ""
+        _complain(f"note that the page names folders of this machine: {names}{rest}")
+    typer.echo(
+        plain(f"{'Pushed' if pushed.changed else 'Nothing to push, all of it is there'}: {pushed.url}"), err=error
+    )
 
 
 def _say(what: Any, error: bool = False) -> None:

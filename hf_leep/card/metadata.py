@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_leep.card.text import plain, title
 from hf_leep.errors import one_line
+
+if TYPE_CHECKING:
+    from huggingface_hub import CardData
 
 TASKS = {"image": "image-classification", "text": "text-classification"}
 _SOURCE = "hf_leep"  # by which entries of ours are known
@@ -58,6 +61,7 @@ def metadata(data: Mapping[str, Any], repo_type: str) -> str:
     task = TASKS.get(data["target"]["modality"])
     sources = [data["target"]["dataset"]] if target_on_hub(data) else None
     tags = ["hf_leep", "transferability", "leep"]
+    card: CardData
     if repo_type == "model":
         card = ModelCardData(
             base_model=[candidate["id"] for candidate in ranked_on_hub(data)] or None,
@@ -96,7 +100,8 @@ def annotated(content: str, data: Mapping[str, Any], candidate: Mapping[str, Any
         source: address of the report.
 
     Raises:
-        ValueError: the card's metadata is no mapping, or its model-index no list of models with results.
+        ValueError: the card's metadata cannot be read, its model-index is no list of models with results, or the
+            candidate has no finite score.
     """
     from huggingface_hub import RepoCard
     from huggingface_hub.repocard import REGEX_YAML_BLOCK
@@ -108,10 +113,15 @@ def annotated(content: str, data: Mapping[str, Any], candidate: Mapping[str, Any
     except Exception as error:  # whatever the YAML reader raises means that it cannot be read
         raise ValueError(f"its card's metadata cannot be read: {one_line(error)}") from None
     index = card.data.get("model-index") or [{"name": candidate["id"].split("/")[-1], "results": []}]
-    if not (isinstance(index, list) and all(isinstance(m, dict) and isinstance(m.get("results"), list) for m in index)):
+    if not isinstance(index, list) or not all(map(_is_model, index)):
         raise ValueError("its card's model-index is no list of models with results")
     entry = _entry(data, candidate, source)
-    places = [(model["results"], i) for model in index for i, old in enumerate(model["results"]) if _replaces(entry, old)]
+    places = [
+        (results, position)
+        for results in (model["results"] for model in index)
+        for position, old in enumerate(results)
+        if _replaces(entry, old)
+    ]
     if places:
         results, position = places[0]
         results[position] = entry
@@ -133,6 +143,8 @@ def _entry(data: Mapping[str, Any], candidate: Mapping[str, Any], source: str) -
         for measure, score in candidate["scores"].items()
         if score["value"] is not None and math.isfinite(score["value"])
     }
+    if not scores:
+        raise ValueError("it has no finite score")
     results = [
         EvalResult(
             task_type=task,
@@ -158,6 +170,10 @@ def _entry(data: Mapping[str, Any], candidate: Mapping[str, Any], source: str) -
     ]
     entry: dict[str, Any] = eval_results_to_model_index("", results)[0]["results"][0]
     return entry
+
+
+def _is_model(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("results"), list)
 
 
 def _replaces(entry: Mapping[str, Any], other: object) -> bool:

@@ -1,6 +1,20 @@
-"""The Hub: find candidates, pin and bring them."""
+"""The Hub: find candidates, pin and bring them, push reports."""
 
 from hf_leep.hub.client import Client
+from hf_leep.hub.push import Committed, Proposal, check_repo_id, commit, propose
 from hf_leep.hub.snapshot import Peek, Snapshot, evict, fetch, peek, resolve
 
-__all__ = ["Client", "Peek", "Snapshot", "evict", "fetch", "peek", "resolve"]
+__all__ = [
+    "Client",
+    "Committed",
+    "Peek",
+    "Proposal",
+    "Snapshot",
+    "check_repo_id",
+    "commit",
+    "evict",
+    "fetch",
+    "peek",
+    "propose",
+    "resolve",
+]

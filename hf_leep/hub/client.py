@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,6 +71,24 @@ class Client:
         if self.offline:
             raise UserError(f"{what} needs the Hub, and HF_HUB_OFFLINE is set: unset it, or do without")
 
+    @property
+    def secret(self) -> str | None:
+        """The token that requests are made with, if any: to be kept out of whatever is shown or written."""
+        from huggingface_hub import get_token
+
+        if self.token is False:
+            return None
+        return self.token if isinstance(self.token, str) else get_token()
+
+    def require_login(self, what: str) -> None:
+        """Raise unless requests are made with a token.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.secret:
+            raise UserError(f"{what} needs a login with write access: hf auth login, or HF_TOKEN")
+
     def ask(
         self,
         call: Callable[[Any], _T],
@@ -79,6 +97,8 @@ class Client:
         missing: str = NOT_THERE,
         revision: str | None = None,
         silent: str = "",
+        tries: int = _TRIES,
+        refusals: Mapping[int, str] | None = None,
     ) -> _T:
         """Ask the Hub, again where it says that it is busy or broken, and put its refusals into words.
 
@@ -88,13 +108,15 @@ class Client:
             missing: what to say if the repository is not there.
             revision: the revision that is asked for, to name it.
             silent: what to say first if the Hub does not answer.
+            tries: how often, while it is busy or broken; 1 where its client tries again itself.
+            refusals: status → what to say if that is the answer.
 
         Raises:
             HfLeepError: it refused, or did not answer.
         """
         from huggingface_hub import errors
 
-        for attempt in range(_TRIES):
+        for attempt in range(tries):
             try:
                 return call(self.api)
             except errors.GatedRepoError:
@@ -106,8 +128,10 @@ class Client:
             except errors.HTTPError as error:
                 response = getattr(error, "response", None)
                 status = getattr(response, "status_code", None)
+                if status is not None and refusals and status in refusals:
+                    raise raises(refusals[status]) from None
                 busy = status is None or status == 429 or status >= 500
-                if not busy or attempt == _TRIES - 1:
+                if not busy or attempt == tries - 1:
                     raise raises(f"{silent}the Hub {_answer(status)}: {one_line(error)}") from None
                 _wait(attempt, response)
             except errors.SafetensorsParsingError as error:
