@@ -105,8 +105,8 @@ def rank(
         Report.check_folder(output)
     if push_to_hub is not None:
         publish.check(push_to_hub, repo_type=repo_type)
-    elif private or create_pr:
-        raise UserError("--private and --create-pr are about a push: say where to, with --push-to-hub OWNER/NAME")
+    elif private or create_pr or repo_type != "dataset":
+        raise UserError("--private, --create-pr and --repo-type are about a push: say where to, with --push-to-hub OWNER/NAME")
     names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
     report = pipeline.rank(
         names,

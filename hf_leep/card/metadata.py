@@ -32,8 +32,11 @@ def target_on_hub(data: Mapping[str, Any]) -> bool:
 
 def ranked_on_hub(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The ranked candidates that are repositories on the Hub, best first, each once."""
-    ranked = [c for c in data["candidates"] if c["rank"] is not None and on_hub(c["id"], c["revision"])]
-    return list({c["id"]: c for c in reversed(ranked)}.values())[::-1]
+    found: dict[str, Mapping[str, Any]] = {}
+    for candidate in data["candidates"]:
+        if candidate["rank"] is not None and on_hub(candidate["id"], candidate["revision"]):
+            found.setdefault(candidate["id"], candidate)
+    return list(found.values())
 
 
 def local_names(data: Mapping[str, Any]) -> list[str]:
