@@ -106,7 +106,9 @@ def rank(
     if push_to_hub is not None:
         publish.check(push_to_hub, repo_type=repo_type)
     elif private or create_pr or repo_type != "dataset":
-        raise UserError("--private, --create-pr and --repo-type are about a push: say where to, with --push-to-hub OWNER/NAME")
+        raise UserError(
+            "--private, --create-pr and --repo-type are about a push: name its target, --push-to-hub OWNER/NAME"
+        )
     names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
     report = pipeline.rank(
         names,

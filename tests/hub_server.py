@@ -393,7 +393,8 @@ class _Handler(BaseHTTPRequestHandler):
         if (kind, repo_id) in self.hub.repos:
             raise _Stop(409, {"error": "You already created this repo", "url": url}, {})
         private = bool(asked.get("private") or asked.get("visibility") == "private")
-        self.hub.add(repo_id, {".gitattributes": b"*.parquet filter=lfs\n"}, kind=kind, private=private)
+        about = {"sdk": asked["sdk"]} if kind == "space" else {}
+        self.hub.add(repo_id, {".gitattributes": b"*.parquet filter=lfs\n"}, kind=kind, private=private, **about)
         self._send(200, {"url": url, "name": repo_id, "id": repo_id})
 
     def preupload(self, kind: str, repo_id: str, revision: str) -> None:

@@ -131,7 +131,9 @@ def test_an_earlier_entry_of_ours_is_replaced_and_the_same_again_changes_nothing
     assert [r.dataset_split for r in third] == [None, "train", "train", "validation", "validation"]
 
 
-@pytest.mark.parametrize("content", ["", "# Only text\n", "---\nlicense: mit\n---\nlines\r\n", "---\na: 1\r\n---\r\nx"])
+@pytest.mark.parametrize(
+    "content", ["", "# Only text\n", "---\nlicense: mit\n---\nlines\r\n", "---\na: 1\r\n---\r\nx"]
+)
 def test_a_card_with_little_in_it_gets_an_index_named_after_its_repository(report, content):
     text = annotated(content, report, report["candidates"][0], "https://hub/report")
     name, results = model_index_to_eval_results(ModelCard(text).data.to_dict()["model-index"])
