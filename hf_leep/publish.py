@@ -34,6 +34,7 @@ class Pushed:
         revision: the commit.
         pull_request: whether it waits to be merged.
         changed: whether anything was committed: nothing is where the repository held all of it.
+        private: whether the repository is private.
         local_names: paths of this machine that the pushed page names.
     """
 
@@ -43,6 +44,7 @@ class Pushed:
     revision: str | None
     pull_request: bool
     changed: bool
+    private: bool
     local_names: tuple[str, ...] = ()
 
 
@@ -152,7 +154,7 @@ def annotate(report: Report, pushed: Pushed, *, token: str | bool | None = None)
     Raises:
         UserError: as `check_annotations`.
     """
-    check_annotations(report)
+    check_annotations(report, pushed.private)
     client = hub.Client(token=token)
     done = []
     for candidate in card.ranked_on_hub(report.data):

@@ -23,12 +23,14 @@ class Committed:
         revision: the commit; None for a pull request of which the Hub does not say it.
         pull_request: whether it waits to be merged.
         changed: whether there was anything to commit.
+        private: whether the repository is private.
     """
 
     url: str
     revision: str | None
     pull_request: bool
     changed: bool
+    private: bool
 
 
 def check_repo_id(repo_id: str, client: Client) -> None:
@@ -115,8 +117,8 @@ def commit(
     if private and not found.private:
         raise UserError(f"{repo_id} is public already: make it private on its page first, or push without --private")
     if _holds(found, files, stale):
-        return Committed(url, found.sha, pull_request=False, changed=False)
-    parent = found.sha
+        return Committed(url, found.sha, pull_request=False, changed=False, private=found.private)
+    parent, hidden = found.sha, found.private
     gone = stale & {sibling.rfilename for sibling in found.siblings or ()} - set(files)
 
     def make(api: Any) -> Committed:
@@ -142,16 +144,16 @@ def commit(
                 # Perhaps it was us: a gateway gave up on our first try, and the commit was made all the same.
                 now = _look(api, repo_id, repo_type)
                 if now is not None and _holds(now, files, stale):
-                    return Committed(url, now.sha, pull_request=False, changed=True)
-            if create_pr and (
-                status is None or (status >= 500 and status != 503)
-            ):  # another try may open a second one
+                    return Committed(url, now.sha, pull_request=False, changed=True, private=now.private)
+            unclear = status is None or (status >= 500 and status != 503)
+            if create_pr and unclear:  # another try may open a second one
                 said = "no answer" if status is None else str(status)
                 raise HubError(_UNCLEAR.format(said, f"{url}/discussions")) from None
             raise
         except ValueError as error:  # it read the card, and does not like it
             raise HubError(f"the Hub refuses the files for {repo_id}: {one_line(error)}") from None
-        return Committed(made.pr_url or url, made.oid, pull_request=made.pr_url is not None, changed=True)
+        pull_request = made.pr_url is not None
+        return Committed(made.pr_url or url, made.oid, pull_request, changed=True, private=hidden)
 
     return client.ask(make, raises=HubError, missing=refusals[403], refusals=refusals)
 
