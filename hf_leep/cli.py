@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,10 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
+
+
+# Panels of the help page.
+_FIND, _BRING = "Find candidates on the Hub", "Download candidates"
 
 
 class _SpreadModels(TyperCommand):
@@ -70,6 +75,62 @@ def rank(
         list[str] | None, typer.Option(help="Candidates, one or several: local folders or repo ids.")
     ] = None,
     models_file: Annotated[Path | None, typer.Option(help="File with one candidate a line.")] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option(help="Candidates from a collection: owner/title-id.", rich_help_panel=_FIND),
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="Candidates from a search on the Hub: part of the name, '' for any.", rich_help_panel=_FIND),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Hub task; that of the data set's modality by default.", rich_help_panel=_FIND)
+    ] = None,
+    library: Annotated[
+        str, typer.Option(help="Library of the checkpoints, '' for any.", rich_help_panel=_FIND)
+    ] = "transformers",
+    author: Annotated[str | None, typer.Option(help="User or organisation.", rich_help_panel=_FIND)] = None,
+    license: Annotated[  # noqa: A002
+        str | None, typer.Option(help="Licence, such as apache-2.0.", rich_help_panel=_FIND)
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(help="Largest number of parameters, such as 100M.", rich_help_panel=_FIND)
+    ] = None,
+    min_downloads: Annotated[
+        int | None, typer.Option(help="Downloads in the last month.", rich_help_panel=_FIND)
+    ] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="Data set that their cards say they were trained on.", rich_help_panel=_FIND)
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many to take.", rich_help_panel=_FIND)] = 20,
+    sort: Annotated[
+        str, typer.Option(help="downloads, likes, trending_score, last_modified or created_at.", rich_help_panel=_FIND)
+    ] = "downloads",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be run and downloaded, and stop.", rich_help_panel=_BRING),
+    ] = False,
+    max_download: Annotated[
+        str | None,
+        typer.Option(help="Budget, such as 20GB: candidates beyond it are skipped.", rich_help_panel=_BRING),
+    ] = None,
+    prefetch: Annotated[
+        int, typer.Option(help="Candidates to download ahead while one runs.", rich_help_panel=_BRING)
+    ] = 1,
+    evict: Annotated[
+        bool,
+        typer.Option("--evict", help="Remove what this run downloaded once it is scored.", rich_help_panel=_BRING),
+    ] = False,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where checkpoints are kept; the Hugging Face cache by default.", rich_help_panel=_BRING),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Accept pickled weights where there are no safetensors.", rich_help_panel=_BRING
+        ),
+    ] = False,
     measures: Annotated[str, typer.Option(help=f"Comma-separated, from {', '.join(MEASURES)}.")] = (
         "leep,leave-one-out-leep,nce"
     ),
@@ -98,7 +159,8 @@ def rank(
     ] = False,
 ) -> None:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
-    from hf_leep import pipeline, publish
+    from hf_leep import hub, pipeline, publish
+    from hf_leep.card.table import planned
     from hf_leep.report import Report
 
     if output is not None:
@@ -110,9 +172,28 @@ def rank(
             "--private, --create-pr and --repo-type are about a push: name its target, --push-to-hub OWNER/NAME"
         )
     names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
-    report = pipeline.rank(
+    wanted: dict[str, Any] = {
+        "task": task,
+        "author": author,
+        "license": license,
+        "max_params": max_params,
+        "min_downloads": min_downloads,
+        "trained_on": trained_on,
+    }
+    asked = search is not None or any(value is not None for value in wanted.values())
+    run_or_plan: Callable[..., Any] = pipeline.rank
+    outcome = run_or_plan(
         names,
         dataset,
+        search=hub.Search(text=search, library=library or None, limit=limit, sort=sort, **wanted) if asked else None,
+        collection=collection,
+        dry_run=dry_run,
+        max_download=max_download,
+        prefetch=prefetch,
+        evict=evict,
+        cache_dir=cache_dir,
+        allow_pickle=allow_pickle,
+        on_plan=lambda plan: _say(planned(plan.data), error=True) if plan.worth_showing else None,
         config=config,
         split=split,
         revision=revision,
@@ -129,13 +210,20 @@ def rank(
         progress=not json,
         command=["hf-leep", *sys.argv[1:]],
     )
-    _deliver(report, output, json, stop=False)  # before the push, which may fail
-    if push_to_hub is not None and report.exit_code == 1:
-        _complain("no candidate has a rank: nothing is pushed")
-    elif push_to_hub is not None:
-        pushed = publish.push(report, push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
-        _announce(pushed, error=json)
-    raise typer.Exit(report.exit_code)
+    if not dry_run:
+        _deliver(outcome, output, json, stop=False)  # before the push, which may fail
+        if push_to_hub is not None and outcome.exit_code == 1:
+            _complain("no candidate has a rank: nothing is pushed")
+        elif push_to_hub is not None:
+            pushed = publish.push(
+                outcome, push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr
+            )
+            _announce(pushed, error=json)
+        raise typer.Exit(outcome.exit_code)
+    if json:
+        typer.echo(dumps(outcome.data, ensure_ascii=False, indent=2))
+    _say(planned(outcome.data), error=json)
+    raise typer.Exit(outcome.exit_code)
 
 
 @app.command()
@@ -238,7 +326,6 @@ def verify(
 ) -> None:
     """Check the measures on this machine, against proved limits and independent oracles, in seconds."""
     from dataclasses import asdict
-    from json import dumps
 
     from hf_leep import verify as verification
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from hf_leep import __version__, data, hub, ranking
-from hf_leep.errors import CandidateError, HfLeepError, MeasureError, UserError, one_line
+from hf_leep import __version__, data, hub, plan, ranking
+from hf_leep.errors import CandidateError, MeasureError, UserError
 from hf_leep.measures import MEASURES, SCORE_VERSION, find
+from hf_leep.plan import CandidateLike, Plan, Step
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
 from hf_leep.report import Report
 from hf_leep.store import Store
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-# A folder, a repo id, or a model in memory: (name, model, processor).
-CandidateLike: TypeAlias = str | Path | tuple[str, Any, Any]
 
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
 DEFAULT_BATCH_SIZE = 32
@@ -34,7 +33,17 @@ _DTYPES = ("float32", "bfloat16", "float16")
 _VERSIONS = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy")
 
 
+@overload
 def rank(
+    candidates: Sequence[CandidateLike], dataset: Any, *, dry_run: Literal[False] = ..., **options: Any
+) -> Report: ...
+
+
+@overload
+def rank(candidates: Sequence[CandidateLike], dataset: Any, *, dry_run: Literal[True], **options: Any) -> Plan: ...
+
+
+def rank(  # type: ignore[misc]  # mypy would have all options spelled out in each overload
     candidates: Sequence[CandidateLike],
     dataset: Any,
     *,
@@ -51,10 +60,23 @@ def rank(
     device: str | None = None,
     dtype: str = "float32",
     cache: bool = True,
+    search: hub.Search | None = None,
+    collection: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    allow_pickle: bool = False,
+    max_download: str | int | None = None,
+    prefetch: int = 1,
+    evict: bool = False,
+    dry_run: bool = False,
+    on_plan: Callable[[Plan], object] = lambda _plan: None,
     progress: bool = True,
     command: Sequence[str] | None = None,
-) -> Report:
+) -> Report | Plan:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training.
+
+    Before any weights are downloaded, every candidate is pinned to a commit, and its head is judged by its
+    configuration and the shapes of its weights.
 
     A candidate that cannot be loaded, run or scored becomes a row of the report with its reason; the others go on.
     Interrupting keeps what is finished. A pass that an earlier run finished is taken from the store.
@@ -76,6 +98,17 @@ def rank(
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
         dtype: number type of the weights: ``float32``, ``bfloat16`` or ``float16``.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and use those that are there.
+        search: further candidates: what a search on the Hub finds; its task is that of the data set's modality unless
+            it names one.
+        collection: further candidates: the models of a collection on the Hub, ``owner/title-id``.
+        token: token for the Hub; by default the one of HF_TOKEN or ``hf auth login``, where there is one.
+        cache_dir: where downloaded checkpoints are kept; the Hugging Face cache by default.
+        allow_pickle: accept pickled weights where there are no safetensors; only tensors are read from them.
+        max_download: what may be downloaded in all, in bytes or as in ``20GB``; candidates beyond it are skipped.
+        prefetch: how many of the next candidates are downloaded while one runs.
+        evict: remove each checkpoint that this run downloaded once it is scored.
+        dry_run: stop before the weights are downloaded, and return the plan.
+        on_plan: called with the plan before it is carried out.
         progress: show a bar on stderr (HF_HUB_DISABLE_PROGRESS_BARS silences it too).
         command: the command line that led here, for the report.
 
@@ -83,7 +116,17 @@ def rank(
         UserError: the call or the target was wrong; nothing has been run.
     """
     started = time.perf_counter()
-    named, chosen, sort_by = _checked(candidates, measures, sort_by, seed, batch_size, device, dtype)
+    chosen, sort_by = _checked(candidates, measures, sort_by, seed, batch_size, device, dtype)
+    budget = hub.parse_size(max_download, "max_download") if max_download is not None else None
+    if prefetch < 0:
+        raise UserError(f"prefetch is {prefetch}; it must be 0 or more")
+    if search is None and collection is None:
+        _named(candidates)
+    store = Store(Store.default_root() if cache else None)
+    client = hub.Client(token, Path(cache_dir) if cache_dir else None, allow_pickle, store.file_digest)
+    for wanted, option in ((search, "--search"), (collection, "--collection")):
+        if wanted is not None:
+            client.require_online(option)
     target, rows = data.load(
         dataset,
         config=config,
@@ -95,31 +138,28 @@ def rank(
         seed=seed,
         progress=progress,
     )
+    listed = [*candidates, *_found(search, collection, target, client)]
+    named = _named(listed)
     job = _Job(
         target=target,
         rows=rows,
         measures=ranking.with_checks(chosen),
-        store=Store(Store.default_root() if cache else None),
+        store=store,
+        client=client,
         batch_size=batch_size,
         device=device,
         dtype=dtype,
     )
-    scored: dict[str, Result] = {}  # a candidate listed twice runs once
-    with _bar(len(named) * len(rows), progress) as bar:
-        for name, candidate in named.items():
-            bar.set_description(Path(name).name[-30:])
-            before = bar.n
-            try:
-                scored[name] = job.result(candidate, bar.update)
-            except KeyboardInterrupt:
-                break
-            except UserError:
-                raise
-            except Exception as error:  # one bad candidate never stops the others, whatever it raises
-                scored[name] = Result(Candidate(name), reason=_reason(error))
-            bar.update(before + len(rows) - bar.n)
-    listed = [_name(candidate) for candidate in candidates]
-    results = [scored.get(name, Result(Candidate(name), reason="not run: interrupted")) for name in listed]
+    with _bar(len(named), progress, "candidate", "looking at the candidates") as bar:
+        planned = plan.make(
+            named, target, job.measures, client, stored=job.is_stored, max_download=budget, advance=bar.update
+        )
+    if dry_run:
+        return planned
+    on_plan(planned)
+    scored = _carried_out(planned, job, prefetch, evict, progress)
+    names = [_name(candidate) for candidate in listed]
+    results = [scored.get(name, Result(Candidate(name), reason="not run: interrupted")) for name in names]
     return Report.build(
         target,
         results,
@@ -159,8 +199,11 @@ def extract(
         TargetError: a row cannot be decoded.
     """
     store = Store(Store.default_root() if cache else None)
-    job = _Job(target, rows, (), store, batch_size=batch_size, device=device, dtype=dtype)
-    return job.extraction(candidate, advance)
+    client = hub.Client(digest=store.file_digest)
+    job = _Job(target, rows, (), store, client, batch_size=batch_size, device=device, dtype=dtype)
+    if isinstance(candidate, tuple):
+        return job.in_memory(candidate, advance)
+    return job.extraction(hub.resolve(str(candidate), client), advance)
 
 
 def read_names(path: Path) -> list[str]:
@@ -176,6 +219,54 @@ def read_names(path: Path) -> list[str]:
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 
+def _found(
+    search: hub.Search | None, collection: str | None, target: Target, client: hub.Client
+) -> list[CandidateLike]:
+    """The candidates that the Hub is asked for."""
+    found: list[CandidateLike] = []
+    if collection is not None:
+        found += hub.collection(collection, client)
+    if search is not None:
+        from hf_leep.modalities import ADAPTERS
+
+        found += hub.search(replace(search, task=search.task or ADAPTERS[target.modality].task), client)
+    return found
+
+
+def _carried_out(planned: Plan, job: _Job, prefetch: int, evict: bool, progress: bool) -> dict[str, Result]:
+    """Do what was planned: name → result; those that an interruption left out are missing."""
+    scored: dict[str, Result] = {}
+    needed = [step for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
+    users = Counter(step.snapshot.place for step in needed if step.snapshot)
+    ours = {step.snapshot.place: step.snapshot for step in needed if step.snapshot and step.download_bytes}
+    running = [step for step in planned.steps if step.reason is None]
+    with (
+        _bar(len(running) * len(job.rows), progress, "row") as bar,
+        _bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
+        hub.Prefetcher([s.snapshot for s in needed if s.snapshot], job.client, prefetch, bytes_bar.update) as arriving,
+    ):
+        for step in planned.steps:
+            if step.reason is not None:
+                scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
+                continue
+            bar.set_description(Path(step.name).name[-30:])
+            before = bar.n
+            try:
+                scored[step.name] = job.result(step, arriving.take, bar.update)
+            except KeyboardInterrupt:
+                break
+            except UserError:
+                raise
+            except Exception as error:  # one bad candidate never stops the others, whatever it raises
+                scored[step.name] = Result(step.candidate, reason=plan.reason_of(error))
+            bar.update(before + len(job.rows) - bar.n)
+            if evict and step in needed and step.snapshot:
+                users[step.snapshot.place] -= 1
+                if not users[step.snapshot.place] and step.snapshot.place in ours:
+                    hub.evict(ours[step.snapshot.place], job.client)
+    return scored
+
+
 @dataclass(frozen=True)
 class _Job:
     """What all candidates of a run share."""
@@ -184,14 +275,10 @@ class _Job:
     rows: data.Rows
     measures: tuple[str, ...]
     store: Store
+    client: hub.Client
     batch_size: int
     device: str | None
     dtype: str
-
-    @cached_property
-    def client(self) -> hub.Client:
-        """How this run reaches the Hub."""
-        return hub.Client(digest=self.store.file_digest)
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -200,11 +287,17 @@ class _Job:
 
         return forward.accelerator(self.device)
 
-    def result(self, candidate: CandidateLike, advance: Callable[[int], object]) -> Result:
+    def is_stored(self, snapshot: hub.Snapshot) -> bool:
+        """Whether a snapshot's pass was made by an earlier run."""
+        return self.store.has(self._key(snapshot))
+
+    def result(self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
         """Score one candidate, with as little work as the store leaves to do."""
-        if isinstance(candidate, tuple):
-            return ranking.score(self.extraction(candidate, advance), self.measures)
-        snapshot = hub.resolve(str(candidate), self.client)
+        if step.model is not None:
+            return ranking.score(self.in_memory(step.model, advance), self.measures)
+        if step.snapshot is None:
+            raise AssertionError  # a plan resolves whatever is not in memory
+        snapshot = step.snapshot
         key = self._key(snapshot)
         labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16] + f"-v{SCORE_VERSION}"
         with self.store.lock(key):
@@ -214,20 +307,25 @@ class _Job:
                     return _restored(known, snapshot.candidate)
                 except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
                     self.store.drop_entry(key, error)
-            extraction, from_store = self._pass(snapshot, key, advance)
+            # A pass that was thought to be in the store, and turns out damaged, was not planned for.
+            extraction, from_store = self._pass(snapshot, key, advance, self._fetch if step.stored else fetch)
             result = replace(ranking.score(extraction, self.measures), from_store=from_store)
             self.store.save_scores(key, labels, _summary(result), {m: vars(s) for m, s in result.scores.items()})
         return result
 
-    def extraction(self, candidate: CandidateLike, advance: Callable[[int], object]) -> Extraction:
+    def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:
+        """The pass of a model in memory."""
+        name, model, processor = candidate
+        return self._run(Candidate(name), lambda adapter: adapter.wrap(model, processor, self._columns), advance)
+
+    def extraction(self, snapshot: hub.Snapshot, advance: Callable[[int], object]) -> Extraction:
         """One candidate's pass: run now, or by an earlier run."""
-        if isinstance(candidate, tuple):
-            name, model, processor = candidate
-            return self._run(Candidate(name), lambda adapter: adapter.wrap(model, processor, self._columns), advance)
-        snapshot = hub.resolve(str(candidate), self.client)
         key = self._key(snapshot)
         with self.store.lock(key):
-            return self._pass(snapshot, key, advance)[0]
+            return self._pass(snapshot, key, advance, self._fetch)[0]
+
+    def _fetch(self, snapshot: hub.Snapshot) -> Path:
+        return hub.fetch(snapshot, self.client)
 
     @property
     def _columns(self) -> tuple[str, ...]:
@@ -251,7 +349,13 @@ class _Job:
             }
         )
 
-    def _pass(self, snapshot: hub.Snapshot, key: str, advance: Callable[[int], object]) -> tuple[Extraction, bool]:
+    def _pass(
+        self,
+        snapshot: hub.Snapshot,
+        key: str,
+        advance: Callable[[int], object],
+        fetch: Callable[[hub.Snapshot], Path],
+    ) -> tuple[Extraction, bool]:
         """The pass of a checkpoint, and whether it was in the store; the entry's lock is held."""
         found = self.store.load(key)
         if found is not None:
@@ -262,10 +366,10 @@ class _Job:
 
         import torch
 
-        path = hub.fetch(snapshot, self.client)
+        path = snapshot.path or fetch(snapshot)
 
         def load(adapter: Any) -> Any:
-            return adapter.load(path, self._columns, getattr(torch, self.dtype))
+            return adapter.load(path, self._columns, getattr(torch, self.dtype), self.client.allow_pickle)
 
         with self.store.writing(key) as writer:
             extraction = self._run(snapshot.candidate, load, advance, writer.allocate)
@@ -362,11 +466,10 @@ def _checked(
     batch_size: int,
     device: str | None,
     dtype: str,
-) -> tuple[dict[str, CandidateLike], tuple[str, ...], str]:
-    """Check what can be checked before anything is opened; name → candidate, without repeats."""
+) -> tuple[tuple[str, ...], str]:
+    """Check what can be checked before anything is opened; the measures and the one that makes the order."""
     if isinstance(candidates, str | Path):
         raise UserError("candidates is one name; give a list of them")
-    named: dict[str, CandidateLike] = {}
     for candidate in candidates:
         if not isinstance(candidate, str | Path | tuple):
             raise UserError(
@@ -374,11 +477,6 @@ def _checked(
             )
         if isinstance(candidate, tuple) and len(candidate) != 3:
             raise UserError(f"a candidate in memory is (name, model, processor), got {len(candidate)} things")
-        known = named.setdefault(_name(candidate), candidate)
-        if (isinstance(candidate, tuple) or isinstance(known, tuple)) and known is not candidate:
-            raise UserError(f"two candidates are called {_name(candidate)!r}: give each model in memory its own name")
-    if not named:
-        raise UserError("no candidates: name at least one checkpoint")
     if isinstance(measures, str):
         measures = measures.split(",")
     chosen = tuple(dict.fromkeys(find(name).name for name in measures))
@@ -395,20 +493,33 @@ def _checked(
         raise UserError(f"unknown device {device!r}: {', '.join(_DEVICES)}; leave it out for the best at hand")
     if dtype not in _DTYPES:
         raise UserError(f"unknown dtype {dtype!r}: {', '.join(_DTYPES)}")
-    return named, chosen, order
+    return chosen, order
+
+
+def _named(candidates: Sequence[CandidateLike]) -> dict[str, CandidateLike]:
+    """Name → candidate, without repeats."""
+    named: dict[str, CandidateLike] = {}
+    for candidate in candidates:
+        known = named.setdefault(_name(candidate), candidate)
+        if (isinstance(candidate, tuple) or isinstance(known, tuple)) and known is not candidate:
+            raise UserError(f"two candidates are called {_name(candidate)!r}: give each model in memory its own name")
+    if not named:
+        raise UserError("no candidates: name at least one checkpoint")
+    return named
 
 
 def _name(candidate: CandidateLike) -> str:
     return str(candidate[0] if isinstance(candidate, tuple) else candidate)
 
 
-def _bar(total: int, show: bool) -> Any:
+def _bar(total: int, show: bool, unit: str, description: str | None = None) -> Any:
     from huggingface_hub.utils import tqdm  # honours HF_HUB_DISABLE_PROGRESS_BARS
 
-    return tqdm(total=total, unit="row", disable=None if show else True, dynamic_ncols=True)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, HfLeepError) or not str(error):
-        return one_line(error, 400)
-    return f"{type(error).__name__}: {one_line(error, 400)}"
+    return tqdm(
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        desc=description,
+        disable=None if show else True,
+        dynamic_ncols=True,
+    )

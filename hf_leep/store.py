@@ -123,6 +123,10 @@ class Store:
             return None
         return lock
 
+    def has(self, key: str) -> bool:
+        """Whether a finished pass is there; whether it is whole, `load` finds out."""
+        return self._root is not None and (self._root / "extractions" / key / "entry.json").is_file()
+
     def load(self, key: str) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]] | None:
         """Return the description and the arrays of a pass, memory-mapped; None if it is not (whole) in the store."""
         if self._root is None:

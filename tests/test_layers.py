@@ -22,15 +22,16 @@ TABLE = [
     ("data", "ring", {"numpy", "datasets", "huggingface_hub"}),
     ("modalities", "ring", {"numpy", "PIL", "torch", "transformers"}),
     ("forward.py", "ring", {"numpy", "torch", "accelerate", "psutil"}),
-    ("hub", "ring", {"huggingface_hub", "safetensors"}),
+    ("hub", "ring", {"huggingface_hub", "safetensors", "tqdm"}),
     ("store.py", "ring", {"numpy", "filelock", "huggingface_hub"}),
     ("metric.py", 9, {"numpy", "datasets", "evaluate", "pyarrow"}),
     ("space.py", 10, {"numpy", "evaluate"}),
     ("publish.py", 9, set()),
-    ("pipeline.py", 9, {"numpy", "torch", "accelerate", "huggingface_hub"}),
+    ("plan.py", 9, set()),
+    ("pipeline.py", 10, {"numpy", "torch", "accelerate", "huggingface_hub"}),
     (
         "demo.py",
-        10,
+        11,
         {
             "numpy",
             "torch",
@@ -44,8 +45,8 @@ TABLE = [
             "threadpoolctl",
         },
     ),
-    ("cli.py", 11, {"typer", "rich"}),
-    ("__main__.py", 12, set()),
+    ("cli.py", 12, {"typer", "rich"}),
+    ("__main__.py", 13, set()),
 ]
 LAYER = {name: 8 if layer == "ring" else layer for name, layer, _ in TABLE}
 ALLOWED = {name: packages for name, _, packages in TABLE}

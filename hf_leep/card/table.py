@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from hf_leep.card.text import (
     plain,
     repeated_warnings,
     short_names,
+    size,
     title,
     with_error,
 )
@@ -86,6 +88,44 @@ def terminal(data: Mapping[str, Any]) -> Group:
         parts += [Text(note), command]
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
     return Group(*parts)
+
+
+def planned(data: Mapping[str, Any]) -> Group:
+    """What a run will do, for a terminal: each candidate, what it costs, or why it is skipped, and the download.
+
+    Args:
+        data: a plan's data.
+    """
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    candidates = data["candidates"]
+    actions = {"run": "run", "stored": "in the store", "skip": "skip"}
+    styles = {"run": "", "stored": "cyan", "skip": "red"}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    names = short_names(candidates)
+    table.add_column("candidate", overflow="fold", min_width=min(max(map(len, names)), 40))
+    for heading in ("revision", "source\nclasses", "para-\nmeters", "download"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("licence", overflow="fold")
+    table.add_column("what", overflow="fold", min_width=12)
+    for name, candidate in zip(names, candidates, strict=True):
+        revision = str(candidate["revision"] or "–").removeprefix("sha256:")[:7]
+        reason = f": {plain(candidate['reason'])}" if candidate["reason"] else ""
+        cells = [
+            name,
+            revision,
+            classes(candidate["num_source_classes"]),
+            count(candidate["num_parameters"]),
+            size(candidate["download_bytes"]) if candidate["download_bytes"] else "–",
+            plain(candidate["license"] or "–") + (" (gated)" if candidate["gated"] else ""),
+            actions[candidate["action"]] + reason,
+        ]
+        table.add_row(*(Text(cell) for cell in cells), style=styles[candidate["action"]])
+    numbers = Counter(candidate["action"] for candidate in candidates)
+    total = ", ".join(f"{numbers[action]} {word}" for action, word in actions.items() if numbers[action])
+    return Group(table, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))
 
 
 def notebook(data: Mapping[str, Any]) -> str:

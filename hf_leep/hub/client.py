@@ -50,9 +50,9 @@ class Client:
 
         from hf_leep import __version__
 
-        session = get_session()
-        if session.timeout.read is None:  # otherwise somebody chose: the session belongs to the whole process
-            session.timeout = _SECONDS
+        hooks = get_session().event_hooks["request"]
+        if _bound not in hooks:
+            hooks.append(_bound)
         return HfApi(library_name="hf_leep", library_version=__version__, token=self.token)
 
     @property
@@ -139,6 +139,14 @@ class Client:
             except (OSError, ValueError) as error:  # a full disk, a cut-off file, a name that the client refuses
                 raise raises(f"it could not be brought from the Hub: {one_line(error)}") from None
         raise AssertionError  # the last attempt returned or raised
+
+
+def _bound(request: Any) -> None:
+    """Give a request of the Hub's client a limit wherever it has none: some of its calls ask for none on purpose."""
+    limits = request.extensions.get("timeout") or {}
+    request.extensions["timeout"] = {
+        kind: _SECONDS if limits.get(kind) is None else limits[kind] for kind in ("connect", "read", "write", "pool")
+    }
 
 
 def _wait(attempt: int, response: Any) -> None:

@@ -57,6 +57,11 @@ class Snapshot:
     files: Mapping[str, File] = field(default_factory=dict)
 
     @property
+    def place(self) -> tuple[str, str | None]:
+        """Repository and commit."""
+        return self.candidate.id, self.candidate.revision
+
+    @property
     def weights(self) -> list[str]:
         """Names of the repository's files of weights."""
         return [name for name in self.files if name.endswith((".safetensors", ".bin"))]
@@ -142,17 +147,10 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = No
     if snapshot.path is not None:
         return snapshot.path
     client = client or Client()
-    path = Path(
-        client.ask(
-            lambda api: api.snapshot_download(
-                snapshot.candidate.id,
-                revision=snapshot.candidate.revision,
-                allow_patterns=list(snapshot.files),
-                cache_dir=client.cache_dir,
-                tqdm_class=tqdm_class,
-            )
-        )
-    )
+    path = Path()
+    for file in snapshot.files:
+        # One by one, in this thread: the Hub client's way of bringing several would hold up the end of the process.
+        path = _bring(snapshot, file, client, tqdm_class=tqdm_class).parent
     for file, stated in snapshot.files.items():
         if stated.sha256 is None or client.digest((path / file).resolve()) == stated.sha256:
             continue
@@ -228,8 +226,7 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     from huggingface_hub import try_to_load_from_cache
 
     info = client.ask(
-        # It takes no timeout from the session.
-        lambda api: api.model_info(repo_id, revision=revision, files_metadata=True, timeout=30.0),
+        lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
         revision=revision,
         silent="no such folder here, and ",
     )
@@ -265,19 +262,41 @@ def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     except IncompleteSnapshotError as error:  # of all its files; hf_leep needs a few of them
         folder = Path(error.snapshot_path)
     except (LocalEntryNotFoundError, OSError, ValueError):
-        raise CandidateError("no such folder, and not in the local cache while HF_HUB_OFFLINE is set") from None
+        newest = _newest(repo_id, client) if revision is None else None
+        if newest is None:
+            raise CandidateError("no such folder, and not in the local cache while HF_HUB_OFFLINE is set") from None
+        folder = newest
     # Its commit names its content: nothing to hash.
-    found = _local(repo_id, folder, Client(allow_pickle=client.allow_pickle, digest=lambda _path: ""))
+    try:
+        found = _local(repo_id, folder, Client(allow_pickle=client.allow_pickle, digest=lambda _path: ""))
+    except CandidateError as error:
+        raise CandidateError(f"not whole in the local cache while HF_HUB_OFFLINE is set: {error}") from None
     return Snapshot(Candidate(repo_id, folder.name, **_described_in(folder)), found.path)
 
 
-def _bring(snapshot: Snapshot, file: str, client: Client, force: bool = False) -> Path:
-    """Bring one file of a repository into the cache."""
+def _newest(repo_id: str, client: Client) -> Path | None:
+    """The snapshot of a repository that came into the cache last: pinned commits leave no name there."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    root = client.cache_dir or Path(constants.HF_HUB_CACHE)
+    snapshots = (root / repo_folder_name(repo_id=repo_id, repo_type="model") / "snapshots").glob("*/config.json")
+    newest = max(snapshots, key=lambda file: file.lstat().st_mtime, default=None)
+    return newest.parent if newest else None
+
+
+def _bring(snapshot: Snapshot, file: str, client: Client, force: bool = False, tqdm_class: Any = None) -> Path:
+    """Bring one file of a repository into the cache, if it is not there."""
     about = snapshot.candidate
     return Path(
         client.ask(
             lambda api: api.hf_hub_download(
-                about.id, file, revision=about.revision, cache_dir=client.cache_dir, force_download=force
+                about.id,
+                file,
+                revision=about.revision,
+                cache_dir=client.cache_dir,
+                force_download=force,
+                tqdm_class=tqdm_class,
             )
         )
     )

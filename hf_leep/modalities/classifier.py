@@ -42,6 +42,44 @@ class Classifier:
     max_length: int | None = None
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint's configuration, and the shapes of its weights, tell before anything is loaded.
+
+    Attributes:
+        num_source_classes: outputs of its head, where it has one.
+        no_probabilities: why it will give no source probabilities; None if it is likely to give some.
+    """
+
+    num_source_classes: int | None
+    no_probabilities: str | None
+
+
+def inspect(path: Path, auto_model: Any, what: str, shapes: Mapping[str, Sequence[int]] | None) -> Inspection:
+    """Judge a checkpoint before its weights are here; only what is certain is held against it.
+
+    Args:
+        path: a folder with its config.json.
+        auto_model: transformers' auto class of the modality.
+        what: what that class loads, in words.
+        shapes: weight → shape, None where they are not known.
+
+    Raises:
+        CandidateError: unreadable, unknown to transformers, in need of remote code, or of another modality.
+    """
+    config = load_config(path, auto_model, what)
+    missing = _no_classes(config)
+    if missing is None:
+        saved_as = [name.removeprefix("TF").removeprefix("Flax") for name in config.architectures or []]
+        known = auto_model._model_mapping[type(config)]
+        wanted = {cls.__name__ for cls in (known if isinstance(known, (list, tuple)) else [known])}
+        if saved_as and not wanted & set(saved_as):
+            missing = f"no trained classification head: it was saved as {', '.join(saved_as)}"
+        elif shapes is not None and not any(shape and shape[0] == config.num_labels for shape in shapes.values()):
+            missing = f"no trained classification head: no weight has {config.num_labels} rows, one for each class"
+    return Inspection(None if missing else config.num_labels, missing)
+
+
 def load_config(path: Path, auto_model: Any, what: str) -> Any:
     """Read a checkpoint's configuration and check that transformers has a classifier of this kind for it.
 
@@ -66,9 +104,16 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
 
 
 def load_model(
-    path: Path, config: Any, auto_model: Any, dtype: torch.dtype
+    path: Path, config: Any, auto_model: Any, dtype: torch.dtype, allow_pickle: bool = False
 ) -> tuple[Any, nn.Linear | None, dict[str, str]]:
     """Load the weights from a folder and check that they came from the checkpoint.
+
+    Args:
+        path: the checkpoint's folder.
+        config: its configuration.
+        auto_model: transformers' auto class of the modality.
+        dtype: number type of the weights.
+        allow_pickle: accept pickled weights where there are no safetensors; only tensors are read from them.
 
     Returns:
         The model in evaluation mode, its head, and why there are no ``probabilities`` or no ``features``, if so.
@@ -76,6 +121,7 @@ def load_model(
     Raises:
         CandidateError: the weights cannot be loaded, or some of the backbone's are missing or misshapen.
     """
+    pickled = allow_pickle and not any(path.glob("model*.safetensors"))
     try:
         # Where a head is missing, transformers draws one: not from the caller's generator.
         with quiet(), torch.random.fork_rng(devices=[]):
@@ -83,7 +129,8 @@ def load_model(
                 path,
                 config=config,
                 dtype=dtype,
-                use_safetensors=True,
+                use_safetensors=not pickled,
+                weights_only=True,
                 local_files_only=True,
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # reported below instead of raised
@@ -122,13 +169,20 @@ def missing_of(config: Any, head: nn.Linear | None, broken: Sequence[str] = ()) 
     missing = {}
     if broken:
         missing["probabilities"] = f"no trained classification head: newly initialised {_first(broken)}"
-    elif config.problem_type == "multi_label_classification":
-        missing["probabilities"] = "a multi-label head: its outputs are no distribution over source classes"
-    elif config.problem_type == "regression" or config.num_labels < 2:
-        missing["probabilities"] = f"a regression head ({config.num_labels} output): it has no source classes"
+    elif no_classes := _no_classes(config):
+        missing["probabilities"] = no_classes
     if head is None:
         missing["features"] = "no single linear head whose input could be caught"
     return missing
+
+
+def _no_classes(config: Any) -> str | None:
+    """Why the outputs of a head are no distribution over source classes, if so."""
+    if config.problem_type == "multi_label_classification":
+        return "a multi-label head: its outputs are no distribution over source classes"
+    if config.problem_type == "regression" or config.num_labels < 2:
+        return f"a regression head ({config.num_labels} output): it has no source classes"
+    return None
 
 
 def find_head(model: Any) -> nn.Linear | None:

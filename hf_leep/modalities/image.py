@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError, one_line
+from hf_leep.modalities import classifier
 from hf_leep.modalities.classifier import (
     Classifier,
+    Inspection,
     find_head,
     load_config,
     load_model,
@@ -22,23 +24,25 @@ from hf_leep.modalities.classifier import (
 )
 
 TASK = "image-classification"
+_WHAT = "image classifier"
 
 
-def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
+def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: bool = False) -> Classifier:
     """Load an image classifier and its processor from a folder.
 
     Args:
         path: the checkpoint's folder.
         columns: the image column, one.
         dtype: number type of the weights.
+        allow_pickle: accept pickled weights where there are no safetensors.
 
     Raises:
         CandidateError: the folder holds no image classifier that transformers can load safely.
     """
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-    config = load_config(path, AutoModelForImageClassification, "image classifier")
-    model, head, missing = load_model(path, config, AutoModelForImageClassification, dtype)
+    config = load_config(path, AutoModelForImageClassification, _WHAT)
+    model, head, missing = load_model(path, config, AutoModelForImageClassification, dtype, allow_pickle)
     try:
         with quiet():
             processor = AutoImageProcessor.from_pretrained(
@@ -47,6 +51,21 @@ def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
         raise CandidateError(f"its image processor cannot be loaded: {one_line(error)}") from None
     return _classifier(model, processor, columns, head, missing)
+
+
+def inspect(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Inspection:
+    """Judge a checkpoint by its config.json and the shapes of its weights.
+
+    Args:
+        path: a folder with its config.json.
+        shapes: weight → shape, None where they are not known.
+
+    Raises:
+        CandidateError: transformers cannot load it as a classifier of this kind.
+    """
+    from transformers import AutoModelForImageClassification
+
+    return classifier.inspect(path, AutoModelForImageClassification, _WHAT, shapes)
 
 
 def wrap(model: Any, processor: Any, columns: Sequence[str]) -> Classifier:

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, one_line
+from hf_leep.modalities import classifier
 from hf_leep.modalities.classifier import (
     Classifier,
+    Inspection,
     find_head,
     load_config,
     load_model,
@@ -21,6 +23,7 @@ from hf_leep.modalities.classifier import (
 )
 
 TASK = "text-classification"
+_WHAT = "sequence classifier"
 _VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
 _OFFSET_POSITIONS = (
     "camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
@@ -29,20 +32,21 @@ _OFFSET_POSITIONS = (
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
 
-def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
+def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: bool = False) -> Classifier:
     """Load a sequence classifier and its tokenizer from a folder.
 
     Args:
         path: the checkpoint's folder.
         columns: one text column, or two for pairs, which the tokenizer joins in its own way.
         dtype: number type of the weights.
+        allow_pickle: accept pickled weights where there are no safetensors.
 
     Raises:
         CandidateError: the folder holds no sequence classifier that transformers can load safely.
     """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    config = load_config(path, AutoModelForSequenceClassification, "sequence classifier")
+    config = load_config(path, AutoModelForSequenceClassification, _WHAT)
     if not any(file.name.startswith(_VOCABULARY) or file.suffix in (".model", ".tiktoken") for file in path.iterdir()):
         raise CandidateError("no tokenizer in the checkpoint")  # AutoTokenizer would make an empty one up
     try:
@@ -51,8 +55,23 @@ def load(path: Path, columns: Sequence[str], dtype: torch.dtype) -> Classifier:
     except Exception as error:  # each tokenizer raises its own
         raise CandidateError(f"its tokenizer cannot be loaded: {one_line(error)}") from None
     _choose_padding(tokenizer, config.get_text_config())
-    model, head, missing = load_model(path, config, AutoModelForSequenceClassification, dtype)
+    model, head, missing = load_model(path, config, AutoModelForSequenceClassification, dtype, allow_pickle)
     return _classifier(model, tokenizer, columns, head, missing)
+
+
+def inspect(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Inspection:
+    """Judge a checkpoint by its config.json and the shapes of its weights.
+
+    Args:
+        path: a folder with its config.json.
+        shapes: weight → shape, None where they are not known.
+
+    Raises:
+        CandidateError: transformers cannot load it as a classifier of this kind.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    return classifier.inspect(path, AutoModelForSequenceClassification, _WHAT, shapes)
 
 
 def wrap(model: Any, tokenizer: Any, columns: Sequence[str]) -> Classifier:

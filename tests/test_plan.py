@@ -1,0 +1,194 @@
+"""What a run will do, told before any weight moves; and that it does that, over real HTTP."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from hf_leep import rank
+from tests.hub_server import Fault, Hub
+
+TASK = "image-classification"
+
+
+@pytest.fixture(scope="module")
+def stocked(checkpoints, pictures, tmp_path_factory):
+    """A Hub with a data set and good and bad checkpoints."""
+    file = tmp_path_factory.mktemp("data") / "train.parquet"
+    pictures.to_parquet(file)
+    with Hub() as hub:
+        hub.add("user/pictures", {"train.parquet": file.read_bytes()}, kind="dataset")
+        hub.add_folder("user/five", checkpoints["five"], cardData={"license": "mit"}, downloads=9)
+        hub.add_folder("user/seven", checkpoints["seven-classes"], downloads=8)
+        hub.add_folder("user/gated", checkpoints["five"], gated=True, downloads=7)
+        hub.add_folder("user/headless", checkpoints["headless"], downloads=6)
+        hub.add_folder("user/regression", checkpoints["regression"], downloads=5)
+        hub.add_folder("user/multi-label", checkpoints["multi-label"], downloads=4)
+        hub.add_folder("user/text", checkpoints["text"], downloads=3)
+        hub.add_folder("user/pickled", checkpoints["pickled"], downloads=2)
+        config = json.loads((checkpoints["five"] / "config.json").read_text())
+        renamed = {p.name: p.read_bytes() for p in checkpoints["headless"].iterdir()}
+        renamed["config.json"] = json.dumps({**config, "id2label": {str(k): str(k) for k in range(6)}}).encode()
+        hub.add("user/claims-a-head", renamed, downloads=1)
+        for repo in hub.repos.values():
+            repo.info |= {"pipeline_tag": TASK, "library_name": "transformers"} if repo.kind == "model" else {}
+        yield hub
+
+
+@pytest.fixture
+def fresh(stocked):
+    """The same with an empty log and no faults."""
+    stocked.log.clear()
+    stocked.faults.clear()
+    return stocked
+
+
+@pytest.fixture
+def hf_leep(client, fresh):
+    """Run ``hf-leep rank`` on the Hub's pictures."""
+
+    def run(*arguments, **environment):
+        return client("rank", "--dataset", "user/pictures", *arguments, **{"HF_ENDPOINT": fresh.url, **environment})
+
+    return run
+
+
+NO_HEAD = "no trained classification head: "
+
+
+def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
+    done = hf_leep("--search", "user/", "--dry-run", "--json")
+    assert done.returncode == 3, done.stderr
+    plan = json.loads(done.stdout)
+    told = {c["id"]: c for c in plan["candidates"]}
+    assert list(told)[:3] == ["user/five", "user/seven", "user/gated"]
+    assert {name: c["reason"] for name, c in told.items() if c["action"] == "skip"} == {
+        "user/gated": "gated: ask for access on its page on the Hub, and log in (hf auth login)",
+        "user/headless": f"{NO_HEAD}it was saved as ResNetModel",
+        "user/regression": "a regression head (1 output): it has no source classes",
+        "user/multi-label": "a multi-label head: its outputs are no distribution over source classes",
+        "user/text": "another modality: transformers has no image classifier for model_type 'bert'",
+        "user/pickled": "pickled weights only (pytorch_model.bin); hf_leep loads safetensors: convert it first, "
+        "or say --allow-pickle",
+        "user/claims-a-head": f"{NO_HEAD}no weight has 6 rows, one for each class",
+    }
+    five = fresh.repos["model", "user/five"]
+    assert told["user/five"] | {"num_parameters": 0} == {
+        "id": "user/five",
+        "revision": five.refs["main"],
+        "action": "run",
+        "reason": None,
+        "num_source_classes": 5,
+        "num_parameters": 0,
+        "license": "mit",
+        "gated": False,
+        # The configuration too, which came for the looking.
+        "download_bytes": sum(map(len, five.files("main").values())),
+    }
+    assert plan["download_bytes"] == sum(c["download_bytes"] for c in told.values())
+    # Of the weights, only the head of the file was read.
+    assert all(status == 206 for _, path, status in fresh.log if path.endswith(".safetensors"))
+    assert "2 run, 7 skip; to download" in done.stderr
+
+
+def test_what_is_planned_is_done_and_each_file_comes_once(fresh, hf_leep, tmp_path):
+    assert hf_leep("--models", "user/seven", "--json").returncode == 0  # it is in the cache from now on
+    names = ["user/five", "user/seven", "user/five@main", "user/headless"]
+    done = hf_leep("--models", *names, "--json", "--evict")
+    assert done.returncode == 3, done.stderr
+    assert [c["rank"] for c in json.loads(done.stdout)["candidates"]] == [1, 2, 3, None]
+    got = [path for method, path, status in fresh.log if (method, status) == ("GET", 200) and "/resolve/" in path]
+    # The data set, three files of each of the two, and the configuration of the third.
+    assert len(got) == len(set(got)) == 1 + 2 * 3 + 1
+    kept = {p.parents[2].name for p in (tmp_path / "home" / "hub").glob("models--*/snapshots/*/model.safetensors")}
+    assert kept == {"models--user--seven"}
+
+
+def test_the_budget_is_hard_and_the_place_can_be_chosen(fresh, hf_leep, tmp_path):
+    five = fresh.repos["model", "user/five"].files("main")
+    most = sum(map(len, five.values())) + 100
+    options = ("--max-download", str(most), "--cache-dir", tmp_path / "elsewhere", "--json")
+    done = hf_leep("--models", "user/five", "user/seven", *options)
+    assert done.returncode == 3, done.stderr
+    reasons = {c["id"]: c["reason"] for c in json.loads(done.stdout)["candidates"]}
+    assert reasons["user/five"] is None
+    assert "do not fit into what is left of the budget" in reasons["user/seven"]
+    assert all(status == 206 for _, path, status in fresh.log if "user/seven" in path and "safetensors" in path)
+    assert (tmp_path / "elsewhere" / "models--user--five").is_dir()
+    assert not list((tmp_path / "home" / "hub").glob("models--*"))
+
+
+PREFETCH = """
+import sys, time
+from hf_leep import hub
+client = hub.Client()
+snapshots = [hub.resolve(name, client) for name in ("user/five", "user/seven", "user/regression")]
+arrived = []
+with hub.Prefetcher(snapshots, client, int(sys.argv[1]), arrived.append) as prefetcher:
+    path = prefetcher.take(snapshots[0])
+    time.sleep(float(sys.argv[2]))
+assert (path / "model.safetensors").is_file()
+print(sum(arrived))
+"""
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_as_many_as_asked_for_are_brought_ahead(fresh, client, ahead):
+    done = client(str(ahead), "0.7", code=PREFETCH, HF_ENDPOINT=fresh.url)
+    assert done.returncode == 0, done.stderr
+    files = [fresh.repos["model", f"user/{name}"].files("main") for name in ("five", "seven")[: 1 + ahead]]
+    assert int(done.stdout) == sum(len(content) for found in files for content in found.values())
+    brought = {path.split("/")[2] for path in fresh.requested(r"^GET /user/.*model.safetensors")}
+    assert brought == {"five", *(["seven"] if ahead else [])}
+
+
+def test_leaving_breaks_off_what_is_on_its_way(fresh, client):
+    fresh.faults.append(Fault(r"^GET /user/seven/resolve/.*model.safetensors", delay=20.0))
+    started = time.perf_counter()
+    done = client("1", "0.5", code=PREFETCH, HF_ENDPOINT=fresh.url)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < 15
+
+
+class Bomb:
+    """What a pickle can do to whoever loads it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def test_pickled_weights_are_loaded_by_choice_and_only_as_tensors(checkpoints, pictures, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    for name in ("good", "bad"):
+        shutil.copytree(checkpoints["five"], tmp_path / name)
+        weights = load_file(tmp_path / name / "model.safetensors")
+        (tmp_path / name / "model.safetensors").unlink()
+        torch.save(
+            weights if name == "good" else {**weights, "bomb": Bomb(str(tmp_path / "exploded"))},
+            tmp_path / name / "pytorch_model.bin",
+        )
+    names = [checkpoints["five"], tmp_path / "good", tmp_path / "bad"]
+    options = {"cache": False, "progress": False}
+    refused = rank(names, pictures, **options).candidates
+    assert [c["rank"] for c in refused] == [1, None, None]
+    assert "pickled weights only (pytorch_model.bin)" in refused[1]["reason"]
+    ranked = {c["id"]: c for c in rank(names, pictures, allow_pickle=True, **options).candidates}
+    assert ranked[str(names[1])]["scores"] == ranked[str(names[0])]["scores"]
+    assert ranked[str(names[2])]["reason"].startswith("the weights cannot be loaded")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_plan_is_data_and_shows_itself(checkpoints, pictures):
+    planned = rank([checkpoints["five"], checkpoints["headless"]], pictures, dry_run=True, progress=False)
+    assert planned.exit_code == 3
+    assert planned.download_bytes == 0
+    assert [c["action"] for c in planned.data["candidates"]] == ["run", "skip"]
+    # A measure of features needs no head.
+    on_features = rank([checkpoints["headless"]], pictures, measures=["logme"], dry_run=True, progress=False)
+    assert on_features.exit_code == 0
