@@ -19,12 +19,18 @@ from hf_leep.errors import MeasureError
 if TYPE_CHECKING:
     from hf_leep.hub import Search
     from hf_leep.pipeline import rank
+    from hf_leep.publish import push
     from hf_leep.report import Report
 
 __version__ = "0.1.0"
-__all__ = ["Report", "Search", "__version__", "measures", "metric_path", "rank"]
+__all__ = ["Report", "Search", "__version__", "measures", "metric_path", "push", "rank"]
 
-_WHERE = {"rank": "hf_leep.pipeline", "Report": "hf_leep.report", "Search": "hf_leep.hub"}
+_WHERE = {
+    "push": "hf_leep.publish",
+    "rank": "hf_leep.pipeline",
+    "Report": "hf_leep.report",
+    "Search": "hf_leep.hub",
+}
 
 
 def metric_path(name: str) -> str:

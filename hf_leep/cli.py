@@ -150,17 +150,31 @@ def rank(
         bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
     ] = False,
     output: Annotated[Path | None, typer.Option(help="Folder for the report: README.md, report.json, plots.")] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option(help="Repository OWNER/NAME on the Hub to push the report to, when it is done.")
+    ] = None,
+    repo_type: Annotated[str, typer.Option(help="Its type, when it is pushed to: dataset or model.")] = "dataset",
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Push as a pull request instead of a commit.")
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print report.json to stdout, everything else to stderr.")
     ] = False,
 ) -> None:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
-    from hf_leep import hub, pipeline
+    from hf_leep import hub, pipeline, publish
     from hf_leep.card.table import planned
     from hf_leep.report import Report
 
     if output is not None:
         Report.check_folder(output)
+    if push_to_hub is not None:
+        publish.check(push_to_hub, repo_type=repo_type)
+    elif private or create_pr or repo_type != "dataset":
+        raise UserError(
+            "--private, --create-pr and --repo-type are about a push: name its target, --push-to-hub OWNER/NAME"
+        )
     names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
     wanted: dict[str, Any] = {
         "task": task,
@@ -202,7 +216,15 @@ def rank(
         command=["hf-leep", *sys.argv[1:]],
     )
     if not dry_run:
-        _deliver(outcome, output, json)
+        _deliver(outcome, output, json, stop=False)  # before the push, which may fail
+        if push_to_hub is not None and outcome.exit_code == 1:
+            _complain("no candidate has a rank: nothing is pushed")
+        elif push_to_hub is not None:
+            pushed = publish.push(
+                outcome, push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr
+            )
+            _announce(pushed, error=json)
+        raise typer.Exit(outcome.exit_code)
     if json:
         typer.echo(dumps(outcome.data, ensure_ascii=False, indent=2))
     _say(planned(outcome.data), error=json)
@@ -232,6 +254,58 @@ def card(folder: Annotated[Path, typer.Argument(help="Folder with a report.json.
 
     Report.load(folder).save(folder)
     _say(f"Rendered {folder / 'README.md'}")
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder with a report.json; the other files are made from it.")],
+    repo_id: Annotated[str, typer.Argument(help="Repository OWNER/NAME on the Hub; made if it is missing.")],
+    repo_type: Annotated[str, typer.Option(help="dataset, or model: a model card without weights.")] = "dataset",
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+    annotate_models: Annotated[
+        bool,
+        typer.Option(
+            "--annotate-models",
+            help="Open a pull request on each ranked candidate's repository that adds its scores to its card.",
+        ),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what became of it as JSON to stdout, everything else to stderr.")
+    ] = False,
+) -> None:
+    """Push a report to the Hub in one commit, and print its address."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from hf_leep import publish
+    from hf_leep.card.text import plain
+    from hf_leep.report import Report
+
+    report = Report.load(folder)
+    if annotate_models:
+        publish.check_annotations(report, private)
+    pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
+    _announce(pushed, error=json)
+    annotations = publish.annotate(report, pushed) if annotate_models else []
+    for done in annotations:
+        typer.echo(plain(": ".join(filter(None, (done.id, done.state, done.reason, done.url)))), err=json)
+    if json:
+        typer.echo(dumps({**asdict(pushed), "annotations": [asdict(done) for done in annotations]}, indent=2))
+    raise typer.Exit(3 if any(done.reason for done in annotations) else 0)
+
+
+@app.command()
+def push_metric(
+    repo_id: Annotated[str, typer.Argument(help="Space OWNER/NAME, NAME being the metric's; made if it is missing.")],
+    metric: Annotated[str, typer.Option(help=f"The measure, from {', '.join(MEASURES)}.")] = "leep",
+    private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+) -> None:
+    """Push a measure's evaluate module as a Space, for evaluate.load("OWNER/NAME")."""
+    from hf_leep import publish
+
+    _announce(publish.push_metric(repo_id, metric, private=private or None, create_pr=create_pr))
 
 
 @app.command()
@@ -309,6 +383,19 @@ def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) ->
         _say(f"Report: {output / 'README.md'}", error=json)
     if stop:
         raise typer.Exit(report.exit_code)
+
+
+def _announce(pushed: Any, error: bool = False) -> None:
+    """Say where something was pushed, on one line however long, and before that what strangers may read there."""
+    from hf_leep.card.text import plain
+
+    if pushed.local_names:
+        names = ", ".join(pushed.local_names[:4])
+        rest = f" and {len(pushed.local_names) - 4} more" if len(pushed.local_names) > 4 else ""
+        _complain(f"note that the page names folders of this machine: {names}{rest}")
+    typer.echo(
+        plain(f"{'Pushed' if pushed.changed else 'Nothing to push, all of it is there'}: {pushed.url}"), err=error
+    )
 
 
 def _say(what: Any, error: bool = False) -> None:

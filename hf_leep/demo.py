@@ -300,7 +300,7 @@ def _retrain(report: Report, progress: bool) -> Outcome:
     dataset = report.data["target"]["dataset"]
     splits = [data.load(dataset, split=split, progress=progress) for split in ("train", "test")]
     (ranking, _), (test, _) = splits
-    able = [candidate for candidate in report.candidates if candidate["num_features"] is not None]
+    able = [candidate for candidate in report.candidates if candidate["headless"] or candidate["num_features"]]
     trials = []
     with _bar(len(able), "head", progress) as bar:
         for candidate in able:

@@ -390,11 +390,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._check_write()
         asked = json.loads(self.body)
         kind, repo_id = asked.get("type") or "model", f"{asked.get('organization') or 'user'}/{asked['name']}"
-        url = f"{self.hub.url}{'' if kind == 'model' else f'/{kind}s'}/{repo_id}"
+        url = self._url(Repo(repo_id, kind))
         if (kind, repo_id) in self.hub.repos:
             raise _Stop(409, {"error": "You already created this repo", "url": url}, {})
         private = bool(asked.get("private") or asked.get("visibility") == "private")
-        self.hub.add(repo_id, {".gitattributes": b"*.parquet filter=lfs\n"}, kind=kind, private=private)
+        about = {"sdk": asked["sdk"]} if kind == "space" else {}
+        self.hub.add(repo_id, {".gitattributes": b"*.parquet filter=lfs\n"}, kind=kind, private=private, **about)
         self._send(200, {"url": url, "name": repo_id, "id": repo_id})
 
     def preupload(self, kind: str, repo_id: str, revision: str) -> None:
@@ -445,18 +446,48 @@ class _Handler(BaseHTTPRequestHandler):
                 changes[value["path"]] = self.hub.uploads[value["oid"]]
             else:
                 deleted.append(value["path"])
+        pull = bool(self.query.get("create_pr"))
+        parent = header.get("parentCommit")
         with self.hub.lock:
-            if header.get("parentCommit") not in (None, repo.sha(revision)):
+            if not pull and parent not in (None, repo.sha(revision)):
                 raise _Stop(412, {"error": "A commit has happened since. Please refresh and try again."}, {})
             answer, ref = {"success": True}, revision
-            if self.query.get("create_pr"):
-                self.hub.pulls.append({"repo": repo_id, "title": header.get("summary")})
-                number = len(self.hub.pulls)
+            if pull:
+                number = len(self.hub.pulls) + 1
+                self.hub.pulls.append({**self._pull(repo, number, header.get("summary")), "header": header})
                 ref = f"refs/pr/{number}"
-                repo.refs[ref] = repo.sha(revision)
-                answer["pullRequestUrl"] = f"{self.hub.url}/{repo_id}/discussions/{number}"
+                repo.refs[ref] = parent or repo.sha(revision)
+                answer["pullRequestUrl"] = f"{self._url(repo)}/discussions/{number}"
             sha = repo.commit(changes, deleted, ref)
-        self._send(200, {**answer, "commitUrl": f"{self.hub.url}/{repo_id}/commit/{sha}", "commitOid": sha})
+        self._send(200, {**answer, "commitUrl": f"{self._url(repo)}/commit/{sha}", "commitOid": sha})
+
+    def _url(self, repo: Repo) -> str:
+        return f"{self.hub.url}{'' if repo.kind == 'model' else f'/{repo.kind}s'}/{repo.id}"
+
+    def _pull(self, repo: Repo, number: int, title: str) -> dict:
+        return {
+            "num": number,
+            "title": title,
+            "author": {"name": "user"},
+            "createdAt": _DATE,
+            "status": "open",
+            "repo": {"name": repo.id, "type": repo.kind},
+            "isPullRequest": True,
+        }
+
+    def discussions(self, kind: str, repo_id: str) -> None:
+        """Pull requests, filtered as they are asked for, a page of ``PAGE`` at a time."""
+        repo = self._repo(kind, repo_id)
+        query = {key: values[0] for key, values in self.query.items()}
+        found = [
+            {key: value for key, value in pull.items() if key != "header"}
+            for pull in self.hub.pulls
+            if pull["repo"] == {"name": repo.id, "type": repo.kind}
+            and query.get("author", pull["author"]["name"]) == pull["author"]["name"]
+            and query.get("status", pull["status"]) == pull["status"]
+        ]
+        start = int(query.get("p", 0)) * PAGE
+        self._send(200, {"discussions": found[start : start + PAGE], "count": len(found), "start": start})
 
 
 _REPO = r"(?P<repo_id>[^/]+/[^/]+)"
@@ -470,6 +501,7 @@ ROUTES = [
     ("POST", rf"{_API}/paths-info/(?P<revision>[^/]+)", "paths_info"),
     ("GET", rf"{_API}/refs", "refs"),
     ("GET", rf"{_API}/auth-check", "auth_check"),
+    ("GET", rf"{_API}/discussions", "discussions"),
     ("POST", rf"{_API}/preupload/(?P<revision>[^/]+)", "preupload"),
     ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", "commit"),
     ("GET", r"/api/collections/(?P<slug>.+)", "collection"),

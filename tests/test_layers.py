@@ -18,7 +18,7 @@ TABLE = [
     ("notes.py", 4, set()),
     ("agreement.py", 5, {"numpy", "scipy"}),
     ("verify.py", 5, {"numpy", "scipy", "rich"}),
-    ("card", 6, {"jinja2", "matplotlib", "pyarrow", "rich"}),
+    ("card", 6, {"huggingface_hub", "jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),
     ("data", "ring", {"numpy", "datasets", "huggingface_hub"}),
     ("modalities", "ring", {"numpy", "PIL", "torch", "transformers"}),
@@ -27,6 +27,7 @@ TABLE = [
     ("store.py", "ring", {"numpy", "filelock", "huggingface_hub"}),
     ("metric.py", 9, {"numpy", "datasets", "evaluate", "pyarrow"}),
     ("space.py", 10, {"numpy", "evaluate"}),
+    ("publish.py", 9, set()),
     ("plan.py", 9, set()),
     ("pipeline.py", 10, {"numpy", "torch", "accelerate", "huggingface_hub"}),
     (

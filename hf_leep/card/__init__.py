@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hf_leep.card.metadata import annotated, annotation_title, local_names, ranked_on_hub, target_on_hub
 from hf_leep.card.page import page
 from hf_leep.card.plot import plot_scores
 from hf_leep.card.table import notebook, parquet
 
-__all__ = ["FILES", "notebook", "render"]
+__all__ = [
+    "FILES",
+    "annotated",
+    "annotation_title",
+    "local_names",
+    "notebook",
+    "ranked_on_hub",
+    "render",
+    "target_on_hub",
+]
 
 FILES = frozenset({"README.md", "scores.parquet", "plots/scores.png"})
 
 
-def render(data: Mapping[str, Any]) -> dict[str, bytes]:
+def render(data: Mapping[str, Any], repo_type: str = "dataset") -> dict[str, bytes]:
     """Make every file of a report but report.json itself: relative path → content.
 
     Args:
         data: the content of report.json.
+        repo_type: the kind of repository that the files are for: ``dataset``, as in a folder, or ``model``, which has
+            no place for a table of data.
     """
-    files = {"scores.parquet": parquet(data)}
+    files = {"scores.parquet": parquet(data)} if repo_type == "dataset" else {}
     if any(candidate["rank"] is not None for candidate in data["candidates"]):
         files["plots/scores.png"] = plot_scores(data)
-    files["README.md"] = page(data).encode("utf-8", "backslashreplace")
+    files["README.md"] = page(data, repo_type).encode("utf-8", "backslashreplace")
     return files

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from hf_leep.card import text
+from hf_leep.card.metadata import metadata, on_hub
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 from hf_leep.measures import MEASURES
 
-_TASKS = {"image": "image-classification", "text": "text-classification"}
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
-
-def page(data: Mapping[str, Any]) -> str:
+def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
     """Write the card as Markdown with the Hub's metadata block in front.
 
     Args:
         data: the content of report.json.
+        repo_type: the kind of repository that it is written for, ``dataset`` or ``model``.
     """
     import jinja2
 
@@ -41,7 +39,7 @@ def page(data: Mapping[str, Any]) -> str:
     return template.render(
         data=data,
         streamed=bool(data["target"].get("streamed")),
-        task=_TASKS.get(data["target"]["modality"]),
+        metadata=metadata(data, repo_type),
         ranked=[row for row in rows if row["rank"] is not None],
         left_out=[row for row in rows if row["rank"] is None],
         measures=[MEASURES[name] for name in data["measures"] if name in MEASURES],
@@ -79,7 +77,6 @@ def _whole(cell: str) -> str:
 
 def _linked(candidate: Mapping[str, Any], name: str) -> str:
     """A candidate's name, linked to the revision that was scored if it came from the Hub."""
-    revision = str(candidate["revision"])
-    if _REPO_ID.fullmatch(candidate["id"]) and re.fullmatch(r"[0-9a-f]{40}", revision):
-        return f"[{text.code(name)}](https://huggingface.co/{candidate['id']}/tree/{revision})"
+    if on_hub(candidate["id"], candidate["revision"]):
+        return f"[{text.code(name)}](https://huggingface.co/{candidate['id']}/tree/{candidate['revision']})"
     return text.code(name)

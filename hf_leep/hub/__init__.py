@@ -1,23 +1,29 @@
-"""The Hub: find candidates, pin and bring them."""
+"""The Hub: find candidates, pin and bring them, push reports."""
 
 from hf_leep.hub.client import Client
 from hf_leep.hub.prefetch import Prefetcher
+from hf_leep.hub.push import Committed, Proposal, check_repo_id, commit, propose
 from hf_leep.hub.search import Search, collection, parse_size, search
 from hf_leep.hub.snapshot import Peek, Snapshot, evict, fetch, peek, resolve
 from hf_leep.hub.target import pin_dataset
 
 __all__ = [
     "Client",
+    "Committed",
     "Peek",
     "Prefetcher",
+    "Proposal",
     "Search",
     "Snapshot",
+    "check_repo_id",
     "collection",
+    "commit",
     "evict",
     "fetch",
     "parse_size",
     "peek",
     "pin_dataset",
+    "propose",
     "resolve",
     "search",
 ]

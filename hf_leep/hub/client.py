@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,6 +71,24 @@ class Client:
         if self.offline:
             raise UserError(f"{what} needs the Hub, and HF_HUB_OFFLINE is set: unset it, or do without")
 
+    @property
+    def secret(self) -> str | None:
+        """The token that requests are made with, if any: to be kept out of whatever is shown or written."""
+        from huggingface_hub import get_token
+
+        if self.token is False:
+            return None
+        return self.token if isinstance(self.token, str) else get_token()
+
+    def require_login(self, what: str) -> None:
+        """Raise unless requests are made with a token.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not self.secret:
+            raise UserError(f"{what} needs a login with write access: hf auth login, or HF_TOKEN")
+
     def ask(
         self,
         call: Callable[[Any], _T],
@@ -80,6 +98,7 @@ class Client:
         revision: str | None = None,
         silent: str = "",
         tries: int = _TRIES,
+        refusals: Mapping[int, str] | None = None,
     ) -> _T:
         """Ask the Hub, again where it says that it is busy or broken, and put its refusals into words.
 
@@ -90,6 +109,7 @@ class Client:
             revision: the revision that is asked for, to name it.
             silent: what to say first if the Hub does not answer.
             tries: how often, while it is busy or broken; 1 where its client tries again itself.
+            refusals: status → what to say if that is the answer.
 
         Raises:
             HfLeepError: it refused, or did not answer.
@@ -98,7 +118,7 @@ class Client:
             try:
                 return call(self.api)
             except Exception as raised:
-                refusal = _refusal(raised, missing, revision, silent)
+                refusal = _refusal(raised, missing, revision, silent, refusals or {})
                 if refusal is None:
                     raise
                 words, busy, response = refusal
@@ -108,7 +128,9 @@ class Client:
         raise AssertionError  # the last attempt returned or raised
 
 
-def _refusal(raised: Exception, missing: str, revision: str | None, silent: str) -> tuple[str, bool, Any] | None:
+def _refusal(
+    raised: Exception, missing: str, revision: str | None, silent: str, refusals: Mapping[int, str]
+) -> tuple[str, bool, Any] | None:
     """What a failed request means in words, whether to ask again, and the answer; None if it is no refusal."""
     from huggingface_hub import errors
 
@@ -123,6 +145,8 @@ def _refusal(raised: Exception, missing: str, revision: str | None, silent: str)
         return missing, False, response
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the repository has no revision {revision!r}", False, response
+    if isinstance(error, errors.HTTPError) and status in refusals:
+        return refusals[status], False, response
     if isinstance(error, errors.HTTPError):
         busy = hidden is None and (status is None or status == 429 or status >= 500)
         answer = "did not answer" if status is None else f"answered {status}"

@@ -39,7 +39,7 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
     }
 
 
-_REPORT = {
+REPORT = {
     "schema_version": 1,
     "target": {
         "dataset": "user/flowers",
@@ -103,4 +103,4 @@ _REPORT = {
 
 @pytest.fixture
 def report():
-    return copy.deepcopy(_REPORT)
+    return copy.deepcopy(REPORT)
