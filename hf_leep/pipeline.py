@@ -159,7 +159,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     )
     with _bar(len(named), progress, "candidate", "looking at the candidates") as bar:
         planned = plan.make(
-            named, target, job.measures, client, stored=job.is_stored, max_download=budget, advance=bar.update
+            named, target, job.measures, client, stored=job.stored, max_download=budget, advance=bar.update
         )
     if dry_run:
         return planned
@@ -294,9 +294,9 @@ class _Job:
 
         return forward.accelerator(self.device)
 
-    def is_stored(self, snapshot: hub.Snapshot) -> bool:
-        """Whether a snapshot's pass was made by an earlier run."""
-        return self.store.has(self._key(snapshot))
+    def stored(self, snapshot: hub.Snapshot) -> Mapping[str, Any] | None:
+        """What an earlier run wrote of a snapshot's pass, if one made it."""
+        return self.store.description(self._key(snapshot))
 
     def result(self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
         """Score one candidate, with as little work as the store leaves to do."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -116,7 +117,7 @@ def make(
     measures: Sequence[str],
     client: hub.Client,
     *,
-    stored: Callable[[hub.Snapshot], bool],
+    stored: Callable[[hub.Snapshot], Mapping[str, Any] | None],
     max_download: int | None = None,
     advance: Callable[[int], object] = lambda _candidates: None,
 ) -> Plan:
@@ -127,7 +128,7 @@ def make(
         target: the examples.
         measures: those that will be computed.
         client: how to reach the Hub.
-        stored: whether the pass of a snapshot is in the store.
+        stored: what is in the store of a snapshot's pass, if it is there.
         max_download: bytes that may be downloaded; candidates that do not fit, in the order of the list, are skipped.
         advance: called after each candidate.
     """
@@ -135,7 +136,9 @@ def make(
     looked: list[Step] = []
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        found = [pool.submit(_look, name, candidate, client, stored) for name, candidate in candidates.items()]
+        found = [
+            pool.submit(_look, name, candidate, client, stored, needs_head) for name, candidate in candidates.items()
+        ]
         for future in found:
             step, peeked = future.result()
             # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
@@ -147,7 +150,11 @@ def make(
 
 
 def _look(
-    name: str, candidate: CandidateLike, client: hub.Client, stored: Callable[[hub.Snapshot], bool]
+    name: str,
+    candidate: CandidateLike,
+    client: hub.Client,
+    stored: Callable[[hub.Snapshot], Mapping[str, Any] | None],
+    needs_head: bool,
 ) -> tuple[Step, hub.Peek | None]:
     """Pin a candidate and read what it tells of itself, unless its pass is there already."""
     if isinstance(candidate, tuple):
@@ -155,10 +162,26 @@ def _look(
     step = Step(name, Candidate(name))
     try:
         snapshot = hub.resolve(str(candidate), client)
-        step = replace(step, snapshot=snapshot, candidate=snapshot.candidate, stored=stored(snapshot))
-        return step, None if step.stored else hub.peek(snapshot, client)
+        step = replace(step, snapshot=snapshot, candidate=snapshot.candidate)
+        known = stored(snapshot)
+        if known is None:
+            return step, hub.peek(snapshot, client)
+        return _known(step, known, needs_head), None
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return replace(step, reason=reason_of(error)), None
+
+
+def _known(step: Step, description: Mapping[str, Any], needs_head: bool) -> Step:
+    """What a pass in the store says of its candidate."""
+    try:
+        about, missing = description["candidate"], description["missing"].get("probabilities")
+        classes, parameters = len(about["source_labels"]), about["num_parameters"]
+    except (KeyError, TypeError, AttributeError):  # records of another version, which the run makes again
+        return step
+    step = replace(step, stored=True, candidate=replace(step.candidate, num_parameters=parameters))
+    if missing and needs_head:
+        return replace(step, reason=str(missing), headless=True)
+    return replace(step, num_source_classes=None if missing else classes)
 
 
 def _judge(step: Step, peeked: hub.Peek, modality: str, needs_head: bool) -> Step:

@@ -123,9 +123,14 @@ class Store:
             return None
         return lock
 
-    def has(self, key: str) -> bool:
-        """Whether a finished pass is there; whether it is whole, `load` finds out."""
-        return self._root is not None and (self._root / "extractions" / key / "entry.json").is_file()
+    def description(self, key: str) -> dict[str, Any] | None:
+        """What was written of a finished pass, its arrays aside; None if it is not there."""
+        if self._root is None:
+            return None
+        try:
+            return dict(_read_json(self._root / "extractions" / key / "entry.json")["description"])
+        except (OSError, *_DAMAGE):  # `load` says so, and drops what is damaged
+            return None
 
     def load(self, key: str) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]] | None:
         """Return the description and the arrays of a pass, memory-mapped; None if it is not (whole) in the store."""

@@ -145,7 +145,7 @@ def _refusal(
         return missing, False, response
     if isinstance(error, errors.RevisionNotFoundError):
         return f"the repository has no revision {revision!r}", False, response
-    if isinstance(error, errors.HTTPError) and status in refusals:
+    if isinstance(error, errors.HTTPError) and status is not None and status in refusals:
         return refusals[status], False, response
     if isinstance(error, errors.HTTPError):
         busy = hidden is None and (status is None or status == 429 or status >= 500)
