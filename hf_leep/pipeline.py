@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from hf_leep import __version__, data, hub, plan, ranking
+from hf_leep.card.text import plain
 from hf_leep.errors import CandidateError, MeasureError, UserError
 from hf_leep.measures import MEASURES, SCORE_VERSION, find
 from hf_leep.plan import CandidateLike, Plan, Step
@@ -256,7 +257,7 @@ def _carried_out(planned: Plan, job: _Job, prefetch: int, evict: bool, progress:
             if step.reason is not None:
                 scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
                 continue
-            bar.set_description(Path(step.name).name[-30:])
+            bar.set_description(plain(Path(step.name).name[-30:]))
             before = bar.n
             try:
                 scored[step.name] = job.result(step, arriving.take, bar.update)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hf_leep import hub
+from hf_leep.card.text import size
 from hf_leep.errors import CandidateError, HfLeepError, one_line
 from hf_leep.measures import find
 from hf_leep.records import Candidate, Target
@@ -136,10 +137,8 @@ def make(
     looked: list[Step] = []
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        found = [
-            pool.submit(_look, name, candidate, client, stored, needs_head) for name, candidate in candidates.items()
-        ]
-        for future in found:
+        looking = partial(_look, client=client, stored=stored, needs_head=needs_head)
+        for future in [pool.submit(looking, name, candidate) for name, candidate in candidates.items()]:
             step, peeked = future.result()
             # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
             looked.append(_judge(step, peeked, target.modality, needs_head) if peeked else step)
@@ -161,7 +160,7 @@ def _look(
         return Step(name, Candidate(name), model=candidate), None
     step = Step(name, Candidate(name))
     try:
-        snapshot = hub.resolve(str(candidate), client)
+        snapshot = hub.resolve(candidate if isinstance(candidate, str) else str(candidate), client)
         step = replace(step, snapshot=snapshot, candidate=snapshot.candidate)
         known = stored(snapshot)
         if known is None:
@@ -204,8 +203,6 @@ def _judge(step: Step, peeked: hub.Peek, modality: str, needs_head: bool) -> Ste
 
 def _within(steps: Sequence[Step], max_download: int | None) -> list[Step]:
     """Skip what the budget does not hold; a repository listed twice comes once."""
-    from hf_leep.card.text import size
-
     left, seen, kept = max_download, set(), []
     for step in steps:
         place = step.snapshot.place if step.snapshot else None

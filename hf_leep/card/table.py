@@ -121,7 +121,7 @@ def planned(data: Mapping[str, Any]) -> Group:
             classes(candidate["num_source_classes"]),
             count(candidate["num_parameters"]),
             size(candidate["download_bytes"]) if candidate["download_bytes"] else "–",
-            plain(candidate["license"] or "–") + (" (gated)" if candidate["gated"] else ""),
+            plain(candidate["license"] or "–")[:30] + (" (gated)" if candidate["gated"] else ""),
             actions[candidate["action"]] + reason,
         ]
         table.add_row(*(Text(cell) for cell in cells), style=styles[candidate["action"]])

@@ -4,7 +4,7 @@ from hf_leep.hub.client import Client
 from hf_leep.hub.prefetch import Prefetcher
 from hf_leep.hub.push import Committed, Proposal, check_repo_id, commit, propose
 from hf_leep.hub.search import Search, collection, parse_size, search
-from hf_leep.hub.snapshot import Peek, Snapshot, evict, fetch, peek, resolve
+from hf_leep.hub.snapshot import Peek, RepoId, Snapshot, evict, fetch, peek, resolve
 from hf_leep.hub.target import pin_dataset
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Peek",
     "Prefetcher",
     "Proposal",
+    "RepoId",
     "Search",
     "Snapshot",
     "check_repo_id",

@@ -150,7 +150,8 @@ def _refusal(
     if isinstance(error, errors.HTTPError):
         busy = hidden is None and (status is None or status == 429 or status >= 500)
         answer = "did not answer" if status is None else f"answered {status}"
-        return f"{silent}the Hub {answer}: {one_line(error)}", busy, response
+        said = one_line(error).partition(" For more information check:")[0]
+        return f"{silent}the Hub {answer}: {said}", busy, response
     if isinstance(error, errors.SafetensorsParsingError):
         return f"its weights are truncated or damaged: {one_line(error)}", False, None
     if isinstance(error, (OSError, ValueError)):  # a full disk, a cut-off file, a name that the client refuses

@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_leep.errors import HubError, UserError
 from hf_leep.hub.client import Client
+from hf_leep.hub.snapshot import RepoId
 
 SORTS = ("downloads", "likes", "trending_score", "last_modified", "created_at")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)b?", re.IGNORECASE)
@@ -58,7 +59,7 @@ class Search:
             raise UserError(f"cannot sort by {self.sort!r}: {', '.join(SORTS)}")
 
 
-def search(wanted: Search, client: Client | None = None) -> list[str]:
+def search(wanted: Search, client: Client | None = None) -> list[RepoId]:
     """Search the Hub for candidates; repo ids, the first in the order asked for first.
 
     Raises:
@@ -78,7 +79,7 @@ def search(wanted: Search, client: Client | None = None) -> list[str]:
             or (wanted.min_downloads is not None and (info.downloads or 0) < wanted.min_downloads)
         )
 
-    def ask(api: Any) -> list[str]:
+    def ask(api: Any) -> list[RepoId]:
         found = api.list_models(
             search=wanted.text or None,
             pipeline_tag=wanted.task,
@@ -90,7 +91,7 @@ def search(wanted: Search, client: Client | None = None) -> list[str]:
             limit=wanted.limit if wanted.min_downloads is None else None,
             expand=["downloads", "safetensors"],
         )
-        return [info.id for info in islice(filter(keep, found), wanted.limit)]
+        return [RepoId(info.id) for info in islice(filter(keep, found), wanted.limit)]
 
     names = client.ask(ask, raises=HubError, tries=1)  # its client has tried five times by then
     if not names:
@@ -99,7 +100,7 @@ def search(wanted: Search, client: Client | None = None) -> list[str]:
     return names
 
 
-def collection(slug: str, client: Client | None = None) -> list[str]:
+def collection(slug: str, client: Client | None = None) -> list[RepoId]:
     """List the models of a collection, in its order.
 
     Args:
@@ -118,7 +119,7 @@ def collection(slug: str, client: Client | None = None) -> list[str]:
     found = client.ask(lambda api: _items(api, matched[1]), raises=HubError)
     if found is None:
         raise UserError(f"there is no collection {matched[1]!r} on the Hub that this login can see")
-    names = [item.item_id for item in found if item.item_type == "model"]
+    names = [RepoId(item.item_id) for item in found if item.item_type == "model"]
     if not names:
         raise UserError(f"the collection {matched[1]!r} holds no model")
     return names

@@ -27,6 +27,12 @@ _SMALL = re.compile(
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
+class RepoId(str):
+    """A name that the Hub gave: a repository's, never a folder's that happens to be called the same."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class File:
     """A file of a repository.
@@ -89,18 +95,18 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
     """Pin a candidate to one revision, without moving its weights.
 
     Args:
-        name: a local folder, or a repo id on the Hub, ``id@revision`` to choose a revision.
+        name: a local folder, or a repo id on the Hub, ``id@revision`` to choose a revision; a `RepoId` is no folder.
         client: how to reach the Hub.
 
     Raises:
         CandidateError: no such folder or repository, no access, or no complete weights of a kind that is accepted.
     """
     client = client or Client()
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = None if isinstance(name, RepoId) else Path(name).expanduser()
+    if folder is not None and folder.is_dir():
         return _local(name, folder, client)
     repo_id, _, revision = name.partition("@")
-    if folder.exists() or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
+    if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
         raise CandidateError(f"{name!r} is neither a folder nor a repo id: give a folder with a config.json")
     return _cached(repo_id, revision or None, client) if client.offline else _remote(repo_id, revision or None, client)
 
@@ -238,6 +244,8 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     if info.gated:
         client.ask(lambda api: api.auth_check(repo_id))
     sha = str(info.sha)
+    if not re.fullmatch(r"[0-9a-f]{40}", sha):
+        raise CandidateError(f"the Hub names no commit for it, but {sha[:50]!r}")
     files = {
         name: File(
             stated[name].size,
