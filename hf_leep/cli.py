@@ -143,9 +143,9 @@ def rank(
         typer.Option("--streaming", help="Read only --max-samples rows of a data set on the Hub: not stratified."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Rows a batch.")] = 32,
+    batch_size: Annotated[int | None, typer.Option(help="Rows a batch; chosen by timing by default.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.")] = None,
-    dtype: Annotated[str, typer.Option(help="Number type of the weights: float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Number type to compute in: float32, bfloat16 or float16.")] = "float32",
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
     ] = False,

@@ -27,8 +27,9 @@ from hf_leep.store import Store
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from hf_leep.forward import Feed
+
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
-DEFAULT_BATCH_SIZE = 32
 _DEVICES = ("cpu", "cuda", "mps")
 _DTYPES = ("float32", "bfloat16", "float16")
 _VERSIONS = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy")
@@ -58,7 +59,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     max_samples: int | None = None,
     streaming: bool = False,
     seed: int = 0,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     device: str | None = None,
     dtype: str = "float32",
     cache: bool = True,
@@ -99,9 +100,9 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set: seeded, not
             stratified.
         seed: seed of the sample.
-        batch_size: rows a batch.
+        batch_size: rows a batch; chosen by timing the first batches by default, and halved where memory runs out.
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
-        dtype: number type of the weights: ``float32``, ``bfloat16`` or ``float16``.
+        dtype: number type to compute in where that is safe (autocast): ``float32``, ``bfloat16`` or ``float16``.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and use those that are there.
         search: further candidates: what a search on the Hub finds; its task is that of the data set's modality unless
             it names one.
@@ -157,6 +158,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        shared=len(named) > 1,
     )
     with _bar(len(named), progress, "candidate", "looking at the candidates") as bar:
         planned = plan.make(
@@ -184,7 +186,7 @@ def extract(
     target: Target,
     rows: data.Rows,
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     device: str | None = None,
     dtype: str = "float32",
     cache: bool = True,
@@ -196,9 +198,9 @@ def extract(
         candidate: folder, repo id, or ``(name, model, processor)``.
         target: the target, as `hf_leep.data.load` gives it.
         rows: its rows.
-        batch_size: rows a batch.
+        batch_size: rows a batch; chosen by timing the first batches by default, and halved where memory runs out.
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
-        dtype: number type of the weights.
+        dtype: number type to compute in where that is safe (autocast).
         cache: use the store.
         advance: called with the number of rows after each batch.
 
@@ -284,9 +286,17 @@ class _Job:
     measures: tuple[str, ...]
     store: Store
     client: hub.Client
-    batch_size: int
+    batch_size: int | None
     device: str | None
     dtype: str
+    shared: bool = False  # whether more than one pass may be run
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The rows, read and processed once for the candidates that can share them."""
+        from hf_leep import forward
+
+        return forward.Feed(self.rows, budget=None if self.shared else 0)
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -377,7 +387,7 @@ class _Job:
         path = snapshot.path or fetch(snapshot)
 
         def load(adapter: Any) -> Any:
-            return adapter.load(path, self._columns, getattr(torch, self.dtype), self.client.allow_pickle)
+            return adapter.load(path, self._columns, torch.float32, self.client.allow_pickle)
 
         with self.store.writing(key) as writer:
             extraction = self._run(snapshot.candidate, load, advance, writer.allocate)
@@ -417,6 +427,8 @@ class _Job:
         advance: Callable[[int], object],
         allocate: Callable[[str, tuple[int, ...]], np.ndarray[Any, np.dtype[np.float32]]] | None = None,
     ) -> Extraction:
+        import torch
+
         from hf_leep import forward
         from hf_leep.modalities import ADAPTERS
 
@@ -424,10 +436,11 @@ class _Job:
         return forward.extract(
             load(ADAPTERS[self.target.modality]),
             candidate,
-            self.rows,
+            self.feed,
             self.target.labels,
             on=on,
             batch_size=self.batch_size,
+            dtype=getattr(torch, self.dtype),
             advance=advance,
             allocate=allocate,
         )
@@ -471,7 +484,7 @@ def _checked(
     measures: Sequence[str],
     sort_by: str | None,
     seed: int,
-    batch_size: int,
+    batch_size: int | None,
     device: str | None,
     dtype: str,
 ) -> tuple[tuple[str, ...], str]:
@@ -495,7 +508,7 @@ def _checked(
         raise MeasureError(f"sort_by is {order}, which is not among the measures {', '.join(chosen)}")
     if seed < 0:
         raise UserError(f"seed is {seed}; it must be 0 or more")
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
     if device is not None and device not in _DEVICES:
         raise UserError(f"unknown device {device!r}: {', '.join(_DEVICES)}; leave it out for the best at hand")

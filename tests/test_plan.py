@@ -185,10 +185,11 @@ def test_pickled_weights_are_loaded_by_choice_and_only_as_tensors(checkpoints, p
 
 
 def test_a_plan_is_data_and_shows_itself(checkpoints, pictures):
-    planned = rank([checkpoints["five"], checkpoints["headless"]], pictures, dry_run=True, progress=False)
+    options = {"cache": False, "progress": False}
+    planned = rank([checkpoints["five"], checkpoints["headless"]], pictures, dry_run=True, **options)
     assert planned.exit_code == 3
     assert planned.download_bytes == 0
     assert [c["action"] for c in planned.data["candidates"]] == ["run", "skip"]
     # A measure of features needs no head.
-    on_features = rank([checkpoints["headless"]], pictures, measures=["logme"], dry_run=True, progress=False)
+    on_features = rank([checkpoints["headless"]], pictures, measures=["logme"], dry_run=True, **options)
     assert on_features.exit_code == 0

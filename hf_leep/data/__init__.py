@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import encode, find_inputs, find_label
@@ -18,6 +19,8 @@ from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import sample
 from hf_leep.errors import TargetError, one_line
 from hf_leep.records import Target
+
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,18 @@ class Rows:
     def __len__(self) -> int:
         """Number of chosen rows n."""
         return len(self.row_ids)
+
+    def lengths(self) -> Integers | None:
+        """Characters of each row's texts, ``[n]``; None where the inputs are no texts."""
+        texts = [name for name, feature in self.dataset.features.items() if isinstance(feature, datasets.Value)]
+        if len(texts) != len(self.dataset.features):
+            return None
+        stored = self.dataset.with_format("arrow")
+        parts = []
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            table = stored[self.row_ids[start : start + _ROWS_AT_ONCE].tolist()]
+            parts.append(sum(pc.utf8_length(table[name]).to_numpy() for name in texts))
+        return np.concatenate(parts).astype(np.int64)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Decode one row."""

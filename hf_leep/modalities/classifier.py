@@ -23,6 +23,7 @@ class Classifier:
         head: the layer that turns penultimate features into logits; its input is caught. None if there is no single
             such layer.
         collate: rows of the data set → the model's keyword arguments, and ``num_truncated`` where texts can be cut.
+        row_wise: whether ``collate`` gives each row the same inputs in whatever batch it stands.
         source_labels: names of the head's classes.
         missing: why there are no ``probabilities`` (no usable head) or no ``features``.
         task: Hub task.
@@ -34,6 +35,7 @@ class Classifier:
     model: nn.Module
     head: nn.Linear | None
     collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
+    row_wise: bool
     source_labels: tuple[str, ...]
     missing: Mapping[str, str]
     task: str

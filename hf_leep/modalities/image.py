@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,10 +95,11 @@ def _classifier(
         model=model,
         head=head,
         collate=collate,
+        row_wise=not getattr(processor, "do_pad", False),  # padding goes by the largest of the batch
         source_labels=source_labels(model.config),
         missing=missing,
         task=TASK,
-        processor=processor.to_json_string(),
+        processor=json.dumps({**json.loads(processor.to_json_string()), "mode": mode}, sort_keys=True),
         processor_backend=getattr(processor, "backend", None),
     )
 

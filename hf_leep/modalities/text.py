@@ -109,6 +109,7 @@ def _classifier(
         model=model,
         head=head,
         collate=collate,
+        row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,
         task=TASK,

@@ -133,3 +133,73 @@ def test_an_unknown_device_lists_the_known_ones():
 def test_a_device_that_is_not_here_is_said_to_be_missing():
     with pytest.raises(UserError, match="device 'cuda' is not available here"):
         forward.accelerator("cuda")
+
+
+class Hungry(torch.nn.Module):
+    """A head that runs out of memory on more than three rows, as a device does."""
+
+    def __init__(self, head, error):
+        super().__init__()
+        self.head, self.error, self.sizes = head, error, []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > 3:
+            raise self.error
+        return self.head(x)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail] can't allocate memory"),
+    ],
+)
+def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoints, pictures, cpu, error):
+    target, rows = data.load(pictures)
+    whole = extract(checkpoints["five"], pictures, cpu)
+    classifier = image.load(checkpoints["five"], ("image",), torch.float32)
+    hungry = Hungry(classifier.model.classifier, error)
+    classifier.model.classifier = hungry
+    seen = []
+    result = forward.extract(
+        classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=12, advance=seen.append
+    )
+    assert hungry.sizes[:3] == [12, 6, 3]
+    assert set(seen) == {3}
+    assert result.run.batch_size == 3
+    np.testing.assert_allclose(result.probabilities, whole.probabilities, atol=1e-6)
+    np.testing.assert_allclose(result.features, whole.features, atol=1e-5)
+
+
+def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures, cpu):
+    target, rows = data.load(pictures)
+    classifier = image.load(checkpoints["five"], ("image",), torch.float32)
+    hungry = Hungry(classifier.model.classifier, MemoryError())
+    hungry.forward = lambda x: (_ for _ in ()).throw(MemoryError())
+    classifier.model.classifier = hungry
+    with pytest.raises(CandidateError, match="out of memory on cpu, even for a batch of one"):
+        forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
+
+
+def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, pictures, cpu):
+    target, rows = data.load(pictures)
+    alone = extract(checkpoints["seven-classes"], pictures, cpu)
+    feed = forward.Feed(rows, budget=10**8)
+    for name in ("five", "seven-classes"):
+        classifier = image.load(checkpoints[name], ("image",), torch.float32)
+        shared = forward.extract(
+            classifier, Candidate("x"), feed, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None
+        )
+    np.testing.assert_array_equal(shared.probabilities, alone.probabilities)
+    np.testing.assert_array_equal(shared.features, alone.features)
+
+
+def test_a_model_keeps_its_memory_format(checkpoints, pictures, cpu):
+    target, rows = data.load(pictures)
+    classifier = image.load(checkpoints["five"], ("image",), torch.float32)
+    before = [p.stride() for p in classifier.model.parameters()]
+    forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
+    assert [p.stride() for p in classifier.model.parameters()] == before

@@ -1,0 +1,313 @@
+"""The single forward pass: one candidate over one target, class probabilities and penultimate features together."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import psutil
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import nn
+
+from hf_leep.arrays import Integers
+from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
+from hf_leep.forward.feed import Feed
+from hf_leep.forward.pace import Pace, Setting
+from hf_leep.records import Candidate, Extraction, Run
+
+__all__ = ["Feed", "accelerator", "extract"]
+
+HEAD_TOLERANCE = 1e-3  # head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
+
+
+class Classifier(Protocol):
+    """What the pass needs of a loaded checkpoint; see hf_leep.modalities."""
+
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def head(self) -> nn.Linear | None: ...
+    @property
+    def collate(self) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]: ...
+    @property
+    def row_wise(self) -> bool: ...
+    @property
+    def source_labels(self) -> tuple[str, ...]: ...
+    @property
+    def missing(self) -> Mapping[str, str]: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def processor(self) -> str: ...
+    @property
+    def processor_backend(self) -> str | None: ...
+    @property
+    def max_length(self) -> int | None: ...
+
+
+class _Catcher:
+    """Keep what goes into the head: a forward pre-hook, so the features cost nothing extra."""
+
+    def __init__(self) -> None:
+        self.caught: torch.Tensor | None = None
+
+    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self.caught = inputs[0]
+
+
+def accelerator(device: str | None = None) -> Accelerator:
+    """Make the accelerator that `extract` runs on.
+
+    Args:
+        device: ``"cpu"`` to stay off a GPU, None for the best at hand.
+
+    Raises:
+        UserError: another device, or several processes.
+    """
+    if device not in (None, "cpu", "cuda", "mps"):
+        raise UserError(f"unknown device {device!r}: cpu, cuda or mps; leave it out for the best at hand")
+    made = Accelerator(cpu=device == "cpu")
+    if device is not None and made.device.type != device:
+        raise UserError(f"device {device!r} is not available here (accelerate found {made.device.type})")
+    if made.num_processes != 1:
+        raise UserError(f"started as {made.num_processes} processes; hf_leep runs as one: drop `accelerate launch`")
+    return made
+
+
+def extract(
+    classifier: Classifier,
+    candidate: Candidate,
+    rows: Any,
+    labels: Integers,
+    *,
+    on: Accelerator,
+    batch_size: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    advance: Callable[[int], object],
+    allocate: Callable[[str, tuple[int, ...]], NDArray[np.float32]] | None = None,
+) -> Extraction:
+    """Run a candidate once over all rows, in evaluation mode and without gradients.
+
+    While the model runs one batch, the next one is read and processed.
+
+    Args:
+        classifier: the loaded checkpoint.
+        candidate: its record; the source labels, task and size are filled in.
+        rows: the chosen rows, a `Feed` where other candidates run on them too.
+        labels: their classes, ``[n]``.
+        on: where to run.
+        batch_size: rows a batch; chosen by timing the first batches by default; halved where memory does not suffice.
+        dtype: number type that a float32 model computes in, where that is safe (autocast).
+        advance: called with the number of rows after each batch.
+        allocate: makes the float32 arrays to fill, from name and shape; plain memory by default.
+
+    Returns:
+        Probabilities ``[n, s]`` (softmax in float32) and features ``[n, d]``, float32; each None with a reason where
+        the checkpoint has none.
+
+    Raises:
+        CandidateError: the model cannot be run on these rows.
+    """
+    started = time.perf_counter()
+    feed = rows if isinstance(rows, Feed) else Feed(rows, budget=0)
+    was_training = classifier.model.training
+    model = on.prepare_model(classifier.model, evaluation_mode=True).eval()
+    weights = next(model.parameters()).dtype
+    missing = dict(classifier.missing)
+    catcher = _Catcher()
+    kept = _Kept(len(labels), allocate or (lambda _name, shape: np.empty(shape, dtype=np.float32)))
+    order = feed.order()
+    pace = Pace(
+        batch_size,
+        images=classifier.processor_backend is not None,
+        on_cpu=on.device.type == "cpu",
+        num_rows=len(order),
+    )
+    layout = _Layout(model)
+    n, done, truncated = len(order), 0, 0
+    setting = pace.setting
+    ahead: tuple[int, int, Future[dict[str, torch.Tensor]]] | None = None
+    handle = classifier.head.register_forward_pre_hook(catcher) if classifier.head is not None else None
+    try:
+        with (
+            torch.inference_mode(),
+            _computing_in(dtype if weights == torch.float32 else weights, weights, on.device),
+            ThreadPoolExecutor(1) as reader,
+        ):
+            while done < n:
+                setting = pace.setting
+                stop = min(done + setting.batch_size, n)
+                positions = order[done:stop]
+                if ahead is None or ahead[:2] != (done, stop):
+                    ahead = done, stop, reader.submit(feed.batch, classifier, positions.tolist())
+                batch = ahead[2].result()
+                following = pace.following
+                if following is not None and stop < n:
+                    end = min(stop + following.batch_size, n)
+                    ahead = stop, end, reader.submit(feed.batch, classifier, order[stop:end].tolist())
+                before = time.perf_counter()
+                cut = int(batch.pop("num_truncated", 0))
+                try:
+                    logits = model(**layout.placed(batch, setting, weights, on.device)).logits
+                    if logits.ndim != 2:
+                        raise CandidateError(f"its logits have shape {tuple(logits.shape)}, expected [batch, classes]")
+                    if (
+                        done == 0
+                        and "features" not in missing
+                        and (why := _bad_catch(classifier.head, catcher, logits, dtype))
+                    ):
+                        missing["features"] = why
+                    if logits.isnan().any():
+                        raise CandidateError(f"its outputs are NaN, first on row {positions[0]} of the sample")
+                    if "probabilities" not in missing:
+                        kept.put("probabilities", positions, logits.float().softmax(dim=-1))
+                    if "features" not in missing and catcher.caught is not None:
+                        kept.put("features", positions, catcher.caught.flatten(1).float())
+                except (RuntimeError, MemoryError) as error:
+                    if not _out_of_memory(error) or not pace.halve():
+                        raise
+                    _release(on.device)
+                    continue  # the same rows, half of them
+                pace.took((time.perf_counter() - before) / len(positions))
+                truncated += cut
+                done = stop
+                advance(len(positions))
+    except HfLeepError:
+        raise
+    except Exception as error:  # a model can raise anything; what it raised becomes the candidate's reason
+        if _out_of_memory(error):
+            raise CandidateError(f"out of memory on {on.device}, even for a batch of one") from None
+        rows_of_batch = order[done : done + setting.batch_size]
+        raise CandidateError(
+            f"the forward pass failed on rows {rows_of_batch.min()} to {rows_of_batch.max()} of the sample: "
+            f"{one_line(error)}"
+        ) from None
+    finally:
+        if handle is not None:
+            handle.remove()
+        layout.restore()
+        model.train(was_training)
+    run = Run(
+        processor=f"sha256:{hashlib.sha256(classifier.processor.encode()).hexdigest()}",
+        processor_backend=classifier.processor_backend,
+        dtype=str(dtype if weights == torch.float32 else weights).removeprefix("torch."),
+        device=_device_name(on.device),
+        batch_size=setting.batch_size,
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=_peak_memory(on.device),
+        max_length=classifier.max_length,
+        num_truncated=truncated,
+    )
+    described = replace(
+        candidate,
+        task=classifier.task,
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        source_labels=() if "probabilities" in missing else classifier.source_labels,
+    )
+    return Extraction(described, kept.arrays.get("probabilities"), kept.arrays.get("features"), labels, run, missing)
+
+
+class _Kept:
+    """The results, made when the first batch tells how wide they are."""
+
+    def __init__(self, n: int, allocate: Callable[[str, tuple[int, ...]], NDArray[np.float32]]) -> None:
+        self._n = n
+        self._allocate = allocate
+        self.arrays: dict[str, NDArray[np.float32]] = {}
+
+    def put(self, name: str, positions: Integers, values: torch.Tensor) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = self._allocate(name, (self._n, values.shape[1]))
+        self.arrays[name][positions] = values.cpu().numpy()
+
+
+class _Layout:
+    """The memory format of a model and its images: convolutions are often faster with their channels last."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._channels_last = False
+
+    def placed(
+        self, batch: Mapping[str, torch.Tensor], setting: Setting, dtype: torch.dtype, device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        """A batch where the model is, as it wants it."""
+        self._change(setting.channels_last)
+        placed = {}
+        for name, tensor in batch.items():
+            x = tensor.pin_memory() if device.type == "cuda" else tensor
+            # Processors give float32 pixels; half-precision weights want their own kind.
+            x = x.to(device, dtype if x.is_floating_point() else None, non_blocking=True)
+            last = setting.channels_last and x.ndim == 4
+            placed[name] = x.contiguous(memory_format=torch.channels_last) if last else x
+        return placed
+
+    def restore(self) -> None:
+        """Leave a model of the caller's as it was."""
+        self._change(False)
+
+    def _change(self, channels_last: bool) -> None:
+        if channels_last != self._channels_last:
+            self._channels_last = channels_last
+            self._model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+
+
+@contextlib.contextmanager
+def _computing_in(dtype: torch.dtype, weights: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Autocast, where the weights are float32 and another number type is wanted."""
+    if weights != torch.float32 or dtype == torch.float32:
+        yield
+        return
+    with torch.autocast(device.type, dtype=dtype):
+        yield
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, on any device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
+
+
+def _release(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _bad_catch(head: nn.Linear | None, catcher: _Catcher, logits: torch.Tensor, dtype: torch.dtype) -> str | None:
+    """Say why what the hook caught is not the penultimate feature of each row; None if it is."""
+    if head is None or catcher.caught is None:
+        return "the head was not called in the forward pass"
+    caught = catcher.caught
+    if caught.ndim != 2 or len(caught) != len(logits):
+        return f"the head's input has shape {tuple(caught.shape)}, expected one row of features each"
+    again = head(caught)
+    scale = float(logits.abs().max()) or 1.0
+    tolerance = HEAD_TOLERANCE if logits.dtype == dtype == torch.float32 else 10 * HEAD_TOLERANCE
+    if again.shape != logits.shape or float((again - logits).abs().max()) > tolerance * scale:
+        return "the head's output is not the logits: there is another layer behind it"
+    return None
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    process = psutil.Process().memory_info()
+    if hasattr(process, "peak_wset"):  # Windows
+        return int(process.peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB on Linux
+    return int(peak if psutil.MACOS else peak * 1024)
