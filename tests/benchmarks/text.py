@@ -1,0 +1,79 @@
+"""Texts of very different length, by length against as they come: ``python tests/benchmarks/text.py``.
+
+On TWO threads, a BERT of random weights (4 layers, width 256), 1,024 texts of 5 to 500 words, 32 a batch.
+"""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+
+from hf_leep import data, forward
+from hf_leep.modalities import text
+from hf_leep.records import Candidate
+
+ROWS, BATCH = 1024, 32
+
+
+def make_checkpoint(folder):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{k}" for k in range(1000))]
+    pieces = Tokenizer(models.WordPiece({word: k for k, word in enumerate(words)}, unk_token="[UNK]"))
+    pieces.pre_tokenizer = pre_tokenizers.Whitespace()
+    pieces.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    PreTrainedTokenizerFast(tokenizer_object=pieces, **special).save_pretrained(folder)
+    size = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+    BertForSequenceClassification(BertConfig(vocab_size=len(words), num_labels=5, **size)).save_pretrained(folder)
+    return Path(folder)
+
+
+class AsTheyCome(forward.Feed):
+    """Rows in the order of the data set."""
+
+    def order(self):
+        return np.arange(len(self))
+
+
+def main(folder):
+    torch.set_num_threads(2)
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(5, 501, ROWS)
+    words = [" ".join(f"w{k}" for k in rng.integers(0, 1000, length)) for length in lengths]
+    target, rows = data.load(datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}))
+    classifier = text.load(make_checkpoint(folder), ("text",), torch.float32)
+    on = forward.accelerator("cpu")
+    times, results = {forward.Feed: [], AsTheyCome: []}, {}
+    for feed in (forward.Feed, AsTheyCome) * 3:
+        start = time.perf_counter()
+        results[feed] = forward.extract(
+            classifier,
+            Candidate("benchmark"),
+            feed(rows, budget=0),
+            target.labels,
+            on=on,
+            batch_size=BATCH,
+            advance=lambda _rows: None,
+        )
+        times[feed].append(time.perf_counter() - start)
+    ordered, plain = (sorted(times[feed])[1] for feed in (forward.Feed, AsTheyCome))
+    gap = np.abs(results[forward.Feed].probabilities - results[AsTheyCome].probabilities).max()
+    print(
+        f"{ROWS} texts of 5 to 500 words: {ordered:.1f} s by length, {plain:.1f} s as they come: {plain / ordered:.2f} ×"
+    )
+    print(f"largest difference of a probability: {gap:.1e}")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        main(sys.argv[1] if len(sys.argv) > 1 else place)
