@@ -75,9 +75,7 @@ def main(dataset, split, rows, checkpoints):
         whole = statistics.median(runs) / rows
         against, faster = whole / (best + processors), plain / whole
         print(f"{dtype}: the whole takes {1e3 * whole:.2f} ms an image")
-        print(
-            f"  {against:.2f} × the fastest bare loops ({1e3 * best:.2f}) and the processors ({1e3 * processors:.2f})"
-        )
+        print(f"  {against:.2f} × the fastest bare loops ({1e3 * best:.2f}) and processors ({1e3 * processors:.2f})")
         print(f"  {faster:.2f} × as fast as bare loops at batch 64 in the default layout ({1e3 * plain:.2f})")
     for checkpoint in checkpoints:
         scores = [

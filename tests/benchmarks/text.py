@@ -68,9 +68,8 @@ def main(folder):
         times[feed].append(time.perf_counter() - start)
     ordered, plain = (sorted(times[feed])[1] for feed in (forward.Feed, AsTheyCome))
     gap = np.abs(results[forward.Feed].probabilities - results[AsTheyCome].probabilities).max()
-    print(
-        f"{ROWS} texts of 5 to 500 words: {ordered:.1f} s by length, {plain:.1f} s as they come: {plain / ordered:.2f} ×"
-    )
+    print(f"{ROWS} texts of 5 to 500 words: {ordered:.1f} s by length, {plain:.1f} s as they come")
+    print(f"{plain / ordered:.2f} × faster")
     print(f"largest difference of a probability: {gap:.1e}")
 
 
