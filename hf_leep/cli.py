@@ -170,7 +170,7 @@ def rank(
     if output is not None:
         Report.check_folder(output)
     if push_to_hub is not None:
-        publish.check(push_to_hub, repo_type=repo_type)
+        publish.check(push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
     elif private or create_pr or repo_type != "dataset":
         raise UserError(
             "--private, --create-pr and --repo-type are about a push: name its target, --push-to-hub OWNER/NAME"
@@ -284,7 +284,7 @@ def push(
 
     report = Report.load(folder)
     if annotate_models:
-        publish.check_annotations(report, private)
+        publish.check_annotations(report, private, repo_id=repo_id, repo_type=repo_type)
     pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
     _announce(pushed, error=json)
     annotations = publish.annotate(report, pushed) if annotate_models else []
@@ -393,6 +393,8 @@ def _announce(pushed: Any, error: bool = False) -> None:
         names = ", ".join(pushed.local_names[:4])
         rest = f" and {len(pushed.local_names) - 4} more" if len(pushed.local_names) > 4 else ""
         _complain(f"note that the page names folders of this machine: {names}{rest}")
+    if pushed.private_names and not pushed.private:
+        _complain(f"note that the public page names private repositories: {', '.join(pushed.private_names[:4])}")
     typer.echo(
         plain(f"{'Pushed' if pushed.changed else 'Nothing to push, all of it is there'}: {pushed.url}"), err=error
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import time
@@ -147,7 +148,8 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         pin=partial(hub.pin_dataset, client=client),
         token=client.token,
     )
-    listed = [*candidates, *_found(search, collection, target, client)]
+    known = {_name(candidate) for candidate in candidates}
+    listed = [*candidates, *(c for c in _found(search, collection, target, client) if str(c) not in known)]
     named = _named(listed)
     job = _Job(
         target=target,
@@ -167,7 +169,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     if dry_run:
         return planned
     on_plan(planned)
-    scored = _carried_out(planned, job, prefetch, evict, progress)
+    scored = _carried_out(planned, job, budget, prefetch, evict, progress)
     names = [_name(candidate) for candidate in listed]
     results = [scored.get(name, Result(Candidate(name), reason="not run: interrupted")) for name in names]
     return Report.build(
@@ -243,37 +245,50 @@ def _found(
     return found
 
 
-def _carried_out(planned: Plan, job: _Job, prefetch: int, evict: bool, progress: bool) -> dict[str, Result]:
+def _carried_out(
+    planned: Plan, job: _Job, budget: int | None, prefetch: int, evict: bool, progress: bool
+) -> dict[str, Result]:
     """Do what was planned: name → result; those that an interruption left out are missing."""
     scored: dict[str, Result] = {}
     needed = [step for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
-    users = Counter(step.snapshot.place for step in needed if step.snapshot)
-    ours = {step.snapshot.place: step.snapshot for step in needed if step.snapshot and step.download_bytes}
-    running = [step for step in planned.steps if step.reason is None]
+    users = Counter(step.snapshot.place for step in planned.steps if step.snapshot and step.reason is None)
+    running = sum(step.reason is None for step in planned.steps)
+    left = None if budget is None else budget - planned.download_bytes
+
+    def unplanned(snapshot: hub.Snapshot) -> Path:
+        """Bring a checkpoint whose pass was thought to be in the store, and turned out damaged."""
+        nonlocal left
+        if left is not None and snapshot.download_bytes > left:
+            raise CandidateError("its stored pass is damaged, and the budget does not hold its download: run it again")
+        left = None if left is None else left - snapshot.download_bytes
+        return hub.fetch(snapshot, job.client)
+
     with (
-        _bar(len(running) * len(job.rows), progress, "row") as bar,
+        _bar(running * len(job.rows), progress, "row") as bar,
         _bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
         hub.Prefetcher([s.snapshot for s in needed if s.snapshot], job.client, prefetch, bytes_bar.update) as arriving,
     ):
-        for step in planned.steps:
-            if step.reason is not None:
-                scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
-                continue
-            bar.set_description(plain(Path(step.name).name[-30:]))
-            before = bar.n
-            try:
-                scored[step.name] = job.result(step, arriving.take, bar.update)
-            except KeyboardInterrupt:
-                break
-            except UserError:
-                raise
-            except Exception as error:  # one bad candidate never stops the others, whatever it raises
-                scored[step.name] = Result(step.candidate, reason=plan.reason_of(error))
-            bar.update(before + len(job.rows) - bar.n)
-            if evict and step in needed and step.snapshot:
-                users[step.snapshot.place] -= 1
-                if not users[step.snapshot.place] and step.snapshot.place in ours:
-                    hub.evict(ours[step.snapshot.place], job.client)
+        try:
+            for step in planned.steps:
+                if step.reason is not None:
+                    scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
+                    continue
+                bar.set_description(plain(Path(step.name).name[-30:]))
+                before = bar.n
+                try:
+                    scored[step.name] = job.result(step, unplanned if step.stored else arriving.take, bar.update)
+                except UserError:
+                    raise
+                except Exception as error:  # one bad candidate never stops the others, whatever it raises
+                    scored[step.name] = Result(step.candidate, reason=plan.reason_of(error))
+                bar.update(before + len(job.rows) - bar.n)
+                if step.snapshot:
+                    users[step.snapshot.place] -= 1
+                    if evict and not users[step.snapshot.place]:
+                        with contextlib.suppress(OSError):  # what cannot be removed stays
+                            hub.evict(step.snapshot, job.client)
+        except KeyboardInterrupt:
+            pass  # what is finished is kept
     return scored
 
 
@@ -325,8 +340,7 @@ class _Job:
                     return _restored(known, snapshot.candidate)
                 except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
                     self.store.drop_entry(key, error)
-            # A pass that was thought to be in the store, and turns out damaged, was not planned for.
-            extraction, from_store = self._pass(snapshot, key, advance, self._fetch if step.stored else fetch)
+            extraction, from_store = self._pass(snapshot, key, advance, fetch)
             result = replace(ranking.score(extraction, self.measures), from_store=from_store)
             self.store.save_scores(key, labels, _summary(result), {m: vars(s) for m, s in result.scores.items()})
         return result

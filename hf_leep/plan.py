@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from hf_leep import hub
 from hf_leep.card.text import size
@@ -18,6 +19,8 @@ from hf_leep.records import Candidate, Target
 
 # A folder, a repo id, or a model in memory: (name, model, processor).
 CandidateLike: TypeAlias = str | Path | tuple[str, Any, Any]
+
+_T = TypeVar("_T")
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")  # stored, but no parameters
 _AT_ONCE = 8  # candidates that are asked about at the same time
@@ -135,17 +138,38 @@ def make(
     """
     needs_head = all(find(name).needs == "probabilities" for name in measures)
     looked: list[Step] = []
-    pool = ThreadPoolExecutor(_AT_ONCE)
-    try:
-        looking = partial(_look, client=client, stored=stored, needs_head=needs_head)
-        for future in [pool.submit(looking, name, candidate) for name, candidate in candidates.items()]:
-            step, peeked = future.result()
-            # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
-            looked.append(_judge(step, peeked, target.modality, needs_head) if peeked else step)
-            advance(1)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    looking = partial(_look, client=client, stored=stored, needs_head=needs_head)
+    for step, peeked in _side_by_side([partial(looking, name, candidate) for name, candidate in candidates.items()]):
+        # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
+        looked.append(_judge(step, peeked, target.modality, needs_head) if peeked else step)
+        advance(1)
     return Plan(target, tuple(_within(looked, max_download)))
+
+
+def _side_by_side(calls: Sequence[Callable[[], _T]]) -> Iterator[_T]:
+    """Results of calls that are made a few at a time, in their order.
+
+    In daemon threads: whoever interrupts does not wait for a slow Hub, as the end of an executor would.
+    """
+    pairs = [(call, Future[_T]()) for call in calls]
+    waiting = iter(pairs)
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                call, future = next(waiting, (None, None))
+            if call is None or future is None:
+                return
+            try:
+                future.set_result(call())
+            except BaseException as error:
+                future.set_exception(error)
+
+    for _ in range(min(_AT_ONCE, len(pairs))):
+        threading.Thread(target=work, daemon=True).start()
+    for _, future in pairs:
+        yield future.result()
 
 
 def _look(
@@ -217,7 +241,8 @@ def _within(steps: Sequence[Step], max_download: int | None) -> list[Step]:
             )
         elif left is not None:
             left -= step.download_bytes
-        seen.add(place)
+        if step.reason is None:
+            seen.add(place)
         kept.append(step)
     return kept
 

@@ -36,6 +36,7 @@ class Pushed:
         changed: whether anything was committed: nothing is where the repository held all of it.
         private: whether the repository is private.
         local_names: paths of this machine that the pushed page names.
+        private_names: private repositories that it names.
     """
 
     url: str
@@ -46,6 +47,7 @@ class Pushed:
     changed: bool
     private: bool
     local_names: tuple[str, ...] = ()
+    private_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def push(
         HubError: the Hub refused, somebody else committed meanwhile, or it did not answer.
     """
     report = report if isinstance(report, Report) else Report.load(report)
-    check(repo_id, repo_type=repo_type, token=token)
+    _check_call(repo_id, repo_type, token)
     client = hub.Client(token=token)
     clean = Report(_without_tokens(report.data, client.secret))
     try:
@@ -112,33 +114,78 @@ def push(
         client=client,
     )
     return Pushed(
-        repo_id=repo_id, repo_type=repo_type, local_names=tuple(card.local_names(clean.data)), **asdict(committed)
+        repo_id=repo_id,
+        repo_type=repo_type,
+        local_names=tuple(card.local_names(clean.data)),
+        private_names=tuple(card.private_names(clean.data)),
+        **asdict(committed),
     )
 
 
-def check(repo_id: str, *, repo_type: str = "dataset", token: str | bool | None = None) -> None:
-    """Check what can be checked of a push without asking the Hub, so that nothing long is run in vain.
+def check(
+    repo_id: str,
+    *,
+    repo_type: str = "dataset",
+    private: bool | None = None,
+    create_pr: bool = False,
+    token: str | bool | None = None,
+) -> None:
+    """Check what can be checked of a push before there is anything to push, so that nothing long is run in vain.
 
     Raises:
-        UserError: no OWNER/NAME, another type than ``dataset`` or ``model``, no login, or HF_HUB_OFFLINE is set.
+        UserError: no OWNER/NAME, another type than ``dataset`` or ``model``, no login, HF_HUB_OFFLINE is set, or a
+            repository where it may not go.
+        HubError: the Hub refused, or did not answer.
     """
+    _check_call(repo_id, repo_type, token)
+    hub.check_place(
+        repo_id,
+        repo_type,
+        private=private,
+        refuse=lambda present: None if create_pr else _no_report(present),
+        client=hub.Client(token=token),
+    )
+
+
+def _check_call(repo_id: str, repo_type: str, token: str | bool | None) -> None:
     if repo_type not in ("dataset", "model"):
         raise UserError(f"a report is pushed to a repository of type dataset or model, not {repo_type!r}")
     hub.check_repo_id(repo_id, hub.Client(token=token))
 
 
-def check_annotations(report: Report, private: bool | None = None) -> None:
+def check_annotations(
+    report: Report,
+    private: bool | None = None,
+    *,
+    repo_id: str | None = None,
+    repo_type: str = "dataset",
+    token: str | bool | None = None,
+) -> None:
     """Check that a report's scores can be put on the candidates' cards.
 
+    Args:
+        report: the report.
+        private: whether its page is, or is to be, private.
+        repo_id: where its page is going; looked at, where it is given and the Hub may be asked.
+        repo_type: ``dataset`` or ``model``.
+        token: as everywhere in the ecosystem.
+
     Raises:
-        UserError: its data set is not on the Hub, none of its ranked candidates is, or its page is to be private.
+        UserError: its data set is not on the Hub or private, none of its ranked candidates is a repository that others
+            can see, or its page is private.
+        HubError: the Hub refused, or did not answer.
     """
     if not card.target_on_hub(report.data):
         raise UserError("scores go on a candidate's card only for a data set on the Hub, which others can find")
     if not card.ranked_on_hub(report.data):
-        raise UserError("no ranked candidate is a repository on the Hub: there is no card to put scores on")
-    if private:
+        raise UserError("no ranked candidate is a public repository on the Hub: there is no card to put scores on")
+    client = hub.Client(token=token)
+    look = partial(hub.check_place, private=None, refuse=lambda _present: None, client=client)
+    asking = repo_id is not None and not client.offline
+    if private or (asking and look(str(repo_id), repo_type)):
         raise UserError("a candidate's card would link to a report that is private: leave out one of the two options")
+    if asking and look(report.data["target"]["dataset"], "dataset"):
+        raise UserError("the data set is private: its name and scores do not go on other people's cards")
 
 
 def annotate(report: Report, pushed: Pushed, *, token: str | bool | None = None) -> list[Annotation]:

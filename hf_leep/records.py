@@ -28,6 +28,7 @@ class Candidate:
         license: licence that its card states, if any.
         trained_on: data sets that its card or tags say it was trained on.
         gated: whether its repository asks each user to accept terms.
+        private: whether its repository is private.
         num_parameters: number of parameters.
         source_labels: names of the classes of its head, in the order of its outputs; empty without a usable head.
     """
@@ -38,6 +39,7 @@ class Candidate:
     license: str | None = None
     trained_on: tuple[str, ...] = ()
     gated: bool = False
+    private: bool = False
     num_parameters: int | None = None
     source_labels: tuple[str, ...] = ()
 

@@ -210,6 +210,7 @@ def _candidate(
         "task": result.candidate.task,
         "license": result.candidate.license,
         "gated": result.candidate.gated,
+        "private": result.candidate.private,
         "trained_on": list(result.candidate.trained_on),
         "trained_on_target": trained_on_target(result.candidate, target) is not None,
         "notes": list(notes(result.candidate, target)),

@@ -122,3 +122,8 @@ def test_offline_and_a_hub_that_never_answers_are_told_apart(hub, ask, what):
     answer = ask(*what, HF_TOKEN=READ_TOKEN)
     assert answer["error"] == "HubError"
     assert "the Hub did not answer" in answer["message"] or "the Hub answered 403" in answer["message"]
+
+
+def test_the_search_stops_where_the_downloads_are_too_few(models, ask):
+    assert len(ask({"min_downloads": 750})) == 2
+    assert len(models.requested(r"^GET /api/models\?")) == 2  # of five pages

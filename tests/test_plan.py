@@ -1,7 +1,11 @@
 """What a run will do, told before any weight moves; and that it does that, over real HTTP."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -89,7 +93,7 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
     assert plan["download_bytes"] == sum(c["download_bytes"] for c in told.values())
     # Of the weights, only the head of the file was read.
     assert all(status == 206 for _, path, status in fresh.log if path.endswith(".safetensors"))
-    assert "2 run, 7 skip; to download" in done.stderr
+    assert "2 to run, 7 skipped; to download" in done.stderr
 
 
 def test_what_is_planned_is_done_and_each_file_comes_once(fresh, hf_leep, tmp_path):
@@ -180,7 +184,7 @@ def test_pickled_weights_are_loaded_by_choice_and_only_as_tensors(checkpoints, p
     assert "pickled weights only (pytorch_model.bin)" in refused[1]["reason"]
     ranked = {c["id"]: c for c in rank(names, pictures, allow_pickle=True, **options).candidates}
     assert ranked[str(names[1])]["scores"] == ranked[str(names[0])]["scores"]
-    assert ranked[str(names[2])]["reason"].startswith("the weights cannot be loaded")
+    assert ranked[str(names[2])]["reason"] == "its pickled weights hold more than tensors: hf_leep does not load them"
     assert not (tmp_path / "exploded").exists()
 
 
@@ -193,3 +197,60 @@ def test_a_plan_is_data_and_shows_itself(checkpoints, pictures):
     # A measure of features needs no head.
     on_features = rank([checkpoints["headless"]], pictures, measures=["logme"], dry_run=True, **options)
     assert on_features.exit_code == 0
+
+
+def test_one_repository_under_two_names_counts_against_the_budget_once_or_not_at_all(fresh, hf_leep):
+    done = hf_leep("--models", "user/seven", "user/seven@main", "--max-download", "1KB", "--dry-run", "--json")
+    assert done.returncode == 1, done.stderr
+    assert [c["action"] for c in json.loads(done.stdout)["candidates"]] == ["skip", "skip"]
+    done = hf_leep("--models", "user/seven", "user/seven@main", "--dry-run", "--json")
+    first, second = (c["download_bytes"] for c in json.loads(done.stdout)["candidates"])
+    assert (first > 0, second) == (True, 0)
+
+
+EVICT = """
+import sys
+from huggingface_hub import hf_hub_download
+from hf_leep import hub
+first = hub.Client()
+hf_hub_download("mirror/five", "config.json", revision=sys.argv[1])
+hf_hub_download("mirror/five", "model.safetensors", revision=sys.argv[1])
+snapshot = hub.resolve("user/five", first)
+hf_hub_download("user/five", "preprocessor_config.json", revision=sys.argv[1])  # by somebody else, meanwhile
+hub.peek(snapshot, first)
+path = hub.fetch(snapshot, first)
+hub.evict(snapshot, first)
+print(path)
+"""
+
+
+def test_only_what_came_through_this_run_is_evicted(fresh, client, checkpoints, tmp_path):
+    five, mirror = fresh.repos["model", "user/five"], fresh.add_folder("mirror/five", checkpoints["five"])
+    sha = five.refs["main"]
+    mirror.commits[sha], mirror.refs["main"] = five.files("main"), sha  # as a mirror made by git has it
+    done = client(sha, code=EVICT, HF_ENDPOINT=fresh.url)
+    assert done.returncode == 0, done.stderr
+    del fresh.repos["model", "mirror/five"]
+    cache = tmp_path / "home" / "hub"
+    left = {str(p.relative_to(cache)) for p in cache.glob("models--*/snapshots/*/*") if p.exists()}
+    assert left == {
+        f"models--mirror--five/snapshots/{sha}/config.json",
+        f"models--mirror--five/snapshots/{sha}/model.safetensors",
+        f"models--user--five/snapshots/{sha}/preprocessor_config.json",
+    }
+    assert len(list((cache / "models--user--five" / "blobs").iterdir())) == 1
+
+
+def test_an_interruption_does_not_wait_for_a_slow_hub(fresh, checkpoints, pictures, tmp_path):
+    pictures.to_parquet(tmp_path / "train.parquet")
+    fresh.faults.append(Fault(r"^GET /api/models/user/", delay=60.0))
+    environment = {**os.environ, "HF_ENDPOINT": fresh.url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    call = ["rank", "--dataset", str(tmp_path / "train.parquet"), "--models", "user/five", "user/seven"]
+    run = subprocess.Popen([sys.executable, "-m", "hf_leep", *call], env=environment, stderr=subprocess.PIPE)
+    while not fresh.faults[0].times < 10**9 - 1:
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    started = time.perf_counter()
+    run.communicate(timeout=50)
+    assert run.returncode == 130
+    assert time.perf_counter() - started < 20

@@ -88,6 +88,7 @@ def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, 
         "changed": False,
         "private": False,
         "local_names": [],
+        "private_names": [],
         "annotations": [],
     }
     assert len(repo.commits) == before
@@ -353,6 +354,11 @@ def test_scores_go_on_cards_only_where_they_mean_something_to_others(hub, push, 
     assert done.returncode == 2
     assert "would link to a report that is private" in done.stderr
     assert hub.pulls == []
+    assert hub.repos["dataset", "user/secret"].files("main") == {}  # told before anything was pushed
+    hub.add("user/flowers", kind="dataset", private=True)
+    done = push("user/ranking", "--annotate-models")
+    assert (done.returncode, hub.pulls) == (2, [])
+    assert "the data set is private" in done.stderr
     hub.log.clear()
     change(folder, lambda data: data["target"].update(dataset="./flowers", revision=None))
     done = push("user/ranking", "--annotate-models")
@@ -363,7 +369,7 @@ def test_scores_go_on_cards_only_where_they_mean_something_to_others(hub, push, 
     assert hub.log == []
     data = copy.deepcopy(REPORT)
     data["candidates"] = data["candidates"][3:]
-    with pytest.raises(UserError, match="no ranked candidate is a repository on the Hub"):
+    with pytest.raises(UserError, match="no ranked candidate is a public repository on the Hub"):
         check_annotations(Report(data))
 
 

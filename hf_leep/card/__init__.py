@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hf_leep.card.metadata import annotated, annotation_title, local_names, ranked_on_hub, target_on_hub
+from hf_leep.card.metadata import annotated, annotation_title, local_names, private_names, ranked_on_hub, target_on_hub
 from hf_leep.card.page import page
 from hf_leep.card.plot import plot_scores
 from hf_leep.card.table import notebook, parquet
@@ -16,6 +16,7 @@ __all__ = [
     "annotation_title",
     "local_names",
     "notebook",
+    "private_names",
     "ranked_on_hub",
     "render",
     "target_on_hub",

@@ -31,12 +31,21 @@ def target_on_hub(data: Mapping[str, Any]) -> bool:
 
 
 def ranked_on_hub(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The ranked candidates that are repositories on the Hub, best first, each once."""
+    """The ranked candidates that are public repositories on the Hub, best first, each once."""
     found: dict[str, Mapping[str, Any]] = {}
     for candidate in data["candidates"]:
-        if candidate["rank"] is not None and on_hub(candidate["id"], candidate["revision"]):
+        if (
+            candidate["rank"] is not None
+            and not candidate.get("private")
+            and on_hub(candidate["id"], candidate["revision"])
+        ):
             found.setdefault(candidate["id"], candidate)
     return list(found.values())
+
+
+def private_names(data: Mapping[str, Any]) -> list[str]:
+    """Private repositories that a report names as candidates."""
+    return list(dict.fromkeys(plain(c["id"]) for c in data["candidates"] if c.get("private")))
 
 
 def local_names(data: Mapping[str, Any]) -> list[str]:

@@ -103,31 +103,32 @@ def planned(data: Mapping[str, Any]) -> Group:
     from rich.text import Text
 
     candidates = data["candidates"]
-    actions = {"run": "run", "stored": "in the store", "skip": "skip"}
-    styles = {"run": "", "stored": "cyan", "skip": "red"}
-    table = Table(box=None, header_style="bold", pad_edge=False)
     names = short_names(candidates)
+    table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("candidate", overflow="fold", min_width=min(max(map(len, names)), 40))
     for heading in ("revision", "source\nclasses", "para-\nmeters", "download"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("licence", overflow="fold")
-    table.add_column("what", overflow="fold", min_width=12)
+    skipped = []
     for name, candidate in zip(names, candidates, strict=True):
-        revision = str(candidate["revision"] or "–").removeprefix("sha256:")[:7]
-        reason = f": {plain(candidate['reason'])}" if candidate["reason"] else ""
+        if candidate["action"] == "skip":
+            skipped.append(Text.assemble((f"✗ {name}", "bold red"), f"  {plain(candidate['reason'])}"))
+            continue
+        stored = candidate["action"] == "stored"
         cells = [
             name,
-            revision,
+            str(candidate["revision"] or "–").removeprefix("sha256:")[:7],
             classes(candidate["num_source_classes"]),
             count(candidate["num_parameters"]),
-            size(candidate["download_bytes"]) if candidate["download_bytes"] else "–",
+            "in the store" if stored else size(candidate["download_bytes"]) if candidate["download_bytes"] else "–",
             plain(candidate["license"] or "–")[:30] + (" (gated)" if candidate["gated"] else ""),
-            actions[candidate["action"]] + reason,
         ]
-        table.add_row(*(Text(cell) for cell in cells), style=styles[candidate["action"]])
+        table.add_row(*(Text(cell) for cell in cells), style="cyan" if stored else "")
     numbers = Counter(candidate["action"] for candidate in candidates)
-    total = ", ".join(f"{numbers[action]} {word}" for action, word in actions.items() if numbers[action])
-    return Group(table, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))
+    words = {"run": "to run", "stored": "in the store", "skip": "skipped"}
+    total = ", ".join(f"{numbers[action]} {word}" for action, word in words.items() if numbers[action])
+    parts: list[Any] = [table] if table.row_count else []
+    return Group(*parts, *skipped, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))
 
 
 def notebook(data: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from hf_leep.hub.client import Client
 from hf_leep.hub.prefetch import Prefetcher
-from hf_leep.hub.push import Committed, Proposal, check_repo_id, commit, propose
+from hf_leep.hub.push import Committed, Proposal, check_place, check_repo_id, commit, propose
 from hf_leep.hub.search import Search, collection, parse_size, search
 from hf_leep.hub.snapshot import Peek, RepoId, Snapshot, evict, fetch, peek, resolve
 from hf_leep.hub.target import pin_dataset
@@ -16,6 +16,7 @@ __all__ = [
     "RepoId",
     "Search",
     "Snapshot",
+    "check_place",
     "check_repo_id",
     "collection",
     "commit",

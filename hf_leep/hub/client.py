@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,12 +35,14 @@ class Client:
         cache_dir: where checkpoints are kept; the Hugging Face cache by default.
         allow_pickle: accept pickled weights where there are no safetensors.
         digest: file → hex SHA-256, for a caller who remembers them.
+        brought: paths in the cache of the files that came through this client.
     """
 
     token: str | bool | None = None
     cache_dir: Path | None = None
     allow_pickle: bool = False
     digest: Callable[[Path], str] = sha256
+    brought: set[Path] = field(default_factory=set, compare=False)
 
     @property
     def api(self) -> Any:
@@ -156,6 +158,8 @@ def _refusal(
         return f"its weights are truncated or damaged: {one_line(error)}", False, None
     if isinstance(error, (OSError, ValueError)):  # a full disk, a cut-off file, a name that the client refuses
         return f"it could not be brought from the Hub: {one_line(error)}", False, None
+    if isinstance(error, (TypeError, KeyError, AttributeError)):  # the client stumbles over what it did not expect
+        return f"the Hub gave an answer that makes no sense ({type(error).__name__}: {one_line(error)})", False, None
     return None
 
 

@@ -11,6 +11,7 @@ from hf_leep.errors import HubError, UserError, one_line
 from hf_leep.hub.client import Client
 
 REPO_TYPES = ("dataset", "model", "space")
+_PUBLIC = "{} is public already: make it private on its page first, or push without --private"
 _UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
 
 
@@ -111,11 +112,9 @@ def commit(
             refusals=refusals,
         )
     else:
-        reason = None if create_pr else refuse({sibling.rfilename for sibling in found.siblings or ()})
-        if reason is not None:
-            raise UserError(f"{repo_id} {reason}")
-    if private and not found.private:
-        raise UserError(f"{repo_id} is public already: make it private on its page first, or push without --private")
+        _check_place(repo_id, found, private, lambda _present: None if create_pr else refuse(_present))
+    if private and not found.private:  # made by somebody else a moment ago
+        raise UserError(_PUBLIC.format(repo_id))
     if _holds(found, files, stale):
         return Committed(url, found.sha, pull_request=False, changed=False, private=found.private)
     parent, hidden = found.sha, found.private
@@ -228,6 +227,42 @@ def propose(
         missing="this login can see no such repository",
         refusals=dict.fromkeys((401, 403), "it takes no pull requests from this login"),
     )
+
+
+def check_place(
+    repo_id: str,
+    repo_type: str,
+    *,
+    private: bool | None,
+    refuse: Callable[[Set[str]], str | None],
+    client: Client,
+) -> bool:
+    """Look at the repository of a push to come; say whether it is there and private.
+
+    Args:
+        repo_id: OWNER/NAME.
+        repo_type: ``dataset``, ``model`` or ``space``.
+        private: whether the push is to be private.
+        refuse: as for `commit`.
+        client: how to reach the Hub.
+
+    Raises:
+        UserError: nothing may be pushed there.
+        HubError: the Hub refused, or did not answer.
+    """
+    found = client.ask(lambda api: _look(api, repo_id, repo_type), raises=HubError)
+    if found is None:
+        return False
+    _check_place(repo_id, found, private, refuse)
+    return bool(found.private)
+
+
+def _check_place(repo_id: str, found: Any, private: bool | None, refuse: Callable[[Set[str]], str | None]) -> None:
+    reason = refuse({sibling.rfilename for sibling in found.siblings or ()})
+    if reason is not None:
+        raise UserError(f"{repo_id} {reason}")
+    if private and not found.private:
+        raise UserError(_PUBLIC.format(repo_id))
 
 
 def _look(api: Any, repo_id: str, repo_type: str) -> Any:

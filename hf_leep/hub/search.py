@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from hf_leep.errors import HubError, UserError
@@ -79,6 +79,10 @@ def search(wanted: Search, client: Client | None = None) -> list[RepoId]:
             or (wanted.min_downloads is not None and (info.downloads or 0) < wanted.min_downloads)
         )
 
+    def enough(info: Any) -> bool:
+        """Whether those that follow may be wanted: in the order of downloads, none after the first with too few."""
+        return wanted.sort != "downloads" or (info.downloads or 0) >= (wanted.min_downloads or 0)
+
     def ask(api: Any) -> list[RepoId]:
         found = api.list_models(
             search=wanted.text or None,
@@ -91,12 +95,12 @@ def search(wanted: Search, client: Client | None = None) -> list[RepoId]:
             limit=wanted.limit if wanted.min_downloads is None else None,
             expand=["downloads", "safetensors"],
         )
-        return [RepoId(info.id) for info in islice(filter(keep, found), wanted.limit)]
+        return [RepoId(info.id) for info in islice(filter(keep, takewhile(enough, found)), wanted.limit)]
 
     names = client.ask(ask, raises=HubError, tries=1)  # its client has tried five times by then
     if not names:
         asked = ", ".join(f"{name} {value}" for name, value in vars(wanted).items() if value and name != "limit")
-        raise UserError(f"the search found no checkpoint ({asked}): ask for less")
+        raise UserError(f"the search found no checkpoint ({asked}): drop a condition")
     return names
 
 

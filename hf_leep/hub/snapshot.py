@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from hf_leep.errors import CandidateError, one_line
 from hf_leep.hub.client import Client
 from hf_leep.records import Candidate
 
+_ADDRESS = re.compile(r"https?://(huggingface\.co|hf\.co)/(?=[^/]+/[^/]+$)")  # of a repository's page
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 # One set of weights: a single file, or an index and its shards; the safe kind first.
 _SAFE = ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d+-of-\d+\.safetensors"))
@@ -39,12 +42,12 @@ class File:
 
     Attributes:
         size: bytes, None where the Hub does not say.
-        sha256: its checksum, None where the Hub states none (small files).
+        checksum: SHA-256 of its content; of small files the id that git gives it; None where the Hub states neither.
         cached: whether it was in the cache when the snapshot was resolved.
     """
 
     size: int | None
-    sha256: str | None
+    checksum: str | None
     cached: bool
 
 
@@ -56,11 +59,13 @@ class Snapshot:
         candidate: what it is.
         path: its folder on disk; None while it is only on the Hub: `fetch` brings it.
         files: for a repository, name → file, those to bring.
+        ref: the branch, tag or commit that was asked for.
     """
 
     candidate: Candidate
     path: Path | None
     files: Mapping[str, File] = field(default_factory=dict)
+    ref: str = "main"
 
     @property
     def place(self) -> tuple[str, str | None]:
@@ -102,6 +107,7 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
         CandidateError: no such folder or repository, no access, or no complete weights of a kind that is accepted.
     """
     client = client or Client()
+    name = name if isinstance(name, RepoId) else _ADDRESS.sub("", name)
     folder = None if isinstance(name, RepoId) else Path(name).expanduser()
     if folder is not None and folder.is_dir():
         return _local(name, folder, client)
@@ -156,37 +162,30 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = No
     path = Path()
     for file in snapshot.files:
         # One by one, in this thread: the Hub client's way of bringing several would hold up the end of the process.
-        path = _bring(snapshot, file, client, tqdm_class=tqdm_class).parent
-    for file, stated in snapshot.files.items():
-        if stated.sha256 is None or client.digest((path / file).resolve()) == stated.sha256:
-            continue
-        (path / file).resolve().unlink()  # the blob that the snapshot's link leads to
-        _bring(snapshot, file, client, force=True)
-        if client.digest((path / file).resolve()) != stated.sha256:
-            (path / file).resolve().unlink()
-            raise CandidateError(f"{file} came twice without the checksum that the Hub states: it was removed again")
+        path = _bring(snapshot, file, client, tqdm_class).parent
     for file in snapshot.files:
         if file.endswith(".safetensors"):
             _check_weights(path, file)
+    _remember(snapshot, path)
     return path
 
 
-def evict(snapshot: Snapshot, client: Client | None = None) -> bool:
-    """Remove a snapshot from the cache again, if its weights were not there before `resolve`; say whether it was.
-
-    Files that another revision shares stay.
-    """
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
-
-    client = client or Client()
-    if snapshot.path is not None or any(snapshot.files[name].cached for name in snapshot.weights):
-        return False
-    try:
-        scan_cache_dir(client.cache_dir).delete_revisions(str(snapshot.candidate.revision)).execute()
-    except (CacheNotFound, OSError):
-        return False
-    return True
+def evict(snapshot: Snapshot, client: Client) -> None:
+    """Remove from the cache again what this client brought of a snapshot; content that other snapshots use stays."""
+    brought = [path for path in client.brought if path.parent.name == snapshot.candidate.revision]
+    folder = _cache_folder(snapshot.candidate.id, client)
+    for path in brought:
+        client.brought.discard(path)
+        if not path.is_relative_to(folder):
+            continue  # the same commit of another repository
+        blob = path.resolve()
+        path.unlink(missing_ok=True)
+        used = any(other.resolve() == blob for other in folder.glob("snapshots/*/*"))
+        if blob != path and not used:
+            blob.unlink(missing_ok=True)
+    for empty in {path.parent for path in brought}:
+        if empty.is_dir() and not any(empty.iterdir()):
+            empty.rmdir()
 
 
 def described(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -249,7 +248,7 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     files = {
         name: File(
             stated[name].size,
-            stated[name].lfs.sha256 if stated[name].lfs is not None else None,
+            stated[name].lfs.sha256 if stated[name].lfs is not None else stated[name].blob_id,
             isinstance(try_to_load_from_cache(repo_id, name, revision=sha, cache_dir=client.cache_dir), str),
         )
         for name in _choose(list(stated), client.allow_pickle, None)
@@ -258,7 +257,8 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     about = described(card.to_dict() if card is not None else None)
     tagged = [tag.removeprefix("dataset:") for tag in info.tags or [] if tag.startswith("dataset:")]
     about["trained_on"] = tuple(dict.fromkeys([*about["trained_on"], *tagged]))
-    return Snapshot(Candidate(repo_id, sha, gated=bool(info.gated), **about), None, files)
+    about |= {"gated": bool(info.gated), "private": bool(info.private)}
+    return Snapshot(Candidate(repo_id, sha, **about), None, files, revision or "main")
 
 
 def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
@@ -284,32 +284,73 @@ def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     return Snapshot(Candidate(repo_id, folder.name, **_described_in(folder)), found.path)
 
 
-def _newest(repo_id: str, client: Client) -> Path | None:
-    """The snapshot of a repository that came into the cache last: pinned commits leave no name there."""
+def _bring(snapshot: Snapshot, file: str, client: Client, tqdm_class: Any = None) -> Path:
+    """Bring one file of a repository into the cache, if it is not there, and check what came; twice if need be.
+
+    Raises:
+        CandidateError: no access, the download failed, or what came is damaged.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    about, stated = snapshot.candidate, snapshot.files[file]
+    there = try_to_load_from_cache(about.id, file, revision=about.revision, cache_dir=client.cache_dir)
+    for force in (False, True):
+        path = Path(
+            client.ask(
+                lambda api: api.hf_hub_download(
+                    about.id,
+                    file,
+                    revision=about.revision,
+                    cache_dir=client.cache_dir,
+                    force_download=force,  # noqa: B023 - called here and now
+                    tqdm_class=tqdm_class,
+                )
+            )
+        )
+        if not isinstance(there, str):
+            client.brought.add(path)
+        if stated.checksum is None or _checksum(path.resolve(), len(stated.checksum), client) == stated.checksum:
+            return path
+        path.resolve().unlink()  # the blob that the snapshot's link leads to
+    path.unlink(missing_ok=True)
+    raise CandidateError(f"{file} came twice without the checksum that the Hub states: it was removed again")
+
+
+def _checksum(path: Path, length: int, client: Client) -> str:
+    """SHA-256 of a file, or of 40 digits the id that git gives it."""
+    if length != 40:
+        return client.digest(path)
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324 - git's own choice
+
+
+def _remember(snapshot: Snapshot, path: Path) -> None:
+    """Note which commit a branch was at, as the Hub's client does where it resolves it: for HF_HUB_OFFLINE."""
+    if re.fullmatch(r"[0-9a-f]{40}", snapshot.ref) or not re.fullmatch(r"[\w.-]+", snapshot.ref):
+        return
+    refs = path.parent.parent / "refs"
+    with contextlib.suppress(OSError):
+        refs.mkdir(exist_ok=True)
+        temporary = refs / f".{snapshot.ref}.{os.getpid()}.tmp"
+        temporary.write_text(path.name)
+        temporary.replace(refs / snapshot.ref)
+
+
+def _cache_folder(repo_id: str, client: Client) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    root = client.cache_dir or Path(constants.HF_HUB_CACHE)
-    snapshots = (root / repo_folder_name(repo_id=repo_id, repo_type="model") / "snapshots").glob("*/config.json")
-    newest = max(snapshots, key=lambda file: file.lstat().st_mtime, default=None)
-    return newest.parent if newest else None
+    return Path(client.cache_dir or constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="model")
 
 
-def _bring(snapshot: Snapshot, file: str, client: Client, force: bool = False, tqdm_class: Any = None) -> Path:
-    """Bring one file of a repository into the cache, if it is not there."""
-    about = snapshot.candidate
-    return Path(
-        client.ask(
-            lambda api: api.hf_hub_download(
-                about.id,
-                file,
-                revision=about.revision,
-                cache_dir=client.cache_dir,
-                force_download=force,
-                tqdm_class=tqdm_class,
-            )
-        )
-    )
+def _newest(repo_id: str, client: Client) -> Path | None:
+    """The whole snapshot of a repository that came into the cache last."""
+    found = list(_cache_folder(repo_id, client).glob("snapshots/*/config.json"))
+    for config in sorted(found, key=lambda file: file.lstat().st_mtime, reverse=True):
+        with contextlib.suppress(CandidateError):
+            _choose([p.name for p in config.parent.iterdir()], client.allow_pickle, config.parent)
+            return config.parent
+    return None
 
 
 def _header(about: Candidate, file: str, api: Any) -> Any:

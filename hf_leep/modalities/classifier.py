@@ -139,6 +139,8 @@ def load_model(
                 output_loading_info=True,
             )
     except Exception as error:  # safetensors, torch and the model's own code each raise their own
+        if "weights_only" in str(error):  # and torch would go on to advise what nobody should do
+            raise CandidateError("its pickled weights hold more than tensors: hf_leep does not load them") from None
         raise CandidateError(f"the weights cannot be loaded: {one_line(error)}") from None
 
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
