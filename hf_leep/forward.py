@@ -29,7 +29,7 @@ class Classifier(Protocol):
     @property
     def model(self) -> nn.Module: ...  # noqa: D102
     @property
-    def head(self) -> nn.Linear | None: ...  # noqa: D102
+    def head(self) -> nn.Module | None: ...  # noqa: D102
     @property
     def collate(self) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]: ...  # noqa: D102
     @property
@@ -170,6 +170,7 @@ def extract(
         peak_memory_bytes=_peak_memory(on.device),
         max_length=classifier.max_length,
         num_truncated=truncated,
+        pooling=getattr(classifier.model, "pooled_by", None),
     )
     described = replace(
         candidate,
@@ -180,7 +181,7 @@ def extract(
     return Extraction(described, probabilities, features, labels, run, missing)
 
 
-def _bad_catch(head: nn.Linear | None, catcher: _Catcher, logits: torch.Tensor) -> str | None:
+def _bad_catch(head: nn.Module | None, catcher: _Catcher, logits: torch.Tensor) -> str | None:
     """Say why what the hook caught is not the penultimate feature of each row; None if it is."""
     if head is None or catcher.caught is None:
         return "the head was not called in the forward pass"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
-PASS_VERSION = 1  # part of each stored pass's key: raise it when a pass comes to give other numbers
+PASS_VERSION = 2  # part of each stored pass's key: raise it when a pass comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class Run:
         peak_memory_bytes: peak memory: of the device where it counts, else of the whole process so far.
         max_length: tokens beyond which a text was cut, where there is a limit.
         num_truncated: texts that were cut.
+        pooling: how the features of a checkpoint without a head were pooled; None where they are what its head sees.
     """
 
     processor: str
@@ -117,6 +118,7 @@ class Run:
     peak_memory_bytes: int
     max_length: int | None = None
     num_truncated: int = 0
+    pooling: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ _SMALL = re.compile(
     r"(config|preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
     r"|image_processor_config|adapter_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
 )
+_POOLING = "1_Pooling/config.json"  # how sentence-transformers pools: the only small file further down
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
@@ -156,7 +157,7 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = No
     path = Path()
     for file in snapshot.files:
         # One by one, in this thread: the Hub client's way of bringing several would hold up the end of the process.
-        path = _bring(snapshot, file, client, tqdm_class=tqdm_class).parent
+        path = _bring(snapshot, file, client, tqdm_class=tqdm_class).parents[file.count("/")]
     for file, stated in snapshot.files.items():
         if stated.sha256 is None or client.digest((path / file).resolve()) == stated.sha256:
             continue
@@ -217,6 +218,8 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
         raise CandidateError(
             "the folder is empty" if not files else f"no config.json in the folder (it holds {', '.join(files[:5])})"
         )
+    if (folder / _POOLING).is_file():
+        files.append(_POOLING)
     chosen = _choose(files, client.allow_pickle, folder)
     # Whatever else lies in a local folder may be part of a processor, so it counts; weights that are not used do not.
     unused = (*_PICKLES, ".safetensors")
@@ -317,7 +320,7 @@ def _header(about: Candidate, file: str, api: Any) -> Any:
 
 
 def _choose(files: list[str], allow_pickle: bool, folder: Path | None) -> list[str]:
-    """Files to use: one set of weights and the small files beside it, at the top level only.
+    """Files to use: one set of weights and the small files beside it, at the top level but for `_POOLING`.
 
     Args:
         files: what there is.
@@ -333,7 +336,7 @@ def _choose(files: list[str], allow_pickle: bool, folder: Path | None) -> list[s
             weights = [index, *shards]
         else:
             continue
-        return sorted({*weights, *(f for f in top if _SMALL.fullmatch(f))})
+        return sorted({*weights, *(f for f in files if _SMALL.fullmatch(f) or f == _POOLING)})
     pickles = [f for f in top if f.endswith(_PICKLES)]
     if pickles and not allow_pickle:
         raise CandidateError(

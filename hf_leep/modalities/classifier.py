@@ -21,7 +21,7 @@ class Classifier:
     Attributes:
         model: the model, in evaluation mode.
         head: the layer that turns penultimate features into logits; its input is caught. None if there is no single
-            such layer.
+            such layer. Of a checkpoint without a head the one that its pooled features pass through unchanged.
         collate: rows of the data set → the model's keyword arguments, and ``num_truncated`` where texts can be cut.
         source_labels: names of the head's classes.
         missing: why there are no ``probabilities`` (no usable head) or no ``features``.
@@ -32,7 +32,7 @@ class Classifier:
     """
 
     model: nn.Module
-    head: nn.Linear | None
+    head: nn.Module | None
     collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
     source_labels: tuple[str, ...]
     missing: Mapping[str, str]
@@ -121,6 +121,42 @@ def load_model(
     Raises:
         CandidateError: the weights cannot be loaded, or some of the backbone's are missing or misshapen.
     """
+    model, broken, mismatched = load_weights(path, config, auto_model, dtype, allow_pickle)
+    head = find_head(model)
+    head_keys = {
+        name for name, tensor in model.named_parameters() if head and any(tensor is w for w in head.parameters())
+    }
+    outside = [key for key in broken if key not in head_keys]
+    backbone = getattr(model, model.base_model_prefix, None)
+    inside = [key for key in outside if backbone is None or key.startswith(f"{model.base_model_prefix}.")]
+    if inside:
+        raise CandidateError(
+            f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {first(inside)}"
+        )
+    missing = missing_of(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])
+    if head is not None and outside:
+        missing["features"] = f"a layer between backbone and head is newly initialised: {first(outside)}"
+    return model.eval(), head, missing
+
+
+def load_weights(
+    path: Path, config: Any, auto_model: Any, dtype: torch.dtype, allow_pickle: bool = False
+) -> tuple[Any, list[str], set[str]]:
+    """Load the weights from a folder.
+
+    Args:
+        path: the checkpoint's folder.
+        config: its configuration.
+        auto_model: transformers' auto class.
+        dtype: number type of the weights.
+        allow_pickle: accept pickled weights where there are no safetensors; only tensors are read from them.
+
+    Returns:
+        The model, the weights that did not come from the checkpoint, and which of these have another shape there.
+
+    Raises:
+        CandidateError: the weights cannot be loaded.
+    """
     pickled = allow_pickle and not any(path.glob("model*.safetensors"))
     try:
         # Where a head is missing, transformers draws one: not from the caller's generator.
@@ -140,22 +176,7 @@ def load_model(
         raise CandidateError(f"the weights cannot be loaded: {one_line(error)}") from None
 
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    broken = sorted({*info["missing_keys"], *mismatched})
-    head = find_head(model)
-    head_keys = {
-        name for name, tensor in model.named_parameters() if head and any(tensor is w for w in head.parameters())
-    }
-    outside = [key for key in broken if key not in head_keys]
-    backbone = getattr(model, model.base_model_prefix, None)
-    inside = [key for key in outside if backbone is None or key.startswith(f"{model.base_model_prefix}.")]
-    if inside:
-        raise CandidateError(
-            f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {_first(inside)}"
-        )
-    missing = missing_of(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])
-    if head is not None and outside:
-        missing["features"] = f"a layer between backbone and head is newly initialised: {_first(outside)}"
-    return model.eval(), head, missing
+    return model, sorted({*info["missing_keys"], *mismatched}), mismatched
 
 
 def missing_of(config: Any, head: nn.Linear | None, broken: Sequence[str] = ()) -> dict[str, str]:
@@ -168,11 +189,11 @@ def missing_of(config: Any, head: nn.Linear | None, broken: Sequence[str] = ()) 
     """
     missing = {}
     if broken:
-        missing["probabilities"] = f"no trained classification head: newly initialised {_first(broken)}"
+        missing["probabilities"] = f"no trained classification head: newly initialised {first(broken)}"
     elif no_classes := _no_classes(config):
         missing["probabilities"] = no_classes
     if head is None:
-        missing["features"] = "no single linear head whose input could be caught"
+        missing["features"] = "no single linear head whose input could be caught: it has none, or several"
     return missing
 
 
@@ -220,5 +241,6 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _first(names: Sequence[str]) -> str:
+def first(names: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
