@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, one_line
+
+_TRAINING_ONLY = ("mask_token", "masked_spec_embed")  # stand for what is masked: no pass of ours masks anything
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
     """
     from transformers import AutoConfig
 
+    if _of_timm(path) and not all(find_spec(package) for package in ("timm", "torchvision")):
+        raise CandidateError('a timm checkpoint needs timm and torchvision: pip install "hf-leep[timm]"')
     try:
         with quiet():
             config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
@@ -101,6 +107,15 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
     if type(config) not in auto_model._model_mapping:
         raise CandidateError(f"another modality: transformers has no {what} for model_type {config.model_type!r}")
     return config
+
+
+def _of_timm(path: Path) -> bool:
+    """Whether a config.json is timm's own, or transformers' wrapper of one."""
+    try:
+        said = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and (said.get("model_type") == "timm_wrapper" or "pretrained_cfg" in said)
 
 
 def load_model(
@@ -176,7 +191,8 @@ def load_weights(
         raise CandidateError(f"the weights cannot be loaded: {one_line(error)}") from None
 
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    return model, sorted({*info["missing_keys"], *mismatched}), mismatched
+    broken = {key for key in {*info["missing_keys"], *mismatched} if not key.endswith(_TRAINING_ONLY)}
+    return model, sorted(broken), mismatched
 
 
 def missing_of(config: Any, head: nn.Linear | None, broken: Sequence[str] = ()) -> dict[str, str]:

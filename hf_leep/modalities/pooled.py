@@ -23,7 +23,6 @@ _SENTENCE_MODES = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_lasttoken": "last token",
 }
-_TRAINING_ONLY = ("mask_token", "masked_spec_embed")  # stands for what is masked: no pass of ours masks anything
 
 
 class Pooled(nn.Module):
@@ -159,7 +158,6 @@ def load(
 
     auto = AutoModelForTextEncoding if _encoder_alone(config) else AutoModel
     backbone, broken, _ = load_weights(path, config, auto, dtype, allow_pickle)
-    broken = [key for key in broken if not key.endswith(_TRAINING_ONLY)]
     lost = [key for key in broken if "pooler" not in key.split(".")[:2]]
     if lost:
         raise CandidateError(

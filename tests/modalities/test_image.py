@@ -130,3 +130,15 @@ def test_loading_says_nothing_and_leaves_the_global_generator_alone(checkpoints,
     load(checkpoints["headless"])
     assert torch.equal(torch.random.get_rng_state(), before)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("said", [{"model_type": "timm_wrapper"}, {"architecture": "resnet18", "pretrained_cfg": {}}])
+def test_a_timm_checkpoint_says_what_to_install(tmp_path, said):
+    from importlib.util import find_spec
+
+    if find_spec("timm") and find_spec("torchvision"):
+        pytest.skip("timm is here")
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    for look in (lambda path: image.inspect(path, None), load):
+        with pytest.raises(CandidateError, match=r'timm and torchvision: pip install "hf-leep\[timm\]"'):
+            look(tmp_path)
