@@ -373,7 +373,7 @@ class _Job:
                 "inputs": self.target.input_fingerprint,
                 "columns": len(self._columns),
                 "dtype": self.dtype,
-                "backend": "pil" if self.target.modality == "image" else None,
+                "backend": {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(self.target.modality),
                 "torch": version("torch"),
                 "transformers": version("transformers"),
                 "tokenizers": version("tokenizers"),

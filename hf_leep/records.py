@@ -57,7 +57,7 @@ class Target:
         input_fingerprint: the same over the inputs alone: what a pass depends on.
         input_columns: the column that models see; two for sentence pairs.
         label_column: the column of the labels.
-        modality: ``image`` or ``text``.
+        modality: ``image``, ``audio`` or ``text``.
         row_ids: positions of the chosen rows in the split, ``[n]``, ascending; of a streamed sample, 0 … n−1 in the
             order drawn.
         labels: class of each chosen row, densely encoded, ``[n]``.
@@ -108,6 +108,7 @@ class Run:
         peak_memory_bytes: peak memory: of the device where it counts, else of the whole process so far.
         max_length: tokens beyond which a text was cut, where there is a limit.
         num_truncated: texts that were cut.
+        pooling: how the features of a checkpoint without a head were pooled; None where they are what its head sees.
     """
 
     processor: str
@@ -119,6 +120,7 @@ class Run:
     peak_memory_bytes: int
     max_length: int | None = None
     num_truncated: int = 0
+    pooling: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

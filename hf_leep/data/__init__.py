@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import datasets
@@ -121,6 +122,8 @@ def load(
     if len(found) == 0:
         raise TargetError(f"{name}, split {split or found.split}: there are no rows")
     modality, input_columns = find_inputs(found, inputs, label)
+    if isinstance(found.features[input_columns[0]], datasets.Audio) and find_spec("soundfile") is None:
+        raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"')
     label_column = find_label(found, label, input_columns)
     codes, class_names = encode(found, label_column)
 
@@ -164,7 +167,11 @@ def load(
         warnings=tuple(warnings),
     )
     place = "the streamed sample" if target.streamed else "the split"
-    return target, Rows(found.select_columns(list(input_columns)), row_ids, place)
+    seen = found.select_columns(list(input_columns))
+    for column in input_columns:  # decoded by the adapter, at the rate of each model
+        if isinstance(found.features[column], datasets.Audio):
+            seen = seen.cast_column(column, datasets.Audio(decode=False))
+    return target, Rows(seen, row_ids, place)
 
 
 def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> Integers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -15,6 +15,7 @@ from hf_leep.errors import TargetError
 # Names that win where several columns fit; two names are a pair.
 _INPUT_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
     "image": (("image",), ("images",), ("img",)),
+    "audio": (("audio",), ("speech",)),
     "text": (
         ("text",),
         ("sentence1", "sentence2"),
@@ -25,7 +26,7 @@ _INPUT_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sentence",),
     ),
 }
-_MOST_INPUTS = {"image": 1, "text": 2}
+_MOST_INPUTS = {"image": 1, "audio": 1, "text": 2}
 _LABEL_NAMES = ("label", "labels")
 
 
@@ -45,21 +46,24 @@ def find_inputs(
                 return modality, chosen
         held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
         raise TargetError(
-            f"--input {held}: that is neither an image nor one or two texts; it can be {_listed(fitting)}"
+            f"--input {held}: that is no image, no audio, and not one or two texts; it can be {_listed(fitting)}"
         )
-    for modality, names in columns.items():  # images first: beside them, texts are mostly file names and captions
+    # Images and sounds first: beside them, texts are mostly file names, captions and transcripts.
+    for modality, names in columns.items():
         usual = [usual for usual in _INPUT_NAMES[modality] if set(usual) <= set(names)]
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
             raise TargetError(f"which {modality} column is the input? --input can be {_listed(names)}")
-    raise TargetError(f"no image or text column; the columns are {_columns(found)}")
+    raise TargetError(f"no image, audio or text column; the columns are {_columns(found)}")
 
 
 def _columns_of(found: datasets.Dataset, modality: str) -> list[str]:
     """Columns that can be an input of that modality; a text named as the label is none."""
     if modality == "image":
         return [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
+    if modality == "audio":
+        return [name for name, feature in found.features.items() if _can_be_heard(feature)]
     return [
         name
         for name, feature in found.features.items()
@@ -67,6 +71,14 @@ def _columns_of(found: datasets.Dataset, modality: str) -> list[str]:
         and feature.dtype in ("string", "large_string")
         and name not in _LABEL_NAMES
     ]
+
+
+def _can_be_heard(feature: Any) -> bool:
+    """Whether a column holds audio files, or samples beside their sampling rate."""
+    if isinstance(feature, Mapping) and {"array", "sampling_rate"} <= set(feature):
+        samples = feature["array"]
+        return isinstance(samples, datasets.List) and isinstance(samples.feature, datasets.Value)
+    return isinstance(feature, datasets.Audio)
 
 
 def find_label(found: datasets.Dataset, label: str | None, input_columns: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError
@@ -19,8 +20,8 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
     """A 16-byte hash of each chosen row's input as stored, undecoded."""
     raw = found.select_columns(list(columns))
     for column in columns:
-        if isinstance(found.features[column], datasets.Image):
-            raw = raw.cast_column(column, datasets.Image(decode=False))
+        if isinstance(feature := found.features[column], datasets.Image | datasets.Audio):
+            raw = raw.cast_column(column, type(feature)(decode=False))
     digests = []
     for start in range(0, len(row_ids), _ROWS_AT_ONCE):
         batch = raw[row_ids[start : start + _ROWS_AT_ONCE].tolist()]
@@ -37,11 +38,13 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
 
 
 def _stored_bytes(value: Any) -> bytes:
-    if isinstance(value, Mapping):  # an undecoded image: its bytes, or the path of its file
+    if isinstance(value, Mapping) and "array" in value:  # samples of a sound
+        return f"{value['sampling_rate']}\0".encode() + np.asarray(value["array"], dtype="<f8").tobytes()
+    if isinstance(value, Mapping):  # an undecoded image or sound: its bytes, or the path of its file
         if value["bytes"] is not None:
             return bytes(value["bytes"])
         if not value["path"]:
-            raise TargetError("an image has neither content nor a path: drop such rows first")
+            raise TargetError("an image or a sound has neither content nor a path: drop such rows first")
         try:
             return Path(value["path"]).read_bytes()
         except OSError as error:

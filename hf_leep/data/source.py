@@ -117,6 +117,11 @@ def _open_name(
     except TargetError:
         raise
     except Exception as error:  # datasets raises whatever its readers raise; all of it means: this cannot be read
+        if "torchcodec" in str(error.__cause__ or error):  # it would like to make its own files of what it reads
+            raise TargetError(
+                f"{name}: datasets reads a folder of sounds with torchcodec alone: "
+                "pip install torchcodec, or give it as parquet"
+            ) from None
         raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
     found, used = _take(splits, split, name)
     return found, name, sha, used

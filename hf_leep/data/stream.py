@@ -200,10 +200,17 @@ def _dataset(
 ) -> datasets.Dataset:
     if features is None or not rows:
         return datasets.Dataset.from_list(list(rows), split=stream.split)
+    stored = datasets.Features(
+        {
+            # Undecoded, a sound is just that; as a feature it could only be written with torchcodec.
+            name: {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+            if isinstance(feature, datasets.Audio)
+            else feature
+            for name, feature in stream.features.items()
+        }
+    )
     pieces = [
-        datasets.Dataset.from_list(
-            list(rows[start : start + _ROWS_AT_ONCE]), features=stream.features, split=stream.split
-        )
+        datasets.Dataset.from_list(list(rows[start : start + _ROWS_AT_ONCE]), features=stored, split=stream.split)
         for start in range(0, len(rows), _ROWS_AT_ONCE)
     ]
     found = datasets.concatenate_datasets(pieces)

@@ -34,7 +34,7 @@ class Classifier(Protocol):
     @property
     def model(self) -> nn.Module: ...
     @property
-    def head(self) -> nn.Linear | None: ...
+    def head(self) -> nn.Module | None: ...
     @property
     def collate(self) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]: ...
     @property
@@ -205,6 +205,7 @@ def extract(
         peak_memory_bytes=_peak_memory(on.device),
         max_length=classifier.max_length,
         num_truncated=truncated,
+        pooling=getattr(classifier.model, "pooled_by", None),
     )
     described = replace(
         candidate,
@@ -282,7 +283,7 @@ def _release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _bad_catch(head: nn.Linear | None, catcher: _Catcher, logits: torch.Tensor, dtype: torch.dtype) -> str | None:
+def _bad_catch(head: nn.Module | None, catcher: _Catcher, logits: torch.Tensor, dtype: torch.dtype) -> str | None:
     """Say why what the hook caught is not the penultimate feature of each row; None if it is."""
     if head is None or catcher.caught is None:
         return "the head was not called in the forward pass"

@@ -27,6 +27,7 @@ _SMALL = re.compile(
     r"(config|preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
     r"|image_processor_config|adapter_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
 )
+_POOLING = "1_Pooling/config.json"  # how sentence-transformers pools: the only small file further down
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 
 
@@ -162,7 +163,7 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = No
     path = Path()
     for file in snapshot.files:
         # One by one, in this thread: the Hub client's way of bringing several would hold up the end of the process.
-        path = _bring(snapshot, file, client, tqdm_class).parent
+        path = _bring(snapshot, file, client, tqdm_class).parents[file.count("/")]
     for file in snapshot.files:
         if file.endswith(".safetensors"):
             _check_weights(path, file)
@@ -172,19 +173,17 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = No
 
 def evict(snapshot: Snapshot, client: Client) -> None:
     """Remove from the cache again what this client brought of a snapshot; content that other snapshots use stays."""
-    brought = [path for path in client.brought if path.parent.name == snapshot.candidate.revision]
-    folder = _cache_folder(snapshot.candidate.id, client)
-    for path in brought:
+    folder = _cache_folder(snapshot.candidate.id, client) / "snapshots"
+    revision = folder / str(snapshot.candidate.revision)
+    for path in [path for path in client.brought if path.is_relative_to(revision)]:
         client.brought.discard(path)
-        if not path.is_relative_to(folder):
-            continue  # the same commit of another repository
         blob = path.resolve()
         path.unlink(missing_ok=True)
-        used = any(other.resolve() == blob for other in folder.glob("snapshots/*/*"))
+        used = any(other.resolve() == blob for other in folder.rglob("*") if other.is_symlink())
         if blob != path and not used:
             blob.unlink(missing_ok=True)
-    for empty in {path.parent for path in brought}:
-        if empty.is_dir() and not any(empty.iterdir()):
+    for empty in sorted((p for p in [revision, *revision.rglob("*")] if p.is_dir()), reverse=True):
+        if not any(empty.iterdir()):
             empty.rmdir()
 
 
@@ -216,6 +215,8 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
         raise CandidateError(
             "the folder is empty" if not files else f"no config.json in the folder (it holds {', '.join(files[:5])})"
         )
+    if (folder / _POOLING).is_file():
+        files.append(_POOLING)
     chosen = _choose(files, client.allow_pickle, folder)
     # Whatever else lies in a local folder may be part of a processor, so it counts; weights that are not used do not.
     unused = (*_PICKLES, ".safetensors")
@@ -358,7 +359,7 @@ def _header(about: Candidate, file: str, api: Any) -> Any:
 
 
 def _choose(files: list[str], allow_pickle: bool, folder: Path | None) -> list[str]:
-    """Files to use: one set of weights and the small files beside it, at the top level only.
+    """Files to use: one set of weights and the small files beside it, at the top level but for `_POOLING`.
 
     Args:
         files: what there is.
@@ -374,7 +375,7 @@ def _choose(files: list[str], allow_pickle: bool, folder: Path | None) -> list[s
             weights = [index, *shards]
         else:
             continue
-        return sorted({*weights, *(f for f in top if _SMALL.fullmatch(f))})
+        return sorted({*weights, *(f for f in files if _SMALL.fullmatch(f) or f == _POOLING)})
     pickles = [f for f in top if f.endswith(_PICKLES)]
     if pickles and not allow_pickle:
         raise CandidateError(

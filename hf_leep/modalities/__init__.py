@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from hf_leep.modalities import image, text
+from hf_leep.modalities import audio, image, text
 from hf_leep.modalities.classifier import Classifier, Inspection
 
 __all__ = ["ADAPTERS", "Adapter", "Classifier", "Inspection"]
@@ -29,6 +29,7 @@ class Adapter:
 
 
 ADAPTERS: Mapping[str, Adapter] = {
+    "audio": Adapter(audio.TASK, audio.inspect, audio.load, audio.wrap),
     "image": Adapter(image.TASK, image.inspect, image.load, image.wrap),
     "text": Adapter(text.TASK, text.inspect, text.load, text.wrap),
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, one_line
+
+_TRAINING_ONLY = ("mask_token", "masked_spec_embed")  # stand for what is masked: no pass of ours masks anything
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Classifier:
     Attributes:
         model: the model, in evaluation mode.
         head: the layer that turns penultimate features into logits; its input is caught. None if there is no single
-            such layer.
+            such layer. Of a checkpoint without a head the one that its pooled features pass through unchanged.
         collate: rows of the data set → the model's keyword arguments, and ``num_truncated`` where texts can be cut.
         row_wise: whether ``collate`` gives each row the same inputs in whatever batch it stands.
         source_labels: names of the head's classes.
@@ -33,7 +37,7 @@ class Classifier:
     """
 
     model: nn.Module
-    head: nn.Linear | None
+    head: nn.Module | None
     collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]
     row_wise: bool
     source_labels: tuple[str, ...]
@@ -90,6 +94,8 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
     """
     from transformers import AutoConfig
 
+    if _of_timm(path) and not all(find_spec(package) for package in ("timm", "torchvision")):
+        raise CandidateError('a timm checkpoint needs timm and torchvision: pip install "hf-leep[timm]"')
     try:
         with quiet():
             config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
@@ -103,6 +109,15 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
     if type(config) not in auto_model._model_mapping:
         raise CandidateError(f"another modality: transformers has no {what} for model_type {config.model_type!r}")
     return config
+
+
+def _of_timm(path: Path) -> bool:
+    """Whether a config.json is timm's own, or transformers' wrapper of one."""
+    try:
+        said = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and (said.get("model_type") == "timm_wrapper" or "pretrained_cfg" in said)
 
 
 def load_model(
@@ -122,6 +137,42 @@ def load_model(
 
     Raises:
         CandidateError: the weights cannot be loaded, or some of the backbone's are missing or misshapen.
+    """
+    model, broken, mismatched = load_weights(path, config, auto_model, dtype, allow_pickle)
+    head = find_head(model)
+    head_keys = {
+        name for name, tensor in model.named_parameters() if head and any(tensor is w for w in head.parameters())
+    }
+    outside = [key for key in broken if key not in head_keys]
+    backbone = getattr(model, model.base_model_prefix, None)
+    inside = [key for key in outside if backbone is None or key.startswith(f"{model.base_model_prefix}.")]
+    if inside:
+        raise CandidateError(
+            f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {first(inside)}"
+        )
+    missing = missing_of(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])
+    if head is not None and outside:
+        missing["features"] = f"a layer between backbone and head is newly initialised: {first(outside)}"
+    return model.eval(), head, missing
+
+
+def load_weights(
+    path: Path, config: Any, auto_model: Any, dtype: torch.dtype, allow_pickle: bool = False
+) -> tuple[Any, list[str], set[str]]:
+    """Load the weights from a folder.
+
+    Args:
+        path: the checkpoint's folder.
+        config: its configuration.
+        auto_model: transformers' auto class.
+        dtype: number type of the weights.
+        allow_pickle: accept pickled weights where there are no safetensors; only tensors are read from them.
+
+    Returns:
+        The model, the weights that did not come from the checkpoint, and which of these have another shape there.
+
+    Raises:
+        CandidateError: the weights cannot be loaded.
     """
     pickled = allow_pickle and not any(path.glob("model*.safetensors"))
     try:
@@ -144,22 +195,8 @@ def load_model(
         raise CandidateError(f"the weights cannot be loaded: {one_line(error)}") from None
 
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
-    broken = sorted({*info["missing_keys"], *mismatched})
-    head = find_head(model)
-    head_keys = {
-        name for name, tensor in model.named_parameters() if head and any(tensor is w for w in head.parameters())
-    }
-    outside = [key for key in broken if key not in head_keys]
-    backbone = getattr(model, model.base_model_prefix, None)
-    inside = [key for key in outside if backbone is None or key.startswith(f"{model.base_model_prefix}.")]
-    if inside:
-        raise CandidateError(
-            f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {_first(inside)}"
-        )
-    missing = missing_of(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])
-    if head is not None and outside:
-        missing["features"] = f"a layer between backbone and head is newly initialised: {_first(outside)}"
-    return model.eval(), head, missing
+    broken = {key for key in {*info["missing_keys"], *mismatched} if not key.endswith(_TRAINING_ONLY)}
+    return model, sorted(broken), mismatched
 
 
 def missing_of(config: Any, head: nn.Linear | None, broken: Sequence[str] = ()) -> dict[str, str]:
@@ -172,11 +209,11 @@ def missing_of(config: Any, head: nn.Linear | None, broken: Sequence[str] = ()) 
     """
     missing = {}
     if broken:
-        missing["probabilities"] = f"no trained classification head: newly initialised {_first(broken)}"
+        missing["probabilities"] = f"no trained classification head: newly initialised {first(broken)}"
     elif no_classes := _no_classes(config):
         missing["probabilities"] = no_classes
     if head is None:
-        missing["features"] = "no single linear head whose input could be caught"
+        missing["features"] = "no single linear head whose input could be caught: it has none, or several"
     return missing
 
 
@@ -224,5 +261,6 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _first(names: Sequence[str]) -> str:
+def first(names: Sequence[str]) -> str:
+    """The first two names, and how many more there are."""
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError, one_line
-from hf_leep.modalities import classifier
+from hf_leep.modalities import classifier, pooled
 from hf_leep.modalities.classifier import (
     Classifier,
     Inspection,
@@ -43,7 +43,11 @@ def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: b
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     config = load_config(path, AutoModelForImageClassification, _WHAT)
-    model, head, missing = load_model(path, config, AutoModelForImageClassification, dtype, allow_pickle)
+    if pooled.wanted(config, AutoModelForImageClassification):
+        model, missing = pooled.load(path, config, AutoModelForImageClassification, dtype, allow_pickle)
+        head: nn.Module | None = model.head
+    else:
+        model, head, missing = load_model(path, config, AutoModelForImageClassification, dtype, allow_pickle)
     try:
         with quiet():
             processor = AutoImageProcessor.from_pretrained(
@@ -77,12 +81,15 @@ def wrap(model: Any, processor: Any, columns: Sequence[str]) -> Classifier:
         processor: its image processor.
         columns: the image column, one.
     """
+    if (backbone := pooled.bare(model)) is not None:
+        features = pooled.wrap(backbone)
+        return _classifier(features, processor, columns, features.head, pooled.NO_HEAD)
     head = find_head(model)
     return _classifier(model, processor, columns, head, missing_of(model.config, head))
 
 
 def _classifier(
-    model: Any, processor: Any, columns: Sequence[str], head: nn.Linear | None, missing: Mapping[str, str]
+    model: Any, processor: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
 ) -> Classifier:
     (column,) = columns
     mode = "L" if getattr(model.config, "num_channels", 3) == 1 else "RGB"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, one_line
-from hf_leep.modalities import classifier
+from hf_leep.modalities import classifier, pooled
 from hf_leep.modalities.classifier import (
     Classifier,
     Inspection,
@@ -55,7 +55,11 @@ def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: b
     except Exception as error:  # each tokenizer raises its own
         raise CandidateError(f"its tokenizer cannot be loaded: {one_line(error)}") from None
     _choose_padding(tokenizer, config.get_text_config())
-    model, head, missing = load_model(path, config, AutoModelForSequenceClassification, dtype, allow_pickle)
+    if pooled.wanted(config, AutoModelForSequenceClassification):
+        model, missing = pooled.load(path, config, AutoModelForSequenceClassification, dtype, allow_pickle)
+        head: nn.Module | None = model.head
+    else:
+        model, head, missing = load_model(path, config, AutoModelForSequenceClassification, dtype, allow_pickle)
     return _classifier(model, tokenizer, columns, head, missing)
 
 
@@ -86,12 +90,15 @@ def wrap(model: Any, tokenizer: Any, columns: Sequence[str]) -> Classifier:
         CandidateError: no token could fill up a batch.
     """
     _choose_padding(tokenizer, model.config.get_text_config())
+    if (backbone := pooled.bare(model)) is not None:
+        features = pooled.wrap(backbone)
+        return _classifier(features, tokenizer, columns, features.head, pooled.NO_HEAD)
     head = find_head(model)
     return _classifier(model, tokenizer, columns, head, missing_of(model.config, head))
 
 
 def _classifier(
-    model: Any, tokenizer: Any, columns: Sequence[str], head: nn.Linear | None, missing: Mapping[str, str]
+    model: Any, tokenizer: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
 ) -> Classifier:
     limit = _max_length(tokenizer, model.config)
 
@@ -106,7 +113,7 @@ def _classifier(
         return {**batch, "num_truncated": torch.tensor(cut)}
 
     return Classifier(
-        model=model,
+        model=pooled.LastToken(model, head) if isinstance(head, nn.Linear) else model,
         head=head,
         collate=collate,
         row_wise=False,

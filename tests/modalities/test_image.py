@@ -57,7 +57,7 @@ def test_half_precision_checkpoints_load_in_the_dtype_asked_for(checkpoints, tmp
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("headless", r"no trained classification head: newly initialised classifier.1.bias, classifier.1.weight"),
+        ("headless", r"no trained classification head: it was saved as ResNetModel"),
         ("regression", r"a regression head \(1 output\)"),
         ("multi-label", r"a multi-label head"),
     ],
@@ -130,3 +130,15 @@ def test_loading_says_nothing_and_leaves_the_global_generator_alone(checkpoints,
     load(checkpoints["headless"])
     assert torch.equal(torch.random.get_rng_state(), before)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("said", [{"model_type": "timm_wrapper"}, {"architecture": "resnet18", "pretrained_cfg": {}}])
+def test_a_timm_checkpoint_says_what_to_install(tmp_path, said):
+    from importlib.util import find_spec
+
+    if find_spec("timm") and find_spec("torchvision"):
+        pytest.skip("timm is here")
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    for look in (lambda path: image.inspect(path, None), load):
+        with pytest.raises(CandidateError, match=r'timm and torchvision: pip install "hf-leep\[timm\]"'):
+            look(tmp_path)

@@ -45,11 +45,20 @@ def test_equals_a_direct_loop_at_any_batch_size(text_checkpoints, texts, columns
     assert result.features.shape == (40, 16)
 
 
-def test_a_decoder_without_a_padding_token_forms_batches_all_the_same(text_checkpoints, texts):
-    result = extract(text_checkpoints["gpt2"], texts)
-    np.testing.assert_allclose(result.probabilities, direct(text_checkpoints["gpt2"], texts), atol=1e-5)
-    assert result.features is None
-    assert "expected one row of features each" in result.missing["features"]
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_decoder_without_a_padding_token_forms_batches_all_the_same(text_checkpoints, texts, batch_size):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    path = text_checkpoints["gpt2"]
+    result = extract(path, texts, batch_size=batch_size)
+    np.testing.assert_allclose(result.probabilities, direct(path, texts), atol=1e-5)
+    backbone = AutoModelForSequenceClassification.from_pretrained(path).eval().transformer
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    with torch.no_grad():
+        states = [backbone(**tokenizer(row["text"], return_tensors="pt")).last_hidden_state[0] for row in texts]
+    np.testing.assert_allclose(result.features, torch.stack([s[-1] for s in states]).numpy(), atol=1e-5)
+    assert result.missing == {}
+    assert result.run.pooling is None
 
 
 def test_truncation_is_counted_and_reported(text_checkpoints, texts):

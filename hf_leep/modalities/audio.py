@@ -1,0 +1,201 @@
+"""Sounds: AutoModelForAudioClassification with the checkpoint's own feature extractor."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from math import gcd
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hf_leep.errors import CandidateError, TargetError, one_line
+from hf_leep.modalities import classifier, pooled
+from hf_leep.modalities.classifier import (
+    Classifier,
+    Inspection,
+    find_head,
+    load_config,
+    load_model,
+    missing_of,
+    quiet,
+    source_labels,
+)
+
+TASK = "audio-classification"
+_WHAT = "audio classifier"
+_LENGTHS = "num_samples"
+
+
+class OneLength(nn.Module):
+    """A model that takes no attention mask: run each length on its own, so that no input sees another's padding.
+
+    Args:
+        model: a transformers audio classifier, or a pooled backbone.
+        head: its head, whose inputs are given to whoever listens to it in one piece.
+    """
+
+    def __init__(self, model: Any, head: nn.Module | None) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        self._head = [head]  # in a list, so that its weights count once
+
+    @property
+    def pooled_by(self) -> str | None:
+        """How the features were pooled, where there is no head."""
+        return getattr(self.model, "pooled_by", None)
+
+    def forward(self, **batch: torch.Tensor) -> Any:
+        """Logits ``[n, s]``, in the order of the batch."""
+        lengths = batch.pop(_LENGTHS, None)
+        if lengths is None:
+            return self.model(**batch)
+        (waves,) = batch.values()
+        (name,) = batch
+        caught: list[torch.Tensor] = []
+        (head,) = self._head
+        handle = head.register_forward_pre_hook(lambda _head, inputs: caught.append(inputs[0])) if head else None
+        try:
+            groups = [torch.nonzero(lengths == length).flatten() for length in sorted(set(lengths.tolist()))]
+            logits = [self.model(**{name: waves[rows, : int(lengths[rows[0]])]}).logits for rows in groups]
+        finally:
+            if handle is not None:
+                handle.remove()
+        order = torch.cat(groups).argsort()
+        if head is not None and len(caught) == len(groups):
+            head(torch.cat(caught)[order])
+        return SimpleNamespace(logits=torch.cat(logits)[order])
+
+
+def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: bool = False) -> Classifier:
+    """Load an audio classifier and its feature extractor from a folder.
+
+    Args:
+        path: the checkpoint's folder.
+        columns: the audio column, one.
+        dtype: number type of the weights.
+        allow_pickle: accept pickled weights where there are no safetensors.
+
+    Raises:
+        CandidateError: the folder holds no audio classifier that transformers can load safely.
+    """
+    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+    config = load_config(path, AutoModelForAudioClassification, _WHAT)
+    try:
+        with quiet():
+            extractor = AutoFeatureExtractor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CandidateError(f"its feature extractor cannot be loaded: {one_line(error)}") from None
+    if pooled.wanted(config, AutoModelForAudioClassification):
+        model, missing = pooled.load(path, config, AutoModelForAudioClassification, dtype, allow_pickle)
+        head: nn.Module | None = model.head
+    else:
+        model, head, missing = load_model(path, config, AutoModelForAudioClassification, dtype, allow_pickle)
+    return _classifier(model, extractor, columns, head, missing)
+
+
+def inspect(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Inspection:
+    """Judge a checkpoint by its config.json and the shapes of its weights.
+
+    Args:
+        path: a folder with its config.json.
+        shapes: weight → shape, None where they are not known.
+
+    Raises:
+        CandidateError: transformers cannot load it as a classifier of this kind.
+    """
+    from transformers import AutoModelForAudioClassification
+
+    return classifier.inspect(path, AutoModelForAudioClassification, _WHAT, shapes)
+
+
+def wrap(model: Any, extractor: Any, columns: Sequence[str]) -> Classifier:
+    """Make a classifier of a model and a feature extractor that are in memory already.
+
+    Args:
+        model: a transformers audio classifier, or a backbone; its mode is left as it is.
+        extractor: its feature extractor.
+        columns: the audio column, one.
+    """
+    if (backbone := pooled.bare(model)) is not None:
+        features = pooled.wrap(backbone)
+        return _classifier(features, extractor, columns, features.head, pooled.NO_HEAD)
+    head = find_head(model)
+    return _classifier(model, extractor, columns, head, missing_of(model.config, head))
+
+
+def _classifier(
+    model: Any, extractor: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
+) -> Classifier:
+    (column,) = columns
+    rate = int(extractor.sampling_rate)
+    # Some pad to a length of their own; the others must be told to.
+    padding = signature(extractor.__call__).parameters.get("padding")
+    options = {"padding": True} if padding is not None and padding.default is False else {}
+
+    def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        waves = [_wave(row[column], rate) for row in rows]
+        with quiet():
+            batch = dict(extractor(waves, sampling_rate=rate, return_tensors="pt", **options))
+        lengths = torch.tensor([len(wave) for wave in waves])
+        only = next(iter(batch.values())) if len(batch) == 1 else None
+        if only is not None and only.ndim == 2 and only.shape[1] == lengths.max() and lengths.min() < lengths.max():
+            batch[_LENGTHS] = lengths
+        return batch
+
+    return Classifier(
+        model=OneLength(model, head),
+        head=head,
+        collate=collate,
+        row_wise=False,
+        source_labels=source_labels(model.config),
+        missing=missing,
+        task=TASK,
+        processor=extractor.to_json_string(),
+        processor_backend=None,
+    )
+
+
+def _wave(sound: Mapping[str, Any], rate: int) -> NDArray[np.float32]:
+    """One channel at the model's sampling rate, ``[samples]``, of decoded samples or of a file.
+
+    Raises:
+        TargetError: it cannot be decoded, or there is nothing to hear in it.
+    """
+    if "array" in sound:
+        if sound["array"] is None or not sound["sampling_rate"]:
+            raise TargetError("a sound lacks its samples or its sampling rate: drop such rows first")
+        wave, own = np.asarray(sound["array"], dtype=np.float32), int(sound["sampling_rate"])
+    else:
+        wave, own = _decoded(sound)
+    if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
+        raise TargetError(f"a sound of shape {wave.shape} is empty, not finite or of several channels: drop such rows")
+    if own == rate:
+        return wave
+    from scipy.signal import resample_poly
+
+    shared = gcd(own, rate)
+    return np.asarray(resample_poly(wave, rate // shared, own // shared), dtype=np.float32)
+
+
+def _decoded(sound: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
+    """Samples of a file, the mean of its channels, and its sampling rate."""
+    try:
+        import soundfile
+    except ImportError:
+        raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"') from None
+    try:
+        source = sound["path"] if sound["bytes"] is None else io.BytesIO(sound["bytes"])
+        channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        name = f" {Path(sound['path']).name}" if sound["path"] else ""
+        raise TargetError(f"the audio file{name} cannot be decoded: {one_line(error)}") from None
+    return channels.mean(axis=1), int(rate)
