@@ -105,7 +105,7 @@ def planned(data: Mapping[str, Any]) -> Group:
     candidates = data["candidates"]
     names = short_names(candidates)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("candidate", overflow="fold", min_width=min(max(map(len, names)), 40))
+    table.add_column("candidate", overflow="fold", min_width=20)
     for heading in ("revision", "source\nclasses", "para-\nmeters", "download"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("licence", overflow="fold")
