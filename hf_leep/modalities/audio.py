@@ -16,20 +16,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError, one_line
-from hf_leep.modalities import classifier, pooled
-from hf_leep.modalities.classifier import (
-    Classifier,
-    Inspection,
-    find_head,
-    load_config,
-    load_model,
-    missing_of,
-    quiet,
-    source_labels,
-)
+from hf_leep.modalities.adapter import Adapter
+from hf_leep.modalities.classifier import Classifier, quiet, source_labels
 
-TASK = "audio-classification"
-_WHAT = "audio classifier"
 _LENGTHS = "num_samples"
 
 
@@ -74,65 +63,17 @@ class OneLength(nn.Module):
         return SimpleNamespace(logits=torch.cat(logits)[order])
 
 
-def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: bool = False) -> Classifier:
-    """Load an audio classifier and its feature extractor from a folder.
+def _load_extractor(path: Path) -> Any:
+    from transformers import AutoFeatureExtractor
 
-    Args:
-        path: the checkpoint's folder.
-        columns: the audio column, one.
-        dtype: number type of the weights.
-        allow_pickle: accept pickled weights where there are no safetensors.
-
-    Raises:
-        CandidateError: the folder holds no audio classifier that transformers can load safely.
-    """
-    from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-
-    config = load_config(path, AutoModelForAudioClassification, _WHAT)
     try:
         with quiet():
-            extractor = AutoFeatureExtractor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+            return AutoFeatureExtractor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
         raise CandidateError(f"its feature extractor cannot be loaded: {one_line(error)}") from None
-    if pooled.wanted(config, AutoModelForAudioClassification):
-        model, missing = pooled.load(path, config, AutoModelForAudioClassification, dtype, allow_pickle)
-        head: nn.Module | None = model.head
-    else:
-        model, head, missing = load_model(path, config, AutoModelForAudioClassification, dtype, allow_pickle)
-    return _classifier(model, extractor, columns, head, missing)
 
 
-def inspect(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Inspection:
-    """Judge a checkpoint by its config.json and the shapes of its weights.
-
-    Args:
-        path: a folder with its config.json.
-        shapes: weight → shape, None where they are not known.
-
-    Raises:
-        CandidateError: transformers cannot load it as a classifier of this kind.
-    """
-    from transformers import AutoModelForAudioClassification
-
-    return classifier.inspect(path, AutoModelForAudioClassification, _WHAT, shapes)
-
-
-def wrap(model: Any, extractor: Any, columns: Sequence[str]) -> Classifier:
-    """Make a classifier of a model and a feature extractor that are in memory already.
-
-    Args:
-        model: a transformers audio classifier, or a backbone; its mode is left as it is.
-        extractor: its feature extractor.
-        columns: the audio column, one.
-    """
-    if (backbone := pooled.bare(model)) is not None:
-        features = pooled.wrap(backbone)
-        return _classifier(features, extractor, columns, features.head, pooled.NO_HEAD)
-    head = find_head(model)
-    return _classifier(model, extractor, columns, head, missing_of(model.config, head))
-
-
-def _classifier(
+def _assemble(
     model: Any, extractor: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
 ) -> Classifier:
     (column,) = columns
@@ -158,7 +99,7 @@ def _classifier(
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=TASK,
+        task=ADAPTER.task,
         processor=extractor.to_json_string(),
         processor_backend=None,
     )
@@ -199,3 +140,12 @@ def _decoded(sound: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
         name = f" {Path(sound['path']).name}" if sound["path"] else ""
         raise TargetError(f"the audio file{name} cannot be decoded: {one_line(error)}") from None
     return channels.mean(axis=1), int(rate)
+
+
+ADAPTER = Adapter(
+    task="audio-classification",
+    what="audio classifier",
+    auto_model="AutoModelForAudioClassification",
+    load_processor=_load_extractor,
+    assemble=_assemble,
+)

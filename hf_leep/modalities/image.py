@@ -12,83 +12,23 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError, one_line
-from hf_leep.modalities import classifier, pooled
-from hf_leep.modalities.classifier import (
-    Classifier,
-    Inspection,
-    find_head,
-    load_config,
-    load_model,
-    missing_of,
-    quiet,
-    source_labels,
-)
-
-TASK = "image-classification"
-_WHAT = "image classifier"
+from hf_leep.modalities.adapter import Adapter
+from hf_leep.modalities.classifier import Classifier, quiet, source_labels
 
 
-def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: bool = False) -> Classifier:
-    """Load an image classifier and its processor from a folder.
+def _load_processor(path: Path) -> Any:
+    from transformers import AutoImageProcessor
 
-    Args:
-        path: the checkpoint's folder.
-        columns: the image column, one.
-        dtype: number type of the weights.
-        allow_pickle: accept pickled weights where there are no safetensors.
-
-    Raises:
-        CandidateError: the folder holds no image classifier that transformers can load safely.
-    """
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-    config = load_config(path, AutoModelForImageClassification, _WHAT)
-    if pooled.wanted(config, AutoModelForImageClassification):
-        model, missing = pooled.load(path, config, AutoModelForImageClassification, dtype, allow_pickle)
-        head: nn.Module | None = model.head
-    else:
-        model, head, missing = load_model(path, config, AutoModelForImageClassification, dtype, allow_pickle)
     try:
         with quiet():
-            processor = AutoImageProcessor.from_pretrained(
+            return AutoImageProcessor.from_pretrained(
                 path, backend="pil", trust_remote_code=False, local_files_only=True
             )
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
         raise CandidateError(f"its image processor cannot be loaded: {one_line(error)}") from None
-    return _classifier(model, processor, columns, head, missing)
 
 
-def inspect(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Inspection:
-    """Judge a checkpoint by its config.json and the shapes of its weights.
-
-    Args:
-        path: a folder with its config.json.
-        shapes: weight → shape, None where they are not known.
-
-    Raises:
-        CandidateError: transformers cannot load it as a classifier of this kind.
-    """
-    from transformers import AutoModelForImageClassification
-
-    return classifier.inspect(path, AutoModelForImageClassification, _WHAT, shapes)
-
-
-def wrap(model: Any, processor: Any, columns: Sequence[str]) -> Classifier:
-    """Make a classifier of a model and an image processor that are in memory already.
-
-    Args:
-        model: a transformers image classifier; its mode is left as it is.
-        processor: its image processor.
-        columns: the image column, one.
-    """
-    if (backbone := pooled.bare(model)) is not None:
-        features = pooled.wrap(backbone)
-        return _classifier(features, processor, columns, features.head, pooled.NO_HEAD)
-    head = find_head(model)
-    return _classifier(model, processor, columns, head, missing_of(model.config, head))
-
-
-def _classifier(
+def _assemble(
     model: Any, processor: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
 ) -> Classifier:
     (column,) = columns
@@ -105,7 +45,7 @@ def _classifier(
         row_wise=not getattr(processor, "do_pad", False),  # padding goes by the largest of the batch
         source_labels=source_labels(model.config),
         missing=missing,
-        task=TASK,
+        task=ADAPTER.task,
         processor=json.dumps({**json.loads(processor.to_json_string()), "mode": mode}, sort_keys=True),
         processor_backend=getattr(processor, "backend", None),
     )
@@ -129,3 +69,12 @@ def _eight_bit(image: Any, mode: str) -> Any:
             f"images of mode {image.mode}, 32 bits a pixel, have no fixed range: save them as 8 or 16 bit"
         )
     return image.convert(mode)
+
+
+ADAPTER = Adapter(
+    task="image-classification",
+    what="image classifier",
+    auto_model="AutoModelForImageClassification",
+    load_processor=_load_processor,
+    assemble=_assemble,
+)

@@ -135,7 +135,7 @@ def other_head(config: Any, auto_model: Any) -> str | None:
 
 def load(
     path: Path, config: Any, auto_model: Any, dtype: torch.dtype, allow_pickle: bool = False
-) -> tuple[Pooled, dict[str, str]]:
+) -> tuple[Pooled, nn.Module, dict[str, str]]:
     """Load a checkpoint's backbone, and settle how its outputs are pooled.
 
     The model's own pooler where its weights came from the checkpoint; for texts what 1_Pooling/config.json says, where
@@ -149,7 +149,7 @@ def load(
         allow_pickle: accept pickled weights where there are no safetensors.
 
     Returns:
-        The model in evaluation mode, and why there are no ``probabilities``.
+        The model in evaluation mode, what stands for its head, and why there are no ``probabilities``.
 
     Raises:
         CandidateError: the weights cannot be loaded, or some of them are missing or misshapen.
@@ -166,7 +166,8 @@ def load(
     missing = {"probabilities": f"no trained classification head: it was saved as {other_head(config, auto_model)}"}
     modes = _sentence_modes(path)
     own = modes is None and not broken
-    return wrap(backbone.eval(), modes, own=own), missing
+    features = wrap(backbone.eval(), modes, own=own)
+    return features, features.head, missing
 
 
 def wrap(backbone: Any, modes: tuple[str, ...] | None = None, *, own: bool = True) -> Pooled:

@@ -10,20 +10,10 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, one_line
-from hf_leep.modalities import classifier, pooled
-from hf_leep.modalities.classifier import (
-    Classifier,
-    Inspection,
-    find_head,
-    load_config,
-    load_model,
-    missing_of,
-    quiet,
-    source_labels,
-)
+from hf_leep.modalities import pooled
+from hf_leep.modalities.adapter import Adapter
+from hf_leep.modalities.classifier import Classifier, quiet, source_labels
 
-TASK = "text-classification"
-_WHAT = "sequence classifier"
 _VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
 _OFFSET_POSITIONS = (
     "camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
@@ -32,72 +22,19 @@ _OFFSET_POSITIONS = (
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
 
-def load(path: Path, columns: Sequence[str], dtype: torch.dtype, allow_pickle: bool = False) -> Classifier:
-    """Load a sequence classifier and its tokenizer from a folder.
+def _load_tokenizer(path: Path) -> Any:
+    from transformers import AutoTokenizer
 
-    Args:
-        path: the checkpoint's folder.
-        columns: one text column, or two for pairs, which the tokenizer joins in its own way.
-        dtype: number type of the weights.
-        allow_pickle: accept pickled weights where there are no safetensors.
-
-    Raises:
-        CandidateError: the folder holds no sequence classifier that transformers can load safely.
-    """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    config = load_config(path, AutoModelForSequenceClassification, _WHAT)
     if not any(file.name.startswith(_VOCABULARY) or file.suffix in (".model", ".tiktoken") for file in path.iterdir()):
         raise CandidateError("no tokenizer in the checkpoint")  # AutoTokenizer would make an empty one up
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+            return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each tokenizer raises its own
         raise CandidateError(f"its tokenizer cannot be loaded: {one_line(error)}") from None
-    _choose_padding(tokenizer, config.get_text_config())
-    if pooled.wanted(config, AutoModelForSequenceClassification):
-        model, missing = pooled.load(path, config, AutoModelForSequenceClassification, dtype, allow_pickle)
-        head: nn.Module | None = model.head
-    else:
-        model, head, missing = load_model(path, config, AutoModelForSequenceClassification, dtype, allow_pickle)
-    return _classifier(model, tokenizer, columns, head, missing)
 
 
-def inspect(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> Inspection:
-    """Judge a checkpoint by its config.json and the shapes of its weights.
-
-    Args:
-        path: a folder with its config.json.
-        shapes: weight → shape, None where they are not known.
-
-    Raises:
-        CandidateError: transformers cannot load it as a classifier of this kind.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    return classifier.inspect(path, AutoModelForSequenceClassification, _WHAT, shapes)
-
-
-def wrap(model: Any, tokenizer: Any, columns: Sequence[str]) -> Classifier:
-    """Make a classifier of a model and a tokenizer that are in memory already.
-
-    Args:
-        model: a transformers sequence classifier; its mode is left as it is.
-        tokenizer: its tokenizer; a padding token is chosen where it has none.
-        columns: one text column, or two for pairs.
-
-    Raises:
-        CandidateError: no token could fill up a batch.
-    """
-    _choose_padding(tokenizer, model.config.get_text_config())
-    if (backbone := pooled.bare(model)) is not None:
-        features = pooled.wrap(backbone)
-        return _classifier(features, tokenizer, columns, features.head, pooled.NO_HEAD)
-    head = find_head(model)
-    return _classifier(model, tokenizer, columns, head, missing_of(model.config, head))
-
-
-def _classifier(
+def _assemble(
     model: Any, tokenizer: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
 ) -> Classifier:
     limit = _max_length(tokenizer, model.config)
@@ -119,15 +56,15 @@ def _classifier(
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=TASK,
+        task=ADAPTER.task,
         processor=f"{type(tokenizer).__name__} of {len(tokenizer)} tokens, {limit} at most, {tokenizer.padding_side}",
         processor_backend=None,
         max_length=limit,
     )
 
 
-def _choose_padding(tokenizer: Any, config: Any) -> None:
-    """Settle the padding token where tokenizer and configuration do not name it both.
+def _choose_padding(tokenizer: Any, whole_config: Any) -> None:
+    """Settle the padding token where tokenizer and text configuration do not name it both.
 
     Decoders are often trained without one, and look for the last token that is none to find the end of a text. So it
     must not be a token that the tokenizer itself puts at the end, as an end-of-text token may be.
@@ -135,6 +72,7 @@ def _choose_padding(tokenizer: Any, config: Any) -> None:
     Raises:
         CandidateError: no token will do.
     """
+    config = whole_config.get_text_config()
     if tokenizer.pad_token is not None and config.pad_token_id is not None:
         return
     if config.pad_token_id is not None:
@@ -159,3 +97,13 @@ def _max_length(tokenizer: Any, config: Any) -> int | None:
         offset = (text.pad_token_id or 0) + 1 if text.model_type in _OFFSET_POSITIONS else 0
         limits.append(int(positions) - offset)
     return min(limits) if limits else None
+
+
+ADAPTER = Adapter(
+    task="text-classification",
+    what="sequence classifier",
+    auto_model="AutoModelForSequenceClassification",
+    load_processor=_load_tokenizer,
+    assemble=_assemble,
+    settle=_choose_padding,
+)

@@ -50,7 +50,7 @@ def main(dataset, split, rows, checkpoints):
     _, some = data.load(dataset, split=split, max_samples=READY)
     best = plain = processors = 0.0
     for checkpoint in checkpoints:
-        classifier = image.load(Path(checkpoint), some.dataset.column_names, torch.float32)
+        classifier = image.ADAPTER.load(Path(checkpoint), some.dataset.column_names, torch.float32)
         read = [some[i] for i in range(len(some))]
         made = []
         processors += seconds(lambda: made.append(classifier.collate(read))) / len(some)  # noqa: B023

@@ -51,7 +51,7 @@ def main(folder):
     lengths = rng.integers(5, 501, ROWS)
     words = [" ".join(f"w{k}" for k in rng.integers(0, 1000, length)) for length in lengths]
     target, rows = data.load(datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}))
-    classifier = text.load(make_checkpoint(folder), ("text",), torch.float32)
+    classifier = text.ADAPTER.load(make_checkpoint(folder), ("text",), torch.float32)
     on = forward.accelerator("cpu")
     times, results = {forward.Feed: [], AsTheyCome: []}, {}
     for feed in (forward.Feed, AsTheyCome) * 3:

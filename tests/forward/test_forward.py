@@ -15,7 +15,7 @@ def cpu():
 
 def extract(path, pictures, cpu, batch_size=16, dtype=torch.float32, **changes):
     target, rows = data.load(pictures)
-    classifier = image.load(path, ("image",), dtype)
+    classifier = image.ADAPTER.load(path, ("image",), dtype)
     for name, value in changes.items():
         object.__setattr__(classifier, name, value)
     seen = []
@@ -99,7 +99,7 @@ def test_a_wrong_layer_is_noticed_on_the_first_batch(checkpoints, pictures, cpu)
 def test_a_layer_behind_the_head_is_noticed(checkpoints, pictures, cpu):
     path = checkpoints["five"]
     model = torch_model(path).eval()
-    classifier = image.load(path, ("image",), torch.float32)
+    classifier = image.ADAPTER.load(path, ("image",), torch.float32)
     model.classifier.append(torch.nn.Softplus())
     head = model.classifier[1]
     result = extract(path, pictures, cpu, model=model, head=head, source_labels=classifier.source_labels)
@@ -116,7 +116,7 @@ def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, p
 
 def test_modules_are_left_as_they_were(checkpoints, pictures, cpu):
     path = checkpoints["five"]
-    classifier = image.load(path, ("image",), torch.float32)
+    classifier = image.ADAPTER.load(path, ("image",), torch.float32)
     target, rows = data.load(pictures)
     before = torch.random.get_rng_state()
     forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None)
@@ -160,7 +160,7 @@ class Hungry(torch.nn.Module):
 def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoints, pictures, cpu, error):
     target, rows = data.load(pictures)
     whole = extract(checkpoints["five"], pictures, cpu)
-    classifier = image.load(checkpoints["five"], ("image",), torch.float32)
+    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.classifier, error)
     classifier.model.classifier = hungry
     seen = []
@@ -176,7 +176,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoint
 
 def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures, cpu):
     target, rows = data.load(pictures)
-    classifier = image.load(checkpoints["five"], ("image",), torch.float32)
+    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.classifier, MemoryError())
     hungry.forward = lambda x: (_ for _ in ()).throw(MemoryError())
     classifier.model.classifier = hungry
@@ -189,7 +189,7 @@ def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, p
     alone = extract(checkpoints["seven-classes"], pictures, cpu)
     feed = forward.Feed(rows, budget=10**8)
     for name in ("five", "seven-classes"):
-        classifier = image.load(checkpoints[name], ("image",), torch.float32)
+        classifier = image.ADAPTER.load(checkpoints[name], ("image",), torch.float32)
         shared = forward.extract(
             classifier, Candidate("x"), feed, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None
         )
@@ -199,7 +199,7 @@ def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, p
 
 def test_a_model_keeps_its_memory_format(checkpoints, pictures, cpu):
     target, rows = data.load(pictures)
-    classifier = image.load(checkpoints["five"], ("image",), torch.float32)
+    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     before = [p.stride() for p in classifier.model.parameters()]
     forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
     assert [p.stride() for p in classifier.model.parameters()] == before

@@ -89,7 +89,7 @@ def extract(classifier, dataset, batch_size=8):
 
 
 def load(path):
-    return audio.load(path, ["audio"], torch.float32)
+    return audio.ADAPTER.load(path, ["audio"], torch.float32)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
@@ -225,7 +225,7 @@ def test_a_model_in_memory(sounders):
 
     path = sounders["masked"]
     model = AutoModelForAudioClassification.from_pretrained(path)
-    result = extract(audio.wrap(model, AutoFeatureExtractor.from_pretrained(path), ["audio"]), sounds())
+    result = extract(audio.ADAPTER.wrap(model, AutoFeatureExtractor.from_pretrained(path), ["audio"]), sounds())
     np.testing.assert_allclose(result.probabilities, extract(load(path), sounds()).probabilities, atol=1e-6)
 
 

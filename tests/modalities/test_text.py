@@ -14,7 +14,7 @@ from hf_leep.records import Candidate
 def extract(path, texts, columns=("text",), batch_size=8):
     target, rows = data.load(texts, inputs=columns)
     return forward.extract(
-        text.load(path, columns, torch.float32),
+        text.ADAPTER.load(path, columns, torch.float32),
         Candidate("x"),
         rows,
         target.labels,
@@ -87,13 +87,13 @@ def test_what_cannot_be_loaded_is_one_clear_line(checkpoints, text_checkpoints, 
     import shutil
 
     with pytest.raises(CandidateError, match="no sequence classifier for model_type 'resnet'"):
-        text.load(checkpoints["five"], ["text"], torch.float32)
+        text.ADAPTER.load(checkpoints["five"], ["text"], torch.float32)
     copy = tmp_path / "no tokenizer"
     shutil.copytree(text_checkpoints["bert"], copy)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (copy / name).unlink()
     with pytest.raises(CandidateError, match="no tokenizer in the checkpoint") as caught:
-        text.load(copy, ["text"], torch.float32)
+        text.ADAPTER.load(copy, ["text"], torch.float32)
     assert "\n" not in str(caught.value)
 
 
