@@ -29,10 +29,12 @@ TABLE = [
     ("space.py", 10, {"numpy", "evaluate"}),
     ("publish.py", 9, set()),
     ("plan.py", 9, set()),
-    ("pipeline.py", 10, {"numpy", "torch", "accelerate", "huggingface_hub"}),
+    ("job.py", 10, {"numpy", "torch"}),
+    ("engine.py", 11, {"huggingface_hub"}),
+    ("pipeline.py", 12, set()),
     (
         "demo.py",
-        11,
+        13,
         {
             "numpy",
             "torch",
@@ -46,8 +48,8 @@ TABLE = [
             "threadpoolctl",
         },
     ),
-    ("cli.py", 12, {"typer", "rich"}),
-    ("__main__.py", 13, set()),
+    ("cli.py", 14, {"typer", "rich"}),
+    ("__main__.py", 15, set()),
 ]
 LAYER = {name: 8 if layer == "ring" else layer for name, layer, _ in TABLE}
 ALLOWED = {name: packages for name, _, packages in TABLE}
