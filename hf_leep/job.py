@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -12,17 +12,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_leep import data, hub, ranking
+from hf_leep import data, hub, ranking, shards
 from hf_leep.errors import CandidateError
 from hf_leep.measures import SCORE_VERSION
 from hf_leep.plan import Step
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
-from hf_leep.store import Store
+from hf_leep.store import Store, Writer
+from hf_leep.team import Team
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from hf_leep.forward import Feed
+    from hf_leep.forward import Feed, Share, Sink
+
+
+@dataclass(frozen=True)
+class Order:
+    """A pass that all processes run: what the main one tells the others.
+
+    Attributes:
+        candidate: whose pass.
+        snapshot: where its files are, or come from; None for a model in memory.
+        path: its folder on the main process's machine.
+        scratch: where the shards go, on a disk that all machines share.
+    """
+
+    candidate: Candidate
+    snapshot: hub.Snapshot | None = None
+    path: Path | None = None
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -37,14 +55,16 @@ class Job:
     batch_size: int | None
     device: str | None
     dtype: str
+    compiled: bool = False
     shared: bool = False  # whether more than one pass may be run
+    team: Team = field(default_factory=Team)
 
     @cached_property
     def feed(self) -> Feed:
         """The rows, read and processed once for the candidates that can share them."""
         from hf_leep import forward
 
-        return forward.Feed(self.rows, budget=None if self.shared else 0)
+        return forward.Feed(self.rows, budget=None if self.shared else 0, sharers=self.team.size)
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -81,7 +101,8 @@ class Job:
     def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:
         """The pass of a model in memory."""
         name, model, processor = candidate
-        return self._run(Candidate(name), lambda adapter: adapter.wrap(model, processor, self._columns), advance)
+        with self.store.writing(None) as writer:
+            return self._run(Order(Candidate(name)), advance, writer, (model, processor))
 
     def extraction(self, snapshot: hub.Snapshot, advance: Callable[[int], object]) -> Extraction:
         """One candidate's pass: run now, or by an earlier run."""
@@ -105,7 +126,7 @@ class Job:
                 "modality": self.target.modality,
                 "inputs": self.target.input_fingerprint,
                 "columns": len(self._columns),
-                "dtype": self.dtype,
+                "dtype": self.dtype if not self.compiled else f"{self.dtype}, compiled",
                 "backend": {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(self.target.modality),
                 "torch": version("torch"),
                 "transformers": version("transformers"),
@@ -129,15 +150,9 @@ class Job:
             except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
                 self.store.drop_entry(key, error)
 
-        import torch
-
-        path = snapshot.path or fetch(snapshot)
-
-        def load(adapter: Any) -> Any:
-            return adapter.load(path, self._columns, torch.float32, self.client.allow_pickle)
-
+        order = Order(snapshot.candidate, snapshot, snapshot.path or fetch(snapshot))
         with self.store.writing(key) as writer:
-            extraction = self._run(snapshot.candidate, load, advance, writer.allocate)
+            extraction = self._run(order, advance, writer)
             pinned = str(snapshot.candidate.revision)
             if pinned.startswith("sha256:"):  # a local folder: it may have changed since it was hashed
                 now = hub.resolve(str(snapshot.path), self.client).candidate.revision
@@ -168,29 +183,75 @@ class Job:
         )
 
     def _run(
-        self,
-        candidate: Candidate,
-        load: Callable[[Any], Any],
-        advance: Callable[[int], object],
-        allocate: Callable[[str, tuple[int, ...]], np.ndarray[Any, np.dtype[np.float32]]] | None = None,
+        self, order: Order, advance: Callable[[int], object], writer: Writer, in_memory: tuple[Any, Any] | None = None
     ) -> Extraction:
+        """Run a candidate now, in all processes of the run."""
+        from hf_leep import forward
+
+        num_rows = len(self.target.labels)
+        if self.team.size == 1:
+            sink = forward.Arrays(num_rows, writer.allocate)
+            return forward.put_together(
+                [self._share(order, sink, advance, in_memory)], sink.arrays, self.target.labels
+            )
+        order = self.team.tell(replace(order, scratch=writer.scratch()))
+        shares = self.run_share(order, advance, in_memory)
+        missing = {name for share in shares for name in share.missing}
+        names = [name for name in ("probabilities", "features") if name not in missing]
+        arrays = shards.gather(writer.scratch(), names, num_rows, writer.allocate)
+        return forward.put_together(shares, arrays, self.target.labels)
+
+    def run_share(
+        self, order: Order, advance: Callable[[int], object], in_memory: tuple[Any, Any] | None = None
+    ) -> list[Share]:
+        """Run this process's share of a pass, and hear what all of them tell of theirs.
+
+        Raises:
+            CandidateError: some process cannot load or run it.
+            ProcessError: another process is gone.
+        """
+
+        def mine() -> Share:
+            if order.scratch is None:
+                raise AssertionError  # whoever orders says where the shards go
+            return self._share(order, shards.Shard(order.scratch, self.team.index), advance, in_memory)
+
+        return self.team.together(mine)
+
+    def _share(
+        self, order: Order, sink: Sink, advance: Callable[[int], object], in_memory: tuple[Any, Any] | None
+    ) -> Share:
         import torch
 
         from hf_leep import forward
         from hf_leep.modalities import ADAPTERS
 
         on = self.accelerator  # a wrong device is the caller's error: before the candidate's own
-        return forward.extract(
-            load(ADAPTERS[self.target.modality]),
-            candidate,
+        adapter = ADAPTERS[self.target.modality]
+        if in_memory is not None:
+            classifier = adapter.wrap(*in_memory, self._columns)
+        else:
+            classifier = adapter.load(self._here(order), self._columns, torch.float32, self.client.allow_pickle)
+        return forward.run(
+            classifier,
+            order.candidate,
             self.feed,
-            self.target.labels,
             on=on,
             batch_size=self.batch_size,
             dtype=getattr(torch, self.dtype),
+            compiled=self.compiled,
             advance=advance,
-            allocate=allocate,
+            sink=sink,
+            team=self.team,
         )
+
+    def _here(self, order: Order) -> Path:
+        """The checkpoint's folder on this machine, which may not be the main process's."""
+        if order.path is not None and order.path.is_dir():
+            return order.path
+        if order.snapshot is None or order.snapshot.path is not None:
+            raise CandidateError(f"the folder {order.path} is not on every machine of this run")
+        return hub.fetch(order.snapshot, self.client)
 
 
 def _summary(result: Result) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +14,15 @@ from typing import Any, Literal, overload
 
 from hf_leep import __version__, data, hub, plan, ranking
 from hf_leep.engine import carry_out, progress_bar
-from hf_leep.errors import MeasureError, UserError
+from hf_leep.errors import MeasureError, ProcessError, UserError
+from hf_leep.follower import Opening, follow
 from hf_leep.job import Job
 from hf_leep.measures import MEASURES, find
 from hf_leep.plan import CandidateLike, Plan
-from hf_leep.records import Candidate, Extraction, Result, Target
+from hf_leep.records import Extraction, Target
 from hf_leep.report import Report
 from hf_leep.store import Store
+from hf_leep.team import Team, launched
 
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
 _DEVICES = ("cpu", "cuda", "mps")
@@ -54,6 +57,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     batch_size: int | None = None,
     device: str | None = None,
     dtype: str = "float32",
+    compile: bool = False,  # noqa: A002 - the option's name
     cache: bool = True,
     search: hub.Search | None = None,
     collection: str | None = None,
@@ -76,6 +80,9 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     A candidate that cannot be loaded, run or scored becomes a row of the report with its reason; the others go on.
     Interrupting keeps what is finished. A pass that an earlier run finished is taken from the store.
 
+    Started as several processes (torchrun, accelerate launch), each pass is shared among them; every process calls
+    this with the same arguments, and gets the report. The scores do not depend on how many there are.
+
     Args:
         candidates: local folders, repo ids on the Hub (``id@revision`` to pin one), or models in memory as
             ``(name, model, processor)``.
@@ -95,6 +102,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         batch_size: rows a batch; chosen by timing the first batches by default, and halved where memory runs out.
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
         dtype: number type to compute in where that is safe (autocast): ``float32``, ``bfloat16`` or ``float16``.
+        compile: compile each model first (torch.compile): worth its time on many rows.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and use those that are there.
         search: further candidates: what a search on the Hub finds; its task is that of the data set's modality unless
             it names one.
@@ -125,53 +133,75 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     for wanted, option in ((search, "--search"), (collection, "--collection")):
         if wanted is not None:
             client.require_online(option)
-    target, rows = data.load(
-        dataset,
-        config=config,
-        split=split,
-        revision=revision,
-        label=label,
-        inputs=input,
-        max_samples=max_samples,
-        streaming=streaming,
-        seed=seed,
-        progress=progress,
-        pin=partial(hub.pin_dataset, client=client),
-        token=client.token,
-    )
-    known = {_name(candidate) for candidate in candidates}
-    listed = [*candidates, *(c for c in _found(search, collection, target, client) if str(c) not in known)]
-    named = _named(listed)
-    job = Job(
-        target=target,
-        rows=rows,
-        measures=ranking.with_checks(chosen),
-        store=store,
-        client=client,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        shared=len(named) > 1,
-    )
-    with progress_bar(len(named), progress, "candidate", "looking at the candidates") as bar:
-        planned = plan.make(
-            named, target, job.measures, client, stored=job.stored, max_download=budget, advance=bar.update
+
+    def load(revision: str | None, progress: bool) -> tuple[Target, data.Rows]:
+        return data.load(
+            dataset,
+            config=config,
+            split=split,
+            revision=revision,
+            label=label,
+            inputs=input,
+            max_samples=max_samples,
+            streaming=streaming,
+            seed=seed,
+            progress=progress,
+            pin=partial(hub.pin_dataset, client=client),
+            token=client.token,
         )
-    if dry_run:
-        return planned
-    on_plan(planned)
-    scored = carry_out(planned, job, budget, prefetch, evict, progress)
-    names = [_name(candidate) for candidate in listed]
-    results = [scored.get(name, Result(Candidate(name), reason="not run: interrupted")) for name in names]
-    return Report.build(
-        target,
-        results,
-        ranking.rank(results, sort_by),
-        measures=chosen,
-        versions={"python": platform.python_version(), "hf-leep": __version__, **{n: version(n) for n in _VERSIONS}},
-        command=command,
-        seconds=time.perf_counter() - started,
-    )
+
+    def job(target: Target, rows: data.Rows, shared: bool) -> Job:
+        return Job(
+            target=target,
+            rows=rows,
+            measures=ranking.with_checks(chosen),
+            store=store,
+            client=client,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            compiled=compile,
+            shared=shared,
+            team=team,
+        )
+
+    team = _team(device, dry_run)
+    if not team.is_main:
+        return follow(team, load, job, {_name(c): c for c in candidates if isinstance(c, tuple)})
+    report: Report | None = None
+    try:
+        target, rows = load(revision, progress)
+        team.tell(Opening(target.revision or revision, target.fingerprint))
+        known = {_name(candidate) for candidate in candidates}
+        listed = [*candidates, *(c for c in _found(search, collection, target, client) if str(c) not in known)]
+        named = _named(listed)
+        work = job(target, rows, len(named) > 1)
+        with progress_bar(len(named), progress, "candidate", "looking at the candidates") as bar:
+            planned = plan.make(
+                named, target, work.measures, client, stored=work.stored, max_download=budget, advance=bar.update
+            )
+        if dry_run:
+            return planned
+        on_plan(planned)
+        scored = carry_out(planned, work, budget, prefetch, evict, progress)
+        results = [scored[_name(candidate)] for candidate in listed]
+        report = Report.build(
+            target,
+            results,
+            ranking.rank(results, sort_by),
+            measures=chosen,
+            versions={
+                "python": platform.python_version(),
+                "hf-leep": __version__,
+                **{n: version(n) for n in _VERSIONS},
+            },
+            command=command,
+            seconds=time.perf_counter() - started,
+        )
+        return report
+    finally:
+        with contextlib.suppress(ProcessError):  # one that is gone needs no news
+            team.tell(report)
 
 
 def extract(
@@ -220,6 +250,17 @@ def read_names(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the list of candidates {path}: {error}") from None
     return [name for line in lines if (name := line.split("#")[0].strip())]
+
+
+def _team(device: str | None, dry_run: bool) -> Team:
+    """The processes of this run; torch is not needed for one."""
+    if launched() == 1:
+        return Team()
+    if dry_run:
+        raise UserError("a dry run runs nothing: start it as one process")
+    from hf_leep import forward
+
+    return Team(forward.accelerator(device))
 
 
 def _found(

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import psutil
@@ -23,11 +23,11 @@ from hf_leep.forward.deal import Batch, Deal
 from hf_leep.forward.feed import Feed, Reader
 from hf_leep.forward.pace import Pace, Setting
 from hf_leep.forward.share import Arrays, Share, Sink, put_together
-from hf_leep.forward.team import ElsewhereError, Team
 from hf_leep.records import Candidate, Extraction, Run
 
-__all__ = ["Arrays", "Feed", "Share", "Sink", "Team", "accelerator", "extract", "put_together", "run"]
+__all__ = ["Arrays", "Feed", "Share", "Sink", "accelerator", "extract", "put_together", "run"]
 
+_T = TypeVar("_T")
 COMPILED_BATCH_SIZE = 32  # each other size would be compiled, or generalised, again
 HEAD_TOLERANCE = 1e-3  # head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
 
@@ -55,6 +55,25 @@ class Classifier(Protocol):
     def processor_backend(self) -> str | None: ...
     @property
     def max_length(self) -> int | None: ...
+
+
+class Team(Protocol):
+    """The processes that share the rows; see hf_leep.team."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def exchange(self, thing: _T) -> list[_T]: ...
+
+
+class _Alone:
+    """A team of one."""
+
+    index, size = 0, 1
+
+    def exchange(self, thing: _T) -> list[_T]:
+        return [thing]
 
 
 class _Catcher:
@@ -137,7 +156,7 @@ def extract(
         compiled=compiled,
         advance=advance,
         sink=kept,
-        team=Team(),
+        team=_Alone(),
     )
     return put_together([share], kept.arrays, labels)
 
@@ -176,7 +195,10 @@ def run(
     """
     started = time.perf_counter()
     was_training = classifier.model.training
-    model = on.prepare_model(classifier.model, evaluation_mode=True).eval()
+    # Among several processes accelerate says cpu:0: a move there would copy the weights, and round in another way.
+    device = torch.device("cpu") if on.device.type == "cpu" else on.device
+    # Not prepared by the accelerator, which would keep each candidate's model until the run ends.
+    model = classifier.model.to(device).eval()
     weights = next(model.parameters()).dtype
     missing = dict(classifier.missing)
     catcher = _Catcher()
@@ -184,7 +206,7 @@ def run(
     pace = Pace(
         batch_size if batch_size or not compiled else COMPILED_BATCH_SIZE,
         images=classifier.processor_backend is not None,
-        on_cpu=on.device.type == "cpu",
+        on_cpu=device.type == "cpu",
         num_rows=len(order),
         num_processes=team.size,
     )
@@ -197,7 +219,7 @@ def run(
     try:
         with (
             torch.inference_mode(),
-            _computing_in(dtype if weights == torch.float32 else weights, weights, on.device),
+            _computing_in(dtype if weights == torch.float32 else weights, weights, device),
             Reader(feed, classifier) as reader,
         ):
             while not deal.finished:
@@ -212,7 +234,7 @@ def run(
                 before = time.perf_counter()
                 cut = int(inputs.pop("num_truncated", 0))
                 try:
-                    logits = called(**layout.placed(inputs, batch.setting, weights, on.device)).logits
+                    logits = called(**layout.placed(inputs, batch.setting, weights, device)).logits
                     if logits.ndim != 2:
                         raise CandidateError(f"its logits have shape {tuple(logits.shape)}, expected [batch, classes]")
                     if not verified and "features" not in missing:
@@ -228,18 +250,18 @@ def run(
                 except (RuntimeError, MemoryError) as error:
                     if not _out_of_memory(error) or not deal.halve(batch):
                         raise
-                    _release(on.device)
+                    _release(device)
                     continue  # the same rows, half of them
                 pace.took(batch.setting, (time.perf_counter() - before) / len(batch.positions))
                 truncated += cut
                 rows_of_all = min(team.size * len(batch.positions), len(order) - told)
                 told += rows_of_all
                 advance(rows_of_all)
-    except (HfLeepError, ElsewhereError):
+    except HfLeepError:
         raise
     except Exception as error:  # a model can raise anything; what it raised becomes the candidate's reason
         if _out_of_memory(error):
-            raise CandidateError(f"out of memory on {on.device}, even for a batch of one") from None
+            raise CandidateError(f"out of memory on {device}, even for a batch of one") from None
         where = "" if batch is None else f" on rows {batch.positions.min()} to {batch.positions.max()} of the sample"
         raise CandidateError(f"the forward pass failed{where}: {one_line(error)}") from None
     finally:
@@ -257,10 +279,10 @@ def run(
         processor=f"sha256:{hashlib.sha256(classifier.processor.encode()).hexdigest()}",
         processor_backend=classifier.processor_backend,
         dtype=str(dtype if weights == torch.float32 else weights).removeprefix("torch."),
-        device=_device_name(on.device),
+        device=_device_name(device),
         batch_size=min(deal.limit, pace.chosen.batch_size if pace.chosen else 1),
         seconds=time.perf_counter() - started,
-        peak_memory_bytes=_peak_memory(on.device),
+        peak_memory_bytes=_peak_memory(device),
         max_length=classifier.max_length,
         num_truncated=truncated,
         pooling=getattr(classifier.model, "pooled_by", None),

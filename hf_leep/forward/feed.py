@@ -26,17 +26,18 @@ class Feed:
     depend on the rest of its batch.
     """
 
-    def __init__(self, rows: Any, budget: int | None = None) -> None:
+    def __init__(self, rows: Any, budget: int | None = None, sharers: int = 1) -> None:
         """Take the rows.
 
         Args:
             rows: the chosen rows, indexable, each a dict of the input columns.
             budget: bytes to keep; a quarter of the memory that is free now, and at most 4 GiB, by default; 0 to keep
                 nothing.
+            sharers: processes that share this machine's memory.
         """
         self.rows = rows
         if budget is None:
-            budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MOST_BYTES)
+            budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MOST_BYTES) // sharers
         self._left_decoded = int(_DECODED_SHARE * budget)
         self._budget_processed = budget - self._left_decoded
         self._decoded: dict[int, Mapping[str, Any]] = {}

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hf_leep.errors import HfLeepError, ProcessError, one_line
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _T = TypeVar("_T")
 _PATIENCE = timedelta(days=7)  # the others wait while the main process downloads; one that dies is noticed at once
 
 
-class ElsewhereError(Exception):
+class ElsewhereError(HfLeepError):
     """Another process failed; all of them know."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
+
+
+def launched() -> int:
+    """How many processes the launcher of this run started: torchrun and accelerate say so; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this process drives the run; it is the only one that writes and talks."""
+    return launched() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 class Team:
