@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import platform
 import time
 from collections import Counter
@@ -322,7 +323,8 @@ class _Job:
 
     def stored(self, snapshot: hub.Snapshot) -> Mapping[str, Any] | None:
         """What an earlier run wrote of a snapshot's pass, if one made it."""
-        return self.store.description(self._key(snapshot))
+        found = (self.store.description(key) for key in self._possible_keys(snapshot))
+        return next((description for description in found if description is not None), None)
 
     def result(self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
         """Score one candidate, with as little work as the store leaves to do."""
@@ -348,7 +350,11 @@ class _Job:
     def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:
         """The pass of a model in memory."""
         name, model, processor = candidate
-        return self._run(Candidate(name), lambda adapter: adapter.wrap(model, processor, self._columns), advance)
+
+        def wrap(adapter: Any) -> Any:
+            return adapter.wrap(model, processor, self._columns, class_names=self.target.class_names)
+
+        return self._run(Candidate(name), wrap, advance)
 
     def extraction(self, snapshot: hub.Snapshot, advance: Callable[[int], object]) -> Extraction:
         """One candidate's pass: run now, or by an earlier run."""
@@ -364,22 +370,35 @@ class _Job:
         return self.target.input_columns
 
     def _key(self, snapshot: hub.Snapshot) -> str:
-        """Everything that a pass depends on; the revision covers weights, configuration and processor files."""
-        return self.store.key(
-            {
-                "pass": PASS_VERSION,
-                "revision": snapshot.candidate.revision,
-                "modality": self.target.modality,
-                "inputs": self.target.input_fingerprint,
-                "columns": len(self._columns),
-                "dtype": self.dtype,
-                "backend": {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(self.target.modality),
-                "torch": version("torch"),
-                "transformers": version("transformers"),
-                "tokenizers": version("tokenizers"),
-                "pillow": version("pillow"),
-            }
-        )
+        """The key of a pass, of the two it can have: a candidate has a pass under one of them alone."""
+        without_names, with_names = self._possible_keys(snapshot)
+        for key in (without_names, with_names):
+            if self.store.description(key) is not None:
+                return key
+        from hf_leep.modalities import ADAPTERS
+
+        folder = hub.configuration(snapshot, self.client)
+        return with_names if ADAPTERS[self.target.modality].reads_names(folder) else without_names
+
+    def _possible_keys(self, snapshot: hub.Snapshot) -> tuple[str, str]:
+        """Everything that a pass depends on, without and with the names of the classes, which few candidates read.
+
+        The revision covers weights, configuration and processor files.
+        """
+        fields = {
+            "pass": PASS_VERSION,
+            "revision": snapshot.candidate.revision,
+            "modality": self.target.modality,
+            "inputs": self.target.input_fingerprint,
+            "columns": len(self._columns),
+            "dtype": self.dtype,
+            "backend": {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(self.target.modality),
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+            "tokenizers": version("tokenizers"),
+            "pillow": version("pillow"),
+        }
+        return self.store.key(fields), self.store.key({**fields, "names": json.dumps(self.target.class_names)})
 
     def _pass(
         self,
@@ -401,7 +420,8 @@ class _Job:
         path = snapshot.path or fetch(snapshot)
 
         def load(adapter: Any) -> Any:
-            return adapter.load(path, self._columns, torch.float32, self.client.allow_pickle)
+            names = self.target.class_names
+            return adapter.load(path, self._columns, torch.float32, self.client.allow_pickle, class_names=names)
 
         with self.store.writing(key) as writer:
             extraction = self._run(snapshot.candidate, load, advance, writer.allocate)

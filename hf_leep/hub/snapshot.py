@@ -143,6 +143,15 @@ def peek(snapshot: Snapshot, client: Client | None = None) -> Peek:
     return Peek(folder, shapes)
 
 
+def configuration(snapshot: Snapshot, client: Client) -> Path:
+    """Bring a snapshot's configuration, and return the folder that holds its config.json.
+
+    Raises:
+        CandidateError: no access, or it is damaged.
+    """
+    return snapshot.path or _bring(snapshot, "config.json", client).parent
+
+
 def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = None) -> Path:
     """Bring a snapshot's files into the Hugging Face cache, check them, and return their folder.
 
