@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -392,7 +393,7 @@ class _Job:
             "inputs": self.target.input_fingerprint,
             "columns": len(self._columns),
             "dtype": self.dtype,
-            "backend": {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(self.target.modality),
+            "backend": _backend(self.target.modality),
             "torch": version("torch"),
             "transformers": version("transformers"),
             "tokenizers": version("tokenizers"),
@@ -478,6 +479,13 @@ class _Job:
             advance=advance,
             allocate=allocate,
         )
+
+
+def _backend(modality: str) -> str | None:
+    """What decodes or brings to measure the rows of a modality, with its version where results may depend on it."""
+    if modality == "video":
+        return f"pil, av {version('av')}" if find_spec("av") else "pil"
+    return {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(modality)
 
 
 def _summary(result: Result) -> dict[str, Any]:

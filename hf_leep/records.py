@@ -57,7 +57,7 @@ class Target:
         input_fingerprint: the same over the inputs alone: what a pass depends on.
         input_columns: the column that models see; two for sentence pairs.
         label_column: the column of the labels.
-        modality: ``image``, ``audio`` or ``text``.
+        modality: ``image``, ``audio``, ``text`` or ``video``.
         row_ids: positions of the chosen rows in the split, ``[n]``, ascending; of a streamed sample, 0 … n−1 in the
             order drawn.
         labels: class of each chosen row, densely encoded, ``[n]``.
