@@ -484,7 +484,7 @@ class _Job:
 def _backend(modality: str) -> str | None:
     """What decodes or brings to measure the rows of a modality, with its version where results may depend on it."""
     if modality == "video":
-        return f"pil, av {version('av')}" if find_spec("av") else "pil"
+        return ", ".join(f"{name} {version(name)}" for name in ("av", "torchvision") if find_spec(name)) or "pil"
     return {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(modality)
 
 

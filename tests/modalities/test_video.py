@@ -289,3 +289,12 @@ def test_what_cannot_be_loaded_is_one_clear_line(watchers, checkpoints, tmp_path
         (copy / "video_preprocessor_config.json").write_text('{"video_processor_type": "VideoMAEVideoProcessor"}')
         with pytest.raises(CandidateError, match="its video processor needs torchvision: pip install torchvision"):
             load(copy)
+
+
+def test_the_processor_of_videos_comes_from_the_hub(watchers, tmp_path, client, hub):
+    path = shutil.copytree(watchers["videomae"], tmp_path / "new")
+    (path / "preprocessor_config.json").rename(path / "video_preprocessor_config.json")
+    hub.add_folder("user/new", path)
+    code = "from hf_leep import hub; print(*[f.name for f in hub.fetch(hub.resolve('user/new')).iterdir()])"
+    done = client(code=code)
+    assert "video_preprocessor_config.json" in done.stdout.split(), done.stderr

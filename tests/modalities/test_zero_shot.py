@@ -80,20 +80,35 @@ def towers(tmp_path_factory):
             ),
             bert_tokenizer(),
         ),
+        "align": (
+            t.AlignModel,
+            t.AlignConfig(
+                text_config=bert_text,
+                vision_config={"image_size": 32, "width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 32},
+                projection_dim=32,
+                temperature_init_value=0.1,
+            ),
+            bert_tokenizer(),
+        ),
         "siglip": (t.SiglipModel, t.SiglipConfig(text_config={**SMALL, "vocab_size": 54}, vision_config=vision), None),
     }
-    size = {"height": 12, "width": 12}
     for name, (make, config, tokenizer) in made.items():
         with torch.random.fork_rng():
             torch.manual_seed(len(name))
             model = make(config)
             if name == "siglip":
                 torch.nn.init.normal_(model.logit_bias)
+            if name == "align":  # its own weights are so small that nothing comes through
+                for layer in model.modules():
+                    if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+                        torch.nn.init.kaiming_normal_(layer.weight)
             model.save_pretrained(root / name)
+        side = 32 if name == "align" else 12
+        size = {"height": side, "width": side}
         if name == "siglip":
             SiglipImageProcessorPil(size=size).save_pretrained(root / name)
         else:
-            CLIPImageProcessorPil(size={"shortest_edge": 12}, crop_size=size).save_pretrained(root / name)
+            CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=size).save_pretrained(root / name)
         if tokenizer is not None:
             tokenizer.save_pretrained(root / name)
     return {folder.name: folder for folder in root.iterdir()}
@@ -133,7 +148,7 @@ def direct(path, pictures, names):
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
-@pytest.mark.parametrize("name", ["clip", "chinese-clip", "altclip"])
+@pytest.mark.parametrize("name", ["clip", "chinese-clip", "altclip", "align"])
 def test_equals_the_whole_model_row_by_row_at_any_batch_size(towers, pictures, name, batch_size):
     result = extract(load(towers[name]), pictures, batch_size)
     probabilities, embeddings = direct(towers[name], pictures, ["red", "green", "blue"])
