@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from hf_leep import __version__
 from hf_leep.errors import HfLeepError, UserError
 from hf_leep.measures import MEASURES
+from hf_leep.team import is_main
 
 app = typer.Typer(
     name="hf-leep",
@@ -146,6 +147,9 @@ def rank(
     batch_size: Annotated[int | None, typer.Option(help="Rows a batch; chosen by timing by default.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.")] = None,
     dtype: Annotated[str, typer.Option(help="Number type to compute in: float32, bfloat16 or float16.")] = "float32",
+    compile: Annotated[  # noqa: A002
+        bool, typer.Option("--compile", help="Compile each model first (torch.compile): worth it on many rows.")
+    ] = False,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
     ] = False,
@@ -167,9 +171,9 @@ def rank(
     from hf_leep.card.table import planned
     from hf_leep.report import Report
 
-    if output is not None:
+    if output is not None and is_main():
         Report.check_folder(output)
-    if push_to_hub is not None:
+    if push_to_hub is not None and is_main():
         publish.check(push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
     elif private or create_pr or repo_type != "dataset":
         raise UserError(
@@ -211,10 +215,13 @@ def rank(
         batch_size=batch_size,
         device=device,
         dtype=dtype,
+        compile=compile,
         cache=not no_cache,
         progress=not json,
         command=["hf-leep", *sys.argv[1:]],
     )
+    if not is_main():  # the main process writes and talks
+        raise typer.Exit
     if not dry_run:
         _deliver(outcome, output, json, stop=False)  # before the push, which may fail
         if push_to_hub is not None and outcome.exit_code == 1:
@@ -410,6 +417,8 @@ def _say(what: Any, error: bool = False) -> None:
 
 
 def _complain(message: str) -> None:
+    """Say what is wrong, once: in the main process."""
     from hf_leep.card.text import plain
 
-    print(f"hf-leep: {plain(message)}", file=sys.stderr)
+    if is_main():
+        print(f"hf-leep: {plain(message)}", file=sys.stderr)

@@ -9,7 +9,8 @@
     │   └── TargetError      the data set, split, columns or labels cannot be used
     └── WorldError           the call was right, the world was not: other candidates go on
         ├── CandidateError   this checkpoint cannot be loaded or run
-        └── HubError         the Hub refused something else than a candidate, or did not answer
+        ├── HubError         the Hub refused something else than a candidate, or did not answer
+        └── ProcessError     another process of this run died
 
 Every message is one line that says what was wrong, where, and what to do.
 """
@@ -47,6 +48,10 @@ class CandidateError(WorldError):
 
 class HubError(WorldError):
     """The Hub refused a search, a collection or a push, or did not answer."""
+
+
+class ProcessError(WorldError):
+    """Another process of this run died; what is finished stays."""
 
 
 def one_line(error: BaseException, width: int = 300) -> str:

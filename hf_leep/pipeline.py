@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import platform
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
-
-import numpy as np
+from typing import Any, Literal, overload
 
 from hf_leep import __version__, data, hub, plan, ranking
-from hf_leep.card.text import plain
-from hf_leep.errors import CandidateError, MeasureError, UserError
-from hf_leep.measures import MEASURES, SCORE_VERSION, find
-from hf_leep.plan import CandidateLike, Plan, Step
-from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
+from hf_leep.engine import carry_out, progress_bar
+from hf_leep.errors import MeasureError, ProcessError, UserError
+from hf_leep.follower import Opening, follow
+from hf_leep.job import Job
+from hf_leep.measures import MEASURES, find
+from hf_leep.plan import CandidateLike, Plan
+from hf_leep.records import Extraction, Target
 from hf_leep.report import Report
 from hf_leep.store import Store
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from hf_leep.forward import Feed
+from hf_leep.team import Team, launched
 
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
 _DEVICES = ("cpu", "cuda", "mps")
@@ -65,6 +57,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     batch_size: int | None = None,
     device: str | None = None,
     dtype: str = "float32",
+    compile: bool = False,  # noqa: A002 - the option's name
     cache: bool = True,
     search: hub.Search | None = None,
     collection: str | None = None,
@@ -87,6 +80,9 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     A candidate that cannot be loaded, run or scored becomes a row of the report with its reason; the others go on.
     Interrupting keeps what is finished. A pass that an earlier run finished is taken from the store.
 
+    Started as several processes (torchrun, accelerate launch), each pass is shared among them; every process calls
+    this with the same arguments, and gets the report. The scores do not depend on how many there are.
+
     Args:
         candidates: local folders, repo ids on the Hub (``id@revision`` to pin one), or models in memory as
             ``(name, model, processor)``.
@@ -106,6 +102,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         batch_size: rows a batch; chosen by timing the first batches by default, and halved where memory runs out.
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
         dtype: number type to compute in where that is safe (autocast): ``float32``, ``bfloat16`` or ``float16``.
+        compile: compile each model first (torch.compile): worth its time on many rows.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and use those that are there.
         search: further candidates: what a search on the Hub finds; its task is that of the data set's modality unless
             it names one.
@@ -136,53 +133,75 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     for wanted, option in ((search, "--search"), (collection, "--collection")):
         if wanted is not None:
             client.require_online(option)
-    target, rows = data.load(
-        dataset,
-        config=config,
-        split=split,
-        revision=revision,
-        label=label,
-        inputs=input,
-        max_samples=max_samples,
-        streaming=streaming,
-        seed=seed,
-        progress=progress,
-        pin=partial(hub.pin_dataset, client=client),
-        token=client.token,
-    )
-    known = {_name(candidate) for candidate in candidates}
-    listed = [*candidates, *(c for c in _found(search, collection, target, client) if str(c) not in known)]
-    named = _named(listed)
-    job = _Job(
-        target=target,
-        rows=rows,
-        measures=ranking.with_checks(chosen),
-        store=store,
-        client=client,
-        batch_size=batch_size,
-        device=device,
-        dtype=dtype,
-        shared=len(named) > 1,
-    )
-    with _bar(len(named), progress, "candidate", "looking at the candidates") as bar:
-        planned = plan.make(
-            named, target, job.measures, client, stored=job.stored, max_download=budget, advance=bar.update
+
+    def load(revision: str | None, progress: bool) -> tuple[Target, data.Rows]:
+        return data.load(
+            dataset,
+            config=config,
+            split=split,
+            revision=revision,
+            label=label,
+            inputs=input,
+            max_samples=max_samples,
+            streaming=streaming,
+            seed=seed,
+            progress=progress,
+            pin=partial(hub.pin_dataset, client=client),
+            token=client.token,
         )
-    if dry_run:
-        return planned
-    on_plan(planned)
-    scored = _carried_out(planned, job, budget, prefetch, evict, progress)
-    names = [_name(candidate) for candidate in listed]
-    results = [scored.get(name, Result(Candidate(name), reason="not run: interrupted")) for name in names]
-    return Report.build(
-        target,
-        results,
-        ranking.rank(results, sort_by),
-        measures=chosen,
-        versions={"python": platform.python_version(), "hf-leep": __version__, **{n: version(n) for n in _VERSIONS}},
-        command=command,
-        seconds=time.perf_counter() - started,
-    )
+
+    def job(target: Target, rows: data.Rows, shared: bool) -> Job:
+        return Job(
+            target=target,
+            rows=rows,
+            measures=ranking.with_checks(chosen),
+            store=store,
+            client=client,
+            batch_size=batch_size,
+            device=device,
+            dtype=dtype,
+            compiled=compile,
+            shared=shared,
+            team=team,
+        )
+
+    team = _team(device, dry_run)
+    if not team.is_main:
+        return follow(team, load, job, {_name(c): c for c in candidates if isinstance(c, tuple)})
+    report: Report | None = None
+    try:
+        target, rows = load(revision, progress)
+        team.tell(Opening(target.revision or revision, target.fingerprint))
+        known = {_name(candidate) for candidate in candidates}
+        listed = [*candidates, *(c for c in _found(search, collection, target, client) if str(c) not in known)]
+        named = _named(listed)
+        work = job(target, rows, len(named) > 1)
+        with progress_bar(len(named), progress, "candidate", "looking at the candidates") as bar:
+            planned = plan.make(
+                named, target, work.measures, client, stored=work.stored, max_download=budget, advance=bar.update
+            )
+        if dry_run:
+            return planned
+        on_plan(planned)
+        scored = carry_out(planned, work, budget, prefetch, evict, progress)
+        results = [scored[_name(candidate)] for candidate in listed]
+        report = Report.build(
+            target,
+            results,
+            ranking.rank(results, sort_by),
+            measures=chosen,
+            versions={
+                "python": platform.python_version(),
+                "hf-leep": __version__,
+                **{n: version(n) for n in _VERSIONS},
+            },
+            command=command,
+            seconds=time.perf_counter() - started,
+        )
+        return report
+    finally:
+        with contextlib.suppress(ProcessError):  # one that is gone needs no news
+            team.tell(report)
 
 
 def extract(
@@ -214,7 +233,7 @@ def extract(
     """
     store = Store(Store.default_root() if cache else None)
     client = hub.Client(digest=store.file_digest)
-    job = _Job(target, rows, (), store, client, batch_size=batch_size, device=device, dtype=dtype)
+    job = Job(target, rows, (), store, client, batch_size=batch_size, device=device, dtype=dtype)
     if isinstance(candidate, tuple):
         return job.in_memory(candidate, advance)
     return job.extraction(hub.resolve(str(candidate), client), advance)
@@ -233,6 +252,17 @@ def read_names(path: Path) -> list[str]:
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 
+def _team(device: str | None, dry_run: bool) -> Team:
+    """The processes of this run; torch is not needed for one."""
+    if launched() == 1:
+        return Team()
+    if dry_run:
+        raise UserError("a dry run runs nothing: start it as one process")
+    from hf_leep import forward
+
+    return Team(forward.accelerator(device))
+
+
 def _found(
     search: hub.Search | None, collection: str | None, target: Target, client: hub.Client
 ) -> list[CandidateLike]:
@@ -245,280 +275,6 @@ def _found(
 
         found += hub.search(replace(search, task=search.task or ADAPTERS[target.modality].task), client)
     return found
-
-
-def _carried_out(
-    planned: Plan, job: _Job, budget: int | None, prefetch: int, evict: bool, progress: bool
-) -> dict[str, Result]:
-    """Do what was planned: name → result; those that an interruption left out are missing."""
-    scored: dict[str, Result] = {}
-    needed = [step for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
-    users = Counter(step.snapshot.place for step in planned.steps if step.snapshot and step.reason is None)
-    running = sum(step.reason is None for step in planned.steps)
-    left = None if budget is None else budget - planned.download_bytes
-
-    def unplanned(snapshot: hub.Snapshot) -> Path:
-        """Bring a checkpoint whose pass was thought to be in the store, and turned out damaged."""
-        nonlocal left
-        if left is not None and snapshot.download_bytes > left:
-            raise CandidateError("its stored pass is damaged, and the budget does not hold its download: run it again")
-        left = None if left is None else left - snapshot.download_bytes
-        return hub.fetch(snapshot, job.client)
-
-    with (
-        _bar(running * len(job.rows), progress, "row") as bar,
-        _bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
-        hub.Prefetcher([s.snapshot for s in needed if s.snapshot], job.client, prefetch, bytes_bar.update) as arriving,
-    ):
-        try:
-            for step in planned.steps:
-                if step.reason is not None:
-                    scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
-                    continue
-                bar.set_description(plain(Path(step.name).name[-30:]))
-                before = bar.n
-                try:
-                    scored[step.name] = job.result(step, unplanned if step.stored else arriving.take, bar.update)
-                except UserError:
-                    raise
-                except Exception as error:  # one bad candidate never stops the others, whatever it raises
-                    scored[step.name] = Result(step.candidate, reason=plan.reason_of(error))
-                bar.update(before + len(job.rows) - bar.n)
-                if step.snapshot:
-                    users[step.snapshot.place] -= 1
-                    if evict and not users[step.snapshot.place]:
-                        with contextlib.suppress(Exception):  # what cannot be removed stays; the scores matter more
-                            hub.evict(step.snapshot, job.client)
-        except KeyboardInterrupt:
-            pass  # what is finished is kept
-    return scored
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all candidates of a run share."""
-
-    target: Target
-    rows: data.Rows
-    measures: tuple[str, ...]
-    store: Store
-    client: hub.Client
-    batch_size: int | None
-    device: str | None
-    dtype: str
-    shared: bool = False  # whether more than one pass may be run
-
-    @cached_property
-    def feed(self) -> Feed:
-        """The rows, read and processed once for the candidates that can share them."""
-        from hf_leep import forward
-
-        return forward.Feed(self.rows, budget=None if self.shared else 0)
-
-    @cached_property
-    def accelerator(self) -> Accelerator:
-        """Made when the first pass is needed: a run whose passes are all in the store never imports torch."""
-        from hf_leep import forward
-
-        return forward.accelerator(self.device)
-
-    def stored(self, snapshot: hub.Snapshot) -> Mapping[str, Any] | None:
-        """What an earlier run wrote of a snapshot's pass, if one made it."""
-        found = (self.store.description(key) for key in self._possible_keys(snapshot))
-        return next((description for description in found if description is not None), None)
-
-    def result(self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
-        """Score one candidate, with as little work as the store leaves to do."""
-        if step.model is not None:
-            return ranking.score(self.in_memory(step.model, advance), self.measures)
-        if step.snapshot is None:
-            raise AssertionError  # a plan resolves whatever is not in memory
-        snapshot = step.snapshot
-        key = self._key(snapshot)
-        labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16] + f"-v{SCORE_VERSION}"
-        with self.store.lock(key):
-            known = self.store.load_scores(key, labels, self.measures)
-            if known is not None and set(known["scores"]) == set(self.measures):
-                try:
-                    return _restored(known, snapshot.candidate)
-                except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
-                    self.store.drop_entry(key, error)
-            extraction, from_store = self._pass(snapshot, key, advance, fetch)
-            result = replace(ranking.score(extraction, self.measures), from_store=from_store)
-            self.store.save_scores(key, labels, _summary(result), {m: vars(s) for m, s in result.scores.items()})
-        return result
-
-    def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:
-        """The pass of a model in memory."""
-        name, model, processor = candidate
-
-        def wrap(adapter: Any) -> Any:
-            return adapter.wrap(model, processor, self._columns, class_names=self.target.class_names)
-
-        return self._run(Candidate(name), wrap, advance)
-
-    def extraction(self, snapshot: hub.Snapshot, advance: Callable[[int], object]) -> Extraction:
-        """One candidate's pass: run now, or by an earlier run."""
-        key = self._key(snapshot)
-        with self.store.lock(key):
-            return self._pass(snapshot, key, advance, self._fetch)[0]
-
-    def _fetch(self, snapshot: hub.Snapshot) -> Path:
-        return hub.fetch(snapshot, self.client)
-
-    @property
-    def _columns(self) -> tuple[str, ...]:
-        return self.target.input_columns
-
-    def _key(self, snapshot: hub.Snapshot) -> str:
-        """The key of a pass, of the two it can have: a candidate has a pass under one of them alone."""
-        without_names, with_names = self._possible_keys(snapshot)
-        for key in (without_names, with_names):
-            if self.store.description(key) is not None:
-                return key
-        from hf_leep.modalities import ADAPTERS
-
-        folder = hub.configuration(snapshot, self.client)
-        return with_names if ADAPTERS[self.target.modality].reads_names(folder) else without_names
-
-    def _possible_keys(self, snapshot: hub.Snapshot) -> tuple[str, str]:
-        """Everything that a pass depends on, without and with the names of the classes, which few candidates read.
-
-        The revision covers weights, configuration and processor files.
-        """
-        fields = {
-            "pass": PASS_VERSION,
-            "revision": snapshot.candidate.revision,
-            "modality": self.target.modality,
-            "inputs": self.target.input_fingerprint,
-            "columns": len(self._columns),
-            "dtype": self.dtype,
-            "backend": _backend(self.target.modality),
-            "torch": version("torch"),
-            "transformers": version("transformers"),
-            "tokenizers": version("tokenizers"),
-            "pillow": version("pillow"),
-        }
-        return self.store.key(fields), self.store.key({**fields, "names": json.dumps(self.target.class_names)})
-
-    def _pass(
-        self,
-        snapshot: hub.Snapshot,
-        key: str,
-        advance: Callable[[int], object],
-        fetch: Callable[[hub.Snapshot], Path],
-    ) -> tuple[Extraction, bool]:
-        """The pass of a checkpoint, and whether it was in the store; the entry's lock is held."""
-        found = self.store.load(key)
-        if found is not None:
-            try:
-                return self._stored(snapshot.candidate, *found), True
-            except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
-                self.store.drop_entry(key, error)
-
-        import torch
-
-        path = snapshot.path or fetch(snapshot)
-
-        def load(adapter: Any) -> Any:
-            names = self.target.class_names
-            return adapter.load(path, self._columns, torch.float32, self.client.allow_pickle, class_names=names)
-
-        with self.store.writing(key) as writer:
-            extraction = self._run(snapshot.candidate, load, advance, writer.allocate)
-            pinned = str(snapshot.candidate.revision)
-            if pinned.startswith("sha256:"):  # a local folder: it may have changed since it was hashed
-                now = hub.resolve(str(snapshot.path), self.client).candidate.revision
-                if now != pinned:
-                    raise CandidateError("the folder changed while it was run: run it again when it is at rest")
-            writer.commit(
-                {
-                    "candidate": asdict(extraction.candidate),
-                    "run": asdict(extraction.run),
-                    "missing": dict(extraction.missing),
-                }
-            )
-        return extraction, False
-
-    def _stored(
-        self, candidate: Candidate, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]
-    ) -> Extraction:
-        """An extraction as it was written, under the name that the candidate has now."""
-        if any(len(array) != len(self.rows) for array in arrays.values()):
-            raise ValueError("another number of rows")
-        return Extraction(
-            _renamed(description["candidate"], candidate),
-            arrays.get("probabilities"),
-            arrays.get("features"),
-            self.target.labels,
-            Run(**description["run"]),
-            description["missing"],
-        )
-
-    def _run(
-        self,
-        candidate: Candidate,
-        load: Callable[[Any], Any],
-        advance: Callable[[int], object],
-        allocate: Callable[[str, tuple[int, ...]], np.ndarray[Any, np.dtype[np.float32]]] | None = None,
-    ) -> Extraction:
-        import torch
-
-        from hf_leep import forward
-        from hf_leep.modalities import ADAPTERS
-
-        on = self.accelerator  # a wrong device is the caller's error: before the candidate's own
-        return forward.extract(
-            load(ADAPTERS[self.target.modality]),
-            candidate,
-            self.feed,
-            self.target.labels,
-            on=on,
-            batch_size=self.batch_size,
-            dtype=getattr(torch, self.dtype),
-            advance=advance,
-            allocate=allocate,
-        )
-
-
-def _backend(modality: str) -> str | None:
-    """What decodes or brings to measure the rows of a modality, with its version where results may depend on it."""
-    if modality == "video":
-        return ", ".join(f"{name} {version(name)}" for name in ("av", "torchvision") if find_spec(name)) or "pil"
-    return {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(modality)
-
-
-def _summary(result: Result) -> dict[str, Any]:
-    """All of a result but its scores, as plain data."""
-    kept = ("reason", "headless", "num_source_classes", "effective_source_classes", "num_features")
-    return {
-        "candidate": asdict(result.candidate),
-        "run": asdict(result.run) if result.run else None,
-        **{name: getattr(result, name) for name in kept},
-    }
-
-
-def _restored(known: Mapping[str, Any], candidate: Candidate) -> Result:
-    """The result that `_summary` and the scores were made of, under the name that the candidate has now."""
-    summary = dict(known["summary"])
-    described = _renamed(summary.pop("candidate"), candidate)
-    run = summary.pop("run")
-    scores = {m: Score(**{**s, "warnings": tuple(s["warnings"])}) for m, s in known["scores"].items()}
-    if any(score.value is not None for score in scores.values()):
-        summary["reason"] = None
-    else:
-        summary["reason"] = "; ".join(dict.fromkeys(s.reason for s in scores.values() if s.reason))
-    return Result(described, scores, run=Run(**run) if run else None, from_store=True, **summary)
-
-
-def _renamed(described: Mapping[str, Any], candidate: Candidate) -> Candidate:
-    """What a stored pass says of its candidate, under the name, card and licence that it has now."""
-    return replace(
-        candidate,
-        task=described["task"],
-        num_parameters=described["num_parameters"],
-        source_labels=tuple(described["source_labels"]),
-    )
 
 
 def _checked(
@@ -573,16 +329,3 @@ def _named(candidates: Sequence[CandidateLike]) -> dict[str, CandidateLike]:
 
 def _name(candidate: CandidateLike) -> str:
     return str(candidate[0] if isinstance(candidate, tuple) else candidate)
-
-
-def _bar(total: int, show: bool, unit: str, description: str | None = None) -> Any:
-    from huggingface_hub.utils import tqdm  # honours HF_HUB_DISABLE_PROGRESS_BARS
-
-    return tqdm(
-        total=total,
-        unit=unit,
-        unit_scale=unit == "B",
-        desc=description,
-        disable=None if show else True,
-        dynamic_ncols=True,
-    )

@@ -109,6 +109,7 @@ class Run:
         max_length: tokens beyond which a text was cut, where there is a limit.
         num_truncated: texts that were cut.
         pooling: how the features of a checkpoint without a head were pooled; None where they are what its head sees.
+        num_processes: processes that shared the rows.
     """
 
     processor: str
@@ -121,6 +122,7 @@ class Run:
     max_length: int | None = None
     num_truncated: int = 0
     pooling: str | None = None
+    num_processes: int = 1
 
 
 @dataclass(frozen=True, eq=False)

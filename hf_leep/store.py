@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -169,9 +170,12 @@ class Store:
                 self.drop(self._root / kind / key, error)
 
     @contextmanager
-    def writing(self, key: str) -> Iterator[Writer]:
-        """Write a pass: arrays straight into files beside the entry's place, renamed into it by `Writer.commit`."""
-        writer = Writer(None if self._root is None else self._root / "extractions" / key)
+    def writing(self, key: str | None) -> Iterator[Writer]:
+        """Write a pass: arrays straight into files beside the entry's place, renamed into it by `Writer.commit`.
+
+        Without a key, what is written stays in memory.
+        """
+        writer = Writer(None if self._root is None or key is None else self._root / "extractions" / key)
         try:
             yield writer
         finally:
@@ -279,6 +283,7 @@ class Writer:
     def __init__(self, place: Path | None) -> None:
         self._place = place
         self._folder: Path | None = None
+        self._scratch: Path | None = None
         self._arrays: dict[str, NDArray[np.float32]] = {}
         if place is None:
             return
@@ -302,11 +307,19 @@ class Writer:
                 _reserve(stream, path.stat().st_size)
         except OSError as error:
             _LOG.warning("store: no room for this pass (%s); it is not kept", one_line(error))
-            self.discard()
+            shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
             return np.empty(shape, dtype=np.float32)
         self._arrays[name] = array
         return array
+
+    def scratch(self) -> Path:
+        """A folder for what leads to this pass; gone when the pass is finished or given up."""
+        if self._scratch is None:
+            beside = self._folder.parent if self._folder is not None else None
+            name = self._place.name if self._place is not None else "hf-leep"
+            self._scratch = Path(tempfile.mkdtemp(prefix=f"{name}.shards-", suffix=_PARTIAL, dir=beside))
+        return self._scratch
 
     def commit(self, description: Mapping[str, Any]) -> None:
         """Put the entry in its place, whole, with the checksums of its arrays."""
@@ -327,8 +340,9 @@ class Writer:
 
     def discard(self) -> None:
         """Remove what was not committed."""
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._scratch, self._folder):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _reserve(stream: BinaryIO, size: int) -> None:

@@ -24,15 +24,20 @@ TABLE = [
     ("modalities", "ring", {"numpy", "PIL", "av", "scipy", "soundfile", "torch", "transformers"}),
     ("forward", "ring", {"numpy", "torch", "accelerate", "psutil"}),
     ("hub", "ring", {"huggingface_hub", "safetensors", "tqdm"}),
+    ("shards.py", "ring", {"numpy"}),
+    ("team.py", "ring", {"torch", "accelerate"}),
     ("store.py", "ring", {"numpy", "filelock", "huggingface_hub"}),
     ("metric.py", 9, {"numpy", "datasets", "evaluate", "pyarrow"}),
     ("space.py", 10, {"numpy", "evaluate"}),
     ("publish.py", 9, set()),
     ("plan.py", 9, set()),
-    ("pipeline.py", 10, {"numpy", "torch", "accelerate", "huggingface_hub"}),
+    ("job.py", 10, {"numpy", "torch"}),
+    ("follower.py", 11, set()),
+    ("engine.py", 11, {"huggingface_hub"}),
+    ("pipeline.py", 12, set()),
     (
         "demo.py",
-        11,
+        13,
         {
             "numpy",
             "torch",
@@ -46,8 +51,8 @@ TABLE = [
             "threadpoolctl",
         },
     ),
-    ("cli.py", 12, {"typer", "rich"}),
-    ("__main__.py", 13, set()),
+    ("cli.py", 14, {"typer", "rich"}),
+    ("__main__.py", 15, set()),
 ]
 LAYER = {name: 8 if layer == "ring" else layer for name, layer, _ in TABLE}
 ALLOWED = {name: packages for name, _, packages in TABLE}

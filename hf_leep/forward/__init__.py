@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import psutil
@@ -19,12 +19,16 @@ from torch import nn
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
-from hf_leep.forward.feed import Feed
+from hf_leep.forward.deal import Batch, Deal
+from hf_leep.forward.feed import Feed, Reader
 from hf_leep.forward.pace import Pace, Setting
+from hf_leep.forward.share import Arrays, Share, Sink, put_together
 from hf_leep.records import Candidate, Extraction, Run
 
-__all__ = ["Feed", "accelerator", "extract"]
+__all__ = ["Arrays", "Feed", "Share", "Sink", "accelerator", "extract", "put_together", "run"]
 
+_T = TypeVar("_T")
+COMPILED_BATCH_SIZE = 32  # each other size would be compiled, or generalised, again
 HEAD_TOLERANCE = 1e-3  # head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
 
 
@@ -53,6 +57,25 @@ class Classifier(Protocol):
     def max_length(self) -> int | None: ...
 
 
+class Team(Protocol):
+    """The processes that share the rows; see hf_leep.team."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def exchange(self, thing: _T) -> list[_T]: ...
+
+
+class _Alone:
+    """A team of one."""
+
+    index, size = 0, 1
+
+    def exchange(self, thing: _T) -> list[_T]:
+        return [thing]
+
+
 class _Catcher:
     """Keep what goes into the head: a forward pre-hook, so the features cost nothing extra."""
 
@@ -70,15 +93,20 @@ def accelerator(device: str | None = None) -> Accelerator:
         device: ``"cpu"`` to stay off a GPU, None for the best at hand.
 
     Raises:
-        UserError: another device, or several processes.
+        UserError: another device, or processes that do not find each other.
     """
     if device not in (None, "cpu", "cuda", "mps"):
         raise UserError(f"unknown device {device!r}: cpu, cuda or mps; leave it out for the best at hand")
-    made = Accelerator(cpu=device == "cpu")
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    # Without a GPU several processes find each other only if they are told to stay on the CPU.
+    made = Accelerator(cpu=device == "cpu" or (launched > 1 and not torch.cuda.is_available()))
     if device is not None and made.device.type != device:
         raise UserError(f"device {device!r} is not available here (accelerate found {made.device.type})")
-    if made.num_processes != 1:
-        raise UserError(f"started as {made.num_processes} processes; hf_leep runs as one: drop `accelerate launch`")
+    if made.num_processes != launched:
+        raise UserError(
+            f"started as {launched} processes, of which accelerate found {made.num_processes}: "
+            "launch it with torchrun or `accelerate launch --multi_gpu`"
+        )
     return made
 
 
@@ -91,12 +119,11 @@ def extract(
     on: Accelerator,
     batch_size: int | None = None,
     dtype: torch.dtype = torch.float32,
+    compiled: bool = False,
     advance: Callable[[int], object],
     allocate: Callable[[str, tuple[int, ...]], NDArray[np.float32]] | None = None,
 ) -> Extraction:
-    """Run a candidate once over all rows, in evaluation mode and without gradients.
-
-    While the model runs one batch, the next one is read and processed.
+    """Run a candidate once over all rows, in this process.
 
     Args:
         classifier: the loaded checkpoint.
@@ -106,6 +133,7 @@ def extract(
         on: where to run.
         batch_size: rows a batch; chosen by timing the first batches by default; halved where memory does not suffice.
         dtype: number type that a float32 model computes in, where that is safe (autocast).
+        compiled: compile the model first (torch.compile).
         advance: called with the number of rows after each batch.
         allocate: makes the float32 arrays to fill, from name and shape; plain memory by default.
 
@@ -116,118 +144,150 @@ def extract(
     Raises:
         CandidateError: the model cannot be run on these rows.
     """
-    started = time.perf_counter()
+    kept = Arrays(len(labels), allocate)
     feed = rows if isinstance(rows, Feed) else Feed(rows, budget=0)
+    share = run(
+        classifier,
+        candidate,
+        feed,
+        on=on,
+        batch_size=batch_size,
+        dtype=dtype,
+        compiled=compiled,
+        advance=advance,
+        sink=kept,
+        team=_Alone(),
+    )
+    return put_together([share], kept.arrays, labels)
+
+
+def run(
+    classifier: Classifier,
+    candidate: Candidate,
+    feed: Feed,
+    *,
+    on: Accelerator,
+    batch_size: int | None,
+    dtype: torch.dtype,
+    compiled: bool,
+    advance: Callable[[int], object],
+    sink: Sink,
+    team: Team,
+) -> Share:
+    """Run this process's share of the rows, in evaluation mode and without gradients.
+
+    While the model runs one batch, the next one is read and processed.
+
+    Args:
+        classifier: the loaded checkpoint.
+        candidate: its record.
+        feed: the rows.
+        on: where to run.
+        batch_size: rows a batch, None to choose by timing.
+        dtype: number type that a float32 model computes in, where that is safe (autocast).
+        compiled: compile the model first.
+        advance: called with the number of rows that all processes have run since.
+        sink: takes the rows of ``probabilities`` and ``features``, float32.
+        team: the processes that share the rows.
+
+    Raises:
+        CandidateError: the model cannot be run on these rows.
+    """
+    started = time.perf_counter()
     was_training = classifier.model.training
-    model = on.prepare_model(classifier.model, evaluation_mode=True).eval()
+    # Among several processes accelerate says cpu:0: a move there would copy the weights, and round in another way.
+    device = torch.device("cpu") if on.device.type == "cpu" else on.device
+    # Not prepared by the accelerator, which would keep each candidate's model until the run ends.
+    model = classifier.model.to(device).eval()
     weights = next(model.parameters()).dtype
     missing = dict(classifier.missing)
     catcher = _Catcher()
-    kept = _Kept(len(labels), allocate or (lambda _name, shape: np.empty(shape, dtype=np.float32)))
     order = feed.order()
     pace = Pace(
-        batch_size,
+        batch_size if batch_size or not compiled else COMPILED_BATCH_SIZE,
         images=classifier.processor_backend is not None,
-        on_cpu=on.device.type == "cpu",
+        on_cpu=device.type == "cpu",
         num_rows=len(order),
+        num_processes=team.size,
     )
+    deal = Deal(order, pace, team.index, team.size)
     layout = _Layout(model)
-    n, done, truncated = len(order), 0, 0
-    setting = pace.setting
-    ahead: tuple[int, int, Future[dict[str, torch.Tensor]]] | None = None
+    called = torch.compile(model, dynamic=True) if compiled else model
+    truncated, verified, told = 0, False, 0
+    batch: Batch | None = None
     handle = classifier.head.register_forward_pre_hook(catcher) if classifier.head is not None else None
     try:
         with (
             torch.inference_mode(),
-            _computing_in(dtype if weights == torch.float32 else weights, weights, on.device),
-            ThreadPoolExecutor(1) as reader,
+            _computing_in(dtype if weights == torch.float32 else weights, weights, device),
+            Reader(feed, classifier) as reader,
         ):
-            while done < n:
-                setting = pace.setting
-                stop = min(done + setting.batch_size, n)
-                positions = order[done:stop]
-                if ahead is None or ahead[:2] != (done, stop):
-                    ahead = done, stop, reader.submit(feed.batch, classifier, positions.tolist())
-                batch = ahead[2].result()
-                following = pace.following
-                if following is not None and stop < n:
-                    end = min(stop + following.batch_size, n)
-                    ahead = stop, end, reader.submit(feed.batch, classifier, order[stop:end].tolist())
+            while not deal.finished:
+                batch = deal.next()
+                if batch is None:
+                    if pace.chosen is None:
+                        pace.decide(team.exchange(pace.fastest))
+                    continue
+                inputs = reader.take(batch)
+                if (following := deal.peek()) is not None:
+                    reader.start(following)
                 before = time.perf_counter()
-                cut = int(batch.pop("num_truncated", 0))
+                cut = int(inputs.pop("num_truncated", 0))
                 try:
-                    logits = model(**layout.placed(batch, setting, weights, on.device)).logits
+                    logits = called(**layout.placed(inputs, batch.setting, weights, device)).logits
                     if logits.ndim != 2:
                         raise CandidateError(f"its logits have shape {tuple(logits.shape)}, expected [batch, classes]")
-                    if (
-                        done == 0
-                        and "features" not in missing
-                        and (why := _bad_catch(classifier.head, catcher, logits, dtype))
-                    ):
-                        missing["features"] = why
+                    if not verified and "features" not in missing:
+                        verified = True
+                        if why := _bad_catch(classifier.head, catcher, logits, dtype):
+                            missing["features"] = why
                     if logits.isnan().any():
-                        raise CandidateError(f"its outputs are NaN, first on row {positions[0]} of the sample")
+                        raise CandidateError(f"its outputs are NaN, first on row {batch.positions[0]} of the sample")
                     if "probabilities" not in missing:
-                        kept.put("probabilities", positions, logits.float().softmax(dim=-1))
+                        sink.put("probabilities", batch.positions, logits.float().softmax(dim=-1).cpu().numpy())
                     if "features" not in missing and catcher.caught is not None:
-                        kept.put("features", positions, catcher.caught.flatten(1).float())
+                        sink.put("features", batch.positions, catcher.caught.flatten(1).float().cpu().numpy())
                 except (RuntimeError, MemoryError) as error:
-                    if not _out_of_memory(error) or not pace.halve():
+                    if not _out_of_memory(error) or not deal.halve(batch):
                         raise
-                    _release(on.device)
+                    _release(device)
                     continue  # the same rows, half of them
-                pace.took((time.perf_counter() - before) / len(positions))
+                pace.took(batch.setting, (time.perf_counter() - before) / len(batch.positions))
                 truncated += cut
-                done = stop
-                advance(len(positions))
+                rows_of_all = min(team.size * len(batch.positions), len(order) - told)
+                told += rows_of_all
+                advance(rows_of_all)
     except HfLeepError:
         raise
     except Exception as error:  # a model can raise anything; what it raised becomes the candidate's reason
         if _out_of_memory(error):
-            raise CandidateError(f"out of memory on {on.device}, even for a batch of one") from None
-        rows_of_batch = order[done : done + setting.batch_size]
-        raise CandidateError(
-            f"the forward pass failed on rows {rows_of_batch.min()} to {rows_of_batch.max()} of the sample: "
-            f"{one_line(error)}"
-        ) from None
+            raise CandidateError(f"out of memory on {device}, even for a batch of one") from None
+        where = "" if batch is None else f" on rows {batch.positions.min()} to {batch.positions.max()} of the sample"
+        raise CandidateError(f"the forward pass failed{where}: {one_line(error)}") from None
     finally:
         if handle is not None:
             handle.remove()
         layout.restore()
         model.train(was_training)
-    run = Run(
-        processor=f"sha256:{hashlib.sha256(classifier.processor.encode()).hexdigest()}",
-        processor_backend=classifier.processor_backend,
-        dtype=str(dtype if weights == torch.float32 else weights).removeprefix("torch."),
-        device=_device_name(on.device),
-        batch_size=setting.batch_size,
-        seconds=time.perf_counter() - started,
-        peak_memory_bytes=_peak_memory(on.device),
-        max_length=classifier.max_length,
-        num_truncated=truncated,
-        pooling=getattr(classifier.model, "pooled_by", None),
-    )
     described = replace(
         candidate,
         task=classifier.task,
         num_parameters=sum(p.numel() for p in model.parameters()),
         source_labels=() if "probabilities" in missing else classifier.source_labels,
     )
-    return Extraction(described, kept.arrays.get("probabilities"), kept.arrays.get("features"), labels, run, missing)
-
-
-class _Kept:
-    """The results, made when the first batch tells how wide they are."""
-
-    def __init__(self, n: int, allocate: Callable[[str, tuple[int, ...]], NDArray[np.float32]]) -> None:
-        self._n = n
-        self._allocate = allocate
-        self.arrays: dict[str, NDArray[np.float32]] = {}
-
-    def put(self, name: str, positions: Integers, values: torch.Tensor) -> None:
-        if name not in self.arrays:
-            self.arrays[name] = self._allocate(name, (self._n, values.shape[1]))
-        self.arrays[name][positions] = values.cpu().numpy()
+    made = Run(
+        processor=f"sha256:{hashlib.sha256(classifier.processor.encode()).hexdigest()}",
+        processor_backend=classifier.processor_backend,
+        dtype=str(dtype if weights == torch.float32 else weights).removeprefix("torch."),
+        device=_device_name(device),
+        batch_size=min(deal.limit, pace.chosen.batch_size if pace.chosen else 1),
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=_peak_memory(device),
+        max_length=classifier.max_length,
+        num_truncated=truncated,
+        pooling=getattr(classifier.model, "pooled_by", None),
+    )
+    return Share(described, made, missing)
 
 
 class _Layout:

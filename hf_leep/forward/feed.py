@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import psutil
 import torch
 
 from hf_leep.arrays import Integers
+from hf_leep.forward.deal import Batch
 
 _SHARE_OF_MEMORY, _MOST_BYTES = 0.25, 4 * 2**30
 _DECODED_SHARE = 0.25  # of the budget; the rest is for processed rows, which spare more work
@@ -24,17 +26,18 @@ class Feed:
     depend on the rest of its batch.
     """
 
-    def __init__(self, rows: Any, budget: int | None = None) -> None:
+    def __init__(self, rows: Any, budget: int | None = None, sharers: int = 1) -> None:
         """Take the rows.
 
         Args:
             rows: the chosen rows, indexable, each a dict of the input columns.
             budget: bytes to keep; a quarter of the memory that is free now, and at most 4 GiB, by default; 0 to keep
                 nothing.
+            sharers: processes that share this machine's memory.
         """
         self.rows = rows
         if budget is None:
-            budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MOST_BYTES)
+            budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MOST_BYTES) // sharers
         self._left_decoded = int(_DECODED_SHARE * budget)
         self._budget_processed = budget - self._left_decoded
         self._decoded: dict[int, Mapping[str, Any]] = {}
@@ -128,3 +131,32 @@ class _Shared:
                 x[new] = made[name]
             batch[name] = x
         return batch
+
+
+class Reader:
+    """Make the inputs of the next batch while the model runs another, in a thread."""
+
+    def __init__(self, feed: Feed, classifier: Any) -> None:
+        """Take the rows and whose inputs to make of them."""
+        self._feed, self._classifier = feed, classifier
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: tuple[Batch, Future[dict[str, torch.Tensor]]] | None = None
+
+    def __enter__(self) -> Reader:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def start(self, batch: Batch) -> Future[dict[str, torch.Tensor]]:
+        """Begin with a batch."""
+        made = self._thread.submit(self._feed.batch, self._classifier, batch.positions.tolist())
+        self._ahead = batch, made
+        return made
+
+    def take(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The inputs of a batch, which may have been begun."""
+        ready = self._ahead is not None and self._ahead[0] is batch
+        return (self._ahead[1] if ready and self._ahead else self.start(batch)).result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _TRIES = 3  # batches of each setting; the first one warms up
@@ -29,54 +30,56 @@ class Setting:
 class Pace:
     """Choose a setting: each one is tried on a few of the real batches, and the fastest runs the rest.
 
-    The results of the trials count like all others: no row is run twice.
+    The results of the trials count like all others: no row is run twice. Several processes try the same settings at
+    the same time, and decide on one together.
     """
 
-    def __init__(self, batch_size: int | None, *, images: bool, on_cpu: bool, num_rows: int) -> None:
+    def __init__(
+        self, batch_size: int | None, *, images: bool, on_cpu: bool, num_rows: int, num_processes: int = 1
+    ) -> None:
         """Take what is known.
 
         Args:
             batch_size: what the user wants; None to choose.
             images: whether the inputs are images.
             on_cpu: whether the model runs on a CPU.
-            num_rows: rows n.
+            num_rows: rows n of all processes.
+            num_processes: processes that share the rows.
         """
         choices = (_CPU_IMAGES if on_cpu else _GPU_IMAGES) if images else (_CPU_OTHERS if on_cpu else _GPU_OTHERS)
         if batch_size is not None:
             options = [Setting(batch_size, images and choices[0][1])]
         else:
             options = [Setting(size, last) for size, last in choices]
-            if num_rows < _WORTH_IT * _TRIES * sum(option.batch_size for option in options):
+            if num_rows < _WORTH_IT * _TRIES * num_processes * sum(option.batch_size for option in options):
                 options = options[:1]
         self._trials = [option for option in options for _ in range(_TRIES)] if len(options) > 1 else []
-        self._next = 0
+        self._dealt = 0
         self._seconds: dict[Setting, list[float]] = {}
-        self._chosen = options[0]
+        self._chosen = None if self._trials else options[0]
+
+    def deal(self) -> Setting | None:
+        """How to run the next batch; None as long as that hangs on how long the trials take."""
+        if self._dealt == len(self._trials):
+            return self._chosen
+        self._dealt += 1
+        return self._trials[self._dealt - 1]
 
     @property
-    def setting(self) -> Setting:
-        """How to run the next batch."""
-        return self._trials[self._next] if self._next < len(self._trials) else self._chosen
+    def chosen(self) -> Setting | None:
+        """What runs the rest; None while there are trials."""
+        return self._chosen
+
+    def took(self, setting: Setting, seconds: float) -> None:
+        """Tell how long the model took for a batch, for each of its rows."""
+        if self._chosen is None:
+            self._seconds.setdefault(setting, []).append(seconds)
 
     @property
-    def following(self) -> Setting | None:
-        """How the batch after the next one will be run; None while that is not decided."""
-        if self._next + 1 < len(self._trials):
-            return self._trials[self._next + 1]
-        return None if self._next < len(self._trials) else self._chosen
+    def fastest(self) -> Mapping[Setting, float]:
+        """Of each setting tried: the seconds a row of its best batch, the first one aside."""
+        return {setting: min(seconds[1:] or seconds) for setting, seconds in self._seconds.items()}
 
-    def took(self, seconds: float) -> None:
-        """Tell how long the model took for the batch, for each of its rows."""
-        if self._next >= len(self._trials):
-            return
-        self._seconds.setdefault(self._trials[self._next], []).append(seconds)
-        self._next += 1
-        if self._next == len(self._trials):
-            self._chosen = min(self._seconds, key=lambda option: min(self._seconds[option][1:]))
-
-    def halve(self) -> bool:
-        """Go on with half as many rows, for want of memory; say whether that is possible."""
-        size = self.setting.batch_size
-        self._trials, self._next = [], 0
-        self._chosen = Setting(max(1, size // 2), self._chosen.channels_last)
-        return size > 1
+    def decide(self, fastest: Sequence[Mapping[Setting, float]]) -> None:
+        """Choose what is fastest for all processes together, from the `fastest` of each."""
+        self._chosen = min(fastest[0], key=lambda setting: max(of_process[setting] for of_process in fastest))

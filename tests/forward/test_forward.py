@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -203,3 +206,29 @@ def test_a_model_keeps_its_memory_format(checkpoints, pictures, cpu):
     before = [p.stride() for p in classifier.model.parameters()]
     forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
     assert [p.stride() for p in classifier.model.parameters()] == before
+
+
+def test_a_model_is_freed_when_its_pass_is_over(checkpoints, pictures, cpu):
+    target, rows = data.load(pictures)
+    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
+    alive = weakref.ref(classifier.model)
+    forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _: None)
+    del classifier
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, where it compiles
+def test_a_compiled_model_gives_the_same(checkpoints, pictures, cpu):
+    target, rows = data.load(pictures.select(range(10)))
+    made = []
+    for compiled in (False, True):
+        classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
+        made.append(
+            forward.extract(
+                classifier, Candidate("x"), rows, target.labels, on=cpu, compiled=compiled, advance=lambda _: None
+            )
+        )
+    assert made[1].missing == {}
+    np.testing.assert_allclose(made[1].probabilities, made[0].probabilities, atol=1e-5)
+    np.testing.assert_allclose(made[1].features, made[0].features, atol=1e-5)

@@ -9,12 +9,12 @@ def run(pace, num_rows, cost):
     """Run all rows; the settings in the order they were used, once a batch."""
     used, done = [], 0
     while done < num_rows:
-        following = pace.following
-        setting = pace.setting
+        setting = pace.deal()
+        if setting is None:
+            pace.decide([pace.fastest])
+            continue
         used.append(setting)
-        pace.took(cost(setting))
-        if following is not None:
-            assert pace.setting == following
+        pace.took(setting, cost(setting))
         done += setting.batch_size
     return used
 
@@ -24,7 +24,7 @@ def test_the_fastest_setting_runs_the_rest(best):
     pace = Pace(None, images=True, on_cpu=True, num_rows=10_000)
     used = run(pace, 10_000, lambda setting: 1.0 if setting == best else 2.0)
     assert len(set(used)) == 4
-    assert set(used[12:]) == {best}
+    assert set(used[12:]) == {best} == {pace.chosen}
 
 
 def test_the_first_batch_of_each_setting_only_warms_up():
@@ -47,9 +47,12 @@ def test_few_rows_and_a_size_that_is_given_are_not_tried():
     assert set(run(Pace(None, images=False, on_cpu=True, num_rows=10**5), 10**5, lambda _: 1.0)) == {Setting(32)}
 
 
-def test_it_halves_down_to_one():
-    pace = Pace(None, images=True, on_cpu=True, num_rows=10_000)
-    sizes = [pace.setting.batch_size]
-    while pace.halve():
-        sizes.append(pace.setting.batch_size)
-    assert sizes == [16, 8, 4, 2, 1]
+def test_processes_choose_what_suits_the_slowest_of_them():
+    paces = [Pace(None, images=True, on_cpu=True, num_rows=10**5, num_processes=2) for _ in range(2)]
+    slow_at = [Setting(8, True), Setting(32, False)]
+    for pace, slow in zip(paces, slow_at, strict=True):
+        while (setting := pace.deal()) is not None:
+            pace.took(setting, {slow: 9.0, Setting(16, True): 2.0}.get(setting, 1.0))
+    for pace in paces:
+        pace.decide([p.fastest for p in paces])
+        assert pace.chosen == Setting(32, True)

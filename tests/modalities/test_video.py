@@ -252,6 +252,29 @@ def test_a_file_that_breaks_off_is_seen_as_far_as_it_goes(watchers):
     assert min(float((cut - one).abs().max()) for one in some) < 1e-5
 
 
+def test_frames_that_an_edit_list_hides_are_not_counted(watchers):
+    from fractions import Fraction
+
+    av = pytest.importorskip("av")
+    if "libx264" not in av.codecs_available:
+        pytest.skip("no H.264 encoder in this build of PyAV")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"avoid_negative_ts": "disabled"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for k in range(12):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 20 * k, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = k - 4, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(io.BytesIO(file.getvalue()), "r") as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) == 12  # 4 of them before the start
+    seen = video._clip({"bytes": file.getvalue(), "path": None}, 4)
+    greys = [np.asarray(picture).mean() for picture in seen]
+    np.testing.assert_allclose(greys, [20 * k for k in (5, 7, 9, 11)], atol=4)
+
+
 def test_a_sound_alone_is_no_video(watchers):
     pytest.importorskip("av")
     soundfile = pytest.importorskip("soundfile")
