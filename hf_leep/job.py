@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +78,8 @@ class Job:
 
     def stored(self, snapshot: hub.Snapshot) -> Mapping[str, Any] | None:
         """What an earlier run wrote of a snapshot's pass, if one made it."""
-        return self.store.description(self._key(snapshot))
+        found = (self.store.description(key) for key in self._possible_keys(snapshot))
+        return next((description for description in found if description is not None), None)
 
     def result(self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
         """Score one candidate, with as little work as the store leaves to do."""
@@ -119,22 +122,35 @@ class Job:
         return self.target.input_columns
 
     def _key(self, snapshot: hub.Snapshot) -> str:
-        """Everything that a pass depends on; the revision covers weights, configuration and processor files."""
-        return self.store.key(
-            {
-                "pass": PASS_VERSION,
-                "revision": snapshot.candidate.revision,
-                "modality": self.target.modality,
-                "inputs": self.target.input_fingerprint,
-                "columns": len(self._columns),
-                "dtype": self.dtype if not self.compiled else f"{self.dtype}, compiled",
-                "backend": {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(self.target.modality),
-                "torch": version("torch"),
-                "transformers": version("transformers"),
-                "tokenizers": version("tokenizers"),
-                "pillow": version("pillow"),
-            }
-        )
+        """The key of a pass, of the two it can have: a candidate has a pass under one of them alone."""
+        without_names, with_names = self._possible_keys(snapshot)
+        for key in (without_names, with_names):
+            if self.store.description(key) is not None:
+                return key
+        from hf_leep.modalities import ADAPTERS
+
+        folder = hub.configuration(snapshot, self.client)
+        return with_names if ADAPTERS[self.target.modality].reads_names(folder) else without_names
+
+    def _possible_keys(self, snapshot: hub.Snapshot) -> tuple[str, str]:
+        """Everything that a pass depends on, without and with the names of the classes, which few candidates read.
+
+        The revision covers weights, configuration and processor files.
+        """
+        fields = {
+            "pass": PASS_VERSION,
+            "revision": snapshot.candidate.revision,
+            "modality": self.target.modality,
+            "inputs": self.target.input_fingerprint,
+            "columns": len(self._columns),
+            "dtype": self.dtype if not self.compiled else f"{self.dtype}, compiled",
+            "backend": _backend(self.target.modality),
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+            "tokenizers": version("tokenizers"),
+            "pillow": version("pillow"),
+        }
+        return self.store.key(fields), self.store.key({**fields, "names": json.dumps(self.target.class_names)})
 
     def _pass(
         self,
@@ -229,10 +245,13 @@ class Job:
 
         on = self.accelerator  # a wrong device is the caller's error: before the candidate's own
         adapter = ADAPTERS[self.target.modality]
+        names = self.target.class_names
         if in_memory is not None:
-            classifier = adapter.wrap(*in_memory, self._columns)
+            classifier = adapter.wrap(*in_memory, self._columns, class_names=names)
         else:
-            classifier = adapter.load(self._here(order), self._columns, torch.float32, self.client.allow_pickle)
+            classifier = adapter.load(
+                self._here(order), self._columns, torch.float32, self.client.allow_pickle, class_names=names
+            )
         return forward.run(
             classifier,
             order.candidate,
@@ -253,6 +272,13 @@ class Job:
         if order.snapshot is None or order.snapshot.path is not None:
             raise CandidateError(f"the folder {order.path} is not on every machine of this run")
         return hub.fetch(order.snapshot, self.client)
+
+
+def _backend(modality: str) -> str | None:
+    """What decodes or brings to measure the rows of a modality, with its version where results may depend on it."""
+    if modality == "video":
+        return ", ".join(f"{name} {version(name)}" for name in ("av", "torchvision") if find_spec(name)) or "pil"
+    return {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(modality)
 
 
 def _summary(result: Result) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def make(
     looking = partial(_look, client=client, stored=stored, needs_head=needs_head)
     for step, peeked in _side_by_side([partial(looking, name, candidate) for name, candidate in candidates.items()]):
         # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
-        looked.append(_judge(step, peeked, target.modality, needs_head) if peeked else step)
+        looked.append(_judge(step, peeked, target, needs_head) if peeked else step)
         advance(1)
     return Plan(target, tuple(_within(looked, max_download)))
 
@@ -207,7 +207,7 @@ def _known(step: Step, description: Mapping[str, Any], needs_head: bool) -> Step
     return replace(step, num_source_classes=None if missing else classes)
 
 
-def _judge(step: Step, peeked: hub.Peek, modality: str, needs_head: bool) -> Step:
+def _judge(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> Step:
     """Hold against a candidate what its configuration and the shapes of its weights say."""
     from hf_leep.modalities import ADAPTERS  # torch: only where there is something to judge
 
@@ -216,7 +216,7 @@ def _judge(step: Step, peeked: hub.Peek, modality: str, needs_head: bool) -> Ste
         parameters = sum(prod(shape) for name, shape in peeked.shapes.items() if not name.endswith(_BUFFERS))
     step = replace(step, candidate=replace(step.candidate, num_parameters=parameters))
     try:
-        inspection = ADAPTERS[modality].inspect(peeked.folder, peeked.shapes)
+        inspection = ADAPTERS[target.modality].inspect(peeked.folder, peeked.shapes, target.class_names)
     except CandidateError as error:
         return replace(step, reason=str(error))
     step = replace(step, num_source_classes=inspection.num_source_classes)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
-PASS_VERSION = 2  # part of each stored pass's key: raise it when a pass comes to give other numbers
+PASS_VERSION = 3  # part of each stored pass's key: raise it when a pass comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Target:
         input_fingerprint: the same over the inputs alone: what a pass depends on.
         input_columns: the column that models see; two for sentence pairs.
         label_column: the column of the labels.
-        modality: ``image``, ``audio`` or ``text``.
+        modality: ``image``, ``audio``, ``text`` or ``video``.
         row_ids: positions of the chosen rows in the split, ``[n]``, ascending; of a streamed sample, 0 … n−1 in the
             order drawn.
         labels: class of each chosen row, densely encoded, ``[n]``.

@@ -21,7 +21,7 @@ TABLE = [
     ("card", 6, {"huggingface_hub", "jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),
     ("data", "ring", {"numpy", "pyarrow", "datasets", "huggingface_hub"}),
-    ("modalities", "ring", {"numpy", "PIL", "scipy", "soundfile", "torch", "transformers"}),
+    ("modalities", "ring", {"numpy", "PIL", "av", "scipy", "soundfile", "torch", "transformers"}),
     ("forward", "ring", {"numpy", "torch", "accelerate", "psutil"}),
     ("hub", "ring", {"huggingface_hub", "safetensors", "tqdm"}),
     ("shards.py", "ring", {"numpy"}),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,10 @@ def test_licences_that_may_decide(license, revision, said):  # noqa: A002 - the 
 def test_a_gate_is_told():
     (only,) = notes(Candidate("model", SHA, license="mit", gated=True), target())
     assert only.startswith("gated, so everyone who uses it has to accept its terms")
+
+
+def test_of_a_zero_shot_candidate_it_is_said_what_its_source_classes_are():
+    told = Candidate("x", None, task="zero-shot-image-classification", source_labels=("a", "b"))
+    assert [note.startswith("zero-shot, so prompts of your class names") for note in notes(told, target())] == [True]
+    assert notes(replace(told, source_labels=()), target()) == ()
+    assert notes(replace(told, task="image-classification"), target()) == ()

@@ -82,8 +82,8 @@ def load(
 
     Args:
         dataset: a ``datasets.Dataset`` or ``DatasetDict``; a Hub id; a folder or file (parquet, CSV, JSON, arrow,
-            imagefolder, audiofolder); a ``save_to_disk`` folder; or, with ``max_samples``, an ``IterableDataset`` or
-            ``IterableDatasetDict``.
+            imagefolder, audiofolder, videofolder); a ``save_to_disk`` folder; or, with ``max_samples``, an
+            ``IterableDataset`` or ``IterableDatasetDict``.
         config: configuration, where the data set has several.
         split: split, slices such as ``train[:20%]`` included; may be left out if there is only one.
         revision: revision of a Hub data set.
@@ -124,6 +124,8 @@ def load(
     modality, input_columns = find_inputs(found, inputs, label)
     if isinstance(found.features[input_columns[0]], datasets.Audio) and find_spec("soundfile") is None:
         raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"')
+    if isinstance(found.features[input_columns[0]], datasets.Video) and find_spec("av") is None:
+        raise TargetError('video files need a decoder: pip install "hf-leep[video]"')
     label_column = find_label(found, label, input_columns)
     codes, class_names = encode(found, label_column)
 
@@ -169,8 +171,8 @@ def load(
     place = "the streamed sample" if target.streamed else "the split"
     seen = found.select_columns(list(input_columns))
     for column in input_columns:  # decoded by the adapter, at the rate of each model
-        if isinstance(found.features[column], datasets.Audio):
-            seen = seen.cast_column(column, datasets.Audio(decode=False))
+        if isinstance(feature := found.features[column], datasets.Audio | datasets.Video):
+            seen = seen.cast_column(column, type(feature)(decode=False))
     return target, Rows(seen, row_ids, place)
 
 

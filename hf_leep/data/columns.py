@@ -14,6 +14,7 @@ from hf_leep.errors import TargetError
 
 # Names that win where several columns fit; two names are a pair.
 _INPUT_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "video": (("video",), ("videos",), ("frames",)),
     "image": (("image",), ("images",), ("img",)),
     "audio": (("audio",), ("speech",)),
     "text": (
@@ -26,7 +27,7 @@ _INPUT_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("sentence",),
     ),
 }
-_MOST_INPUTS = {"image": 1, "audio": 1, "text": 2}
+_MOST_INPUTS = {"video": 1, "image": 1, "audio": 1, "text": 2}
 _LABEL_NAMES = ("label", "labels")
 
 
@@ -46,20 +47,26 @@ def find_inputs(
                 return modality, chosen
         held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
         raise TargetError(
-            f"--input {held}: that is no image, no audio, and not one or two texts; it can be {_listed(fitting)}"
+            f"--input {held}: that is no image, video or audio, and not one or two texts; it can be {_listed(fitting)}"
         )
-    # Images and sounds first: beside them, texts are mostly file names, captions and transcripts.
+    # Videos, images and sounds first: beside them, texts are mostly file names, captions and transcripts.
     for modality, names in columns.items():
+        if modality == "video" and columns["image"]:  # beside an image, a list of images may be anything
+            names = [
+                n for n in names if isinstance(found.features[n], datasets.Video) or (n,) in _INPUT_NAMES["video"]
+            ]
         usual = [usual for usual in _INPUT_NAMES[modality] if set(usual) <= set(names)]
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
             raise TargetError(f"which {modality} column is the input? --input can be {_listed(names)}")
-    raise TargetError(f"no image, audio or text column; the columns are {_columns(found)}")
+    raise TargetError(f"no image, video, audio or text column; the columns are {_columns(found)}")
 
 
 def _columns_of(found: datasets.Dataset, modality: str) -> list[str]:
     """Columns that can be an input of that modality; a text named as the label is none."""
+    if modality == "video":
+        return [name for name, feature in found.features.items() if _can_be_watched(feature)]
     if modality == "image":
         return [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
     if modality == "audio":
@@ -71,6 +78,11 @@ def _columns_of(found: datasets.Dataset, modality: str) -> list[str]:
         and feature.dtype in ("string", "large_string")
         and name not in _LABEL_NAMES
     ]
+
+
+def _can_be_watched(feature: Any) -> bool:
+    """Whether a column holds video files, or lists of frames."""
+    return isinstance(feature, datasets.Video) or isinstance(getattr(feature, "feature", None), datasets.Image)
 
 
 def _can_be_heard(feature: Any) -> bool:

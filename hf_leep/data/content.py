@@ -20,8 +20,10 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
     """A 16-byte hash of each chosen row's input as stored, undecoded."""
     raw = found.select_columns(list(columns))
     for column in columns:
-        if isinstance(feature := found.features[column], datasets.Image | datasets.Audio):
+        if isinstance(feature := found.features[column], datasets.Image | datasets.Audio | datasets.Video):
             raw = raw.cast_column(column, type(feature)(decode=False))
+        elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
+            raw = raw.cast_column(column, datasets.List(datasets.Image(decode=False), length=feature.length))
     digests = []
     for start in range(0, len(row_ids), _ROWS_AT_ONCE):
         batch = raw[row_ids[start : start + _ROWS_AT_ONCE].tolist()]
@@ -40,11 +42,14 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
 def _stored_bytes(value: Any) -> bytes:
     if isinstance(value, Mapping) and "array" in value:  # samples of a sound
         return f"{value['sampling_rate']}\0".encode() + np.asarray(value["array"], dtype="<f8").tobytes()
-    if isinstance(value, Mapping):  # an undecoded image or sound: its bytes, or the path of its file
+    if isinstance(value, list):  # the frames of a video
+        frames = [b"" if frame is None else _stored_bytes(frame) for frame in value]
+        return b"".join(len(frame).to_bytes(8, "little") + frame for frame in frames)
+    if isinstance(value, Mapping):  # an undecoded image, sound or video: its bytes, or the path of its file
         if value["bytes"] is not None:
             return bytes(value["bytes"])
         if not value["path"]:
-            raise TargetError("an image or a sound has neither content nor a path: drop such rows first")
+            raise TargetError("an image, a sound or a video has neither content nor a path: drop such rows first")
         try:
             return Path(value["path"]).read_bytes()
         except OSError as error:

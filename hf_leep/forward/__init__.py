@@ -296,12 +296,13 @@ class _Layout:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._channels_last = False
+        self._can_change = all(weight.ndim < 5 for weight in model.parameters())  # not convolutions over time
 
     def placed(
         self, batch: Mapping[str, torch.Tensor], setting: Setting, dtype: torch.dtype, device: torch.device
     ) -> dict[str, torch.Tensor]:
         """A batch where the model is, as it wants it."""
-        self._change(setting.channels_last)
+        self._change(setting.channels_last and self._can_change)
         placed = {}
         for name, tensor in batch.items():
             x = tensor.pin_memory() if device.type == "cuda" else tensor

@@ -4,7 +4,7 @@ from hf_leep.hub.client import Client
 from hf_leep.hub.prefetch import Prefetcher
 from hf_leep.hub.push import Committed, Proposal, check_place, check_repo_id, commit, propose
 from hf_leep.hub.search import Search, collection, parse_size, search
-from hf_leep.hub.snapshot import Peek, RepoId, Snapshot, evict, fetch, peek, resolve
+from hf_leep.hub.snapshot import Peek, RepoId, Snapshot, configuration, evict, fetch, peek, resolve
 from hf_leep.hub.target import pin_dataset
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check_repo_id",
     "collection",
     "commit",
+    "configuration",
     "evict",
     "fetch",
     "parse_size",

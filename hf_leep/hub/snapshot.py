@@ -24,7 +24,7 @@ _SAFE = ("model.safetensors", "model.safetensors.index.json", re.compile(r"model
 _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d+-of-\d+\.bin"))
 # What configurations, processors and tokenizers are made of, beside the weights, at the top level of a checkpoint.
 _SMALL = re.compile(
-    r"(config|preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
+    r"(config|preprocessor_config|video_preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
     r"|image_processor_config|adapter_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
 )
 _POOLING = "1_Pooling/config.json"  # how sentence-transformers pools: the only small file further down
@@ -141,6 +141,15 @@ def peek(snapshot: Snapshot, client: Client | None = None) -> Peek:
             ask = partial(_header, snapshot.candidate, file)
             shapes |= {name: tensor.shape for name, tensor in client.ask(ask).tensors.items()}
     return Peek(folder, shapes)
+
+
+def configuration(snapshot: Snapshot, client: Client) -> Path:
+    """Bring a snapshot's configuration, and return the folder that holds its config.json.
+
+    Raises:
+        CandidateError: no access, or it is damaged.
+    """
+    return snapshot.path or _bring(snapshot, "config.json", client).parent
 
 
 def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: Any = None) -> Path:

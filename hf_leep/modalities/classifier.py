@@ -92,6 +92,19 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
     Raises:
         CandidateError: unreadable, unknown to transformers, in need of remote code, or of another modality.
     """
+    config = read_config(path)
+    if type(config) not in auto_model._model_mapping:
+        kind = "zero-shot audio" if config.model_type == "clap" else "another modality"
+        raise CandidateError(f"{kind}: transformers has no {what} for model_type {config.model_type!r}")
+    return config
+
+
+def read_config(path: Path) -> Any:
+    """Read a checkpoint's configuration, of whatever kind it is.
+
+    Raises:
+        CandidateError: unreadable, unknown to transformers, or in need of remote code.
+    """
     from transformers import AutoConfig
 
     if _of_timm(path) and not all(find_spec(package) for package in ("timm", "torchvision")):
@@ -106,8 +119,6 @@ def load_config(path: Path, auto_model: Any, what: str) -> Any:
         elif "model_type" in str(error) or "model type" in str(error):
             text = "its config.json names no model_type that transformers knows"
         raise CandidateError(f"configuration: {text}") from None
-    if type(config) not in auto_model._model_mapping:
-        raise CandidateError(f"another modality: transformers has no {what} for model_type {config.model_type!r}")
     return config
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError, one_line
+from hf_leep.modalities import text
 from hf_leep.modalities.adapter import Adapter
 from hf_leep.modalities.classifier import Classifier, quiet, source_labels
 
@@ -77,4 +78,5 @@ ADAPTER = Adapter(
     auto_model="AutoModelForImageClassification",
     load_processor=_load_processor,
     assemble=_assemble,
+    load_tokenizer=text.ADAPTER.load_processor,
 )

@@ -117,3 +117,27 @@ def test_text_columns_are_inferred_where_it_is_clear(columns, expected):
     rows = {name: [f"{value} {k}" for k in range(4)] for name, value in columns.items()}
     target, _ = data.load(datasets.Dataset.from_dict({**rows, "label": [0, 1, 0, 1]}))
     assert target.input_columns == expected
+
+
+def test_a_checkpoint_for_zero_shot_by_inference_is_a_classifier_of_its_three_classes(
+    text_checkpoints, texts, tmp_path
+):
+    import shutil
+
+    from transformers import BartConfig, BartForSequenceClassification
+
+    names = ["contradiction", "neutral", "entailment"]
+    config = BartConfig(
+        vocab_size=14, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=12, pad_token_id=0,
+        bos_token_id=2, eos_token_id=3, decoder_start_token_id=3, init_std=0.5, id2label=dict(enumerate(names)),
+        label2id={name: k for k, name in enumerate(names)},
+    )  # fmt: skip
+    path = shutil.copytree(text_checkpoints["bert"], tmp_path / "nli")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        BartForSequenceClassification(config).save_pretrained(path)
+    result = extract(path, texts)
+    np.testing.assert_allclose(result.probabilities, direct(path, texts), atol=1e-5)
+    assert result.candidate.source_labels == ("contradiction", "neutral", "entailment")
+    assert result.candidate.task == "text-classification"
