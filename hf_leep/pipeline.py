@@ -97,7 +97,8 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         input: input column, or two text columns for pairs; inferred where it is clear.
         measures: keys of `hf_leep.measures.MEASURES`.
         sort_by: the measure that makes the order, the first of ``measures`` by default.
-        max_samples: size of a stratified sample, all rows by default.
+        max_samples: size of a stratified sample, all rows by default; of data whose words are labelled, how many
+            sentences, drawn at random.
         streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set: seeded, not
             stratified.
         seed: seed of the sample.
@@ -423,7 +424,7 @@ class _Job:
         self, candidate: Candidate, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]
     ) -> Extraction:
         """An extraction as it was written, under the name that the candidate has now."""
-        if any(len(array) != len(self.rows) for array in arrays.values()):
+        if any(len(array) != len(self.target.labels) for array in arrays.values()):
             raise ValueError("another number of rows")
         return Extraction(
             _renamed(description["candidate"], candidate),
@@ -432,6 +433,7 @@ class _Job:
             self.target.labels,
             Run(**description["run"]),
             description["missing"],
+            self.target.sentences,
         )
 
     def _run(

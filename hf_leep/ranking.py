@@ -29,10 +29,10 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
     scores = {name: _score(find(name), extraction) for name in measures}
     if extraction.run.num_truncated:
-        cut = (
-            f"{extraction.run.num_truncated} of {len(extraction.labels)} texts are longer than "
-            f"{extraction.run.max_length} tokens and were cut there"
-        )
+        run, groups = extraction.run, extraction.groups
+        texts = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
+        fate = "cut there" if groups is None else "read in pieces"
+        cut = f"{run.num_truncated} of {texts} are longer than {run.max_length} tokens and were {fate}"
         scores = {name: replace(s, warnings=(*s.warnings, cut)) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     effective = None
@@ -120,6 +120,20 @@ def paired_differences(scores: Sequence[Score]) -> tuple[Float64, Float64]:
     return np.subtract.outer(values, values), errors
 
 
+def by_group(influence: Float64, groups: Integers) -> Float64:
+    """Influence of each group of examples on a score, ``[g]``, mean 0: its own examples' ``[n]``, summed, times g/n.
+
+    The groups are the independent draws, and std/√g of these values is the cluster-robust standard error,
+    √(g/(g − 1) Σ_k S_k²)/n with S_k the sum over group k; with groups of one example it is that of the examples.
+
+    Args:
+        influence: influence of each example, ``[n]``, mean 0.
+        groups: group of each example, 0 … g−1, all occurring, ``[n]``.
+    """
+    sums: Float64 = np.bincount(groups, weights=influence).astype(np.float64)
+    return sums * (len(sums) / len(influence))
+
+
 def _margin(error: Float64) -> Float64:
     return np.maximum(CONFIDENCE_Z * error, RESOLUTION)
 
@@ -146,6 +160,9 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} came out as {value}")
     warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
+    if extraction.groups is not None:
+        influence = by_group(influence, extraction.groups)
+        trusted &= len(influence) > 1
     return Score(
         value=value,
         standard_error=standard_error(influence) if trusted else None,

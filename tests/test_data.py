@@ -156,7 +156,8 @@ BAD = {
     "input is no image": (
         lambda p: p,
         {"input": "label"},
-        r"--input label \(ClassLabel\): that is no image, no audio, and not one or two texts; it can be image",
+        r"--input label \(ClassLabel\): that is no image, no audio, no list of words, and not one or two texts; it "
+        "can be image",
     ),
     "unlabelled": (
         lambda p: relabelled(p, [-1, -1, 0, 1] * 15, datasets.ClassLabel(names=["x", "y"])),
@@ -193,7 +194,11 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
     [
         ("rows.parquet", b"not parquet", r"rows.parquet: "),
         ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
-        ("rows.csv", b"a,b\n1,2\n3,4\n", r"no image, audio or text column; the columns are a \(int64\), b \(int64\)"),
+        (
+            "rows.csv",
+            b"a,b\n1,2\n3,4\n",
+            r"no image, audio or text column, and no words; the columns are a \(int64\), b \(int64\)",
+        ),
     ],
 )
 def test_a_bad_file_is_one_clear_line(tmp_path, name, content, message):

@@ -102,7 +102,7 @@ def extract(
         classifier: the loaded checkpoint.
         candidate: its record; the source labels, task and size are filled in.
         rows: the chosen rows, a `Feed` where other candidates run on them too.
-        labels: their classes, ``[n]``.
+        labels: their classes, ``[n]``; where each row holds several examples, those of all of them.
         on: where to run.
         batch_size: rows a batch; chosen by timing the first batches by default; halved where memory does not suffice.
         dtype: number type that a float32 model computes in, where that is safe (autocast).
@@ -168,9 +168,9 @@ def extract(
                     if logits.isnan().any():
                         raise CandidateError(f"its outputs are NaN, first on row {positions[0]} of the sample")
                     if "probabilities" not in missing:
-                        kept.put("probabilities", positions, logits.float().softmax(dim=-1))
+                        kept.put("probabilities", feed.places(positions), logits.float().softmax(dim=-1))
                     if "features" not in missing and catcher.caught is not None:
-                        kept.put("features", positions, catcher.caught.flatten(1).float())
+                        kept.put("features", feed.places(positions), catcher.caught.flatten(1).float())
                 except (RuntimeError, MemoryError) as error:
                     if not _out_of_memory(error) or not pace.halve():
                         raise
@@ -213,7 +213,8 @@ def extract(
         num_parameters=sum(p.numel() for p in model.parameters()),
         source_labels=() if "probabilities" in missing else classifier.source_labels,
     )
-    return Extraction(described, kept.arrays.get("probabilities"), kept.arrays.get("features"), labels, run, missing)
+    probabilities, features = kept.arrays.get("probabilities"), kept.arrays.get("features")
+    return Extraction(described, probabilities, features, labels, run, missing, feed.groups)
 
 
 class _Kept:

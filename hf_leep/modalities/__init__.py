@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hf_leep.modalities import audio, image, text
+from hf_leep.modalities import audio, image, text, token
 from hf_leep.modalities.adapter import Adapter
 from hf_leep.modalities.classifier import Classifier, Inspection
 
 __all__ = ["ADAPTERS", "Adapter", "Classifier", "Inspection"]
 
-ADAPTERS: Mapping[str, Adapter] = {"audio": audio.ADAPTER, "image": image.ADAPTER, "text": text.ADAPTER}
+ADAPTERS: Mapping[str, Adapter] = {
+    "audio": audio.ADAPTER,
+    "image": image.ADAPTER,
+    "text": text.ADAPTER,
+    "token": token.ADAPTER,
+}
