@@ -13,7 +13,12 @@ from hf_leep.errors import one_line
 if TYPE_CHECKING:
     from huggingface_hub import CardData
 
-TASKS = {"image": "image-classification", "audio": "audio-classification", "text": "text-classification"}
+TASKS = {
+    "image": "image-classification",
+    "audio": "audio-classification",
+    "text": "text-classification",
+    "token": "token-classification",
+}
 _SOURCE = "hf_leep"  # by which entries of ours are known
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", flags=re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
