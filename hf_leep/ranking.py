@@ -120,20 +120,6 @@ def paired_differences(scores: Sequence[Score]) -> tuple[Float64, Float64]:
     return np.subtract.outer(values, values), errors
 
 
-def by_group(influence: Float64, groups: Integers) -> Float64:
-    """Influence of each group of examples on a score, ``[g]``, mean 0: its own examples' ``[n]``, summed, times g/n.
-
-    The groups are the independent draws, and std/√g of these values is the cluster-robust standard error,
-    √(g/(g − 1) Σ_k S_k²)/n with S_k the sum over group k; with groups of one example it is that of the examples.
-
-    Args:
-        influence: influence of each example, ``[n]``, mean 0.
-        groups: group of each example, 0 … g−1, all occurring, ``[n]``.
-    """
-    sums: Float64 = np.bincount(groups, weights=influence).astype(np.float64)
-    return sums * (len(sums) / len(influence))
-
-
 def _margin(error: Float64) -> Float64:
     return np.maximum(CONFIDENCE_Z * error, RESOLUTION)
 
@@ -153,16 +139,17 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     if measure.name == "h-score" and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
         return Score(None, reason=f"H-score of n = {n} ≤ d = {d}: any features, noise included, score t − 1")
+    one_draw = extraction.groups is not None and not extraction.groups.any()
     try:
-        value, influence = measure.influence(inputs, extraction.labels)
+        value, influence = measure.influence_by_draw(
+            inputs, extraction.labels, None if one_draw else extraction.groups
+        )
     except (ValueError, np.linalg.LinAlgError) as error:  # outputs that are NaN, mostly: this candidate's fault alone
         return Score(None, reason=f"{measure.title}: {error}")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} came out as {value}")
     warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
-    if extraction.groups is not None:
-        influence = by_group(influence, extraction.groups)
-        trusted &= len(influence) > 1
+    trusted &= not one_draw  # nobody knows how far another one would differ
     return Score(
         value=value,
         standard_error=standard_error(influence) if trusted else None,

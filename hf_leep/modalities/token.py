@@ -1,6 +1,8 @@
 """Words in their sentences: AutoModelForTokenClassification with the checkpoint's own tokenizer.
 
-A word is told by its first sub-token. Sentences beyond the tokenizer's limit are read in pieces, so no word is lost.
+A word is told by its first sub-token, as heads are trained; by the next one where that is a bare space and the model
+reads from left to right, for it has seen nothing of the word then. Sentences beyond the tokenizer's limit are read in
+pieces, so no word is lost; a word of which a tokenizer leaves nothing is read as its unknown token.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from hf_leep.modalities.classifier import Classifier, quiet, source_labels
 from hf_leep.modalities.text import choose_padding, load_tokenizer, max_length
 
 _PLACES = "places_of_words"
-_SPACE = "Ġ"  # how byte-level tokenizers write a space
+_SPACES = frozenset("Ġ▁")  # how tokenizers write a space, byte-level ones and those of SentencePiece
 
 
 class OfWords(nn.Module):
@@ -72,6 +74,7 @@ def _assemble(
         raise CandidateError("its tokenizer is written in Python and cannot say which word a token is of")
     (column,) = columns
     limit = max_length(tokenizer, model.config)
+    silent = _SPACES if pooled.reads_on(model.config) else frozenset()
     # Byte-level tokenizers know a word by the space before it; add_prefix_space does nothing to some of them, and puts
     # spaces into the words of others.
     space = " " if _lacks_spaces(tokenizer) else ""
@@ -79,12 +82,12 @@ def _assemble(
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         sentences = [[word if word[:1].isspace() else space + word for word in row[column]["words"]] for row in rows]
         labelled = [row[column]["labelled"] for row in rows]
-        batch, first = _encoded(tokenizer, sentences, limit)
+        batch, first = _encoded(tokenizer, sentences, limit, silent)
         unread = [(i, word) for i, words in enumerate(labelled) for word in words if (i, word) not in first]
         if unread:  # of an empty word, or one of control characters, some tokenizers leave nothing
             for i, word in unread:
                 sentences[i][word] = tokenizer.unk_token or ""
-            batch, first = _encoded(tokenizer, sentences, limit)
+            batch, first = _encoded(tokenizer, sentences, limit, silent)
             for i, word in unread:
                 if (i, word) not in first:
                     lost = rows[i][column]["words"][word]
@@ -108,11 +111,17 @@ def _assemble(
 
 
 def _encoded(
-    tokenizer: Any, sentences: Sequence[Sequence[str]], limit: int | None
+    tokenizer: Any, sentences: Sequence[Sequence[str]], limit: int | None, silent: frozenset[str]
 ) -> tuple[dict[str, torch.Tensor], dict[tuple[int, int], tuple[int, int]]]:
     """The pieces of some sentences, and (sentence, word) → (piece, place) of the token that stands for the word.
 
     Filled up on the right, whatever the tokenizer would do: there no token's position depends on the batch.
+
+    Args:
+        tokenizer: a fast tokenizer.
+        sentences: the words of each.
+        limit: tokens that a piece may have, if there is a limit.
+        silent: tokens that stand for a word only where it has no others.
     """
     side, tokenizer.truncation_side = tokenizer.truncation_side, "right"
     try:
@@ -131,7 +140,7 @@ def _encoded(
     finally:
         tokenizer.truncation_side = side
     first: dict[tuple[int, int], tuple[int, int]] = {}
-    bare: set[tuple[int, int]] = set()  # words so far told by the space before them alone
+    bare: set[tuple[int, int]] = set()  # words of which no other token has come so far
     for piece, sentence in enumerate(encoded["overflow_to_sample_mapping"].tolist()):
         tokens = encoded.tokens(piece)
         for place, word in enumerate(encoded.word_ids(piece)):
@@ -140,7 +149,7 @@ def _encoded(
             key = sentence, word
             if key not in first or key in bare:
                 first[key] = piece, place
-                (bare.add if tokens[place] == _SPACE else bare.discard)(key)
+                (bare.add if tokens[place] in silent else bare.discard)(key)
     return dict(encoded), first
 
 
