@@ -138,7 +138,10 @@ def rank(
     sort_by: Annotated[
         str | None, typer.Option(help="Measure that makes the order; the first one by default.")
     ] = None,
-    max_samples: Annotated[int | None, typer.Option(help="Rank on a stratified sample of this many rows.")] = None,
+    max_samples: Annotated[
+        int | None,
+        typer.Option(help="Rank on a stratified sample of this many rows; of labelled words, on random sentences."),
+    ] = None,
     streaming: Annotated[
         bool,
         typer.Option("--streaming", help="Read only --max-samples rows of a data set on the Hub: not stratified."),

@@ -188,7 +188,7 @@ class Job:
         self, candidate: Candidate, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]
     ) -> Extraction:
         """An extraction as it was written, under the name that the candidate has now."""
-        if any(len(array) != len(self.rows) for array in arrays.values()):
+        if any(len(array) != len(self.target.labels) for array in arrays.values()):
             raise ValueError("another number of rows")
         return Extraction(
             _renamed(description["candidate"], candidate),
@@ -197,6 +197,7 @@ class Job:
             self.target.labels,
             Run(**description["run"]),
             description["missing"],
+            self.target.sentences,
         )
 
     def _run(
@@ -216,7 +217,7 @@ class Job:
         missing = {name for share in shares for name in share.missing}
         names = [name for name in ("probabilities", "features") if name not in missing]
         arrays = shards.gather(writer.scratch(), names, num_rows, writer.allocate)
-        return forward.put_together(shares, arrays, self.target.labels)
+        return forward.put_together(shares, arrays, self.target.labels, self.target.sentences)
 
     def run_share(
         self, order: Order, advance: Callable[[int], object], in_memory: tuple[Any, Any] | None = None

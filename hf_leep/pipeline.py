@@ -99,7 +99,8 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         input: input column, or two text columns for pairs; inferred where it is clear.
         measures: keys of `hf_leep.measures.MEASURES`.
         sort_by: the measure that makes the order, the first of ``measures`` by default.
-        max_samples: size of a stratified sample, all rows by default.
+        max_samples: size of a stratified sample, all rows by default; of data whose words are labelled, how many
+            sentences, drawn at random.
         streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set: seeded, not
             stratified.
         seed: seed of the sample.

@@ -29,10 +29,10 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
     scores = {name: _score(find(name), extraction) for name in measures}
     if extraction.run.num_truncated:
-        cut = (
-            f"{extraction.run.num_truncated} of {len(extraction.labels)} texts are longer than "
-            f"{extraction.run.max_length} tokens and were cut there"
-        )
+        run, groups = extraction.run, extraction.groups
+        texts = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
+        fate = "cut there" if groups is None else "read in pieces"
+        cut = f"{run.num_truncated} of {texts} are longer than {run.max_length} tokens and were {fate}"
         scores = {name: replace(s, warnings=(*s.warnings, cut)) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     effective = None
@@ -139,13 +139,17 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     if measure.name == "h-score" and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
         return Score(None, reason=f"H-score of n = {n} ≤ d = {d}: any features, noise included, score t − 1")
+    one_draw = extraction.groups is not None and not extraction.groups.any()
     try:
-        value, influence = measure.influence(inputs, extraction.labels)
+        value, influence = measure.influence_by_draw(
+            inputs, extraction.labels, None if one_draw else extraction.groups
+        )
     except (ValueError, np.linalg.LinAlgError) as error:  # outputs that are NaN, mostly: this candidate's fault alone
         return Score(None, reason=f"{measure.title}: {error}")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} came out as {value}")
     warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
+    trusted &= not one_draw  # nobody knows how far another one would differ
     return Score(
         value=value,
         standard_error=standard_error(influence) if trusted else None,

@@ -57,16 +57,18 @@ class Target:
         input_fingerprint: the same over the inputs alone: what a pass depends on.
         input_columns: the column that models see; two for sentence pairs.
         label_column: the column of the labels.
-        modality: ``image``, ``audio``, ``text`` or ``video``.
+        modality: ``image``, ``audio``, ``text``, ``video``, or ``token`` where the examples are words.
         row_ids: positions of the chosen rows in the split, ``[n]``, ascending; of a streamed sample, 0 … n−1 in the
-            order drawn.
-        labels: class of each chosen row, densely encoded, ``[n]``.
+            order drawn. Where the examples are words, the rows are their sentences.
+        labels: class of each example, densely encoded, ``[n]``: of each chosen row, or of each of their words.
         class_names: names of the classes that occur, ``[t]``.
-        num_rows: rows of the split before sampling; n where a streamed data set does not say.
+        num_rows: rows of the split before sampling, those without a labelled word left out; as many as were drawn
+            where a streamed data set does not say.
         seed: seed of the sample.
         streamed: whether the rows are a streamed sample: seeded, but not stratified.
         num_duplicates: chosen rows whose input repeats an earlier chosen row exactly.
         warnings: what a reader must know about these rows.
+        sentences: where the examples are words, the sentence of each, as a place in ``row_ids``, ``[n]``.
     """
 
     dataset: str
@@ -86,6 +88,7 @@ class Target:
     streamed: bool = False
     num_duplicates: int = 0
     warnings: tuple[str, ...] = ()
+    sentences: Integers | None = None
 
     @property
     def class_entropy(self) -> float:
@@ -107,7 +110,7 @@ class Run:
         seconds: wall time of the pass.
         peak_memory_bytes: peak memory: of the device where it counts, else of the whole process so far.
         max_length: tokens beyond which a text was cut, where there is a limit.
-        num_truncated: texts that were cut.
+        num_truncated: texts that were cut; sentences whose words are labelled are read in pieces instead.
         pooling: how the features of a checkpoint without a head were pooled; None where they are what its head sees.
         num_processes: processes that shared the rows.
     """
@@ -136,6 +139,8 @@ class Extraction:
         labels: target labels ``[n]``, densely encoded.
         run: how the pass was made.
         missing: for each of ``probabilities`` and ``features`` that is None, the reason.
+        groups: group of each example, 0 … g−1, ``[n]``, where examples of one group are no independent draws, as the
+            words of a sentence; None where all are.
     """
 
     candidate: Candidate
@@ -144,6 +149,7 @@ class Extraction:
     labels: Integers
     run: Run
     missing: Mapping[str, str] = field(default_factory=dict)
+    groups: Integers | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +161,8 @@ class Score:
         standard_error: its sampling error, None where it is not known.
         reason: why there is no value.
         warnings: what a reader must know before trusting the value.
-        influence: each example's influence on the value, ``[n]`` float32, for paired differences.
+        influence: each example's influence on the value, ``[n]``, or each group's, ``[g]``; float32, for paired
+            differences.
     """
 
     value: float | None

@@ -71,6 +71,7 @@ class Report:
                     "class_entropy": target.class_entropy,
                     "leave_one_out_floor": floor(target.labels),
                     "seed": target.seed,
+                    "num_sentences": None if target.sentences is None else len(target.row_ids),
                     "num_rows": target.num_rows,
                     "streamed": target.streamed,
                     "num_duplicates": target.num_duplicates,

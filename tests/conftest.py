@@ -137,6 +137,94 @@ def texts():
 
 
 @pytest.fixture(scope="session")
+def token_checkpoints(tmp_path_factory):
+    """Small real token classifiers with random weights and tokenizers that split words into letters: name → folder."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import (
+        BertConfig,
+        BertForTokenClassification,
+        BertModel,
+        GPT2Config,
+        GPT2ForTokenClassification,
+        GPT2Tokenizer,
+        PreTrainedTokenizerFast,
+        RobertaConfig,
+        RobertaForTokenClassification,
+        RobertaTokenizer,
+    )
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters), "the", "##er"]
+    cased = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    cased.normalizer = normalizers.BertNormalizer()
+    cased.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    cased.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    merges = [("Ġ", "t"), ("h", "e"), ("Ġt", "he"), ("Ġ", "P"), ("e", "r")]
+    symbols = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "<mask>",
+        "<|endoftext|>",
+        *sorted(pre_tokenizers.ByteLevel.alphabet()),
+    ]
+    symbols += [a + b for a, b in merges]
+    bytes_ = {"vocab": {symbol: i for i, symbol in enumerate(symbols)}, "merges": merges}
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    bert = BertConfig(vocab_size=len(pieces), max_position_embeddings=24, initializer_range=0.5, **size)
+    roberta = RobertaConfig(vocab_size=len(symbols), max_position_embeddings=66, initializer_range=0.5, **size)
+    gpt = GPT2Config(vocab_size=len(symbols), n_positions=20, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5)
+    gpt.bos_token_id = gpt.eos_token_id = symbols.index("<|endoftext|>")
+    root = tmp_path_factory.mktemp("token-checkpoints")
+
+    def save(name, make, config, tokenizer, **changes):
+        for key, value in changes.items():
+            setattr(config, key, value)
+        with torch.random.fork_rng():
+            torch.manual_seed(len(name))
+            make(config).save_pretrained(root / name)
+        tokenizer.save_pretrained(root / name)
+
+    wordpiece = PreTrainedTokenizerFast(tokenizer_object=cased, **special)
+    save("bert", BertForTokenClassification, bert, wordpiece, num_labels=5)
+    save("headless", BertModel, bert, wordpiece)
+    save("roberta", RobertaForTokenClassification, roberta, RobertaTokenizer(**bytes_), num_labels=4)
+    left = GPT2Tokenizer(**bytes_, padding_side="left", truncation_side="left")
+    save("gpt2", GPT2ForTokenClassification, gpt, left, num_labels=3)
+    return {folder.name: folder for folder in root.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def tagged():
+    """40 sentences whose words are persons, places or neither, some of them unlabelled: a datasets.Dataset."""
+    import datasets
+
+    generator = np.random.default_rng(8)
+    persons, places = ["Ada", "Turing", "Noether", "Hopper"], ["Paris", "Vienna", "Rio", "Oslo", "Perth"]
+    others = ["the", "moved", "from", "to", "in", "1936", "and", "wrote", ",", "there", "later", "."]
+    names = ["O", "PER", "LOC"]
+    kinds = [generator.choice(3, generator.integers(2, 14), p=[0.6, 0.2, 0.2]) for _ in range(40)]
+    words = [[str(generator.choice((others, persons, places)[kind])) for kind in sentence] for sentence in kinds]
+    tags = [[-100 if generator.random() < 0.1 else int(kind) for kind in sentence] for sentence in kinds]
+    tags[7] = [-100] * len(tags[7])  # a sentence without any label
+    features = {
+        "id": datasets.Value("string"),
+        "tokens": datasets.List(datasets.Value("string")),
+        "ner_tags": datasets.List(datasets.ClassLabel(names=names)),
+    }
+    # Through Arrow: datasets itself would not encode −100 as a class, but it reads such files.
+    plain = {**features, "ner_tags": datasets.List(datasets.Value("int64"))}
+    rows = {"id": [str(k) for k in range(40)], "tokens": words, "ner_tags": tags}
+    stored = datasets.Dataset.from_dict(rows, features=datasets.Features(plain))
+    return datasets.Dataset(
+        stored.data.table.replace_schema_metadata(), info=datasets.DatasetInfo(features=datasets.Features(features))
+    )
+
+
+@pytest.fixture(scope="session")
 def pictures():
     """60 random pictures of 3 classes, class 1 brighter and class 2 darker: a datasets.Dataset."""
     import datasets

@@ -156,7 +156,8 @@ BAD = {
     "input is no image": (
         lambda p: p,
         {"input": "label"},
-        r"--input label \(ClassLabel\): that is no image, video or audio, and not one or two texts; it can be image",
+        r"--input label \(ClassLabel\): that is no image, video or audio, no list of words, and not one or two "
+        "texts; it can be image",
     ),
     "unlabelled": (
         lambda p: relabelled(p, [-1, -1, 0, 1] * 15, datasets.ClassLabel(names=["x", "y"])),
@@ -196,7 +197,7 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
         (
             "rows.csv",
             b"a,b\n1,2\n3,4\n",
-            r"no image, video, audio or text column; the columns are a \(int64\), b \(int64\)",
+            r"no image, video, audio or text column, and no words; the columns are a \(int64\), b \(int64\)",
         ),
     ],
 )
@@ -269,3 +270,179 @@ def test_pairs_do_not_run_together():
 
 def test_classes_that_a_sample_leaves_out_are_warned_about(pictures):
     assert "cannot hold all 3 classes" in load(pictures, max_samples=2)[0].warnings[0]
+
+
+WORDS = datasets.List(datasets.Value("string"))
+TAGS = datasets.List(datasets.ClassLabel(names=["O", "PER", "LOC"]))
+NUMBERS = datasets.List(datasets.Value("int64"))
+
+
+def of_words(features, **columns):
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def three_sentences(**changes):
+    columns = {"tokens": [["Ada", "ran"], [], ["to", "Rio", "."]], "ner_tags": [[4, -100], [], [-100, 7, 0]]}
+    return of_words({"tokens": WORDS, "ner_tags": NUMBERS}, **{**columns, **changes})
+
+
+def test_the_examples_are_the_labelled_words(tagged):
+    target, rows = load(three_sentences())
+    assert (target.modality, target.input_columns, target.label_column) == ("token", ("tokens",), "ner_tags")
+    assert target.class_names == ("0", "4", "7")
+    assert target.labels.tolist() == [1, 2, 0]
+    assert target.sentences.tolist() == [0, 1, 1]
+    assert target.row_ids.tolist() == [0, 2]  # the empty sentence is none
+    assert (target.num_rows, len(rows)) == (2, 2)
+    assert rows.offsets.tolist() == [0, 1, 3]
+    assert rows.lengths().tolist() == [2, 3]
+    assert rows[1] == {"tokens": {"words": ["to", "Rio", "."], "labelled": [1, 2]}}
+
+    target, rows = load(tagged)
+    flat = [tag for tags in tagged.with_format("arrow")["ner_tags"].to_pylist() for tag in tags if tag != -100]
+    assert target.labels.tolist() == flat
+    assert target.class_names == ("O", "PER", "LOC")
+    assert (len(rows), target.num_rows) == (39, 39)
+    assert [len(rows[k]["tokens"]["labelled"]) for k in range(39)] == np.bincount(target.sentences).tolist()
+
+
+def test_a_sample_of_words_is_of_whole_sentences_drawn_at_random(tagged):
+    first, rows = load(tagged, max_samples=10, seed=1)
+    again, _ = load(tagged, max_samples=10, seed=1)
+    other, _ = load(tagged, max_samples=10, seed=2)
+    whole, _ = load(tagged)
+    assert first.row_ids.tolist() == again.row_ids.tolist() != other.row_ids.tolist()
+    assert len(first.row_ids) == len(rows) == 10
+    assert first.num_rows == 39
+    assert 7 not in first.row_ids  # it has no labelled word
+    chosen = np.isin(whole.row_ids[whole.sentences], first.row_ids)
+    assert len(first.labels) == chosen.sum()
+    assert [first.class_names[y] for y in first.labels] == [whole.class_names[y] for y in whole.labels[chosen]]
+    assert "the words are of 10 sentences" in first.warnings[0]
+    assert whole.warnings == ()
+    rare = three_sentences(tokens=[["a", "b"], ["b", "a"], ["c", "d"]], ner_tags=[[0, 1], [0, 1], [0, 2]])
+    warned = [load(rare, max_samples=2, seed=seed)[0].warnings[-1] for seed in range(10)]
+    assert any("1 of 3 classes do not occur in the 2 sentences of the sample" in warning for warning in warned)
+
+
+def test_labels_of_words_may_be_classes_integers_booleans_or_strings(tagged, tmp_path):
+    names = [[["O", "PER", "LOC"][tag] for tag in tags] for tags in [[0, 1], [2, 0]]]
+    for values, feature, classes in [
+        ([[0, 1], [2, 0]], TAGS, ("O", "PER", "LOC")),
+        ([[0, 1], [2, 0]], datasets.List(datasets.Value("uint8")), ("0", "1", "2")),
+        (names, WORDS, ("LOC", "O", "PER")),
+        ([[True, False], [True, True]], datasets.List(datasets.Value("bool")), ("False", "True")),
+    ]:
+        found = of_words({"words": WORDS, "tags": feature}, words=[["a", "b"], ["c", "d"]], tags=values)
+        assert load(found)[0].class_names == classes
+        found.to_parquet(tmp_path / "words.parquet")
+        found.to_json(tmp_path / "words.jsonl")
+        assert load(tmp_path / "words.parquet")[0].class_names == classes
+        assert len(load(tmp_path / "words.jsonl")[0].labels) == 4
+
+
+def two(feature, *values):
+    return {"feature": feature, "values": [list(value) for value in values] if values else [["a", "b"], ["c", "d"]]}
+
+
+W, T, N = two(WORDS), two(TAGS, [0, 1], [2, 0]), two(NUMBERS, [0, 1], [2, 0])
+TEXT = {"feature": datasets.Value("string"), "values": ["a b", "c d"]}
+ROW_CLASS = {"feature": datasets.ClassLabel(names=["no", "yes"]), "values": [0, 1]}
+
+
+def table(**columns):
+    features = {name: column["feature"] for name, column in columns.items()}
+    return of_words(features, **{name: column["values"] for name, column in columns.items()})
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "expected"),
+    [
+        ({"id": TEXT, "tokens": W, "ner_tags": T}, {}, ("token", ("tokens",), "ner_tags")),
+        ({"id": TEXT, "tokens": W, "ner_tags": N}, {}, ("token", ("tokens",), "ner_tags")),
+        ({"tokens": W, "tags": W}, {}, ("token", ("tokens",), "tags")),
+        ({"tokens": W, "spans": W, "langs": W, "ner_tags": T}, {}, ("token", ("tokens",), "ner_tags")),
+        ({"tokens": W, "lemmas": W, "upos": T, "head": W}, {}, ("token", ("tokens",), "upos")),
+        ({"sentence": W, "labels": N, "text": TEXT}, {}, ("token", ("sentence",), "labels")),
+        ({"tokens": W, "ner_tags": T, "pos_tags": T}, {"label": "pos_tags"}, ("token", ("tokens",), "pos_tags")),
+        ({"tokens": W, "lemmas": W, "tags": T}, {"inputs": "lemmas"}, ("token", ("lemmas",), "tags")),
+        ({"text": TEXT, "tokens": W, "kind": W}, {"label": "kind"}, ("token", ("tokens",), "kind")),
+        ({"text": TEXT, "tokens": W, "ner_tags": T, "label": ROW_CLASS}, {}, ("text", ("text",), "label")),
+        ({"text": TEXT, "tokens": W, "ner_tags": T, "kind": ROW_CLASS}, {}, ("text", ("text",), "kind")),
+        ({"text": TEXT, "tokens": W, "spans": W, "label": ROW_CLASS}, {}, ("text", ("text",), "label")),
+        ({"text": TEXT, "tokens": W, "tags": T, "kind": TEXT}, {"label": "kind"}, ("text", ("text",), "kind")),
+    ],
+)
+def test_columns_of_words_are_inferred_where_it_is_clear(columns, options, expected):
+    target, _ = load(table(**columns), **options)
+    assert (target.modality, target.input_columns, target.label_column) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "message"),
+    [
+        (
+            table(tokens=W, ner_tags=T, pos_tags=T),
+            {},
+            r"which column is the label\? --label can be ner_tags, pos_tags$",
+        ),
+        (
+            table(tokens=W, ner_tags=N, pos_tags=N),
+            {},
+            r"which column is the label\? --label can be ner_tags, pos_tags$",
+        ),
+        (table(form=W, lemma=W, ner_tags=T), {}, r"which token column is the input\? --input can be form, lemma"),
+        (table(tokens=W, tags=T), {"label": "tag"}, r"no column 'tag': --label can be tags"),
+        (table(tokens=W, tags=T), {"inputs": "tags"}, r"--input tags \(list of ClassLabel\): that is no image"),
+        (table(text=TEXT, tokens=W, kind=W), {}, r"labels of words are chosen with --label: tokens, kind"),
+        (table(text=TEXT, labels=T), {"label": "labels"}, r"column 'labels' holds list of ClassLabel, no classes"),
+        (three_sentences(ner_tags=[[1, 2], [], [0, 1]]), {}, r"row 2 has 3 words in column 'tokens' but 2 labels in"),
+        (three_sentences(ner_tags=[[1, -1], [], [0, -1, 1]]), {}, r"2 of 5 labels in column 'ner_tags' are -1"),
+        (three_sentences(ner_tags=[[-100] * 2, [], [-100] * 3]), {}, r"no word has a label in column 'ner_tags'"),
+        (three_sentences(ner_tags=[[1, -100], [], [1, 1, 1]]), {}, r"all 4 labels in column 'ner_tags' are '1'"),
+        (three_sentences(ner_tags=[[1, None], [], [1, 0, 1]]), {}, r"column 'ner_tags' lacks 1 of 5 labels: .* −100"),
+        (three_sentences(tokens=[["a", None], [], ["b"] * 3]), {}, r"column 'tokens' lacks 1 of 5 words"),
+        (three_sentences(tokens=[["a", "b"], None, ["b"] * 3]), {}, r"1 of 3 rows have nothing in column 'tokens'"),
+        (three_sentences(ner_tags=[[1, 0], None, [1, 0, 1]]), {}, r"1 of 3 rows have nothing in column 'ner_tags'"),
+    ],
+)
+def test_bad_words_are_one_clear_line(found, options, message):
+    with pytest.raises(TargetError, match=message) as caught:
+        load(found, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fingerprint_of_words_covers_their_order_their_sentences_and_which_are_labelled():
+    def fingerprint(tokens, tags):
+        return load(of_words({"tokens": WORDS, "tags": NUMBERS}, tokens=tokens, tags=tags))[0].input_fingerprint
+
+    plain = fingerprint([["a", "b"], ["c"]], [[0, 1], [0]])
+    assert plain == fingerprint([["a", "b"], ["c"]], [[1, 1], [0]])  # what the labels are is not the model's affair
+    others = [
+        fingerprint([["b", "a"], ["c"]], [[0, 1], [0]]),
+        fingerprint([["a"], ["b", "c"]], [[0], [1, 0]]),
+        fingerprint([["ab", ""], ["c"]], [[0, 1], [0]]),
+        fingerprint([["a", "b"], ["c"]], [[-100, 1], [0]]),
+        fingerprint([["a", "b"], ["c"]], [[1, -100], [0]]),
+    ]
+    assert len({plain, *others}) == 6
+
+
+def test_repeated_sentences_are_counted_and_warned_about():
+    found = three_sentences(tokens=[["a", "b"]] * 4, ner_tags=[[0, 1], [0, 1], [0, 0], [1, -100]])
+    target, _ = load(found)
+    assert target.num_duplicates == 3
+    assert "3 of 4 sentences repeat an earlier sentence exactly (2 of them with another label)" in target.warnings[-1]
+
+
+def test_a_stream_of_sentences_is_sampled_like_any_other(tagged, tmp_path):
+    tagged.to_parquet(tmp_path / "train.parquet")
+    stream = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "train.parquet"), streaming=True, split="train"
+    )
+    target, rows = load(stream, max_samples=12)
+    assert (target.modality, len(rows), target.streamed) == ("token", len(target.row_ids), True)
+    assert len(target.labels) == rows.offsets[-1]
+    whole, _ = load(stream, max_samples=100)
+    assert np.array_equal(np.bincount(whole.labels), np.bincount(load(tagged)[0].labels))
+    assert (whole.num_rows, whole.streamed) == (39, False)

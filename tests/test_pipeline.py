@@ -173,6 +173,71 @@ def test_a_wrong_call_is_told_before_anything_runs(checkpoints, pictures, option
         rank(candidates, pictures, **options)
 
 
+def with_tags(tagged, name, of):
+    """The same sentences with a further column of labels, ``of`` (word, tag)."""
+    rows = tagged.with_format("arrow")[:].to_pylist()
+    values = [[of(*pair) for pair in zip(row["tokens"], row["ner_tags"], strict=True)] for row in rows]
+    return tagged.add_column(name, values, feature=datasets.List(datasets.Value("int64")))
+
+
+def test_words_are_ranked_as_examples(token_checkpoints, tagged, tmp_path):
+    paths = [token_checkpoints[name] for name in ("bert", "roberta", "gpt2", "headless")]
+    report = rank(paths, tagged, measures=["leep", "leave-one-out-leep", "logme"])
+    target = report.data["target"]
+    tags = [tag for tags in tagged.with_format("arrow")["ner_tags"].to_pylist() for tag in tags if tag != -100]
+    assert (target["num_examples"], target["num_sentences"], target["num_rows"]) == (len(tags), 39, 39)
+    assert (target["modality"], target["num_classes"]) == ("token", 3)
+    assert [c["status"] for c in report.candidates] == ["ok"] * 4
+    assert {c["task"] for c in report.candidates} == {"token-classification"}
+    report.save(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert f"| examples | {len(tags)} words in 39 sentences, the whole split |" in card
+    assert "- token-classification" in card
+    assert "these words" in card
+    assert "these rows" not in card
+    part = rank(paths[:1], tagged, max_samples=10)
+    part.save(tmp_path)
+    words = part.data["target"]["num_examples"]
+    card = (tmp_path / "README.md").read_text()
+    assert f"| examples | {words} words in 10 of 39 sentences, a random sample with seed 0 |" in card
+
+
+def test_errors_of_words_count_by_sentences(token_checkpoints, tagged):
+    """Each sentence four times over tells no more than once: the error by word would halve."""
+    once = rank([token_checkpoints["bert"]], tagged).candidates[0]["scores"]["leep"]
+    fourfold = with_tags(tagged, "copies", lambda _word, tag: tag).select_columns(["tokens", "copies"])
+    joined = fourfold.map(
+        lambda row: {name: row[name] * 4 for name in ("tokens", "copies")}, load_from_cache_file=False
+    )
+    single = rank([token_checkpoints["bert"]], fourfold, label="copies").candidates[0]["scores"]["leep"]
+    assert single == once
+    long = rank([token_checkpoints["bert"]], joined, label="copies").candidates[0]["scores"]["leep"]
+    assert long["standard_error"] > 0.6 * once["standard_error"]
+
+
+def test_passes_over_words_are_kept_for_other_labels_of_the_same_words(
+    token_checkpoints, tagged, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    paths = [token_checkpoints["bert"], token_checkpoints["gpt2"]]
+    both = with_tags(tagged, "capitals", lambda word, tag: tag if tag == -100 else int(word[0].isupper()))
+    both = with_tags(both, "all_words", lambda word, _tag: int(word[0].isupper()))
+
+    def stored(report):
+        return {c["run"]["from_store"] for c in report.candidates}
+
+    first = rank(paths, both, label="ner_tags")
+    again = rank(paths, both, label="ner_tags")
+    assert (stored(first), stored(again)) == ({False}, {True})
+    assert [c["scores"] for c in first.candidates] == [c["scores"] for c in again.candidates]
+    relabelled = rank(paths, both, label="capitals")
+    assert stored(relabelled) == {True}
+    fresh = rank(paths, both, label="capitals", cache=False)
+    assert [c["scores"] for c in relabelled.candidates] == [c["scores"] for c in fresh.candidates]
+    assert [c["behind_best"] for c in relabelled.candidates] == [c["behind_best"] for c in fresh.candidates]
+    assert stored(rank(paths, both, label="all_words")) == {False}  # other words are labelled
+
+
 def test_names_come_from_a_file(tmp_path):
     (tmp_path / "models.txt").write_text("# candidates\nuser/one\n\n  ./two  # local\n")
     assert read_names(tmp_path / "models.txt") == ["user/one", "./two"]

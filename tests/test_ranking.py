@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hf_leep.measures import MEASURES
+from hf_leep.measures.blocks import standard_error, summed_by_draw
 from hf_leep.measures.leep import influence
 from hf_leep.ranking import paired_differences, rank, score, with_checks
 from hf_leep.records import Candidate, Extraction, Result, Run, Score
@@ -164,3 +167,76 @@ def test_a_failed_candidate_has_no_place(rng):
     assert [place.result for place in ranking.places] == [1]
     assert ranking.unranked == (0,)
     assert set(MEASURES) >= set(good.scores)
+
+
+def grouped(probabilities, labels, groups):
+    return score(replace(extraction("x", probabilities, labels), groups=groups), ["leep", "nce"]).scores
+
+
+def test_copies_in_a_group_count_once(rng):
+    """LEEP of rows that all stand k times is LEEP of the rows, and its error by group is the error of the rows."""
+    y = np.arange(200) % 4
+    theta = signal(rng, y, 6, 2.0)
+    alone = score(extraction("x", theta, y), ["leep"]).scores["leep"]
+    copies = grouped(np.repeat(theta, 5, axis=0), np.repeat(y, 5), np.repeat(np.arange(200), 5))["leep"]
+    assert copies.value == pytest.approx(alone.value, abs=1e-12)
+    assert copies.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
+    np.testing.assert_allclose(copies.influence, alone.influence, atol=1e-6)
+    ignored = score(extraction("x", np.repeat(theta, 5, axis=0), np.repeat(y, 5)), ["leep"]).scores["leep"]
+    assert ignored.standard_error == pytest.approx(alone.standard_error / np.sqrt(5), rel=0.01)
+
+
+def test_groups_of_one_change_nothing_and_their_order_does_not_matter(rng):
+    y = np.arange(200) % 4
+    theta = signal(rng, y, 6, 2.0)
+    alone = score(extraction("x", theta, y), ["leep", "nce"]).scores
+    for name, found in grouped(theta, y, rng.permutation(200)).items():
+        assert found.standard_error == pytest.approx(alone[name].standard_error, rel=1e-12)
+
+
+def test_logme_leaves_out_whole_groups(rng):
+    """Its error is a jackknife's: of copies that stand together it must be that of leaving out the originals."""
+    y = np.arange(60) % 3
+    features = rng.normal(size=(60, 4)) + np.eye(3, 4)[y]
+    copies, labels, groups = np.repeat(features, 3, axis=0), np.repeat(y, 3), np.repeat(np.arange(60), 3)
+    value, found = MEASURES["logme"].influence_by_draw(copies, labels, groups)
+    part = np.random.default_rng(60).permutation(60) % 10
+    without = [MEASURES["logme"].function(copies[part[groups] != k], labels[part[groups] != k]) for k in range(10)]
+    pseudo = 10 * value - 9 * np.array(without)
+    np.testing.assert_allclose(found, pseudo - pseudo.mean(), atol=1e-9)
+    assert standard_error(found) > 1.3 * standard_error(MEASURES["logme"].influence(copies, labels)[1])
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_two_groups_are_enough(measure, rng):
+    y = np.repeat([0, 1], 10)
+    theta = signal(rng, y, 2, 2.0)
+    found = score(replace(extraction("x", theta, y, rng.normal(size=(20, 3))), groups=y), [measure]).scores[measure]
+    assert np.isfinite(found.value)
+    assert found.standard_error is None or np.isfinite(found.standard_error)
+
+
+def test_one_group_has_no_error(rng):
+    y = np.arange(50) % 2
+    found = grouped(signal(rng, y, 3, 2.0), y, np.zeros(50, dtype=np.int64))["leep"]
+    assert found.value is not None
+    assert found.standard_error is found.influence is None
+
+
+def sentences(rng, number):
+    """Words whose labels and predictions are alike within a sentence, sentences of 1 to 20 words."""
+    sizes = rng.integers(1, 21, number)
+    groups = np.repeat(np.arange(number), sizes)
+    topic, skill = rng.integers(0, 3, number)[groups], rng.normal(1.0, 1.0, number)[groups]
+    y = np.where(rng.random(len(groups)) < 0.6, topic, rng.integers(0, 3, len(groups)))
+    theta = softmax(skill[:, None] * np.eye(4)[y] + rng.normal(size=(len(y), 4)))
+    return theta, y, groups
+
+
+def test_the_error_by_group_is_that_of_repeated_sampling(rng):
+    drawn = [sentences(rng, 150) for _ in range(300)]
+    spread = np.std([influence(theta, y)[0] for theta, y, _ in drawn], ddof=1)
+    by_sentence = [standard_error(summed_by_draw(influence(theta, y)[1], groups)) for theta, y, groups in drawn]
+    by_word = [standard_error(influence(theta, y)[1]) for theta, y, _ in drawn]
+    assert np.mean(by_sentence) == pytest.approx(spread, rel=0.12)  # the spread of 300 is itself known to 4 %
+    assert np.mean(by_word) < 0.7 * spread  # what words taken for independent would claim

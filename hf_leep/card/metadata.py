@@ -13,7 +13,7 @@ from hf_leep.errors import one_line
 if TYPE_CHECKING:
     from huggingface_hub import CardData
 
-TASKS = {modality: f"{modality}-classification" for modality in ("image", "audio", "text", "video")}
+TASKS = {modality: f"{modality}-classification" for modality in ("image", "audio", "text", "token", "video")}
 _SOURCE = "hf_leep"  # by which entries of ours are known
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", flags=re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -39,6 +39,8 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
     return template.render(
         data=data,
         streamed=bool(data["target"].get("streamed")),
+        sentences=data["target"].get("num_sentences"),
+        examples=text.examples(data),
         metadata=metadata(data, repo_type),
         ranked=[row for row in rows if row["rank"] is not None],
         left_out=[row for row in rows if row["rank"] is None],

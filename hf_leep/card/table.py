@@ -194,10 +194,13 @@ def parquet(data: Mapping[str, Any]) -> bytes:
 
 def _rows(target: Mapping[str, Any]) -> str:
     """How many of the rows were used; a streamed data set may not say how many it has."""
-    used, there_are = target["num_examples"], target["num_rows"]
+    sentences, there_are = target.get("num_sentences"), target["num_rows"]
+    used = target["num_examples"] if sentences is None else sentences
+    what = "rows" if sentences is None else "sentences"
+    words = "" if sentences is None else f"{target['num_examples']:,} words in "
     if target.get("streamed") and there_are == used:
-        return f"{used:,} streamed rows"
-    return f"{used:,} of {there_are:,} rows"
+        return f"{words}{used:,} streamed {what}"
+    return f"{words}{used:,} of {there_are:,} {what}"
 
 
 def _unicode(value: Any) -> Any:

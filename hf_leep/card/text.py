@@ -96,6 +96,11 @@ def title(measure: str) -> str:
     return find(measure).title
 
 
+def examples(data: Mapping[str, Any]) -> str:
+    """What a report's examples are: rows, or the words of its sentences."""
+    return "rows" if data["target"].get("num_sentences") is None else "words"
+
+
 def explained(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> float | None:
     """(T + Ĥ)/Ĥ, the share of the label entropy that is explained; comparable across targets.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hf_leep.card.text import count, leave_one_out, number, short_names, title
+from hf_leep.card.text import count, examples, leave_one_out, number, short_names, title
 from hf_leep.measures import find
 from hf_leep.ranking import CONFIDENCE_Z
 
@@ -39,8 +39,8 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
     else:
         listed = ", ".join(names[id(c)] for c in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")
         said = [
-            f"The first {len(top)} of {len(ranked)} form one tie group, in which these rows cannot settle the order: "
-            f"{listed}. {names[id(best)]} has the highest {measure}, {value}{unit}."
+            f"The first {len(top)} of {len(ranked)} form one tie group, in which these {examples(data)} cannot settle "
+            f"the order: {listed}. {names[id(best)]} has the highest {measure}, {value}{unit}."
         ]
         sized = [c for c in top if c["num_parameters"]]
         smallest = min(sized, key=lambda c: c["num_parameters"], default=None)
@@ -51,12 +51,14 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
     if best.get("trained_on_target"):
         unseen = next((names[id(c)] for c in ranked if not c.get("trained_on_target")), None)
         rest = f": the best of those of which nothing of the kind is known is {unseen}" if unseen else ""
-        said.append(f"But {names[id(best)]} may have seen these rows in training, which would flatter it{rest}.")
+        said.append(
+            f"But {names[id(best)]} may have seen these {examples(data)} in training, which would flatter it{rest}."
+        )
     if _uninformative(data, ranked):
         said.insert(
             0,
             "Leave-one-out, no candidate explains these labels measurably better than the class frequencies alone: "
-            "take the order below for noise, and more rows or other candidates.",
+            f"take the order below for noise, and more {examples(data)} or other candidates.",
         )
     return said
 

@@ -1,4 +1,4 @@
-"""A split → Target and rows: find the data set, its columns and labels, and take a seeded stratified sample."""
+"""A split → Target and rows: find the data set, its columns and labels, and take a seeded sample."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hf_leep.data.columns import encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, digests_of
 from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import sample
+from hf_leep.data.words import Words, choose_sentences
 from hf_leep.errors import TargetError, one_line
 from hf_leep.records import Target
 
@@ -32,35 +33,51 @@ class Rows:
         dataset: the split, with the input columns only.
         row_ids: the chosen positions in it, ``[n]``.
         place: what the positions count in.
+        words: where words are labelled, those of the chosen rows; a row's input is then
+            ``{"words": [...], "labelled": [places in it]}``.
     """
 
     dataset: datasets.Dataset
     row_ids: Integers
     place: str = "the split"
+    words: Words | None = None
 
     def __len__(self) -> int:
         """Number of chosen rows n."""
         return len(self.row_ids)
 
+    @property
+    def offsets(self) -> Integers | None:
+        """Where words are labelled: number of examples before each row, and in the end of all, ``[rows + 1]``."""
+        return None if self.words is None else self.words.offsets
+
     def lengths(self) -> Integers | None:
-        """Characters of each row's texts, ``[n]``; None where the inputs are no texts."""
+        """Characters of each row's texts, or its words, ``[n]``; None where the inputs are neither."""
         texts = [name for name, feature in self.dataset.features.items() if isinstance(feature, datasets.Value)]
-        if len(texts) != len(self.dataset.features):
+        if len(texts) != len(self.dataset.features) and self.words is None:
             return None
         stored = self.dataset.with_format("arrow")
         parts = []
         for start in range(0, len(self), _ROWS_AT_ONCE):
             table = stored[self.row_ids[start : start + _ROWS_AT_ONCE].tolist()]
-            parts.append(sum(pc.utf8_length(table[name]).to_numpy() for name in texts))
+            if self.words is not None:
+                parts.append(pc.list_value_length(table.column(0)).to_numpy())
+            else:
+                parts.append(sum(pc.utf8_length(table[name]).to_numpy() for name in texts))
         return np.concatenate(parts).astype(np.int64)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Decode one row."""
         row_id = int(self.row_ids[index])
         try:
-            return dict(self.dataset[row_id])
+            row = dict(self.dataset[row_id])
         except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken file
             raise TargetError(f"row {row_id} of {self.place} cannot be decoded: {one_line(error)}") from None
+        if self.words is None:
+            return row
+        start, end = self.words.offsets[index], self.words.offsets[index + 1]
+        labelled = self.words.places[start:end].tolist()
+        return {column: {"words": words, "labelled": labelled} for column, words in row.items()}
 
 
 def load(
@@ -89,7 +106,8 @@ def load(
         revision: revision of a Hub data set.
         label: label column; by default one named ``label`` or ``labels``, then the only ClassLabel.
         inputs: input column, or two text columns; by default those of a usual name, then the only one of its type.
-        max_samples: size of a stratified sample; all rows by default.
+        max_samples: size of a stratified sample; all rows by default. Where words are labelled, it counts sentences,
+            drawn at random.
         streaming: read only a sample of ``max_samples`` rows from the Hub, drawn as `hf_leep.data.stream` says:
             seeded, from places spread over the whole split, but not stratified.
         seed: seed of the sample.
@@ -126,28 +144,31 @@ def load(
         raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"')
     if isinstance(found.features[input_columns[0]], datasets.Video) and find_spec("av") is None:
         raise TargetError('video files need a decoder: pip install "hf-leep[video]"')
-    label_column = find_label(found, label, input_columns)
-    codes, class_names = encode(found, label_column)
-
-    row_ids = np.arange(len(found))
-    warnings = []
-    if max_samples is not None and max_samples < len(found):
-        row_ids = stratified_sample(codes, max_samples, np.random.default_rng(seed))
-        if max_samples < len(class_names):
-            warnings.append(f"{max_samples} samples cannot hold all {len(class_names)} classes: some are left out")
+    label_column = find_label(found, label, modality, input_columns)
+    rng = np.random.default_rng(seed)
+    words = None
+    if modality == "token":
+        row_ids, words, class_names, warnings = choose_sentences(
+            found, input_columns[0], label_column, max_samples, rng
+        )
+        codes = words.codes
+        num_rows -= words.num_skipped
+    else:
+        row_ids, codes, class_names, warnings = _choose_rows(found, label_column, max_samples, rng)
     if drawn is not None and not drawn.whole:
         warnings += [drawn.caveat, *_missing_classes(found, label_column, len(class_names))]
-    kept, labels = np.unique(codes[row_ids], return_inverse=True)
+    kept, labels = np.unique(codes, return_inverse=True)
     class_names = [class_names[code] for code in kept]
     if len(kept) < 2:
         raise TargetError(
-            f"all {len(row_ids)} labels in column {label_column!r} are {class_names[0]!r}; "
+            f"all {len(labels)} labels in column {label_column!r} are {class_names[0]!r}; "
             "a score needs at least two classes"
         )
     digests = digests_of(found, input_columns, row_ids)
-    duplicates, conflicting = count_duplicates(digests, labels)
-    warnings += _warnings(splits, labels, duplicates, conflicting)
-    inputs_read = b"".join(digests)
+    inputs_read = b"".join(digests) + (words.tobytes() if words else b"")
+    labels_of_row = labels.tolist() if words is None else [part.tobytes() for part in words.split(labels)]
+    duplicates, conflicting = count_duplicates(digests, labels_of_row)
+    warnings += _warnings(splits, "rows" if words is None else "sentences", len(row_ids), duplicates, conflicting)
     content = inputs_read + labels.astype("<i8").tobytes() + "\0".join(class_names).encode()
     target = Target(
         dataset=name,
@@ -166,6 +187,7 @@ def load(
         seed=seed,
         streamed=drawn is not None and not drawn.whole,
         num_duplicates=duplicates,
+        sentences=None if words is None else words.sentences,
         warnings=tuple(warnings),
     )
     place = "the streamed sample" if target.streamed else "the split"
@@ -173,7 +195,21 @@ def load(
     for column in input_columns:  # decoded by the adapter, at the rate of each model
         if isinstance(feature := found.features[column], datasets.Audio | datasets.Video):
             seen = seen.cast_column(column, type(feature)(decode=False))
-    return target, Rows(seen, row_ids, place)
+    return target, Rows(seen, row_ids, place, words)
+
+
+def _choose_rows(
+    found: datasets.Dataset, label_column: str, max_samples: int | None, rng: np.random.Generator
+) -> tuple[Integers, Integers, list[str], list[str]]:
+    """Rows, the class of each, the names of all classes, and what to know of the choice."""
+    codes, class_names = encode(found, label_column)
+    if max_samples is None or max_samples >= len(found):
+        return np.arange(len(found)), codes, class_names, []
+    row_ids = stratified_sample(codes, max_samples, rng)
+    warnings = []
+    if max_samples < len(class_names):
+        warnings.append(f"{max_samples} samples cannot hold all {len(class_names)} classes: some are left out")
+    return row_ids, codes[row_ids], class_names, warnings
 
 
 def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> Integers:
@@ -202,7 +238,7 @@ def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> I
 
 def _missing_classes(found: datasets.Dataset, column: str, occurring: int) -> list[str]:
     """Say how many of the classes that the data set states the sample lacks."""
-    feature = found.features[column]
+    feature = getattr(found.features[column], "feature", found.features[column])
     stated = len(feature.names) if isinstance(feature, datasets.ClassLabel) else occurring
     if occurring == stated:
         return []
@@ -212,7 +248,7 @@ def _missing_classes(found: datasets.Dataset, column: str, occurring: int) -> li
     ]
 
 
-def _warnings(splits: Sequence[str], labels: Integers, duplicates: int, conflicting: int) -> list[str]:
+def _warnings(splits: Sequence[str], what: str, num_rows: int, duplicates: int, conflicting: int) -> list[str]:
     found = []
     if any(re.match(r"test(\b|_|\d)", split) for split in splits):
         found.append(
@@ -220,7 +256,7 @@ def _warnings(splits: Sequence[str], labels: Integers, duplicates: int, conflict
         )
     if duplicates:
         found.append(
-            f"{duplicates} of {len(labels)} rows repeat an earlier row exactly ({conflicting} of them with another "
-            "label): leave-one-out scores see their copies"
+            f"{duplicates} of {num_rows} {what} repeat an earlier {what[:-1]} exactly ({conflicting} of them with "
+            "another label): leave-one-out scores see their copies"
         )
     return found

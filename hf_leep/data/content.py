@@ -42,9 +42,9 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
 def _stored_bytes(value: Any) -> bytes:
     if isinstance(value, Mapping) and "array" in value:  # samples of a sound
         return f"{value['sampling_rate']}\0".encode() + np.asarray(value["array"], dtype="<f8").tobytes()
-    if isinstance(value, list):  # the frames of a video
-        frames = [b"" if frame is None else _stored_bytes(frame) for frame in value]
-        return b"".join(len(frame).to_bytes(8, "little") + frame for frame in frames)
+    if isinstance(value, list):  # the words of a sentence, or the frames of a video
+        parts = [b"" if part is None else _stored_bytes(part) for part in value]
+        return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
     if isinstance(value, Mapping):  # an undecoded image, sound or video: its bytes, or the path of its file
         if value["bytes"] is not None:
             return bytes(value["bytes"])
@@ -57,11 +57,11 @@ def _stored_bytes(value: Any) -> bytes:
     return str(value).encode()
 
 
-def count_duplicates(digests: Sequence[bytes], labels: Integers) -> tuple[int, int]:
+def count_duplicates(digests: Sequence[bytes], labels: Sequence[Any]) -> tuple[int, int]:
     """Rows that repeat an earlier row's input, and how many of them with another label."""
-    first: dict[bytes, int] = {}
+    first: dict[bytes, Any] = {}
     repeats = conflicts = 0
-    for digest, label in zip(digests, labels.tolist(), strict=True):
+    for digest, label in zip(digests, labels, strict=True):
         if digest in first:
             repeats += 1
             conflicts += first[digest] != label

@@ -129,7 +129,7 @@ def extract(
         classifier: the loaded checkpoint.
         candidate: its record; the source labels, task and size are filled in.
         rows: the chosen rows, a `Feed` where other candidates run on them too.
-        labels: their classes, ``[n]``.
+        labels: their classes, ``[n]``; where each row holds several examples, those of all of them.
         on: where to run.
         batch_size: rows a batch; chosen by timing the first batches by default; halved where memory does not suffice.
         dtype: number type that a float32 model computes in, where that is safe (autocast).
@@ -158,7 +158,7 @@ def extract(
         sink=kept,
         team=_Alone(),
     )
-    return put_together([share], kept.arrays, labels)
+    return put_together([share], kept.arrays, labels, feed.groups)
 
 
 def run(
@@ -244,9 +244,13 @@ def run(
                     if logits.isnan().any():
                         raise CandidateError(f"its outputs are NaN, first on row {batch.positions[0]} of the sample")
                     if "probabilities" not in missing:
-                        sink.put("probabilities", batch.positions, logits.float().softmax(dim=-1).cpu().numpy())
+                        sink.put(
+                            "probabilities", feed.places(batch.positions), logits.float().softmax(dim=-1).cpu().numpy()
+                        )
                     if "features" not in missing and catcher.caught is not None:
-                        sink.put("features", batch.positions, catcher.caught.flatten(1).float().cpu().numpy())
+                        sink.put(
+                            "features", feed.places(batch.positions), catcher.caught.flatten(1).float().cpu().numpy()
+                        )
                 except (RuntimeError, MemoryError) as error:
                     if not _out_of_memory(error) or not deal.halve(batch):
                         raise

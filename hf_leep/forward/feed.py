@@ -47,6 +47,19 @@ class Feed:
         """Number of rows n."""
         return len(self.rows)
 
+    @property
+    def groups(self) -> Integers | None:
+        """Row of each example, where a row holds several; None where each is one."""
+        offsets = getattr(self.rows, "offsets", None)
+        return None if offsets is None else np.repeat(np.arange(len(self)), np.diff(offsets))
+
+    def places(self, positions: Integers) -> Integers:
+        """Examples of some rows, in the order in which a batch of these rows gives them."""
+        offsets = getattr(self.rows, "offsets", None)
+        if offsets is None:
+            return positions
+        return np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in positions])
+
     def order(self) -> Integers:
         """The order in which rows are best run, ``[n]``: the longest texts first, so that like goes with like.
 

@@ -55,13 +55,19 @@ class Arrays:
         self.arrays[name][positions] = values
 
 
-def put_together(shares: Sequence[Share], arrays: Mapping[str, NDArray[np.float32]], labels: Integers) -> Extraction:
+def put_together(
+    shares: Sequence[Share],
+    arrays: Mapping[str, NDArray[np.float32]],
+    labels: Integers,
+    groups: Integers | None = None,
+) -> Extraction:
     """Make one extraction of what each process did.
 
     Args:
         shares: one a process; what any of them misses, the whole misses.
         arrays: the rows of all of them, ``[n, …]``.
         labels: classes of the rows, ``[n]``.
+        groups: rows of one draw, as `hf_leep.records.Extraction` has them.
     """
     missing = {name: why for share in reversed(shares) for name, why in share.missing.items()}
     main = shares[0]
@@ -73,4 +79,4 @@ def put_together(shares: Sequence[Share], arrays: Mapping[str, NDArray[np.float3
         num_processes=len(shares),
     )
     found = {name: None if name in missing else arrays.get(name) for name in ("probabilities", "features")}
-    return Extraction(main.candidate, found["probabilities"], found["features"], labels, run, missing)
+    return Extraction(main.candidate, found["probabilities"], found["features"], labels, run, missing, groups)

@@ -18,7 +18,7 @@ from typing import Literal
 
 from numpy.typing import ArrayLike
 
-from hf_leep.arrays import Float64
+from hf_leep.arrays import Float64, Integers
 from hf_leep.errors import MeasureError
 from hf_leep.measures import h_score as _h_score
 from hf_leep.measures import leave_one_out_leep as _leave_one_out_leep
@@ -26,6 +26,7 @@ from hf_leep.measures import leep as _leep
 from hf_leep.measures import logme as _logme
 from hf_leep.measures import nce as _nce
 from hf_leep.measures.blocks import standard_error as _standard_error
+from hf_leep.measures.blocks import summed_by_draw
 from hf_leep.measures.h_score import h_score
 from hf_leep.measures.leave_one_out_leep import leave_one_out_leep
 from hf_leep.measures.leep import leep
@@ -65,6 +66,8 @@ class Measure:
         influence: ``(inputs, labels) -> (value, [n])``: the score and each example's influence on it, mean 0.
         checked_by: the measure that has to agree before two candidates count as different, for in-sample scores whose
             bias differs between candidates.
+        resamples: whether ``influence`` is of resamples, not of examples, and takes the independent draws as a third
+            argument.
     """
 
     name: str
@@ -75,8 +78,25 @@ class Measure:
     reference: str
     summary: str
     function: Callable[[ArrayLike, ArrayLike], float]
-    influence: Callable[[ArrayLike, ArrayLike], tuple[float, Float64]]
+    influence: Callable[..., tuple[float, Float64]]
     checked_by: str | None = None
+    resamples: bool = False
+
+    def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
+        """Score, and values of mean 0 whose std/√(their number) is its error, where a draw may be of several examples.
+
+        Args:
+            inputs: probabilities ``[n, s]`` or features ``[n, d]``, as the measure needs.
+            labels: target labels, ``[n]``.
+            draws: which independent draw each example is of, 0 … g−1 with g ≥ 2, all occurring, ``[n]``; None where
+                each is one of its own.
+        """
+        if draws is None:
+            return self.influence(inputs, labels)
+        if self.resamples:
+            return self.influence(inputs, labels, draws)
+        value, influence = self.influence(inputs, labels)
+        return value, summed_by_draw(influence, draws)
 
 
 class _Registry(UserDict[str, Measure]):
@@ -121,7 +141,7 @@ MEASURES: Mapping[str, Measure] = _Registry(
                 "logme", "LogME", "features", "nats", True,
                 "You et al., ICML 2021, eq. (2)",
                 "evidence of a Bayesian linear model on the features; needs no head",
-                logme, _logme.influence,
+                logme, _logme.influence, resamples=True,
             ),
         )
     }

@@ -47,3 +47,17 @@ def divide(numerator: Float64, denominator: Float64) -> Float64:
 def standard_error(influence: NDArray[np.floating]) -> float:
     """Standard error of a statistic from its per-example influence values ``[n]``: std / √n."""
     return float(np.std(influence, ddof=1, dtype=np.float64) / np.sqrt(len(influence)))
+
+
+def summed_by_draw(influence: Float64, draws: Integers) -> Float64:
+    """Influence of each draw of several examples, ``[g]``, mean 0: that of its examples, summed, times g/n.
+
+    Its std/√g is the cluster-robust standard error, √(g/(g − 1) Σ_k S_k²)/n with S_k the sum over draw k. Where each
+    draw is one example, nothing changes.
+
+    Args:
+        influence: influence of each example, ``[n]``, mean 0.
+        draws: which draw each example is of, 0 … g−1, all occurring, ``[n]``.
+    """
+    sums: Float64 = np.bincount(draws, weights=influence).astype(np.float64)
+    return sums * (len(sums) / len(influence))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Labels
+from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.spectrum import spectrum
 
 # λ = α/β is searched from far below the smallest eigenvalue of FFᵀ to far above the largest. A class that a linear map
@@ -45,7 +45,7 @@ def logme(features: ArrayLike, labels: ArrayLike) -> float:
     return _value(matrix, arrays.labels(labels, len(matrix)))
 
 
-def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
+def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
     """LogME and the pseudo-values of its delete-a-group jackknife: value in nats and ``[10]`` values of mean 0.
 
     The evidence is no sum over examples, and where n is not many times d its derivative by an example's weight gives
@@ -53,14 +53,21 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
     examples, drawn from n alone: the groups are the same for all candidates, and std/√10 of a difference of
     pseudo-values is a paired error. With fewer than 20 examples each is a group of its own.
 
-    Args and errors: as for `logme`.
+    Args:
+        features: as for `logme`.
+        labels: as for `logme`.
+        draws: which independent draw each example is of, 0 … g−1, all occurring, ``[n]``: the examples of one are left
+            out together. Each example is a draw of its own by default.
+
+    Errors: as for `logme`.
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    n = len(matrix)
+    draws = np.arange(len(matrix)) if draws is None else draws
+    number = int(draws.max()) + 1
     value = _value(matrix, target)
-    count = NUM_GROUPS if n >= 2 * NUM_GROUPS else n
-    group = np.random.default_rng(n).permutation(n) % count
+    count = NUM_GROUPS if number >= 2 * NUM_GROUPS else number
+    group = (np.random.default_rng(number).permutation(number) % count)[draws]
     without = np.array([_value_of(matrix, target, group != g) for g in range(count)])
     pseudo = count * value - (count - 1) * without
     return value, pseudo - pseudo.mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hf_leep.modalities import audio, image, text, video
+from hf_leep.modalities import audio, image, text, token, video
 from hf_leep.modalities.adapter import Adapter
 from hf_leep.modalities.classifier import Classifier, Inspection
 
@@ -14,5 +14,6 @@ ADAPTERS: Mapping[str, Adapter] = {
     "audio": audio.ADAPTER,
     "image": image.ADAPTER,
     "text": text.ADAPTER,
+    "token": token.ADAPTER,
     "video": video.ADAPTER,
 }

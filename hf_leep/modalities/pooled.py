@@ -180,7 +180,7 @@ def wrap(backbone: Any, modes: tuple[str, ...] | None = None, *, own: bool = Tru
     """
     shorten = getattr(backbone, "_get_feature_vector_attention_mask", None)
     reduced = None if shorten is None else lambda mask, length: shorten(length, mask)
-    modes = modes or (("last token",) if _reads_on(backbone.config) else ("mean",))
+    modes = modes or (("last token",) if reads_on(backbone.config) else ("mean",))
     return Pooled(backbone, modes, own=own, reduced=reduced)
 
 
@@ -220,7 +220,7 @@ def _sentence_modes(path: Path) -> tuple[str, ...] | None:
     return tuple(mode for mode in _SENTENCE_MODES.values() if mode in named) or ("mean",)
 
 
-def _reads_on(config: Any) -> bool:
+def reads_on(config: Any) -> bool:
     """Whether a model reads from left to right, so that its last token alone has seen them all."""
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 

@@ -22,7 +22,12 @@ _OFFSET_POSITIONS = (
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
 
-def _load_tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Any:
+    """Load a checkpoint's own tokenizer.
+
+    Raises:
+        CandidateError: it has none, or one that cannot be loaded.
+    """
     from transformers import AutoTokenizer
 
     if not any(file.name.startswith(_VOCABULARY) or file.suffix in (".model", ".tiktoken") for file in path.iterdir()):
@@ -37,7 +42,7 @@ def _load_tokenizer(path: Path) -> Any:
 def _assemble(
     model: Any, tokenizer: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
 ) -> Classifier:
-    limit = _max_length(tokenizer, model.config)
+    limit = max_length(tokenizer, model.config)
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         texts = [[row[column] for row in rows] for column in columns]
@@ -63,7 +68,7 @@ def _assemble(
     )
 
 
-def _choose_padding(tokenizer: Any, whole_config: Any) -> None:
+def choose_padding(tokenizer: Any, whole_config: Any) -> None:
     """Settle the padding token where tokenizer and text configuration do not name it both.
 
     Decoders are often trained without one, and look for the last token that is none to find the end of a text. So it
@@ -87,7 +92,7 @@ def _choose_padding(tokenizer: Any, whole_config: Any) -> None:
     raise CandidateError("its tokenizer has no token that could fill up a batch")
 
 
-def _max_length(tokenizer: Any, config: Any) -> int | None:
+def max_length(tokenizer: Any, config: Any) -> int | None:
     """Tokens that a text may have, by the tokenizer and by the position table; None where neither has a limit."""
     limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < _NO_LIMIT else []
     text = config.get_text_config()
@@ -103,7 +108,7 @@ ADAPTER = Adapter(
     task="text-classification",
     what="sequence classifier",
     auto_model="AutoModelForSequenceClassification",
-    load_processor=_load_tokenizer,
+    load_processor=load_tokenizer,
     assemble=_assemble,
-    settle=_choose_padding,
+    settle=choose_padding,
 )

@@ -1,0 +1,127 @@
+"""Labelled words: a column of sentences, each a list of words, beside a column of their labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+
+from hf_leep.arrays import Integers
+from hf_leep.data.columns import classes_of
+from hf_leep.errors import TargetError
+
+_NO_LABEL = -100  # how transformers marks what a loss must leave out
+_ENOUGH_SENTENCES = 30  # with fewer, an error that counts by sentences is a rough guess
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """The labelled words of some sentences, sentence by sentence.
+
+    Attributes:
+        codes: class of each word, ``[n]``.
+        places: place of each word in its sentence, ``[n]``.
+        offsets: number of words before each sentence, and in the end n, ``[sentences + 1]``.
+        num_skipped: sentences that were left out because none of their words is labelled.
+    """
+
+    codes: Integers
+    places: Integers
+    offsets: Integers
+    num_skipped: int = 0
+
+    @property
+    def counts(self) -> Integers:
+        """Labelled words of each sentence, ``[sentences]``."""
+        return np.diff(self.offsets)
+
+    @property
+    def sentences(self) -> Integers:
+        """Sentence of each word, ``[n]``."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def of(self, chosen: Integers) -> Words:
+        """Those of some of the sentences, in the order given."""
+        counts = self.counts[chosen]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        index = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
+        return Words(self.codes[index], self.places[index], offsets, int((self.counts == 0).sum()))
+
+    def split(self, values: Integers) -> list[Integers]:
+        """A value of each word ``[n]``, sentence by sentence."""
+        return np.split(values, self.offsets[1:-1])
+
+    def tobytes(self) -> bytes:
+        """Which words of each sentence are labelled, as bytes."""
+        return self.offsets.astype("<i8").tobytes() + self.places.astype("<i8").tobytes()
+
+
+def choose_sentences(
+    found: datasets.Dataset, column: str, label_column: str, max_samples: int | None, rng: np.random.Generator
+) -> tuple[Integers, Words, list[str], list[str]]:
+    """Choose sentences with labelled words: all of them, or some at random.
+
+    Returns:
+        Their rows, ascending; their labelled words; the names of all classes of the split; what to know of the choice.
+
+    Raises:
+        TargetError: the words cannot be used.
+    """
+    words, class_names = read(found, column, label_column)
+    row_ids = np.flatnonzero(words.counts)
+    if max_samples is not None and max_samples < len(row_ids):
+        row_ids = np.sort(rng.choice(row_ids, max_samples, replace=False))
+    words = words.of(row_ids)
+    warnings = []
+    if len(row_ids) < _ENOUGH_SENTENCES:
+        warnings.append(
+            f"the words are of {len(row_ids)} sentences; errors count by sentences, so they are rough guesses here"
+        )
+    if lost := len(class_names) - len(np.unique(words.codes)):
+        warnings.append(
+            f"{lost} of {len(class_names)} classes do not occur in the {len(row_ids)} sentences of the sample, so no "
+            "candidate is scored on them: raise --max-samples"
+        )
+    return row_ids, words, class_names, warnings
+
+
+def read(found: datasets.Dataset, column: str, label_column: str) -> tuple[Words, list[str]]:
+    """Read which words are labelled, and as what: the words, and the names of the classes that occur.
+
+    Words labelled −100 are left out.
+
+    Raises:
+        TargetError: something is missing, a sentence has another number of labels than of words, or a label is
+            negative and not −100.
+    """
+    table = found.select_columns([column, label_column]).with_format("arrow")[:]
+    flat = {}
+    for name in (column, label_column):
+        values = table.column(name)
+        if values.null_count:
+            raise TargetError(f"{values.null_count} of {len(found)} rows have nothing in column {name!r}: drop them")
+        flat[name] = pc.list_flatten(values)
+        if flat[name].null_count:
+            raise TargetError(
+                f"column {name!r} lacks {flat[name].null_count} of {len(flat[name])} "
+                f"{'words' if name == column else 'labels'}: drop these rows, or mark words without a label with −100"
+            )
+    lengths, num_labels = (pc.list_value_length(table.column(name)).to_numpy() for name in (column, label_column))
+    if (lengths != num_labels).any():
+        row = int(np.argmax(lengths != num_labels))
+        raise TargetError(
+            f"row {row} has {lengths[row]} words in column {column!r} but {num_labels[row]} labels in column "
+            f"{label_column!r}: each word needs one"
+        )
+    labels: np.ndarray[Any, Any] = flat[label_column].to_numpy()
+    labelled = labels != _NO_LABEL if labels.dtype.kind == "i" else np.ones(len(labels), dtype=bool)
+    if not labelled.any():
+        raise TargetError(f"no word has a label in column {label_column!r}")
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
+    codes, class_names = classes_of(labels[labelled], found.features[label_column].feature, label_column)
+    offsets = np.concatenate([[0], np.cumsum(labelled)])[ends]
+    return Words(codes, places[labelled], offsets), class_names
