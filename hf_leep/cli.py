@@ -150,6 +150,13 @@ def rank(
     compile: Annotated[  # noqa: A002
         bool, typer.Option("--compile", help="Compile each model first (torch.compile): worth it on many rows.")
     ] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray: each candidate a task of a cluster.")] = "local",
+    resources: Annotated[
+        str | None, typer.Option(help="With ray, what a candidate takes: cpus=2,gpus=1,memory=8GB.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="The Ray cluster; that of RAY_ADDRESS, else one on this machine.")
+    ] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
     ] = False,
@@ -216,6 +223,9 @@ def rank(
         device=device,
         dtype=dtype,
         compile=compile,
+        engine=engine,
+        resources=resources,
+        ray_address=ray_address,
         cache=not no_cache,
         progress=not json,
         command=["hf-leep", *sys.argv[1:]],

@@ -48,7 +48,7 @@ def carry_out(
         hub.Prefetcher([s.snapshot for s in needed if s.snapshot], job.client, prefetch, bytes_bar.update) as arriving,
     ):
         try:
-            with _terminable():
+            with terminable():
                 for step in planned.steps:
                     if step.reason is not None:
                         scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
@@ -63,13 +63,11 @@ def carry_out(
                             with contextlib.suppress(Exception):  # what cannot be removed stays; the scores matter
                                 hub.evict(step.snapshot, job.client)
         except (KeyboardInterrupt, ProcessError) as stop:
-            why = str(stop) or "interrupted"
-            for step in planned.steps:
-                scored.setdefault(step.name, Result(step.candidate, reason=f"not run: {why}"))
+            stopped(planned, scored, stop)
             if job.team.size > 1:
                 # The launcher ends all processes when one dies, and waits for a while: time for the report.
                 _ignore_termination()
-                _LOG.warning("%s: what is finished is kept; run the same command again to go on", why)
+                _LOG.warning("%s: what is finished is kept; run the same command again to go on", stop)
     return scored
 
 
@@ -82,8 +80,14 @@ def _result(step: Step, job: Job, fetch: Callable[[hub.Snapshot], Path], advance
         return Result(step.candidate, reason=plan.reason_of(error))
 
 
+def stopped(planned: Plan, scored: dict[str, Result], stop: BaseException) -> None:
+    """Name the candidates that a run did not come to."""
+    for step in planned.steps:
+        scored.setdefault(step.name, Result(step.candidate, reason=f"not run: {str(stop) or 'interrupted'}"))
+
+
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Take SIGTERM for an interruption: a scheduler that ends the run costs only what is not finished."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_leep.data import Rows
 from hf_leep.errors import HfLeepError, ProcessError, UserError
 from hf_leep.job import Job, Order
-from hf_leep.records import Target
+from hf_leep.recipe import Recipe
 from hf_leep.report import Report
 from hf_leep.team import Team
 
@@ -30,18 +29,12 @@ class Opening:
     fingerprint: str
 
 
-def follow(
-    team: Team,
-    load: Callable[[str | None, bool], tuple[Target, Rows]],
-    make_job: Callable[[Target, Rows, bool], Job],
-    in_memory: Mapping[str, tuple[str, Any, Any]],
-) -> Report:
+def follow(team: Team, recipe: Recipe, in_memory: Mapping[str, tuple[str, Any, Any]]) -> Report:
     """Do what the main process says until it is done, and return its report.
 
     Args:
         team: the processes.
-        load: ``(revision, progress) -> (target, rows)``.
-        make_job: ``(target, rows, shared) -> job``.
+        recipe: the run.
         in_memory: the candidates in memory, by name.
 
     Raises:
@@ -52,7 +45,7 @@ def follow(
     problem: Exception | None = None
     if isinstance(opening, Opening):
         try:
-            job = make_job(*load(opening.revision, False), True)
+            job = recipe.at(opening.revision).job(team=team)
             if job.target.fingerprint != opening.fingerprint:
                 raise UserError(f"process {team.index} reads other rows than the main one: is its data set the same?")
         except Exception as error:  # told with the first pass, in which all processes take part

@@ -59,6 +59,7 @@ class Job:
     dtype: str
     compiled: bool = False
     shared: bool = False  # whether more than one pass may be run
+    sharers: int = 1  # jobs on this machine that share its memory
     team: Team = field(default_factory=Team)
 
     @cached_property
@@ -66,7 +67,7 @@ class Job:
         """The rows, read and processed once for the candidates that can share them."""
         from hf_leep import forward
 
-        return forward.Feed(self.rows, budget=None if self.shared else 0, sharers=self.team.size)
+        return forward.Feed(self.rows, budget=None if self.shared else 0, sharers=self.sharers * self.team.size)
 
     @cached_property
     def accelerator(self) -> Accelerator:

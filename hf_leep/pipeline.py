@@ -7,18 +7,18 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from hf_leep import __version__, data, hub, plan, ranking
+from hf_leep import __version__, cluster, data, hub, plan, ranking
 from hf_leep.engine import carry_out, progress_bar
 from hf_leep.errors import MeasureError, ProcessError, UserError
 from hf_leep.follower import Opening, follow
 from hf_leep.job import Job
 from hf_leep.measures import MEASURES, find
 from hf_leep.plan import CandidateLike, Plan
+from hf_leep.recipe import Recipe
 from hf_leep.records import Extraction, Target
 from hf_leep.report import Report
 from hf_leep.store import Store
@@ -26,6 +26,7 @@ from hf_leep.team import Team, launched
 
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
 _DEVICES = ("cpu", "cuda", "mps")
+_ENGINES = ("local", "ray")
 _DTYPES = ("float32", "bfloat16", "float16")
 _VERSIONS = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy")
 
@@ -58,6 +59,9 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     device: str | None = None,
     dtype: str = "float32",
     compile: bool = False,  # noqa: A002 - the option's name
+    engine: str = "local",
+    resources: str | None = None,
+    ray_address: str | None = None,
     cache: bool = True,
     search: hub.Search | None = None,
     collection: str | None = None,
@@ -103,6 +107,10 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
         dtype: number type to compute in where that is safe (autocast): ``float32``, ``bfloat16`` or ``float16``.
         compile: compile each model first (torch.compile): worth its time on many rows.
+        engine: ``local``, or ``ray``: each candidate a task of a Ray cluster (the extra ``ray``).
+        resources: with ``ray``, what a candidate takes, such as ``cpus=2,gpus=1,memory=8GB``; by default one CPU, one
+            GPU where the cluster has any, and memory by the size of its weights.
+        ray_address: the cluster; by default that of RAY_ADDRESS, else one is started on this machine.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and use those that are there.
         search: further candidates: what a search on the Hub finds; its task is that of the data set's modality unless
             it names one.
@@ -124,66 +132,65 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     started = time.perf_counter()
     chosen, sort_by = _checked(candidates, measures, sort_by, seed, batch_size, device, dtype)
     budget = hub.parse_size(max_download, "max_download") if max_download is not None else None
+    if engine not in _ENGINES:
+        raise UserError(f"unknown engine {engine!r}: {', '.join(_ENGINES)}")
+    if engine == "ray":
+        wanted_resources = cluster.check(resources, token)
+        if evict:
+            raise UserError("--evict removes what one machine downloaded: leave it out with --engine ray")
+    elif resources is not None or ray_address is not None:
+        raise UserError("--resources and --ray-address are about a cluster: add --engine ray")
     if prefetch < 0:
         raise UserError(f"prefetch is {prefetch}; it must be 0 or more")
     if search is None and collection is None:
         _named(candidates)
-    store = Store(Store.default_root() if cache else None)
-    client = hub.Client(token, Path(cache_dir) if cache_dir else None, allow_pickle, store.file_digest)
+    recipe = Recipe(
+        dataset,
+        {
+            "config": config,
+            "split": split,
+            "revision": revision,
+            "label": label,
+            "inputs": input,
+            "max_samples": max_samples,
+            "streaming": streaming,
+            "seed": seed,
+        },
+        ranking.with_checks(chosen),
+        {"batch_size": batch_size, "device": device, "dtype": dtype, "compiled": compile},
+        cache,
+        token,
+        Path(cache_dir) if cache_dir else None,
+        allow_pickle,
+    )
     for wanted, option in ((search, "--search"), (collection, "--collection")):
         if wanted is not None:
-            client.require_online(option)
-
-    def load(revision: str | None, progress: bool) -> tuple[Target, data.Rows]:
-        return data.load(
-            dataset,
-            config=config,
-            split=split,
-            revision=revision,
-            label=label,
-            inputs=input,
-            max_samples=max_samples,
-            streaming=streaming,
-            seed=seed,
-            progress=progress,
-            pin=partial(hub.pin_dataset, client=client),
-            token=client.token,
-        )
-
-    def job(target: Target, rows: data.Rows, shared: bool) -> Job:
-        return Job(
-            target=target,
-            rows=rows,
-            measures=ranking.with_checks(chosen),
-            store=store,
-            client=client,
-            batch_size=batch_size,
-            device=device,
-            dtype=dtype,
-            compiled=compile,
-            shared=shared,
-            team=team,
-        )
-
-    team = _team(device, dry_run)
+            recipe.client.require_online(option)
+    team = _team(device, dry_run, engine)
     if not team.is_main:
-        return follow(team, load, job, {_name(c): c for c in candidates if isinstance(c, tuple)})
+        return follow(team, recipe, {_name(c): c for c in candidates if isinstance(c, tuple)})
     report: Report | None = None
     try:
-        target, rows = load(revision, progress)
-        team.tell(Opening(target.revision or revision, target.fingerprint))
+        job = recipe.job(progress=progress, shared=len(candidates) != 1 or bool(search or collection), team=team)
+        target = job.target
+        team.tell(Opening(target.revision, target.fingerprint))
         known = {_name(candidate) for candidate in candidates}
-        listed = [*candidates, *(c for c in _found(search, collection, target, client) if str(c) not in known)]
+        found = _found(search, collection, target, recipe.client)
+        listed = [*candidates, *(candidate for candidate in found if str(candidate) not in known)]
         named = _named(listed)
-        work = job(target, rows, len(named) > 1)
         with progress_bar(len(named), progress, "candidate", "looking at the candidates") as bar:
             planned = plan.make(
-                named, target, work.measures, client, stored=work.stored, max_download=budget, advance=bar.update
+                named, target, job.measures, job.client, stored=job.stored, max_download=budget, advance=bar.update
             )
         if dry_run:
             return planned
         on_plan(planned)
-        scored = carry_out(planned, work, budget, prefetch, evict, progress)
+        if engine == "ray":
+            scored = cluster.carry_out(
+                planned, job, recipe.at(target.revision), wanted_resources, ray_address, progress
+            )
+        else:
+            scored = carry_out(planned, job, budget, prefetch, evict, progress)
         results = [scored[_name(candidate)] for candidate in listed]
         report = Report.build(
             target,
@@ -252,12 +259,14 @@ def read_names(path: Path) -> list[str]:
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 
-def _team(device: str | None, dry_run: bool) -> Team:
+def _team(device: str | None, dry_run: bool, engine: str) -> Team:
     """The processes of this run; torch is not needed for one."""
     if launched() == 1:
         return Team()
     if dry_run:
         raise UserError("a dry run runs nothing: start it as one process")
+    if engine != "local":
+        raise UserError(f"--engine {engine} starts its own processes: run it without a launcher")
     from hf_leep import forward
 
     return Team(forward.accelerator(device))

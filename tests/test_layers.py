@@ -32,12 +32,14 @@ TABLE = [
     ("publish.py", 9, set()),
     ("plan.py", 9, set()),
     ("job.py", 10, {"numpy", "torch"}),
-    ("follower.py", 11, set()),
-    ("engine.py", 11, {"huggingface_hub"}),
-    ("pipeline.py", 12, set()),
+    ("recipe.py", 11, set()),
+    ("follower.py", 12, set()),
+    ("engine.py", 12, {"huggingface_hub"}),
+    ("cluster.py", 13, {"ray"}),
+    ("pipeline.py", 14, set()),
     (
         "demo.py",
-        13,
+        15,
         {
             "numpy",
             "torch",
@@ -51,8 +53,8 @@ TABLE = [
             "threadpoolctl",
         },
     ),
-    ("cli.py", 14, {"typer", "rich"}),
-    ("__main__.py", 15, set()),
+    ("cli.py", 16, {"typer", "rich"}),
+    ("__main__.py", 17, set()),
 ]
 LAYER = {name: 8 if layer == "ring" else layer for name, layer, _ in TABLE}
 ALLOWED = {name: packages for name, _, packages in TABLE}

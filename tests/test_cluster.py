@@ -1,0 +1,137 @@
+"""A real Ray cluster on this machine, of two workers: one report, equal to a local one, even if a worker dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+pytest.importorskip("ray", reason="Ray (the extra `ray`) is not installed")
+
+CLUSTER = """
+import os, sys
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+for _ in range(2):
+    cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+print("ADDRESS", cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def environment(home):
+    return {**os.environ, "HF_HOME": str(home), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def address(environment, home):
+    """A head that runs nothing, and two workers with one CPU each."""
+    with (home / "ray.log").open("w") as log:
+        running = subprocess.Popen(
+            [sys.executable, "-c", CLUSTER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        )
+        for line in running.stdout:
+            if line.startswith("ADDRESS"):
+                break
+        yield line.split()[1]
+        running.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def work(checkpoints, text_checkpoints, texts, tmp_path_factory):
+    """Arguments of a run that takes a while."""
+    import datasets
+
+    root = tmp_path_factory.mktemp("cluster")
+    datasets.concatenate_datasets([texts] * 150).save_to_disk(root / "texts")
+    models = [text_checkpoints["bert"], text_checkpoints["gpt2"], root / "missing"]
+    return ["--dataset", root / "texts", "--input", "text", "--batch-size", 1, "--models", *models]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "hf_leep", "rank", *map(str, arguments)]
+
+
+def victim(home):
+    """The worker that is at a pass: its process, as the store's unfinished entry names it."""
+    for _ in range(600):
+        for path in home.rglob("*.partial"):
+            return psutil.Process(int(path.name.split(".")[1]))
+        time.sleep(0.1)
+    raise AssertionError("no pass began")
+
+
+def test_a_worker_that_dies_in_the_middle_costs_a_retry(work, address, environment, home, tmp_path):
+    arguments = [*work, "--engine", "ray", "--ray-address", address, "--output", tmp_path / "ray"]
+    running = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    worker = victim(home)
+    machine = worker.parent()  # the raylet: with it goes all that runs there
+    assert "raylet" in machine.name()
+    machine.kill()
+    os.kill(worker.pid, signal.SIGKILL)
+    said, _ = running.communicate(timeout=180)
+    assert running.returncode == 3, said
+    report = json.loads((tmp_path / "ray" / "report.json").read_text())
+    assert [c["status"] for c in report["candidates"]] == ["ok", "ok", "failed"]
+    assert "neither a folder nor a repo id" in report["candidates"][2]["reason"]
+
+    local = subprocess.run(
+        command(*work, "--no-cache", "--json"), capture_output=True, text=True, env=environment, timeout=180
+    )
+    expected = json.loads(local.stdout)
+    for one, other in zip(report["candidates"], expected["candidates"], strict=True):
+        for key in ("id", "rank", "tie_group", "scores"):
+            assert one[key] == other[key]
+
+    # All of it is in the store now: scored without a task, even where no task could run.
+    again = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, env=environment, timeout=180)
+    assert [c["run"]["from_store"] for c in json.loads(again.stdout)["candidates"][:2]] == [True, True]
+
+
+def test_what_no_machine_has_is_said_before_anything_runs(work, address, environment):
+    done = subprocess.run(
+        command(*work, "--no-cache", "--engine", "ray", "--ray-address", address, "--resources", "cpus=9,memory=1GB"),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=180,
+    )
+    assert done.returncode == 2
+    assert "no machine of the cluster has 9 CPU, 1 GB memory" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--engine", "dask"], "unknown engine 'dask': local, ray"),
+        (["--resources", "cpus=1"], "add --engine ray"),
+        (["--engine", "ray", "--resources", "cpus"], "cpus=2,gpus=1,memory=8GB"),
+        (["--engine", "ray", "--evict"], "leave it out with --engine ray"),
+    ],
+)
+def test_a_wrong_call_is_one_line(arguments, said, capsys):
+    from hf_leep import cli
+
+    assert cli.run(["rank", "--dataset", "d", "--models", "m", *arguments]) == 2
+    assert said in capsys.readouterr().err
