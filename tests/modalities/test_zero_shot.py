@@ -291,6 +291,19 @@ def test_a_model_in_memory(towers, pictures, whole):
         assert result.missing["probabilities"].startswith("no tokenizer for the names of the classes")
 
 
+def test_a_model_in_memory_is_told_the_names_by_rank(towers, pictures):
+    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, CLIPProcessor
+
+    path = towers["clip"]
+    processor = CLIPProcessor(
+        AutoImageProcessor.from_pretrained(path, backend="pil"), AutoTokenizer.from_pretrained(path)
+    )
+    named = ("mine", CLIPModel.from_pretrained(path), processor)
+    report = hf_leep.rank([named, str(path)], pictures, cache=False, progress=False)
+    first, second = (c["scores"]["leep"]["value"] for c in report.candidates)
+    assert first == pytest.approx(second, abs=1e-6)
+
+
 def test_the_plan_knows_it_before_any_weight_moves(towers, checkpoints, pictures):
     names = [str(towers[name]) for name in ("clip", "siglip", "clip-classifier")]
     steps = hf_leep.rank(names, pictures, dry_run=True, cache=False, progress=False).steps
