@@ -206,12 +206,12 @@ def classes_of(array: NDArray[Any], feature: Any, column: str) -> tuple[Integers
 
 
 def _type(found: datasets.Dataset, column: str) -> str:
-    return _named(found.features[column])
+    return _kind(found.features[column])
 
 
-def _named(feature: Any) -> str:
+def _kind(feature: Any) -> str:
     if _is_list(feature):
-        return f"list of {_named(feature.feature)}"
+        return f"list of {_kind(feature.feature)}"
     name: str = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
     return name
 
