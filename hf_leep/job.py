@@ -209,9 +209,8 @@ class Job:
         num_rows = len(self.target.labels)
         if self.team.size == 1:
             sink = forward.Arrays(num_rows, writer.allocate)
-            return forward.put_together(
-                [self._share(order, sink, advance, in_memory)], sink.arrays, self.target.labels
-            )
+            share = self._share(order, sink, advance, in_memory)
+            return forward.put_together([share], sink.arrays, self.target.labels, self.target.sentences)
         order = self.team.tell(replace(order, scratch=writer.scratch()))
         shares = self.run_share(order, advance, in_memory)
         missing = {name for share in shares for name in share.missing}
