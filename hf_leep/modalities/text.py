@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from hf_leep.errors import CandidateError, one_line
+from hf_leep.errors import CandidateError
 from hf_leep.modalities import pooled
 from hf_leep.modalities.adapter import Adapter
-from hf_leep.modalities.classifier import Classifier, quiet, source_labels
+from hf_leep.modalities.classifier import Classifier, quiet, source_labels, why
 
 _VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
 _OFFSET_POSITIONS = (
@@ -31,7 +31,7 @@ def _load_tokenizer(path: Path) -> Any:
         with quiet():
             return AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each tokenizer raises its own
-        raise CandidateError(f"its tokenizer cannot be loaded: {one_line(error)}") from None
+        raise CandidateError(f"its tokenizer cannot be loaded: {why(error)}") from None
 
 
 def _assemble(
