@@ -17,7 +17,10 @@ from torch import nn
 from hf_leep.errors import CandidateError, one_line
 
 _TRAINING_ONLY = ("mask_token", "masked_spec_embed")  # stand for what is masked: no pass of ours masks anything
-_LACKING = re.compile(r"(?<=requires the )\S+(?= library but)|(?<=[Mm]issing optional dependencies: )[\w, -]+")
+_LACKING = re.compile(
+    r"(?<=requires the )\S+(?= library but)|(?<=[Mm]issing optional dependencies: )[\w, -]+"
+    r"|(?<=You need to install )\S+(?= to use)|\S+(?= is required for)"
+)
 
 
 @dataclass(frozen=True)

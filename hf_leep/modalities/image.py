@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import pad
 
 from hf_leep.errors import CandidateError, TargetError
 from hf_leep.modalities.adapter import Adapter
-from hf_leep.modalities.alike import SIZES, Alike
+from hf_leep.modalities.alike import Alike, in_one_batch
 from hf_leep.modalities.classifier import Classifier, quiet, source_labels, why
 
 
@@ -46,7 +45,7 @@ def _assemble(
         images = [_eight_bit(row[column], mode) for row in rows]
         if one_size:
             return dict(processor(images, return_tensors="pt"))
-        return _filled_up([dict(processor([image], return_tensors="pt")) for image in images])
+        return in_one_batch([dict(processor([image], return_tensors="pt")) for image in images], 3)
 
     return Classifier(
         model=model if one_size else Alike(model, head),
@@ -74,19 +73,6 @@ def _shapes_of_two(processor: Any, mode: str) -> list[dict[str, torch.Size]]:
     except Exception as error:  # each processor raises its own
         raise CandidateError(f"its image processor fails on a plain image: {why(error)}") from None
     return [{name: x.shape for name, x in batch.items()} for batch in made]
-
-
-def _filled_up(rows: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Images of unequal height and width ``[1, …, h, w]`` in one batch, with their own sizes beside them."""
-    sizes = torch.tensor([next(iter(row.values())).shape[-2:] for row in rows])
-    height, width = sizes.amax(dim=0).tolist()
-    batch = {
-        name: torch.cat(
-            [pad(row[name], (0, width - row[name].shape[-1], 0, height - row[name].shape[-2])) for row in rows]
-        )
-        for name in rows[0]
-    }
-    return {**batch, SIZES: sizes}
 
 
 def _eight_bit(image: Any, mode: str) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ import transformers
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
-from transformers.models.auto import feature_extraction_auto, image_processing_auto, modeling_auto, tokenization_auto
+from transformers.models.auto import image_processing_auto, modeling_auto, tokenization_auto
 
 NUM_CLASSES = 5
 WIDTH, HEADS = 32, 2
 WORDS = ["the cat sat on a mat", "a b c d e f g h i j", "one dog ran"] * 3
 PIXELS = 64
+MASKED = "with an attention mask"
 
 # What the numbers of a configuration become, by their names; the first pattern that fits counts.
 SIZES = [
@@ -39,12 +41,53 @@ SIZES = [
     (r"(?!type_|task_type_).*_vocab_size|num_codevectors_per_group", 100),
 ]  # fmt: skip
 LEFT_ALONE = r"num_channels|stem_num_channels"
-DERIVED = ("id2label", "label2id", "num_labels", "stage_names", "out_features", "out_indices")
+DERIVED = (
+    "id2label", "label2id", "num_labels", "stage_names", "out_features", "out_indices", "attention_layers",
+    "qk_head_dim", "mamba_headdim", "hybrid_layer_ids",
+)  # fmt: skip
+# What a checkpoint always says, and the configuration's defaults do not.
+SAID = {
+    "head_dim": WIDTH // HEADS,
+    "num_key_value_heads": HEADS,
+    "num_experts_per_tok": 2,
+    "decoder_start_token_id": 0,
+}
 
 # Where one number has to fit another in a way of the family's own.
 OVERRIDES: dict[str, dict[str, Any]] = {
     "cvt": {"depth": [1, 2, 3]},  # stage k looks for a k-th layer
     "imagegpt": {"image_size": 8, "vocab_size": 513},
+    "cohere_compass_text": {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
+    "esm": {"pad_token_id": 1},
+    "funnel": {"block_sizes": [1, 1, 1]},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lilt": {"hidden_size": 48},
+    "longformer": {"attention_window": 4},
+    "mistral4": {"head_dim": WIDTH},
+    "reformer": {
+        "axial_pos_shape": [8, 8],
+        "axial_pos_embds_dim": [16, 16],
+        "local_attn_chunk_length": 4,
+        "lsh_attn_chunk_length": 4,
+        "num_buckets": 2,
+    },
+    "t5": {"decoder_start_token_id": 0},
+    "xmod": {"default_language": "en_XX"},
+    "zamba": {
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
+        "num_hidden_layers": 4,
+        "attention_hidden_size": 2 * WIDTH,
+        "attention_head_dim": WIDTH,
+    },
+    "zamba2": {
+        "layers_block_type": ["linear_attention", "hybrid"] * 2,
+        "num_hidden_layers": 4,
+        "attention_hidden_size": 2 * WIDTH,
+        "attention_head_dim": WIDTH,
+    },
+    "audio-spectrogram-transformer": {"max_length": 64, "num_mel_bins": 16},
+    "whisper": {"max_source_positions": 50, "num_mel_bins": 16},
     "bit": {"num_groups": 4},
     "efficientnet": {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320},
     "mobilenet_v1": {"depth_multiplier": 0.1},
@@ -69,16 +112,22 @@ class Family(NamedTuple):
     modality: str
     model_type: str
     architecture: str
+    variant: str = ""
 
 
 def families(modality: str, kind: str) -> list[Family]:
     """All of a modality, in transformers' order."""
     names = getattr(modeling_auto, f"MODEL_FOR_{kind}_CLASSIFICATION_MAPPING_NAMES")
-    return [
+    found = [
         Family(modality, model_type, name)
         for model_type, classes in names.items()
         for name in ([classes] if isinstance(classes, str) else classes)
     ]
+    # Checkpoints of these kinds come with or without an attention mask, and are built accordingly.
+    waves = [
+        family for family in found if hasattr(transformers.CONFIG_MAPPING[family.model_type], "feat_extract_norm")
+    ]
+    return found + [family._replace(variant=MASKED) for family in waves]
 
 
 def tiny_config(family: Family, tokenizer: Any = None) -> Any:
@@ -86,6 +135,8 @@ def tiny_config(family: Family, tokenizer: Any = None) -> Any:
     make = transformers.CONFIG_MAPPING[family.model_type]
     small = _shrink(make().to_dict(), tokenizer)
     special = OVERRIDES.get(family.model_type, {}) | OVERRIDES.get(family.architecture, {})
+    if family.variant == MASKED:
+        special["feat_extract_norm"] = "layer"
     return make.from_dict({**small, **special, "num_labels": NUM_CLASSES})
 
 
@@ -111,6 +162,8 @@ def _shrink(config: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
 
 
 def _small(key: str, value: Any, tokenizer: Any) -> Any:
+    if value is None:
+        return len(tokenizer) + 8 if key == "vocab_size" and tokenizer is not None else SAID.get(key)
     if tokenizer is not None and isinstance(value, int) and not isinstance(value, bool):
         if key == "vocab_size":
             return len(tokenizer) + 8
@@ -149,14 +202,18 @@ def calibrate(model: Any, processor: Any) -> None:
         model.train()(**processor(pictures, return_tensors="pt"))
 
 
-def save(family: Family, folder: Path) -> None:
-    """Save a tiny checkpoint of a family, with its processor.
+def save(family: Family, folder: Path, own: bool = True) -> None:
+    """Save a tiny checkpoint of a family, with its own kind of processor or a usual one.
 
     Where a package is missing, as much of both as can be made without it.
     """
     if family.modality == "text":
-        processor = make_tokenizer(family)
-        config = tiny_config(family, processor)
+        try:
+            processor = tokenizer = make_tokenizer(family, folder) if own else usual_tokenizer(family)
+        except ImportError:
+            processor = tokenization_auto.TOKENIZER_MAPPING_NAMES[family.model_type]
+            tokenizer = usual_tokenizer(family)
+        config = tiny_config(family, tokenizer)
     else:
         config = tiny_config(family)
         processor = PROCESSORS[family.modality](family, config)
@@ -164,6 +221,8 @@ def save(family: Family, folder: Path) -> None:
     config.save_pretrained(folder)
     if isinstance(processor, str):
         (folder / "preprocessor_config.json").write_text(json.dumps({"image_processor_type": processor}))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": processor}))
+        (folder / "sentencepiece.bpe.model").write_bytes(b"")
     else:
         processor.save_pretrained(folder)
     with torch.random.fork_rng():
@@ -199,27 +258,70 @@ def image_processor(family: Family, config: Any) -> Any:
 
 
 def feature_extractor(family: Family, config: Any) -> Any:
-    name = feature_extraction_auto.FEATURE_EXTRACTOR_MAPPING_NAMES[family.model_type]
-    return getattr(transformers, name)()
+    """The family's own kind of feature extractor, for sounds as short as the model's."""
+    if family.model_type == "audio-spectrogram-transformer":
+        return transformers.ASTFeatureExtractor(num_mel_bins=config.num_mel_bins, max_length=config.max_length)
+    if family.model_type == "whisper":
+        return transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=1)
+    if family.model_type == "wav2vec2-bert":
+        return transformers.SeamlessM4TFeatureExtractor()
+    return transformers.Wav2Vec2FeatureExtractor(return_attention_mask=family.variant == MASKED)
 
 
-def make_tokenizer(family: Family) -> Any:
-    """The family's own kind of tokenizer, trained on a few words; where that cannot be made a usual one."""
+def make_tokenizer(family: Family, folder: Path) -> Any:
+    """The family's own kind of tokenizer, with a vocabulary of a few words.
+
+    Raises:
+        ImportError: it needs a package that is not here.
+    """
     name = tokenization_auto.TOKENIZER_MAPPING_NAMES.get(family.model_type)
-    if name in UNTRAINED:
-        return getattr(transformers, name)()
+    if name in (None, "TokenizersBackend"):
+        return usual_tokenizer(family)
+    make = getattr(transformers, name)
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in signature(make).parameters.values()):
+        _write_vocabulary(make, folder)
+        return make.from_pretrained(folder)
+    tokenizer = make()
+    if name in ("CanineTokenizer", "PerceiverTokenizer", "LayoutLMv2Tokenizer", "LayoutLMv3Tokenizer"):
+        return tokenizer  # of characters or bytes, or for more than text
+    return _with_padding(family, tokenizer.train_new_from_iterator(WORDS, 300))
+
+
+def usual_tokenizer(family: Family) -> Any:
+    """A fast tokenizer as most families of this kind have."""
+    config = transformers.CONFIG_MAPPING[family.model_type]()
     decoder = family.model_type in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    encoder = family.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    usual = "GPT2Tokenizer" if decoder and not encoder else "XLMRobertaTokenizer"
-    if name in (None, "TokenizersBackend", "PreTrainedTokenizerFast"):
-        name = usual
-    try:
-        return getattr(transformers, name)().train_new_from_iterator(WORDS, 300)
-    except (TypeError, ImportError):
-        return getattr(transformers, usual)().train_new_from_iterator(WORDS, 300)
+    encoder = family.model_type in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES or config.is_encoder_decoder
+    name = "GPT2Tokenizer" if decoder and not encoder else "XLMRobertaTokenizer"
+    return _with_padding(family, getattr(transformers, name)().train_new_from_iterator(WORDS, 300))
 
 
-UNTRAINED = ("CanineTokenizer", "PerceiverTokenizer")
+def _with_padding(family: Family, tokenizer: Any) -> Any:
+    """Where a family's configuration names a padding token its tokenizers have one."""
+    named = getattr(transformers.CONFIG_MAPPING[family.model_type]().get_text_config(), "pad_token_id", None)
+    if tokenizer.pad_token is None and named is not None:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    return tokenizer
+
+
+def _write_vocabulary(make: Any, folder: Path) -> None:
+    """The files that a tokenizer without a fast form reads."""
+    special = [p.default for name, p in signature(make).parameters.items() if name.endswith("_token")]
+    words = [word for text in WORDS for word in (*text, *text.split())]
+    words = list(dict.fromkeys([*(s for s in special if isinstance(s, str)), *words, *(f"{w}</w>" for w in words)]))
+    ids = {word: k for k, word in enumerate(words)}
+    folder.mkdir(exist_ok=True)
+    for role, name in make.vocab_files_names.items():
+        if role == "merges_file":
+            (folder / name).write_text("#version: 0.2\n")
+        elif role != "tokenizer_file":
+            (folder / name).write_text("\n".join(words) if name.endswith(".txt") else json.dumps(ids))
+    said = {"tokenizer_class": make.__name__}
+    if "tags_dict" in signature(make).parameters:
+        said["tags_dict"] = {"html": 0, "body": 1}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+
+
 PROCESSORS = {"image": image_processor, "audio": feature_extractor}
 
 
