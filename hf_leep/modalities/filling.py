@@ -13,7 +13,7 @@ from hf_leep.modalities.alike import in_one_batch, outputs, sees_padding
 from hf_leep.modalities.classifier import quiet, why
 
 _FEW = 8  # CANINE and Funnel fail on fewer than 4 or 5 tokens
-_LENGTHS = (_FEW, 9, 11, 14)  # words to try a model on: some see padding only where it fills up their own blocks
+_WORDS = (8, 9, 11, 14, 16)  # to try a model on: some see padding only where it fills up blocks of their own
 _LETTERS = "a b c d e f g h i j k l m n o p "
 
 
@@ -58,8 +58,11 @@ def filling_of(model: Any, tokenizer: Any, columns: int, limit: int | None) -> F
         CandidateError: the tokenizer wants more than text, or the outputs are the same whatever the text.
     """
     tiny = plain(tokenizer, ["a"], columns)
-    texts = plain(tokenizer, [_LETTERS[: 2 * n] for n in (*_LENGTHS, 2 * _FEW)], columns)
-    single = [{name: rows[k : k + 1] for name, rows in texts.items()} for k in range(len(_LENGTHS) + 1)]
+    texts = plain(tokenizer, [_LETTERS[: 2 * words] for words in _WORDS], columns)
+    if limit is not None and len(texts["input_ids"][-1]) > limit:
+        shares = [max(1, limit * words // _WORDS[-1]) for words in _WORDS]
+        texts = {name: [row[:n] for row, n in zip(rows, shares, strict=True)] for name, rows in texts.items()}
+    single = [{name: rows[k : k + 1] for name, rows in texts.items()} for k in range(len(_WORDS))]
     at_least = 0
     if outputs(model, Filling(False).batch(tokenizer, tiny)) is None and (limit is None or limit >= _FEW):
         at_least = _FEW

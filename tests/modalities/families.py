@@ -213,6 +213,8 @@ def save(family: Family, folder: Path, own: bool = True) -> None:
         except ImportError:
             processor = tokenization_auto.TOKENIZER_MAPPING_NAMES[family.model_type]
             tokenizer = usual_tokenizer(family)
+        except Exception:  # no vocabulary of words can be made for PLBart's and RoFormer's own
+            processor = tokenizer = usual_tokenizer(family)
         config = tiny_config(family, tokenizer)
     else:
         config = tiny_config(family)
