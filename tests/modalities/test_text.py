@@ -229,13 +229,16 @@ def test_a_head_whose_outputs_are_averaged_gets_the_mean_of_its_inputs(remade, t
     np.testing.assert_allclose(again, result.probabilities, atol=1e-5)
 
 
-def test_outputs_that_are_the_same_for_every_text_are_refused(remade, texts):
-    from transformers import BertConfig, BertForSequenceClassification
+def test_outputs_that_are_the_same_for_every_text_are_refused(text_checkpoints, tmp_path):
+    import shutil
 
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    path = remade(
-        BertForSequenceClassification, BertConfig(vocab_size=14, num_labels=3, initializer_range=0.0, **size)
-    )
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "deaf"
+    shutil.copytree(text_checkpoints["bert"], path)
+    weights = load_file(path / "model.safetensors")
+    weights["classifier.weight"].zero_()
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CandidateError, match="its outputs are the same for two different texts"):
         text.ADAPTER.load(path, ["text"])
 
