@@ -112,17 +112,14 @@ def outputs(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor | Non
         model.train(was_training)
 
 
-def sees_padding(
-    model: Any, alone: Sequence[Mapping[str, torch.Tensor]], together: Mapping[str, torch.Tensor]
-) -> bool:
+def sees_padding(model: Any, alone: Sequence[Mapping[str, torch.Tensor]], beside: torch.Tensor | None) -> bool:
     """Whether inputs have other logits in a batch, the shorter ones filled up, than alone, beyond rounding.
 
     Args:
         model: a classifier, or a pooled backbone.
         alone: inputs one at a time, of various lengths.
-        together: the same ones and a longer one in one batch.
+        beside: the logits of the same ones, in one batch with a longer one; None where the model fails on it.
     """
-    beside = outputs(model, together)
     tolerance = 1e-5 if next(model.parameters()).dtype == torch.float32 else 1e-2
     for k, batch in enumerate(alone):
         own = outputs(model, batch)

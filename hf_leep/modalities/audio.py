@@ -16,7 +16,7 @@ from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError, one_line
 from hf_leep.modalities.adapter import Adapter
-from hf_leep.modalities.alike import Alike, in_one_batch, sees_padding
+from hf_leep.modalities.alike import Alike, in_one_batch, outputs, sees_padding
 from hf_leep.modalities.classifier import Classifier, quiet, source_labels, why
 
 
@@ -45,9 +45,9 @@ def _assemble(
 
     # Without a mask the padding counts, in the model and where the extractor makes all sounds equally loud.
     noise = np.random.default_rng(0).standard_normal(rate // 2, dtype=np.float32)
-    tried = [noise[: rate * percent // 100] for percent in (25, 29, 35, 42, 50)]
-    together = inputs(tried)
-    alike = len(together) == 1 or sees_padding(model, [inputs([wave]) for wave in tried[:-1]], together)
+    tried = [noise[: rate * percent // 100] for percent in (29, 35, 42, 50)]
+    together, single = inputs(tried), [inputs([wave]) for wave in tried[:-1]]
+    alike = len(together) == 1 or sees_padding(model, single, outputs(model, together))
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         waves = [_wave(row[column], rate) for row in rows]

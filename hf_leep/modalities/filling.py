@@ -13,7 +13,7 @@ from hf_leep.modalities.alike import in_one_batch, outputs, sees_padding
 from hf_leep.modalities.classifier import quiet, why
 
 _FEW = 8  # CANINE and Funnel fail on fewer than 4 or 5 tokens
-_WORDS = (8, 9, 11, 14, 16)  # to try a model on: some see padding only where it fills up blocks of their own
+_WORDS = (9, 11, 14, 16)  # to try a model on: some see padding only where it fills up blocks of their own
 _LETTERS = "a b c d e f g h i j k l m n o p "
 
 
@@ -62,18 +62,18 @@ def filling_of(model: Any, tokenizer: Any, columns: int, limit: int | None) -> F
     if limit is not None and len(texts["input_ids"][-1]) > limit:
         shares = [max(1, limit * words // _WORDS[-1]) for words in _WORDS]
         texts = {name: [row[:n] for row, n in zip(rows, shares, strict=True)] for name, rows in texts.items()}
-    single = [{name: rows[k : k + 1] for name, rows in texts.items()} for k in range(len(_WORDS))]
     at_least = 0
     if outputs(model, Filling(False).batch(tokenizer, tiny)) is None and (limit is None or limit >= _FEW):
         at_least = _FEW
-    usual = Filling(False, at_least)
-    one, other = (outputs(model, usual.batch(tokenizer, text)) for text in (single[0], single[-1]))
-    if one is not None and other is not None and torch.allclose(one, other, rtol=1e-6, atol=0):
-        raise CandidateError("its outputs are the same for two different texts")
     if tokenizer.pad_token is None:
         return Filling(True)
-    alone = [usual.batch(tokenizer, text) for text in single[:-1]]
-    return Filling(sees_padding(model, alone, usual.batch(tokenizer, texts)), at_least)
+    usual = Filling(False, at_least)
+    beside = outputs(model, usual.batch(tokenizer, texts))
+    differ = set(texts["input_ids"][0]) != set(texts["input_ids"][-1])  # a tokenizer may know none of the letters
+    if differ and beside is not None and torch.allclose(beside[0], beside[-1], rtol=1e-6, atol=0):
+        raise CandidateError("its outputs are the same for two different texts")
+    single = [{name: rows[k : k + 1] for name, rows in texts.items()} for k in range(len(_WORDS) - 1)]
+    return Filling(sees_padding(model, [usual.batch(tokenizer, text) for text in single], beside), at_least)
 
 
 def plain(tokenizer: Any, texts: list[str], columns: int) -> Any:

@@ -55,6 +55,6 @@ def test_a_model_that_sees_padding_is_found_out(rows, masked):
     model = Nosy(masked).train()
     together = in_one_batch(rows, 1)
     del together[SIZES]
-    assert sees_padding(model, rows, together) is not masked
+    assert sees_padding(model, rows, outputs(model, together)) is not masked
     assert model.training
     assert outputs(model, {"y": torch.ones(1)}) is None

@@ -117,6 +117,16 @@ def test_the_table_says_what_came_of_them(outcomes):
         assert _rows(page(outcomes), excused) == _rows(written, excused)
 
 
+def test_the_readme_counts_them():
+    readme = (Path(hf_leep.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = TABLE.read_text(encoding="utf-8")
+    (version,) = re.findall(r"that transformers (\S+) has", table)
+    assert f"With transformers {version} " in readme
+    for modality, part in zip(TITLES, table.split("\n## ")[1:], strict=True):
+        tried = re.findall(r"^\| [\w-]+ \| .* \| (works|refused).* \| .*\|$", part, flags=re.MULTILINE)
+        assert f"{tried.count('works')} of {len(tried)} {modality}" in " ".join(readme.split())
+
+
 def _rows(text, excused):
     return [row for row in text.splitlines() if row.startswith("|") and row.split(" | ")[1] not in excused]
 
