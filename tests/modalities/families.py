@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,10 @@ NUM_CLASSES = 5
 WIDTH, HEADS = 32, 2
 WORDS = ["the cat sat on a mat", "a b c d e f g h i j", "one dog ran"] * 3
 PIXELS = 64
+TEXTS = ("text", "token")  # modalities with a tokenizer
 MASKED = "with an attention mask"
 
-# What the numbers of a configuration become, by their names; the first pattern that fits counts.
+# What the numbers of a configuration become at most, by their names; the first pattern that fits counts.
 SIZES = [
     (r".*_rank", 8),
     (r"(num|n)_(local_|routed_)?experts", 4),
@@ -148,16 +150,14 @@ def _shrink(config: dict[str, Any], tokenizer: Any) -> dict[str, Any]:
         for key, value in config.items()
         if key not in DERIVED
     }
-    for count in ("num_hidden_layers",):
-        if isinstance(depth := config.get(count), int):
-            kinds = {
-                k: v for k, v in config.items() if isinstance(v, list) and len(v) == depth and isinstance(v[0], str)
-            }
-            if kinds:
-                each = list(dict.fromkeys(zip(*kinds.values(), strict=True)))
-                each = each if len(each) > 1 else each * 2
-                small |= {key: list(values) for key, values in zip(kinds, zip(*each, strict=True), strict=True)}
-                small[count] = len(each)
+    # One layer of each kind where they are listed, and two if there is only one kind.
+    depth = config.get("num_hidden_layers")
+    kinds = {k: v for k, v in config.items() if isinstance(v, list) and len(v) == depth and isinstance(v[0], str)}
+    if kinds:
+        each = list(dict.fromkeys(zip(*kinds.values(), strict=True)))
+        each = each if len(each) > 1 else each * 2
+        small |= {key: list(values) for key, values in zip(kinds, zip(*each, strict=True), strict=True)}
+        small["num_hidden_layers"] = len(each)
     return small
 
 
@@ -207,14 +207,12 @@ def save(family: Family, folder: Path, own: bool = True) -> None:
 
     Where a package is missing, as much of both as can be made without it.
     """
-    if family.modality == "text":
+    if family.modality in TEXTS:
         try:
             processor = tokenizer = make_tokenizer(family, folder) if own else usual_tokenizer(family)
         except ImportError:
             processor = tokenization_auto.TOKENIZER_MAPPING_NAMES[family.model_type]
             tokenizer = usual_tokenizer(family)
-        except Exception:  # no vocabulary of words can be made for PLBart's and RoFormer's own
-            processor = tokenizer = usual_tokenizer(family)
         config = tiny_config(family, tokenizer)
     else:
         config = tiny_config(family)
@@ -241,6 +239,7 @@ def save(family: Family, folder: Path, own: bool = True) -> None:
 
 
 def image_processor(family: Family, config: Any) -> Any:
+    """The family's own kind of image processor, for the model's size; its name where a package is missing."""
     named = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES.get(family.model_type, {})
     name = named.get("pil") or named.get("torchvision") or "ViTImageProcessorPil"
     make = getattr(transformers, name)
@@ -270,6 +269,10 @@ def feature_extractor(family: Family, config: Any) -> Any:
     return transformers.Wav2Vec2FeatureExtractor(return_attention_mask=family.variant == MASKED)
 
 
+# Tokenizers for which no small vocabulary can be made, and the packages that they need.
+NOT_TRAINED = {"PLBartTokenizer": "sentencepiece", "RoFormerTokenizer": "rjieba"}
+
+
 def make_tokenizer(family: Family, folder: Path) -> Any:
     """The family's own kind of tokenizer, with a vocabulary of a few words.
 
@@ -277,7 +280,7 @@ def make_tokenizer(family: Family, folder: Path) -> Any:
         ImportError: it needs a package that is not here.
     """
     name = tokenization_auto.TOKENIZER_MAPPING_NAMES.get(family.model_type)
-    if name in (None, "TokenizersBackend"):
+    if name in (None, "TokenizersBackend") or (name in NOT_TRAINED and find_spec(NOT_TRAINED[name])):
         return usual_tokenizer(family)
     make = getattr(transformers, name)
     if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in signature(make).parameters.values()):
@@ -345,4 +348,5 @@ def rows(modality: str) -> list[dict[str, Any]]:
     if modality == "audio":
         lengths = (4000, 8000, 5000, 8000)
         return [{"x": {"array": generator.standard_normal(n), "sampling_rate": 16000}} for n in lengths]
-    return [{"x": text} for text in ("a", "the cat sat on a mat", "one dog", "a b c d e f g h i j")]
+    texts = ("a", "the cat sat on a mat", "one dog", "a b c d e f g h i j")
+    return [{"x": text.split() if modality == "token" else text} for text in texts]
