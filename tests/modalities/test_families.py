@@ -30,10 +30,10 @@ INTRO = """\
 # Which architectures can be ranked
 
 Every architecture that transformers {version} has for a modality, tried with a tiny checkpoint of random weights:
-saved to a folder with a processor of its own kind (or a usual tokenizer, where transformers names none for it),
-loaded by the modality's adapter, and run over a few inputs of unequal size, one at a time and all in one batch. *Works*
-means that both runs agree, to 1e-5 in every probability and to 1e-4 of the largest feature, in float32 on a CPU, and
-that the outputs differ from input to input.
+saved to a folder with a processor of its own kind (or a usual tokenizer, where transformers names none for it), loaded
+by the modality's adapter, and run over a few inputs of unequal size, one at a time and all in one batch. *Works* means
+that both runs agree, to 1e-5 in every probability and to 1e-4 of the largest feature, in float32 on a CPU, and that
+the outputs differ from input to input.
 `tests/modalities/test_families.py` makes this page.
 
 """
