@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +17,10 @@ from torch import nn
 from hf_leep.errors import CandidateError, one_line
 
 _TRAINING_ONLY = ("mask_token", "masked_spec_embed")  # stand for what is masked: no pass of ours masks anything
+_LACKING = re.compile(
+    r"(?<=requires the )\S+(?= library but)|(?<=[Mm]issing optional dependencies: )[\w, -]+"
+    r"|(?<=You need to install )\S+(?= to use)|\S+(?= is required for)"
+)
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ def load_weights(
     except Exception as error:  # safetensors, torch and the model's own code each raise their own
         if "weights_only" in str(error):  # and torch would go on to advise what nobody should do
             raise CandidateError("its pickled weights hold more than tensors: hf_leep does not load them") from None
-        raise CandidateError(f"the weights cannot be loaded: {one_line(error)}") from None
+        raise CandidateError(f"the weights cannot be loaded: {why(error)}") from None
 
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     broken = {key for key in {*info["missing_keys"], *mismatched} if not key.endswith(_TRAINING_ONLY)}
@@ -251,7 +256,8 @@ def find_head(model: Any) -> nn.Linear | None:
 
 def source_labels(config: Any) -> tuple[str, ...]:
     """Names of the head's classes in the order of its outputs."""
-    return tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
+    names = config.id2label or {}  # PVT's configuration may have none
+    return tuple(str(names.get(index, index)) for index in range(config.num_labels))
 
 
 @contextlib.contextmanager
@@ -270,6 +276,14 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def why(error: Exception) -> str:
+    """What an error says, on one line; of a package that is missing its name alone."""
+    packages = _LACKING.findall(str(error))
+    if packages:
+        return f"it needs {' and '.join(dict.fromkeys(package.lower() for package in packages))}, not installed here"
+    return one_line(error)
 
 
 def first(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from hf_leep.errors import CandidateError, TargetError, one_line
+from hf_leep.errors import CandidateError, TargetError
 from hf_leep.modalities import text
 from hf_leep.modalities.adapter import Adapter
-from hf_leep.modalities.classifier import Classifier, quiet, source_labels
+from hf_leep.modalities.alike import Alike, in_one_batch
+from hf_leep.modalities.classifier import Classifier, quiet, source_labels, why
 
 
 def _load_processor(path: Path) -> Any:
@@ -26,7 +28,7 @@ def _load_processor(path: Path) -> Any:
                 path, backend="pil", trust_remote_code=False, local_files_only=True
             )
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CandidateError(f"its image processor cannot be loaded: {one_line(error)}") from None
+        raise CandidateError(f"its image processor cannot be loaded: {why(error)}") from None
 
 
 def _assemble(
@@ -35,21 +37,43 @@ def _assemble(
     (column,) = columns
     mode = "L" if getattr(model.config, "num_channels", 3) == 1 else "RGB"
 
+    shapes = _shapes_of_two(processor, mode)
+    if {"pixel_values", "input_ids"} <= signature(model.forward).parameters.keys() and "input_ids" not in shapes[0]:
+        raise CandidateError("it judges an image beside a text (input_ids), and images alone come without one")
+    one_size = shapes[0] == shapes[1]
+
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         images = [_eight_bit(row[column], mode) for row in rows]
-        return dict(processor(images, return_tensors="pt"))
+        if one_size:
+            return dict(processor(images, return_tensors="pt"))
+        return in_one_batch([dict(processor([image], return_tensors="pt")) for image in images], 3)
 
     return Classifier(
-        model=model,
+        model=model if one_size else Alike(model, head),
         head=head,
         collate=collate,
-        row_wise=not getattr(processor, "do_pad", False),  # padding goes by the largest of the batch
+        row_wise=one_size,
         source_labels=source_labels(model.config),
         missing=missing,
         task=ADAPTER.task,
         processor=json.dumps({**json.loads(processor.to_json_string()), "mode": mode}, sort_keys=True),
         processor_backend=getattr(processor, "backend", None),
     )
+
+
+def _shapes_of_two(processor: Any, mode: str) -> list[dict[str, torch.Size]]:
+    """What a processor makes of a wide and of a tall image: name → shape.
+
+    Raises:
+        CandidateError: it fails on a plain image.
+    """
+    from PIL import Image
+
+    try:
+        made = [processor([Image.new(mode, sides)], return_tensors="pt") for sides in ((96, 64), (64, 96))]
+    except Exception as error:  # each processor raises its own
+        raise CandidateError(f"its image processor fails on a plain image: {why(error)}") from None
+    return [{name: x.shape for name, x in batch.items()} for batch in made]
 
 
 def _eight_bit(image: Any, mode: str) -> Any:

@@ -76,8 +76,10 @@ class Pooled(nn.Module):
         return SimpleNamespace(logits=self.head(torch.cat([_pool(hidden, mask, mode) for mode in self._modes], dim=1)))
 
 
-class LastToken(nn.Module):
-    """A classifier whose head runs on every token: let it be seen to run on the one that counts, the last real one.
+class PerToken(nn.Module):
+    """A classifier whose head runs on every token: let it be seen to run on what counts, once for each text.
+
+    That is the last real token where its outputs are the logits, or the mean over all real ones where their mean is.
 
     Args:
         model: a transformers sequence classifier.
@@ -102,9 +104,12 @@ class LastToken(nn.Module):
         caught, self._caught = self._caught, None
         ids = batch.get("input_ids")
         if caught is not None and ids is not None and caught.ndim == 3 and caught.shape[:2] == ids.shape:
-            padding = self.model.config.get_text_config().pad_token_id
+            padding = getattr(self.model.config.get_text_config(), "pad_token_id", None)
             real = torch.ones_like(ids) if padding is None else (ids != padding).int()
-            head(_pool(caught, real, "last token"))  # whoever listens to the head hears this last
+            for mode, mask in (("last token", real), ("mean", batch.get("attention_mask", real))):
+                # Whoever listens to the head hears the last of these.
+                if torch.allclose(head(_pool(caught, mask, mode)), outputs.logits, rtol=1e-3, atol=1e-3):
+                    break
         return outputs
 
     def _catch(self, _head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -236,3 +236,40 @@ def test_what_cannot_be_loaded_is_one_clear_line(sounders, checkpoints, tmp_path
     (copy / "preprocessor_config.json").unlink()
     with pytest.raises(CandidateError, match="its feature extractor cannot be loaded"):
         load(copy)
+
+
+def test_padding_is_heard_neither_by_the_extractor_nor_by_convolutions(tmp_path):
+    """Without a mask the extractor's loudness counts the padding; a Conformer's convolutions see it despite a mask."""
+    from transformers import (
+        AutoFeatureExtractor,
+        AutoModelForAudioClassification,
+        Data2VecAudioConfig,
+        Data2VecAudioForSequenceClassification,
+        Wav2Vec2ConformerConfig,
+        Wav2Vec2ConformerForSequenceClassification,
+        Wav2Vec2FeatureExtractor,
+    )
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small |= {"conv_dim": (8, 8), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_feat_extract_layers": 2}
+    small |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
+    small |= {"initializer_range": 0.5, "num_labels": 4}
+    for name, make, config, mask in (
+        ("plain", Data2VecAudioForSequenceClassification, Data2VecAudioConfig(**small), False),
+        ("masked", Wav2Vec2ConformerForSequenceClassification, Wav2Vec2ConformerConfig(**small), True),
+    ):
+        folder = tmp_path / name
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            make(config).save_pretrained(folder)
+        Wav2Vec2FeatureExtractor(return_attention_mask=mask).save_pretrained(folder)
+        result = extract(audio.ADAPTER.load(folder, ["audio"]), sounds())
+        model, extractor = (
+            kind.from_pretrained(folder) for kind in (AutoModelForAudioClassification, AutoFeatureExtractor)
+        )
+        with torch.no_grad():
+            alone = [
+                model.eval()(**extractor(wave, sampling_rate=RATE, return_tensors="pt")).logits.softmax(-1)
+                for wave in waves()
+            ]
+        np.testing.assert_allclose(result.probabilities, torch.cat(alone).numpy(), rtol=0, atol=1e-5)

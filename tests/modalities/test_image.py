@@ -142,3 +142,57 @@ def test_a_timm_checkpoint_says_what_to_install(tmp_path, said):
     for look in (lambda path: image.ADAPTER.inspect(path, None), load):
         with pytest.raises(CandidateError, match=r'timm and torchvision: pip install "hf-leep\[timm\]"'):
             look(tmp_path)
+
+
+def test_a_processor_that_keeps_the_shape_of_images_forms_batches_all_the_same(checkpoints, pictures, tmp_path):
+    import numpy as np
+    from PIL import Image
+    from transformers import TextNetImageProcessorPil
+
+    from hf_leep import forward
+    from hf_leep.records import Candidate
+
+    path = edited(checkpoints["five"], tmp_path)
+    TextNetImageProcessorPil(size={"shortest_edge": 32}, size_divisor=8).save_pretrained(path)
+    sides = [(12, 12), (20, 12), (12, 20), (30, 12)]
+    rows = [
+        {"image": row["image"].resize(side, Image.Resampling.BILINEAR)}
+        for row, side in zip(pictures, sides * 15, strict=True)
+    ]
+    classifier = load(path)
+    assert not classifier.row_wise
+    one, eight = (
+        forward.extract(
+            classifier,
+            Candidate("x"),
+            rows[:8],
+            np.arange(8) % 2,
+            on=forward.accelerator("cpu"),
+            batch_size=size,
+            advance=lambda _rows: None,
+        )
+        for size in (1, 8)
+    )
+    np.testing.assert_allclose(eight.probabilities, one.probabilities, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(eight.features, one.features, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "\nX requires the natten library but it was not found in your environment.",
+            "it needs natten, not installed here",
+        ),
+        ("You need to install sacremoses to use X. See …", "it needs sacremoses, not installed here"),
+        (
+            "None could be imported. Missing optional dependencies: torchvision. Please",
+            "it needs torchvision, not installed here",
+        ),
+        ("something\nelse", "something else"),
+    ],
+)
+def test_of_a_missing_package_its_name_is_told(said, told):
+    from hf_leep.modalities.classifier import why
+
+    assert why(ImportError(said)) == told

@@ -141,3 +141,140 @@ def test_a_checkpoint_for_zero_shot_by_inference_is_a_classifier_of_its_three_cl
     np.testing.assert_allclose(result.probabilities, direct(path, texts), atol=1e-5)
     assert result.candidate.source_labels == ("contradiction", "neutral", "entailment")
     assert result.candidate.task == "text-classification"
+
+
+@pytest.fixture
+def remade(text_checkpoints, tmp_path):
+    """Save a model of any class with the tokenizer of a checkpoint, some of whose settings are changed."""
+    from transformers import AutoTokenizer
+
+    def make(model_class, config, tokenizer="bert", **changes):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            model_class(config).save_pretrained(tmp_path / "made")
+        AutoTokenizer.from_pretrained(text_checkpoints[tokenizer], **changes).save_pretrained(tmp_path / "made")
+        return tmp_path / "made"
+
+    return make
+
+
+def test_a_model_without_an_attention_mask_does_not_see_padding(remade, texts):
+    from transformers import FNetConfig, FNetForSequenceClassification
+
+    small = FNetConfig(
+        vocab_size=14,
+        hidden_size=16,
+        num_hidden_layers=1,
+        intermediate_size=16,
+        max_position_embeddings=12,
+        num_labels=3,
+        initializer_range=0.5,
+    )
+    inputs = ["input_ids", "token_type_ids"]
+    path = remade(FNetForSequenceClassification, small, model_input_names=inputs)
+    result = extract(path, texts)
+    np.testing.assert_allclose(result.probabilities, direct(path, texts), atol=1e-5)
+    assert result.features.shape == (40, 16)
+
+
+def test_a_tokenizer_without_any_token_to_fill_up_with(text_checkpoints, texts, tmp_path):
+    import shutil
+
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    path = tmp_path / "gpt"
+    shutil.copytree(text_checkpoints["gpt2"], path)
+    words = AutoTokenizer.from_pretrained(path).backend_tokenizer
+    words.post_processor = None
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(path)
+    one, eight = extract(path, texts, batch_size=1), extract(path, texts, batch_size=8)
+    np.testing.assert_allclose(eight.probabilities, one.probabilities, atol=1e-5)
+    np.testing.assert_allclose(eight.features, one.features, atol=1e-5)
+    np.testing.assert_allclose(eight.probabilities, direct(path, texts), atol=1e-5)
+
+
+def test_a_padding_token_that_the_tokenizer_does_not_know_is_replaced(text_checkpoints, texts, tmp_path):
+    import json
+    import shutil
+
+    path = tmp_path / "gpt"
+    shutil.copytree(text_checkpoints["gpt2"], path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "pad_token_id": 99}))
+    result = extract(path, texts)
+    np.testing.assert_allclose(
+        result.probabilities, extract(text_checkpoints["gpt2"], texts).probabilities, rtol=0, atol=1e-6
+    )
+
+
+def test_a_tokenizer_of_characters_needs_no_vocabulary(texts, tmp_path):
+    from transformers import CanineConfig, CanineForSequenceClassification, CanineTokenizer
+
+    small = CanineConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_hash_buckets=16,
+        num_labels=3,
+    )
+    CanineForSequenceClassification(small).save_pretrained(tmp_path)
+    CanineTokenizer().save_pretrained(tmp_path)
+    one, eight = extract(tmp_path, texts, batch_size=1), extract(tmp_path, texts, batch_size=8)  # some of one letter
+    np.testing.assert_allclose(eight.probabilities, one.probabilities, atol=1e-5)
+    assert one.missing == {}
+
+
+def test_a_head_whose_outputs_are_averaged_gets_the_mean_of_its_inputs(remade, texts):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, EuroBertConfig
+    from transformers import EuroBertForSequenceClassification as Model
+
+    small = EuroBertConfig(
+        vocab_size=14,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        intermediate_size=16,
+        num_labels=3,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+        mask_token_id=1,
+        classifier_pooling="late",
+    )
+    path = remade(Model, small, model_input_names=["input_ids", "attention_mask"])
+    result = extract(path, texts)
+    assert result.missing == {}
+    head = AutoModelForSequenceClassification.from_pretrained(path).eval().classifier
+    assert len(AutoTokenizer.from_pretrained(path)) == 14
+    with torch.no_grad():
+        again = head(torch.from_numpy(result.features)).softmax(-1).numpy()
+    np.testing.assert_allclose(again, result.probabilities, atol=1e-5)
+
+
+def test_outputs_that_are_the_same_for_every_text_are_refused(text_checkpoints, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "deaf"
+    shutil.copytree(text_checkpoints["bert"], path)
+    weights = load_file(path / "model.safetensors")
+    weights["classifier.weight"].zero_()
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CandidateError, match="its outputs are the same for two different texts"):
+        text.ADAPTER.load(path, ["text"])
+
+
+@pytest.mark.parametrize(
+    ("attribute", "before", "after"), [("attention_type", "block_sparse", "original_full"), ("hash_seed", None, 0)]
+)
+def test_what_changes_between_passes_is_settled(attribute, before, after):
+    from types import SimpleNamespace
+
+    tokenizer = SimpleNamespace(pad_token="[PAD]")
+    config = SimpleNamespace(pad_token_id=0, **{attribute: before})
+    config.get_text_config = lambda: config
+    text.ADAPTER.settle(tokenizer, config)
+    assert getattr(config, attribute) == after
