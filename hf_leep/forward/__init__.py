@@ -312,7 +312,8 @@ class _Layout:
             x = tensor.pin_memory() if device.type == "cuda" else tensor
             # Processors give float32 pixels; half-precision weights want their own kind.
             x = x.to(device, dtype if x.is_floating_point() else None, non_blocking=True)
-            last = setting.channels_last and x.ndim == 4
+            # Pixels of 8 bits are turned into others first; whatever convolves them does the rest.
+            last = setting.channels_last and x.ndim == 4 and x.is_floating_point()
             placed[name] = x.contiguous(memory_format=torch.channels_last) if last else x
         return placed
 

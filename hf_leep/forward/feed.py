@@ -127,23 +127,32 @@ class _Shared:
             return
         places = [positions[k] for k in fitting]
         for name, x in made.items():
-            self._arrays[name][places] = x[fitting]
+            self._arrays[name][_span(places)] = x[_span(fitting)]
         self._there[places] = True
 
     def put_together(
         self, positions: Sequence[int], fresh: Sequence[int], made: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """The inputs of a batch, of kept rows and fresh ones."""
-        kept = [k for k, position in enumerate(positions) if position not in set(fresh)]
-        new = [k for k, position in enumerate(positions) if position in set(fresh)]
+        if not fresh:
+            # Copied, for a model may change what it is given.
+            return {name: array[_span(positions)].clone() for name, array in self._arrays.items()}
+        unknown = set(fresh)
+        kept = [k for k, position in enumerate(positions) if position not in unknown]
+        new = [k for k, position in enumerate(positions) if position in unknown]
         batch = {}
         for name, array in self._arrays.items():
             x = torch.empty((len(positions), *array.shape[1:]), dtype=array.dtype)
-            x[kept] = array[[positions[k] for k in kept]]
-            if new:
-                x[new] = made[name]
+            x[_span(kept)] = array[_span([positions[k] for k in kept])]
+            x[_span(new)] = made[name]
             batch[name] = x
         return batch
+
+
+def _span(places: Sequence[int]) -> Any:
+    """An index of places: a slice where they follow each other, which is much faster to copy."""
+    first, last = places[0], places[-1]
+    return slice(first, last + 1) if list(places) == list(range(first, last + 1)) else list(places)
 
 
 class Reader:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError
-from hf_leep.modalities import text
+from hf_leep.modalities import pixels, text
 from hf_leep.modalities.adapter import Adapter
 from hf_leep.modalities.alike import Alike, in_one_batch
 from hf_leep.modalities.classifier import Classifier, quiet, source_labels, why
@@ -41,11 +41,15 @@ def _assemble(
     if {"pixel_values", "input_ids"} <= signature(model.forward).parameters.keys() and "input_ids" not in shapes[0]:
         raise CandidateError("it judges an image beside a text (input_ids), and images alone come without one")
     one_size = shapes[0] == shapes[1]
+    scale = pixels.scale_of(processor, mode) if one_size else None
+    options = pixels.UNSCALED if scale else {}
+    if scale:
+        model = pixels.Scaled(model, scale)
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         images = [_eight_bit(row[column], mode) for row in rows]
         if one_size:
-            return dict(processor(images, return_tensors="pt"))
+            return dict(processor(images, return_tensors="pt", **options))
         return in_one_batch([dict(processor([image], return_tensors="pt")) for image in images], 3)
 
     return Classifier(

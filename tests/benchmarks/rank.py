@@ -2,7 +2,8 @@
 
 On TWO threads, float32 and bfloat16. The whole reads, decodes, processes, runs and scores every checkpoint; the bare
 loop runs `model(x)` over tensors that are ready, in the best of several batch sizes and memory formats, and once at
-batch 64 in the default layout; the processors run alone. All in one process after its imports, median of three.
+batch 64 in the default layout; the
+checkpoints' own processors run alone, as they are. All in one process after its imports, median of three.
 """
 
 import os
@@ -16,10 +17,10 @@ import time
 from pathlib import Path
 
 import torch
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import hf_leep
 from hf_leep import data
-from hf_leep.modalities import image
 
 READY = 512  # rows whose tensors are made ready
 FORMATS = {"default": torch.contiguous_format, "channels last": torch.channels_last}
@@ -50,13 +51,15 @@ def main(dataset, split, rows, checkpoints):
     _, some = data.load(dataset, split=split, max_samples=READY)
     best = plain = processors = 0.0
     for checkpoint in checkpoints:
-        classifier = image.ADAPTER.load(Path(checkpoint), some.dataset.column_names, torch.float32)
-        read = [some[i] for i in range(len(some))]
+        model = AutoModelForImageClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
+        processor = AutoImageProcessor.from_pretrained(checkpoint, backend="pil")
+        (column,) = some.dataset.column_names
+        read = [some[i][column].convert("RGB") for i in range(len(some))]
         made = []
-        processors += seconds(lambda: made.append(classifier.collate(read))) / len(some)  # noqa: B023
+        processors += seconds(lambda: made.append(processor(read, return_tensors="pt"))) / len(some)  # noqa: B023
         pixels = made[0]["pixel_values"]
         times = {
-            (name, batch): bare(classifier.model, pixels, batch, layout)
+            (name, batch): bare(model, pixels, batch, layout)
             for name, layout in FORMATS.items()
             for batch in (8, 16, 32, 64)
         }

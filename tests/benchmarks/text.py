@@ -1,6 +1,6 @@
 """Texts of very different length, by length against as they come: ``python tests/benchmarks/text.py``.
 
-On TWO threads, a BERT of random weights (4 layers, width 256), 1,024 texts of 5 to 500 words, 32 a batch.
+On TWO threads, a BERT of random weights (4 layers, width 256), 384 texts of 5 to 500 words, 32 a batch.
 """
 
 import os
@@ -20,7 +20,7 @@ from hf_leep import data, forward
 from hf_leep.modalities import text
 from hf_leep.records import Candidate
 
-ROWS, BATCH = 1024, 32
+ROWS, BATCH = 384, 32
 
 
 def make_checkpoint(folder):

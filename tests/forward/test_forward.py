@@ -100,12 +100,9 @@ def test_a_wrong_layer_is_noticed_on_the_first_batch(checkpoints, pictures, cpu)
 
 
 def test_a_layer_behind_the_head_is_noticed(checkpoints, pictures, cpu):
-    path = checkpoints["five"]
-    model = torch_model(path).eval()
-    classifier = image.ADAPTER.load(path, ("image",), torch.float32)
-    model.classifier.append(torch.nn.Softplus())
-    head = model.classifier[1]
-    result = extract(path, pictures, cpu, model=model, head=head, source_labels=classifier.source_labels)
+    model = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32).model
+    model.model.classifier.append(torch.nn.Softplus())
+    result = extract(checkpoints["five"], pictures, cpu, model=model, head=model.model.classifier[1])
     assert "another layer behind it" in result.missing["features"]
 
 
@@ -164,8 +161,8 @@ def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoint
     target, rows = data.load(pictures)
     whole = extract(checkpoints["five"], pictures, cpu)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
-    hungry = Hungry(classifier.model.classifier, error)
-    classifier.model.classifier = hungry
+    hungry = Hungry(classifier.model.model.classifier, error)
+    classifier.model.model.classifier = hungry
     seen = []
     result = forward.extract(
         classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=12, advance=seen.append
@@ -180,9 +177,9 @@ def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoint
 def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures, cpu):
     target, rows = data.load(pictures)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
-    hungry = Hungry(classifier.model.classifier, MemoryError())
+    hungry = Hungry(classifier.model.model.classifier, MemoryError())
     hungry.forward = lambda x: (_ for _ in ()).throw(MemoryError())
-    classifier.model.classifier = hungry
+    classifier.model.model.classifier = hungry
     with pytest.raises(CandidateError, match="out of memory on cpu, even for a batch of one"):
         forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
 
