@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,9 +46,8 @@ class Alike(nn.Module):
         logits, caught, places = [], [], []
         handle = head.register_forward_pre_hook(self._catch) if head is not None else None
         try:
-            for size in torch.unique(sizes, dim=0):
-                rows = (sizes == size).all(dim=1).nonzero().flatten()
-                logits.append(self.model(**{name: _own(x[rows], size.tolist()) for name, x in batch.items()}).logits)
+            for rows, own in of_each_size(batch, sizes):
+                logits.append(self.model(**own).logits)
                 places.append(rows)
                 if self._caught is not None:
                     caught.append(self._caught)
@@ -63,6 +62,20 @@ class Alike(nn.Module):
 
     def _catch(self, _head: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         self._caught = inputs[0]
+
+
+def of_each_size(
+    batch: Mapping[str, torch.Tensor], sizes: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """The rows of each size: which these are, and their own part of a batch.
+
+    Args:
+        batch: name → tensor ``[n, …]``.
+        sizes: the rows' own sizes ``[n, k]``.
+    """
+    for size in torch.unique(sizes, dim=0):
+        rows = (sizes == size).all(dim=1).nonzero().flatten()
+        yield rows, {name: _own(x[rows], size.tolist()) for name, x in batch.items()}
 
 
 def _own(x: torch.Tensor, size: list[int]) -> torch.Tensor:
@@ -100,14 +113,25 @@ def outputs(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor | Non
         model: a classifier, or a pooled backbone; its mode is left as it is.
         batch: its inputs.
     """
+    try:
+        return run(model, batch)
+    except Exception:  # models raise anything
+        return None
+
+
+def run(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """A model's logits of a few inputs; raises what the model raises.
+
+    Args:
+        model: a classifier, or a pooled backbone; its mode is left as it is.
+        batch: its inputs.
+    """
     was_training = model.training
     device = next(model.parameters()).device
     try:
         with quiet(), torch.inference_mode(), torch.random.fork_rng(devices=[]):
             logits: torch.Tensor = model.eval()(**{name: x.to(device) for name, x in batch.items()}).logits
             return logits.float()
-    except Exception:  # models raise anything
-        return None
     finally:
         model.train(was_training)
 
@@ -116,7 +140,7 @@ def sees_padding(model: Any, alone: Sequence[Mapping[str, torch.Tensor]], beside
     """Whether inputs have other logits in a batch, the shorter ones filled up, than alone, beyond rounding.
 
     Args:
-        model: a classifier, or a pooled backbone.
+        model: a classifier, or a pooled backbone; of each token too, where texts are filled up on the right.
         alone: inputs one at a time, of various lengths.
         beside: the logits of the same ones, in one batch with a longer one; None where the model fails on it.
     """
@@ -125,6 +149,6 @@ def sees_padding(model: Any, alone: Sequence[Mapping[str, torch.Tensor]], beside
         own = outputs(model, batch)
         if own is None or beside is None:
             return False  # what stops the model here stops the pass, which says where
-        if float((own[0] - beside[k]).abs().max()) > tolerance * max(1.0, float(own.abs().max())):
+        if float((own[0] - beside[k][: len(own[0])]).abs().max()) > tolerance * max(1.0, float(own.abs().max())):
             return True
     return False

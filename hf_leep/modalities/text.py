@@ -52,7 +52,7 @@ def _assemble(
     limit = max_length(tokenizer, config)
     if isinstance(head, nn.Linear):
         model = pooled.PerToken(model, head)
-    filling = filling_of(model, tokenizer, len(columns), limit)
+    filling = filling_of(model, tokenizer, lambda texts: plain(tokenizer, texts, len(columns)), limit)
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         texts = [[row[column] for row in rows] for column in columns]
@@ -61,7 +61,7 @@ def _assemble(
             cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
             if cut:
                 whole = tokenizer(*texts, padding=False, truncation=True, max_length=limit, verbose=False)
-            batch = filling.batch(tokenizer, whole)
+        batch = filling.batch(tokenizer, whole)
         return {**batch, "num_truncated": torch.tensor(cut)}
 
     return Classifier(
@@ -78,7 +78,7 @@ def _assemble(
     )
 
 
-def _settle(tokenizer: Any, config: Any) -> None:
+def settle(tokenizer: Any, config: Any) -> None:
     """Settle the padding token, and what else would make a text's outputs depend on more than the text."""
     choose_padding(tokenizer, config)
     if getattr(config, "attention_type", None) == "block_sparse":
@@ -128,5 +128,5 @@ ADAPTER = Adapter(
     auto_model="AutoModelForSequenceClassification",
     load_processor=load_tokenizer,
     assemble=_assemble,
-    settle=_settle,
+    settle=settle,
 )

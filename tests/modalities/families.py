@@ -7,6 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 import numpy as np
 import torch
 import transformers
@@ -14,6 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from transformers.models.auto import image_processing_auto, modeling_auto, tokenization_auto
+
+from hf_leep import data
 
 NUM_CLASSES = 5
 WIDTH, HEADS = 32, 2
@@ -340,8 +343,8 @@ def images(count: int) -> list[Image.Image]:
     ]
 
 
-def rows(modality: str) -> list[dict[str, Any]]:
-    """A few inputs of unequal size."""
+def rows(modality: str) -> Any:
+    """A few inputs of unequal size; of sentences, each of whose words is labelled."""
     generator = np.random.default_rng(4)
     if modality == "image":
         return [{"x": image} for image in images(4)]
@@ -349,4 +352,8 @@ def rows(modality: str) -> list[dict[str, Any]]:
         lengths = (4000, 8000, 5000, 8000)
         return [{"x": {"array": generator.standard_normal(n), "sampling_rate": 16000}} for n in lengths]
     texts = ("a", "the cat sat on a mat", "one dog", "a b c d e f g h i j")
-    return [{"x": text.split() if modality == "token" else text} for text in texts]
+    if modality == "text":
+        return [{"x": text} for text in texts]
+    words = [text.split() for text in texts]
+    labels = [[k % 2 for k in range(len(sentence))] for sentence in words]
+    return data.load(datasets.Dataset.from_dict({"x": words, "label": labels}), inputs=("x",))[1]

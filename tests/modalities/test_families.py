@@ -22,9 +22,10 @@ from hf_leep.records import Candidate
 from tests.modalities.families import families, rows, save
 
 TABLE = Path(hf_leep.__file__).parent / "modalities" / "README.md"
-TRIED = [*families("image", "IMAGE"), *families("text", "SEQUENCE"), *families("audio", "AUDIO")]
+KINDS = {"image": "IMAGE", "text": "SEQUENCE", "token": "TOKEN", "audio": "AUDIO"}
+TRIED = [family for modality, kind in KINDS.items() for family in families(modality, kind)]
 OPTIONAL = ("detectron2", "natten", "rjieba", "sacremoses", "sentencepiece", "timm", "torchvision")
-TITLES = {"image": "Images", "text": "Texts", "audio": "Sounds"}
+TITLES = {"image": "Images", "text": "Texts", "token": "Tokens", "audio": "Sounds"}
 RESULTS = {"works": "work", "works, without features": "work without features", "refused": "refused"}
 INTRO = """\
 # Which architectures can be ranked
@@ -72,7 +73,7 @@ def _extract(classifier, inputs, batch_size):
         classifier,
         Candidate("x"),
         inputs,
-        np.arange(len(inputs)) % 2,
+        np.arange(getattr(inputs, "offsets", [len(inputs)])[-1]) % 2,  # of a sentence each word has one
         on=forward.accelerator("cpu"),
         batch_size=batch_size,
         advance=lambda _rows: None,

@@ -7,7 +7,7 @@ import torch
 import hf_leep
 from hf_leep import data, forward
 from hf_leep.errors import CandidateError
-from hf_leep.modalities import text
+from hf_leep.modalities import text, token
 from hf_leep.records import Candidate
 
 
@@ -270,11 +270,12 @@ def test_outputs_that_are_the_same_for_every_text_are_refused(text_checkpoints, 
 @pytest.mark.parametrize(
     ("attribute", "before", "after"), [("attention_type", "block_sparse", "original_full"), ("hash_seed", None, 0)]
 )
-def test_what_changes_between_passes_is_settled(attribute, before, after):
+@pytest.mark.parametrize("adapter", [text.ADAPTER, token.ADAPTER], ids=["text", "token"])
+def test_what_changes_between_passes_is_settled(adapter, attribute, before, after):
     from types import SimpleNamespace
 
     tokenizer = SimpleNamespace(pad_token="[PAD]")
     config = SimpleNamespace(pad_token_id=0, **{attribute: before})
     config.get_text_config = lambda: config
-    text.ADAPTER.settle(tokenizer, config)
+    adapter.settle(tokenizer, config)
     assert getattr(config, attribute) == after

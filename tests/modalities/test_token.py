@@ -1,7 +1,5 @@
 """Loading and running token classifiers: one example a word."""
 
-import shutil
-
 import datasets
 import numpy as np
 import pytest
@@ -202,14 +200,13 @@ def test_a_word_that_a_tokenizer_cannot_read_at_all_refuses_the_candidate(token_
 def test_byte_level_tokenizers_of_any_kind_see_words_apart(token_checkpoints):
     """Those that split digits off themselves, as Qwen's do, must get no space before each digit."""
     from tokenizers import Regex, pre_tokenizers
-    from transformers import AutoTokenizer
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(token_checkpoints["gpt2"], pad_token="<pad>")
     split = pre_tokenizers.Split(Regex(r"[^\p{L}\p{N}]?\p{L}+|\p{N}| "), "isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    model = torch.nn.Linear(1, 1)
-    model.config = transformers_config(token_checkpoints["gpt2"])
+    model = AutoModelForTokenClassification.from_pretrained(token_checkpoints["gpt2"])
     batch = token.ADAPTER.assemble(model, tokenizer, ("tokens",), None, {}).collate(
         [{"tokens": {"words": ["the", "19", "the"], "labelled": [0, 1, 2]}}]
     )
@@ -218,23 +215,149 @@ def test_byte_level_tokenizers_of_any_kind_see_words_apart(token_checkpoints):
     assert batch["places_of_words"].tolist() == [[0, 0], [0, 2], [0, 4]]
 
 
-def transformers_config(path):
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(path)
-
-
-def test_what_cannot_be_loaded_is_one_clear_line(checkpoints, token_checkpoints, tmp_path):
+def test_what_cannot_be_loaded_is_one_clear_line(checkpoints):
     with pytest.raises(CandidateError, match="no token classifier for model_type 'resnet'"):
         token.ADAPTER.load(checkpoints["five"], ("tokens",))
-    copy = tmp_path / "slow"
-    shutil.copytree(token_checkpoints["bert"], copy)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (copy / name).unlink()
-    (copy / "tokenizer_config.json").write_text('{"tokenizer_class": "CanineTokenizer"}')
-    (copy / "vocab.txt").write_text("a")
-    with pytest.raises(CandidateError, match="is written in Python and cannot say which word a token is of"):
-        token.ADAPTER.load(copy, ("tokens",))
+
+
+def test_a_tokenizer_written_in_python_reads_the_same_pieces(token_checkpoints, tagged):
+    """One that cannot say which word a token is of is asked for the tokens of each word."""
+    from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast
+
+    class Slow(PreTrainedTokenizerFast):
+        is_fast = False
+
+        def __call__(self, *args, **kwargs):
+            return dict(super().__call__(*args, **kwargs))  # without the words of its tokens
+
+    path = token_checkpoints["bert"]
+    model = AutoModelForTokenClassification.from_pretrained(path).eval()
+    slow = extract(path, tagged, classifier=token.ADAPTER.wrap(model, Slow.from_pretrained(path), ("tokens",)))
+    fast = extract(path, tagged)
+    assert slow.run.num_truncated == fast.run.num_truncated > 0
+    np.testing.assert_allclose(slow.probabilities, fast.probabilities, atol=1e-6)
+    np.testing.assert_allclose(slow.features, fast.features, atol=1e-6)
+
+
+def test_characters_keep_the_spaces_between_words_and_a_word_is_told_by_its_first_one(remade):
+    from transformers import CanineConfig, CanineForTokenClassification, CanineTokenizer
+
+    small = CanineConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        num_hash_buckets=64,  # and positions
+        num_labels=3,
+    )
+    path = remade(CanineForTokenClassification, small, CanineTokenizer())
+    classifier = token.ADAPTER.load(path, ("tokens",))
+    batch = classifier.collate([{"tokens": {"words": ["ab", "", " c"], "labelled": [0, 1, 2]}}])
+    assert batch["input_ids"][0, 1:-1].tolist() == list(map(ord, " ab  c"))
+    assert batch["places_of_words"].tolist() == [[0, 2], [0, 4], [0, 6]]
+    alone, together = (extract(path, sentences(["a"], ["b", "cd"] * 9), size) for size in (1, 2))
+    np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-5)
+
+
+@pytest.fixture
+def remade(tmp_path):
+    """Save a model of any class beside a tokenizer."""
+
+    def make(model_class, config, tokenizer):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            model_class(config).save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["FNetForTokenClassification", "FNetModel", "ConvBertForTokenClassification"])
+def test_a_model_that_sees_padding_runs_each_length_alone(remade, token_checkpoints, tagged, kind):
+    import transformers
+
+    path = token_checkpoints["bert"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    small = getattr(transformers, kind).config_class(
+        vocab_size=len(tokenizer), hidden_size=16, embedding_size=16, num_hidden_layers=1, num_attention_heads=4,
+        intermediate_size=16, max_position_embeddings=24, num_labels=3, initializer_range=0.5,
+    )  # fmt: skip
+    path = remade(getattr(transformers, kind), small, tokenizer)
+    alone, together = (extract(path, tagged, size) for size in (1, 9))
+    np.testing.assert_allclose(together.features, alone.features, atol=1e-5)
+    assert alone.features.shape == (len(alone.labels), 16)
+    if kind == "FNetModel":
+        assert together.run.pooling == "first sub-token"
+        return
+    np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-5)
+    np.testing.assert_allclose(together.probabilities, direct_loop(path, tagged), atol=1e-5)
+
+
+def direct_loop(path, tagged):
+    """Probabilities sentence by sentence without padding, in pieces of 24 tokens."""
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    model, tokenizer = (
+        AutoModelForTokenClassification.from_pretrained(path).eval(),
+        AutoTokenizer.from_pretrained(path),
+    )
+    found = []
+    for row in tagged.with_format("arrow")[:].to_pylist():
+        pieces = tokenizer(
+            row["tokens"], is_split_into_words=True, truncation=True, max_length=24, return_overflowing_tokens=True
+        )
+        told = {word for word, tag in enumerate(row["ner_tags"]) if tag != -100}
+        for k, ids in enumerate(pieces["input_ids"]):
+            with torch.no_grad():
+                answers = model(torch.tensor([ids])).logits[0].softmax(-1)
+            for place, word in enumerate(pieces.word_ids(k)):
+                if word in told:
+                    told.remove(word)
+                    found.append(answers[place].numpy())
+    return np.stack(found)
+
+
+def test_a_tokenizer_without_any_token_to_fill_up_with(token_checkpoints, tagged, remade):
+    from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerFast
+
+    path = token_checkpoints["gpt2"]
+    model = AutoModelForTokenClassification.from_pretrained(path)
+    bare = PreTrainedTokenizerFast(tokenizer_object=AutoTokenizer.from_pretrained(path).backend_tokenizer)
+    bare.model_max_length = 20
+    classifier = token.ADAPTER.wrap(model, bare, ("tokens",))
+    assert bare.pad_token is None
+    result = extract(path, tagged, classifier=classifier)
+    np.testing.assert_allclose(result.probabilities, extract(path, tagged).probabilities, atol=1e-5)
+
+
+def test_a_model_whose_tokens_see_nothing_of_each_other_is_refused(token_checkpoints):
+    """As MRA's do where its kernels are not at hand: it takes zeros for what attention would give."""
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    path = token_checkpoints["bert"]
+    model, tokenizer = AutoModelForTokenClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    for name, weight in model.named_parameters():
+        if "attention.output.dense" in name:
+            weight.requires_grad_(False).zero_()
+    with pytest.raises(CandidateError, match="what it says of a token is the same whatever stands beside it"):
+        token.ADAPTER.wrap(model, tokenizer, ("tokens",))
+
+
+def test_a_model_that_wants_more_than_words_is_refused(remade, token_checkpoints):
+    from transformers import AutoTokenizer, BrosConfig, BrosForTokenClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(token_checkpoints["bert"])
+    small = BrosConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    path = remade(BrosForTokenClassification, small, tokenizer)
+    with pytest.raises(CandidateError, match="it does not run on texts alone: You have to specify bbox"):
+        token.ADAPTER.load(path, ("tokens",))
 
 
 def test_answers_that_are_not_one_for_each_token_refuse_the_candidate(token_checkpoints, tagged):
