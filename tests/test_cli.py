@@ -157,7 +157,7 @@ def test_version_and_help_are_quick():
     assert hf_leep("--version").stdout.startswith("hf-leep 0.")
 
 
-@pytest.mark.parametrize("command", ["rank", "demo", "card", "push", "push-metric", "cache", "verify"])
+@pytest.mark.parametrize("command", ["rank", "demo", "card", "explain", "push", "push-metric", "cache", "verify"])
 def test_every_command_and_option_has_words(command):
     from typer.main import get_command
 

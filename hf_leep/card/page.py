@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from hf_leep.card import text
+from hf_leep.card import order, text, why
 from hf_leep.card.metadata import metadata, on_hub
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 from hf_leep.measures import MEASURES
+
+_MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # on a page: of the best and of the worst served, and of the hardest
 
 
 def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
@@ -33,6 +35,7 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
             "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
             "behind": _behind(candidate),
             "explained": text.explained(data, candidate),
+            "consensus": (candidate.get("consensus") or {}).get("rank"),
         }
         for name, candidate in zip(names, data["candidates"], strict=True)
     ]
@@ -48,6 +51,15 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         verdict=verdict(data, text.code),
         disagreement=disagreement(data),
         headless=headless_note(data),
+        consensus=data.get("consensus"),
+        consensus_of=order.listed(data["consensus"]["measures"]) if data.get("consensus") else "",
+        consensus_note=order.consensus_note(data, text.code),
+        agreement=order.agreement_table(data),
+        calibration=order.calibration_rows(data, text.code),
+        calibration_sentence=order.calibration_sentence(data) if data.get("calibration") else None,
+        bands=order.band_rows(data, text.code),
+        size_sentence=order.size_sentence(data),
+        why=_why(data, names),
         warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
         notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},
         from_store=sum(bool(row["run"] and row["run"].get("from_store")) for row in rows),
@@ -60,6 +72,22 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         count=text.count,
         duration=text.duration,
     )
+
+
+def _why(data: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
+    """The explanation of the first candidate, as far as a page has room."""
+    for name, candidate in zip(names, data["candidates"], strict=True):
+        if candidate["rank"] == 1 and (found := candidate.get("explanation")):
+            best, worst = why.served(found, _MOST_CLASSES)
+            return {
+                "name": text.code(name),
+                "useless": why.NO_USE if found["prior_weight"] is None else None,
+                "best": why.class_rows(best, text.code),
+                "worst": why.class_rows(worst, text.code),
+                "between": why.num_between(found, best, worst),
+                "examples": why.example_rows(found["examples"][:_MOST_EXAMPLES], text.code),
+            }
+    return None
 
 
 def _cell(candidate: Mapping[str, Any], measure: str, sort_by: str) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hf_leep.card.order import consensus_note
 from hf_leep.card.text import (
     classes,
     count,
@@ -59,6 +60,8 @@ def terminal(data: Mapping[str, Any]) -> Group:
     has_leep = "leep" in data["measures"]
     if has_leep:
         table.add_column("expl.", justify="right", no_wrap=True)
+    if data.get("consensus"):
+        table.add_column("con-\nsensus", justify="right", no_wrap=True)
     table.add_column("source\nclasses", justify="right", no_wrap=True)
     table.add_column("para-\nmeters", justify="right", no_wrap=True)
     for name, candidate in zip(names, data["candidates"], strict=True):
@@ -71,6 +74,8 @@ def terminal(data: Mapping[str, Any]) -> Group:
             score = candidate["scores"][measure]
             cells.append(with_error(score) if measure == data["sort_by"] else number(score["value"]))
         cells += ([f"{100 * share:.0f} %" if share is not None else "–"]) if has_leep else []
+        if data.get("consensus"):
+            cells.append(str((candidate["consensus"] or {}).get("rank", "–")))
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         table.add_row(*(Text(cell) for cell in cells), style=style)
     if table.row_count:
@@ -80,7 +85,7 @@ def terminal(data: Mapping[str, Any]) -> Group:
         parts.append(Text())
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
 
-    notes = [*target["warnings"], disagreement(data)]
+    notes = [*target["warnings"], disagreement(data), consensus_note(data, str)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
