@@ -126,6 +126,8 @@ class Report:
         wanted = "1" if name is None else name
         found = [c for short, c in named if wanted in (c["id"], short)]
         found += [c for _, c in named if c["rank"] is not None and str(c["rank"]) == wanted]
+        if not found and name is None:
+            raise UserError("no candidate has a rank: name the one to explain")
         if not found:
             known = ", ".join(short for short, _ in named[:8]) + (" and others" if len(named) > 8 else "")
             raise UserError(f"no candidate {wanted!r} in the report: it has {known}")

@@ -41,6 +41,14 @@ def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
     assert "LogME" in done.stdout
     assert (tmp_path / "out" / "README.md").read_text().startswith("---\n")
 
+    explained = hf_leep("explain", tmp_path / "out", "2")
+    assert explained.returncode == 0, explained.stderr
+    assert "number 2 of the ranking" in explained.stdout
+    assert "told by" in explained.stdout
+    unknown = hf_leep("explain", tmp_path / "out", "nobody")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr.startswith("hf-leep: no candidate 'nobody' in the report: it has five, seven-classes")
+
     readme = (tmp_path / "out" / "README.md").read_bytes()
     (tmp_path / "out" / "README.md").unlink()
     rendered = hf_leep("card", tmp_path / "out")

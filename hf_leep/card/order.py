@@ -13,6 +13,26 @@ _ENOUGH_TO_SAY = 6  # what a correlation with size means
 _ENOUGH = 3  # candidates, below which a correlation of orders says nothing
 
 
+def consensus(data: Mapping[str, Any], name: Callable[[str], str]) -> dict[str, str] | None:
+    """The measures that vote, and the order that they give together; None where they are not two.
+
+    Args:
+        data: the content of report.json.
+        name: how to write a candidate's name.
+    """
+    if not data.get("consensus"):
+        return None
+    places: dict[int, list[str]] = {}
+    for short, candidate in zip(short_names(data["candidates"]), data["candidates"], strict=True):
+        if candidate.get("consensus"):
+            places.setdefault(candidate["consensus"]["rank"], []).append(name(short))
+    if not places:
+        return None
+    shown = [f"{rank} {', '.join(places[rank][:_MOST_ROWS])}" for rank in sorted(places)[:_MOST_ROWS]]
+    rest = " · …" if len(places) > _MOST_ROWS else ""
+    return {"measures": listed(data["consensus"]["measures"]), "order": " · ".join(shown) + rest}
+
+
 def consensus_note(data: Mapping[str, Any], name: Callable[[str], str]) -> str | None:
     """Say whom the measures put first together, where that is not the first of the order.
 

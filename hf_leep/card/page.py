@@ -35,7 +35,6 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
             "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
             "behind": _behind(candidate),
             "explained": text.explained(data, candidate),
-            "consensus": (candidate.get("consensus") or {}).get("rank"),
         }
         for name, candidate in zip(names, data["candidates"], strict=True)
     ]
@@ -51,9 +50,7 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         verdict=verdict(data, text.code),
         disagreement=disagreement(data),
         headless=headless_note(data),
-        consensus=data.get("consensus"),
-        consensus_of=order.listed(data["consensus"]["measures"]) if data.get("consensus") else "",
-        consensus_note=order.consensus_note(data, text.code),
+        consensus=order.consensus(data, text.code),
         agreement=order.agreement_table(data),
         calibration=order.calibration_rows(data, text.code),
         calibration_sentence=order.calibration_sentence(data) if data.get("calibration") else None,
@@ -78,13 +75,10 @@ def _why(data: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
     """The explanation of the first candidate, as far as a page has room."""
     for name, candidate in zip(names, data["candidates"], strict=True):
         if candidate["rank"] == 1 and (found := candidate.get("explanation")):
-            best, worst = why.served(found, _MOST_CLASSES)
             return {
                 "name": text.code(name),
                 "useless": why.NO_USE if found["prior_weight"] is None else None,
-                "best": why.class_rows(best, text.code),
-                "worst": why.class_rows(worst, text.code),
-                "between": why.num_between(found, best, worst),
+                "classes": why.served_rows(found, _MOST_CLASSES, text.code),
                 "examples": why.example_rows(found["examples"][:_MOST_EXAMPLES], text.code),
             }
     return None

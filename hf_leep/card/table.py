@@ -60,8 +60,6 @@ def terminal(data: Mapping[str, Any]) -> Group:
     has_leep = "leep" in data["measures"]
     if has_leep:
         table.add_column("expl.", justify="right", no_wrap=True)
-    if data.get("consensus"):
-        table.add_column("con-\nsensus", justify="right", no_wrap=True)
     table.add_column("source\nclasses", justify="right", no_wrap=True)
     table.add_column("para-\nmeters", justify="right", no_wrap=True)
     for name, candidate in zip(names, data["candidates"], strict=True):
@@ -74,8 +72,6 @@ def terminal(data: Mapping[str, Any]) -> Group:
             score = candidate["scores"][measure]
             cells.append(with_error(score) if measure == data["sort_by"] else number(score["value"]))
         cells += ([f"{100 * share:.0f} %" if share is not None else "–"]) if has_leep else []
-        if data.get("consensus"):
-            cells.append(str((candidate["consensus"] or {}).get("rank", "–")))
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         table.add_row(*(Text(cell) for cell in cells), style=style)
     if table.row_count:
@@ -156,7 +152,7 @@ def notebook(data: Mapping[str, Any]) -> str:
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
-    notes = [*data["target"]["warnings"], disagreement(data)]
+    notes = [*data["target"]["warnings"], disagreement(data), consensus_note(data, str)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     said += "".join(f"<p>{escape(plain(note))}</p>" for note in notes if note)

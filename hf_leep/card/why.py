@@ -34,18 +34,15 @@ def class_rows(classes: Sequence[Mapping[str, Any]], name: Callable[[str], str])
     ]
 
 
-def served(explanation: Mapping[str, Any], most: int) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """The best and the worst served target classes, each at most so many, none in both; the worst last."""
+def served_rows(explanation: Mapping[str, Any], most: int, name: Callable[[str], str]) -> list[list[str]]:
+    """Rows of the best and the worst served target classes, at most so many of each, the worst last."""
     classes = list(explanation["classes"])
-    if len(classes) <= 2 * most:
-        middle = (len(classes) + 1) // 2
-        return classes[:middle], classes[middle:]
-    return classes[:most], classes[-most:]
-
-
-def num_between(explanation: Mapping[str, Any], *shown: Sequence[Any]) -> int:
-    """How many target classes are not shown."""
-    return int(explanation["num_left_out"]) + len(explanation["classes"]) - sum(map(len, shown))
+    if len(classes) <= 2 * most and not explanation["num_left_out"]:
+        return class_rows(classes, name)
+    between = explanation["num_left_out"] + max(len(classes) - 2 * most, 0)
+    half = min(most, len(classes) // 2)
+    gap = [f"… {between} between …", "", "", "", ""]
+    return [*class_rows(classes[:half], name), gap, *class_rows(classes[-half:], name)]
 
 
 def example_rows(examples: Sequence[Mapping[str, Any]], name: Callable[[str], str]) -> list[list[str]]:
@@ -122,10 +119,7 @@ def explained(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> Group:
         )
     if explanation["prior_weight"] is None:
         return Group(*parts, Text(f"There is no more to say: {NO_USE}."))
-    best, worst = served(explanation, _MOST_SERVED)
-    rows = class_rows([*best, *worst], plain)
-    if between := num_between(explanation, best, worst):
-        rows.insert(len(best), [f"… {between} between …", "", "", "", ""])
+    rows = served_rows(explanation, _MOST_SERVED, plain)
     parts += [
         Text(),
         Text("Target classes, best served first", style="bold"),
