@@ -83,7 +83,29 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float]) -> Agreement
     )
 
 
-def _values(values: Sequence[float], name: str) -> Float64:
+def kendall_tau(scores: Sequence[float] | Float64, others: Sequence[float] | Float64) -> float | None:
+    """Kendall's tau-b alone, as `agreement` has it, without scipy and so at no cost of importing it.
+
+    Args:
+        scores: one a candidate, ``[k]``.
+        others: of the same candidates in the same order, ``[k]``.
+
+    Returns:
+        Σ sign(x_i − x_j) sign(y_i − y_j) over the pairs that are not tied, normalised; None where there is no order:
+        fewer than two candidates, or all the same on one side.
+
+    Raises:
+        InputError: as for `agreement`.
+    """
+    x, y = _values(scores, "scores"), _values(others, "others")
+    if len(x) != len(y):
+        raise InputError(f"got {len(x)} scores but {len(y)} others; each candidate needs one of both")
+    a, b = np.sign(np.subtract.outer(x, x)), np.sign(np.subtract.outer(y, y))
+    length = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
+    return _within(float((a * b).sum()) / length) if length else None
+
+
+def _values(values: Sequence[float] | Float64, name: str) -> Float64:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -277,6 +277,21 @@ def card(folder: Annotated[Path, typer.Argument(help="Folder with a report.json.
 
 
 @app.command()
+def explain(
+    folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
+    candidate: Annotated[
+        str | None, typer.Argument(help="Its name, or its number in the ranking; the first one by default.")
+    ] = None,
+) -> None:
+    """Show why a candidate scores as it does: which of its classes tell yours, what it fails at, and odd rows."""
+    from hf_leep.card.why import explained
+    from hf_leep.report import Report
+
+    report = Report.load(folder)
+    _say(explained(report.data, report.explained(candidate)))
+
+
+@app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder with a report.json; the other files are made from it.")],
     repo_id: Annotated[str, typer.Argument(help="Repository OWNER/NAME on the Hub; made if it is missing.")],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_leep import data, hub, ranking, shards
+from hf_leep import data, hub, meaning, ranking, shards
 from hf_leep.errors import CandidateError
 from hf_leep.measures import SCORE_VERSION
 from hf_leep.plan import Step
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from hf_leep.forward import Feed, Share, Sink
+
+_MEANING = "_meaning"  # kept in the store beside the scores; no measure's name has an underscore
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,28 @@ class Job:
     def result(self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
         """Score one candidate, with as little work as the store leaves to do."""
         if step.model is not None:
-            return ranking.score(self.in_memory(step.model, advance), self.measures)
+            extraction = self.in_memory(step.model, advance)
+            return replace(ranking.score(extraction, self.measures), meaning=meaning.interpret(extraction))
         if step.snapshot is None:
             raise AssertionError  # a plan resolves whatever is not in memory
         snapshot = step.snapshot
         key = self._key(snapshot)
         labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16] + f"-v{SCORE_VERSION}"
         with self.store.lock(key):
-            known = self.store.load_scores(key, labels, self.measures)
-            if known is not None and set(known["scores"]) == set(self.measures):
+            wanted = (*self.measures, _MEANING)
+            known = self.store.load_scores(key, labels, wanted)
+            if known is not None and set(known["scores"]) == set(wanted):
                 try:
                     return _restored(known, snapshot.candidate)
                 except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
                     self.store.drop_entry(key, error)
             extraction, from_store = self._pass(snapshot, key, advance, fetch)
-            result = replace(ranking.score(extraction, self.measures), from_store=from_store)
-            self.store.save_scores(key, labels, _summary(result), {m: vars(s) for m, s in result.scores.items()})
+            result = replace(
+                ranking.score(extraction, self.measures), from_store=from_store, meaning=meaning.interpret(extraction)
+            )
+            scores = {m: vars(s) for m, s in result.scores.items()}
+            scores[_MEANING] = {**asdict(result.meaning), "influence": None}
+            self.store.save_scores(key, labels, _summary(result), scores)
         return result
 
     def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:
@@ -296,12 +304,14 @@ def _restored(known: Mapping[str, Any], candidate: Candidate) -> Result:
     summary = dict(known["summary"])
     described = _renamed(summary.pop("candidate"), candidate)
     run = summary.pop("run")
-    scores = {m: Score(**{**s, "warnings": tuple(s["warnings"])}) for m, s in known["scores"].items()}
+    stored = dict(known["scores"])
+    means = meaning.restored(stored.pop(_MEANING))
+    scores = {m: Score(**{**s, "warnings": tuple(s["warnings"])}) for m, s in stored.items()}
     if any(score.value is not None for score in scores.values()):
         summary["reason"] = None
     else:
         summary["reason"] = "; ".join(dict.fromkeys(s.reason for s in scores.values() if s.reason))
-    return Result(described, scores, run=Run(**run) if run else None, from_store=True, **summary)
+    return Result(described, scores, run=Run(**run) if run else None, from_store=True, meaning=means, **summary)
 
 
 def _renamed(described: Mapping[str, Any], candidate: Candidate) -> Candidate:

@@ -69,6 +69,7 @@ class Target:
         num_duplicates: chosen rows whose input repeats an earlier chosen row exactly.
         warnings: what a reader must know about these rows.
         sentences: where the examples are words, the sentence of each, as a place in ``row_ids``, ``[n]``.
+        words: where they are, the place of each in its sentence, from 0, ``[n]``.
     """
 
     dataset: str
@@ -89,6 +90,7 @@ class Target:
     num_duplicates: int = 0
     warnings: tuple[str, ...] = ()
     sentences: Integers | None = None
+    words: Integers | None = None
 
     @property
     def class_entropy(self) -> float:
@@ -172,6 +174,111 @@ class Score:
     influence: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """How far a candidate's leave-one-out LEEP is a matter of how confident its predictions are.
+
+    Attributes:
+        temperature: the τ at which θ^(1/τ), renormalised, scores highest: above 1 the predictions are too sure of
+            themselves.
+        value: leave-one-out LEEP at that temperature, of all examples, in nats.
+        as_is: the same at temperature 1.
+        spread: highest minus lowest score over τ from 1/2 to 2, on the subsample, in nats.
+        curve: pairs of τ and its score on the subsample, by τ.
+        num_examples: size of the seeded subsample on which the temperature was sought.
+    """
+
+    temperature: float
+    value: float
+    as_is: float
+    spread: float
+    curve: tuple[tuple[float, float], ...]
+    num_examples: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source class's part in telling a target class.
+
+    Attributes:
+        index: output of the head.
+        weight: its share of the mean prediction of the target class over that class's examples, Σ_z P̂(z|y) P̂(y|z).
+        conditional: P̂(y|z), how much of its mass is of examples of the target class.
+        share: P̂(z|y), how much of the target class's examples goes to it.
+    """
+
+    index: int
+    weight: float
+    conditional: float
+    share: float
+
+
+@dataclass(frozen=True)
+class ServedClass:
+    """How well a candidate's predictions tell a target class.
+
+    Attributes:
+        index: the target class.
+        count: its examples.
+        log_prediction: mean over them of the log of the leave-one-out prediction of their label, in nats.
+        gain: by how much that exceeds the log of the class's leave-one-out frequency, in nats.
+        sources: the source classes that tell it best.
+    """
+
+    index: int
+    count: int
+    log_prediction: float
+    gain: float
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class HardExample:
+    """An example whose label the others do not predict: wrongly labelled, or hard.
+
+    Attributes:
+        index: position of the example.
+        prediction: leave-one-out prediction of its label.
+        likely: the target class of the highest prediction.
+        likely_prediction: that prediction.
+        source: the source class that the checkpoint takes it for.
+        source_probability: how surely.
+    """
+
+    index: int
+    prediction: float
+    likely: int
+    likely_prediction: float
+    source: int
+    source_probability: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a candidate scores as it does.
+
+    Attributes:
+        prior_weight: weight of the class prior in the leave-one-out predictions; None where the prior alone predicts
+            better than the candidate, and there is nothing to explain.
+        classes: target classes, best served first, which is by their gain.
+        num_left_out: classes in the middle that are left out of these.
+        examples: the examples of the lowest predictions, lowest first.
+    """
+
+    prior_weight: float | None
+    classes: tuple[ServedClass, ...]
+    num_left_out: int
+    examples: tuple[HardExample, ...]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a candidate's predictions mean for the target; both None without a usable head."""
+
+    calibration: Calibration | None = None
+    explanation: Explanation | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """What came of one candidate: scores, or a failure.
@@ -186,6 +293,7 @@ class Result:
         num_features: width d of its features.
         run: how its pass was made.
         from_store: whether that pass was made by an earlier run.
+        meaning: what its predictions mean.
     """
 
     candidate: Candidate
@@ -197,6 +305,7 @@ class Result:
     num_features: int | None = None
     run: Run | None = None
     from_store: bool = False
+    meaning: Meaning = field(default_factory=Meaning)
 
 
 @dataclass(frozen=True)

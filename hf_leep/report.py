@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_leep import card
+from hf_leep import card, meaning
 from hf_leep.errors import UserError, one_line
 from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.notes import notes, trained_on_target
 from hf_leep.ranking import CONFIDENCE_Z
-from hf_leep.records import Place, Ranking, Result, Score, Target
+from hf_leep.records import Calibration, Explanation, Place, Ranking, Result, Score, Target
 
 SCHEMA_VERSION = 1
 FEATURE_MEASURE = "logme"  # what to rank on when checkpoints have no head
@@ -57,6 +57,11 @@ class Report:
         """
         ranked = [_candidate(results[place.result], target, place, ranking, measures) for place in ranking.places]
         others = [_candidate(results[i], target, None, ranking, measures) for i in ranking.unranked]
+        voters = meaning.voters(measures)
+        standings = meaning.consensus(results, voters) if len(voters) > 1 else [None] * len(results)
+        for index, row in zip(_order(ranking), ranked + others, strict=True):
+            standing = standings[index]
+            row["consensus"] = asdict(standing) if standing else None
         headless = sum(results[i].headless for i in ranking.unranked)
         return cls(
             {
@@ -87,6 +92,12 @@ class Report:
                 "checked_by": ranking.checked_by,
                 "num_pairs": ranking.num_pairs,
                 "num_disagreements": ranking.num_disagreements,
+                "consensus": {"measures": list(voters)} if len(voters) > 1 else None,
+                "agreement": [
+                    {**asdict(pair), "measures": list(pair.measures)} for pair in meaning.agreements(results, measures)
+                ],
+                "calibration": _reordered(results, ranking),
+                "size": _size(results, ranking),
                 "candidates": ranked + others,
                 "headless": {"count": headless, "command": _on_features(command) if headless else None},
                 "run": {
@@ -101,6 +112,29 @@ class Report:
     def candidates(self) -> list[dict[str, Any]]:
         """The candidates, best first, then those without a rank."""
         return list(self.data["candidates"])
+
+    def explained(self, name: str | None = None) -> dict[str, Any]:
+        """The candidate of that name, which has an explanation.
+
+        Args:
+            name: its id, what the report calls it, or its number in the ranking; by default the first one.
+
+        Raises:
+            UserError: no such candidate, or it has no explanation.
+        """
+        named = list(zip(card.short_names(self.candidates), self.candidates, strict=True))
+        wanted = "1" if name is None else name
+        found = [c for short, c in named if wanted in (c["id"], short)]
+        found += [c for _, c in named if c["rank"] is not None and str(c["rank"]) == wanted]
+        if not found and name is None:
+            raise UserError("no candidate has a rank: name the one to explain")
+        if not found:
+            known = ", ".join(short for short, _ in named[:8]) + (" and others" if len(named) > 8 else "")
+            raise UserError(f"no candidate {wanted!r} in the report: it has {known}")
+        if not found[0].get("explanation"):
+            reason = found[0]["reason"] or "it has no source predictions, or the report is of an older hf_leep"
+            raise UserError(f"nothing explains {found[0]['id']}: {reason}")
+        return found[0]
 
     @property
     def exit_code(self) -> int:
@@ -216,10 +250,96 @@ def _candidate(
         "trained_on_target": trained_on_target(result.candidate, target) is not None,
         "notes": list(notes(result.candidate, target)),
         "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
+        "calibration": _calibration(result.meaning.calibration),
+        "explanation": _explanation(result.meaning.explanation, result.candidate.source_labels, target),
         "check": _score(check) if ok and check else None,
         "behind_best": {"value": place.behind_best, "standard_error": place.behind_best_error} if place else None,
         "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]) if place else None,
         "run": {**asdict(result.run), "from_store": result.from_store} if result.run else None,
+    }
+
+
+def _order(ranking: Ranking) -> list[int]:
+    """The results as a report lists them: best first, then those without a rank."""
+    return [*(place.result for place in ranking.places), *ranking.unranked]
+
+
+def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
+    return {**asdict(calibration), "curve": [list(point) for point in calibration.curve]} if calibration else None
+
+
+def _explanation(
+    explanation: Explanation | None, source_labels: Sequence[str], target: Target
+) -> dict[str, Any] | None:
+    """An explanation with the names of classes and the rows of examples in place of their positions."""
+    if explanation is None:
+        return None
+
+    def source(index: int) -> str:
+        return source_labels[index] if index < len(source_labels) else f"output {index}"
+
+    def row(index: int) -> dict[str, int | None]:
+        if target.sentences is None:
+            return {"row": int(target.row_ids[index]), "word": None}
+        word = None if target.words is None else int(target.words[index])
+        return {"row": int(target.row_ids[target.sentences[index]]), "word": word}
+
+    return {
+        "prior_weight": explanation.prior_weight,
+        "classes": [
+            {
+                "name": target.class_names[served.index],
+                "count": served.count,
+                "log_prediction": served.log_prediction,
+                "gain": served.gain,
+                "sources": [
+                    {"name": source(s.index), "weight": s.weight, "conditional": s.conditional, "share": s.share}
+                    for s in served.sources
+                ],
+            }
+            for served in explanation.classes
+        ],
+        "num_left_out": explanation.num_left_out,
+        "examples": [
+            {
+                **row(example.index),
+                "label": target.class_names[target.labels[example.index]],
+                "prediction": example.prediction,
+                "likely": target.class_names[example.likely],
+                "likely_prediction": example.likely_prediction,
+                "source": source(example.source),
+                "source_probability": example.source_probability,
+            }
+            for example in explanation.examples
+        ],
+    }
+
+
+def _reordered(results: Sequence[Result], ranking: Ranking) -> dict[str, int]:
+    """How many pairs of ranked candidates change places when each is calibrated."""
+    known = (results[place.result].meaning.calibration for place in ranking.places)
+    num_reordered, num_pairs = meaning.reordered([calibration for calibration in known if calibration])
+    return {"num_pairs": num_pairs, "num_reordered": num_reordered}
+
+
+def _size(results: Sequence[Result], ranking: Ranking) -> dict[str, Any]:
+    """The best candidate of each size, by its rank, and how far the order is one by size."""
+    found = meaning.sizes(results, ranking)
+    ranks = {place.result: place.rank for place in ranking.places}
+    bands = [
+        {
+            "from": band.low,
+            "below": band.high,
+            "num_candidates": band.num_candidates,
+            "best": {"id": results[band.best].candidate.id, "rank": ranks[band.best]},
+        }
+        for band in found.bands
+    ]
+    return {
+        "bands": bands,
+        "num_unknown": found.num_unknown,
+        "kendall": found.kendall,
+        "num_candidates": found.num_candidates,
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtr
 
-from hf_leep.agreement import Agreement, agreement
+from hf_leep.agreement import Agreement, agreement, kendall_tau
 from hf_leep.errors import InputError
 
 TIED = ([12, 2, 1, 12, 2], [1, 4, 7, 1, 0])  # the example of scipy's documentation of the weighted tau
@@ -53,6 +53,18 @@ def test_it_equals_the_naive_loops(x, y):
     assert found.kendall == pytest.approx(naive_tau(x, y), abs=1e-12)
     assert found.weighted_tau == pytest.approx((by_scores + by_accuracies) / 2, abs=1e-12)
     assert found.weighted_tau_by_accuracy == pytest.approx(by_accuracies, abs=1e-12)
+
+
+@pytest.mark.parametrize(("x", "y"), [TIED, *draws()])
+def test_kendall_alone_is_the_same(x, y):
+    assert kendall_tau(x, y) == pytest.approx(agreement(x, y).kendall, abs=1e-12)
+
+
+def test_kendall_alone_is_none_without_an_order():
+    assert kendall_tau([], []) is kendall_tau([1.0], [2.0]) is kendall_tau([1.0, 2.0], [3.0, 3.0]) is None
+    assert kendall_tau([1.0, 2.0], [4.0, 3.0]) == -1.0
+    with pytest.raises(InputError, match="got 2 scores but 1 others"):
+        kendall_tau([1.0, 2.0], [1.0])
 
 
 def test_the_two_weighted_conventions_differ_and_the_second_belongs_to_the_accuracies():

@@ -41,6 +41,14 @@ def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
     assert "LogME" in done.stdout
     assert (tmp_path / "out" / "README.md").read_text().startswith("---\n")
 
+    explained = hf_leep("explain", tmp_path / "out", "2")
+    assert explained.returncode == 0, explained.stderr
+    assert "number 2 of the ranking" in explained.stdout
+    assert "told by" in explained.stdout
+    unknown = hf_leep("explain", tmp_path / "out", "nobody")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr.startswith("hf-leep: no candidate 'nobody' in the report: it has five, seven-classes")
+
     readme = (tmp_path / "out" / "README.md").read_bytes()
     (tmp_path / "out" / "README.md").unlink()
     rendered = hf_leep("card", tmp_path / "out")
@@ -157,7 +165,7 @@ def test_version_and_help_are_quick():
     assert hf_leep("--version").stdout.startswith("hf-leep 0.")
 
 
-@pytest.mark.parametrize("command", ["rank", "demo", "card", "push", "push-metric", "cache", "verify"])
+@pytest.mark.parametrize("command", ["rank", "demo", "card", "explain", "push", "push-metric", "cache", "verify"])
 def test_every_command_and_option_has_words(command):
     from typer.main import get_command
 

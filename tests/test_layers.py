@@ -18,6 +18,7 @@ TABLE = [
     ("notes.py", 4, set()),
     ("agreement.py", 5, {"numpy", "scipy"}),
     ("verify.py", 5, {"numpy", "scipy", "rich"}),
+    ("meaning", 6, {"numpy"}),
     ("card", 6, {"huggingface_hub", "jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),
     ("data", "ring", {"numpy", "pyarrow", "datasets", "huggingface_hub"}),

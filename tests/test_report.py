@@ -35,6 +35,68 @@ def test_the_keys_that_readers_count_on(ranked):
     assert {"torch", "transformers", "datasets", "hf-leep"} <= set(data["run"]["versions"])
 
 
+def test_what_scores_mean_is_told_of_each_headed_candidate(ranked, pictures):
+    data = ranked.data
+    first, second, failed = data["candidates"]
+    assert data["consensus"] is None  # one measure alone
+    assert data["agreement"] == []
+    assert data["calibration"]["num_pairs"] == 1
+    assert data["size"]["bands"][0]["best"] == {"id": first["id"], "rank": 1}
+    assert failed["calibration"] is failed["explanation"] is failed["consensus"] is None
+    names = {first["id"].rsplit("/")[-1]: first, second["id"].rsplit("/")[-1]: second}
+    for candidate in (first, second):
+        assert candidate["calibration"]["value"] >= candidate["calibration"]["as_is"]
+        assert candidate["calibration"]["as_is"] == pytest.approx(candidate["check"]["value"], abs=1e-9)
+        found = candidate["explanation"]
+        assert {served["name"] for served in found["classes"]} <= {"red", "green", "blue"}
+        for example in found["examples"]:
+            assert example["word"] is None
+            assert example["label"] == ["red", "green", "blue"][pictures[example["row"]]["label"]]
+    sources = {s["name"] for served in names["five"]["explanation"]["classes"] for s in served["sources"]}
+    assert sources
+    assert sources <= {f"class {k}" for k in range(5)}
+
+
+def test_words_are_named_by_sentence_and_place(token_checkpoints, tagged):
+    report = hf_leep.rank([str(token_checkpoints["bert"])], tagged, progress=False, max_samples=30)
+    (candidate,) = report.candidates
+    found = candidate["explanation"]
+    assert found["examples"]
+    for example in found["examples"]:
+        tag = tagged[example["row"]]["ner_tags"][example["word"]]
+        assert example["label"] == ["O", "PER", "LOC"][tag]
+    assert sum(served["count"] for served in found["classes"]) == report.data["target"]["num_examples"]
+
+
+def test_independent_measures_vote(checkpoints, pictures):
+    paths = [str(checkpoints[name]) for name in ("five", "headless", "seven-classes")]
+    report = hf_leep.rank(paths, pictures, measures=["leep", "nce", "logme"], progress=False)
+    assert report.data["consensus"] == {"measures": ["leave-one-out-leep", "logme"]}
+    assert all(candidate["consensus"]["rank"] for candidate in report.candidates)  # the headless one by LogME alone
+    assert [pair["measures"] for pair in report.data["agreement"]] == [
+        ["leep", "nce"], ["leep", "logme"], ["nce", "logme"],
+    ]  # fmt: skip
+    assert [pair["num_candidates"] for pair in report.data["agreement"]] == [2, 2, 2]
+
+
+def test_an_explanation_is_found_by_name_or_number(ranked):
+    first, second, _ = ranked.candidates
+    assert ranked.explained() == ranked.explained("1") == ranked.explained(first["id"]) == first
+    assert ranked.explained("2") == ranked.explained(second["id"].rsplit("/")[-1]) == second
+    with pytest.raises(UserError, match="nothing explains .*headless: no trained classification head"):
+        ranked.explained("headless")
+    with pytest.raises(UserError, match="no candidate 'nobody' in the report: it has"):
+        ranked.explained("nobody")
+    with pytest.raises(UserError, match="no candidate '3'"):
+        ranked.explained("3")
+    with pytest.raises(UserError, match="no candidate has a rank"):
+        Report({**ranked.data, "candidates": ranked.candidates[2:]}).explained()
+    older = json.loads(ranked.to_json())
+    del older["candidates"][0]["explanation"]
+    with pytest.raises(UserError, match="or the report is of an older hf_leep"):
+        Report(older).explained()
+
+
 def test_saving_and_loading_give_the_same_report(ranked, tmp_path):
     folder = ranked.save(tmp_path / "new" / "report")
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [

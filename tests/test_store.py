@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 
@@ -161,6 +162,32 @@ def test_records_of_another_version_are_made_again(checkpoints, pictures, tmp_pa
     assert again.candidates[0]["scores"] == first.candidates[0]["scores"]
     assert "damaged or foreign" in caplog.text
     assert hf_leep.rank([checkpoints["five"]], pictures, progress=False).candidates[0]["run"]["from_store"]
+
+
+def test_what_scores_mean_is_kept_beside_them_and_made_where_it_is_missing(
+    checkpoints, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path / "hf_leep"))
+
+    def ranked():
+        report = hf_leep.rank([checkpoints["five"], checkpoints["headless"]], pictures, progress=False)
+        return without_run(report.data)
+
+    first = ranked()
+    assert first["candidates"][0]["explanation"]["examples"]
+    with monkeypatch.context() as broken:
+        broken.setattr("hf_leep.meaning.interpret", lambda _: pytest.fail("made again"))
+        assert ranked() == first
+    written = list((tmp_path / "hf_leep" / "scores").rglob("*-_meaning.score"))
+    assert len(written) == 1
+    written[0].unlink()  # as an older hf_leep left it
+    assert ranked() == first
+    written[0].write_bytes(b"damaged")
+    assert ranked() == first
+    assert written[0].read_bytes() != b"damaged"
+    renamed = pictures.cast_column("label", datasets.ClassLabel(names=["a", "b", "c"]))
+    report = hf_leep.rank([checkpoints["five"]], renamed, progress=False)
+    assert {s["name"] for s in report.candidates[0]["explanation"]["classes"]} == {"a", "b", "c"}
 
 
 def test_clearing_leaves_locks_and_half_written_passes_are_not_counted(store, tmp_path):

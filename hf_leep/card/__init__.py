@@ -9,6 +9,7 @@ from hf_leep.card.metadata import annotated, annotation_title, local_names, priv
 from hf_leep.card.page import page
 from hf_leep.card.plot import plot_scores
 from hf_leep.card.table import notebook, parquet
+from hf_leep.card.text import short_names
 
 __all__ = [
     "FILES",
@@ -19,6 +20,7 @@ __all__ = [
     "private_names",
     "ranked_on_hub",
     "render",
+    "short_names",
     "target_on_hub",
 ]
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from hf_leep.card import text
+from hf_leep.card import order, text, why
 from hf_leep.card.metadata import metadata, on_hub
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 from hf_leep.measures import MEASURES
+
+_MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # on a page: of the best and of the worst served, and of the hardest
 
 
 def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
@@ -48,6 +50,13 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         verdict=verdict(data, text.code),
         disagreement=disagreement(data),
         headless=headless_note(data),
+        consensus=order.consensus(data, text.code),
+        agreement=order.agreement_table(data),
+        calibration=order.calibration_rows(data, text.code),
+        calibration_sentence=order.calibration_sentence(data) if data.get("calibration") else None,
+        bands=order.band_rows(data, text.code),
+        size_sentence=order.size_sentence(data),
+        why=_why(data, names),
         warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
         notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},
         from_store=sum(bool(row["run"] and row["run"].get("from_store")) for row in rows),
@@ -60,6 +69,19 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         count=text.count,
         duration=text.duration,
     )
+
+
+def _why(data: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
+    """The explanation of the first candidate, as far as a page has room."""
+    for name, candidate in zip(names, data["candidates"], strict=True):
+        if candidate["rank"] == 1 and (found := candidate.get("explanation")):
+            return {
+                "name": text.code(name),
+                "useless": why.NO_USE if found["prior_weight"] is None else None,
+                "classes": why.served_rows(found, _MOST_CLASSES, text.code),
+                "examples": why.example_rows(found["examples"][:_MOST_EXAMPLES], text.code),
+            }
+    return None
 
 
 def _cell(candidate: Mapping[str, Any], measure: str, sort_by: str) -> str:

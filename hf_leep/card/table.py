@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hf_leep.card.order import consensus_note
 from hf_leep.card.text import (
     classes,
     count,
@@ -80,7 +81,7 @@ def terminal(data: Mapping[str, Any]) -> Group:
         parts.append(Text())
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
 
-    notes = [*target["warnings"], disagreement(data)]
+    notes = [*target["warnings"], disagreement(data), consensus_note(data, str)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
@@ -151,7 +152,7 @@ def notebook(data: Mapping[str, Any]) -> str:
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
-    notes = [*data["target"]["warnings"], disagreement(data)]
+    notes = [*data["target"]["warnings"], disagreement(data), consensus_note(data, str)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     said += "".join(f"<p>{escape(plain(note))}</p>" for note in notes if note)

@@ -188,6 +188,7 @@ def load(
         streamed=drawn is not None and not drawn.whole,
         num_duplicates=duplicates,
         sentences=None if words is None else words.sentences,
+        words=None if words is None else words.places,
         warnings=tuple(warnings),
     )
     place = "the streamed sample" if target.streamed else "the split"

@@ -9,6 +9,40 @@ def _score(value, error=None, warnings=(), reason=None):
     return {"value": value, "standard_error": error, "warnings": list(warnings), "reason": reason}
 
 
+def _explanation():
+    def source(name, weight):
+        return {"name": name, "weight": weight, "conditional": 0.8, "share": 0.6}
+
+    def served(name, count, log_prediction, gain, *sources):
+        found = {"name": name, "count": count, "log_prediction": log_prediction, "gain": gain}
+        return {**found, "sources": [source(*s) for s in sources]}
+
+    def example(row, label, prediction, likely, surely, seen):
+        found = {"row": row, "word": None, "label": label, "prediction": prediction, "likely": likely}
+        return {**found, "likely_prediction": surely, "source": seen, "source_probability": 0.912}
+
+    long = "daisy, Bellis perennis, a name that is long"
+    return {
+        "prior_weight": 0.01,
+        "classes": [
+            served("daisy", 250, -0.105, 2.197, (long, 0.91), ("bee", 0.04)),
+            *(served(f"flower {k}", 249, -0.5 - k / 10, 1.8 - k / 10, (f"plant {k}", 0.5)) for k in range(8)),
+            served("weed", 258, -2.4, -0.1, ("hay", 0.31), ("rapeseed", 0.2), ("broom", 0.05)),
+        ],
+        "num_left_out": 0,
+        "examples": [
+            example(41234, "weed", 0.00012, "daisy", 0.97, long),
+            *(example(100 + k, "rose", 0.004 + k / 100, "tulip", 0.5, "vase") for k in range(8)),
+        ],
+    }
+
+
+def _calibration(score):
+    curve = [[0.5, score - 0.3], [1.0, score], [1.41, score + 0.05], [2.0, score - 0.1]]
+    found = {"temperature": 2**0.5, "value": score + 0.05, "as_is": score, "spread": 0.35}
+    return {**found, "curve": curve, "num_examples": 1000}
+
+
 def _candidate(identity, rank, group, leep, loo, behind, **more):
     run = {"processor": "sha256:1", "processor_backend": "pil", "dtype": "float32", "device": "cpu", "batch_size": 32}
     few = "only 2.5 examples a source class (fewer than 5): in-sample scores are too high; compare leave-one-out LEEP"
@@ -31,6 +65,9 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "trained_on_target": False,
         "notes": [],
         "scores": {"leep": _score(leep, 0.02, [few]), "leave-one-out-leep": _score(loo, 0.025)},
+        "calibration": _calibration(loo),
+        "explanation": _explanation(),
+        "consensus": None,
         "check": _score(loo, 0.025),
         "behind_best": {"value": behind, "standard_error": 0.015 if behind else 0.0},
         "interval": [leep - 0.0392, leep + 0.0392],
@@ -65,6 +102,18 @@ REPORT = {
     "checked_by": "leave-one-out-leep",
     "num_pairs": 3,
     "num_disagreements": 1,
+    "consensus": None,
+    "agreement": [{"measures": ["leep", "leave-one-out-leep"], "kendall": 1 / 3, "num_candidates": 3}],
+    "calibration": {"num_pairs": 3, "num_reordered": 1},
+    "size": {
+        "bands": [
+            {"from": 0, "below": 10**7, "num_candidates": 1, "best": {"id": "small/resnet", "rank": 2}},
+            {"from": 10**7, "below": 10**8, "num_candidates": 2, "best": {"id": "big/resnet", "rank": 1}},
+        ],
+        "num_unknown": 0,
+        "kendall": 0.0,
+        "num_candidates": 3,
+    },
     "candidates": [
         _candidate("big/resnet", 1, 1, -0.812, -1.021, 0.0),
         _candidate(
@@ -86,6 +135,8 @@ REPORT = {
             "reason": "no trained classification head: newly initialised classifier.bias, classifier.weight",
             "scores": {},
             "check": None,
+            "calibration": None,
+            "explanation": None,
             "behind_best": None,
             "interval": None,
             "headless": True,
