@@ -43,7 +43,7 @@ def verify(seed: int = 0) -> list[Check]:
     """Run all checks, in seconds, on problems drawn from the seed."""
     return [
         Check(measure, claim, float(difference), tolerance)
-        for part in (_leep, _leave_one_out, _nce, _h_score, _logme, _errors)
+        for part in (_leep, _leave_one_out, _nce, _h_score, _logme, _knn, _errors)
         for measure, claim, difference, tolerance in part(np.random.default_rng(seed))
     ]
 
@@ -128,6 +128,17 @@ def _logme(rng: np.random.Generator) -> _Found:
         difference = abs(measures.logme(f, y) - _logme_by_density(f, y))
         relation = "<" if n < d else "=" if n == d else ">"
         yield "logme", f"equals the maximised Gaussian density, n {relation} d", difference, 1e-4
+
+
+def _knn(rng: np.random.Generator) -> _Found:
+    y = rng.integers(0, 3, 120)
+    f = rng.normal(size=(120, 8)) + y[:, None] / 2
+    distance = np.linalg.norm(f[:, None] - f, axis=2) + np.diag(np.full(120, np.inf))
+    nearest = y[distance.argsort(axis=1)[:, :1]][:, 0]
+    difference = abs(measures.knn(f, y, neighbours=1) - (nearest == y).mean())
+    yield "knn", "equals a look-up in the matrix of distances, k = 1", difference, 1e-12
+    far = measures.knn(f + 1e3 * y[:, None], y)
+    yield "knn", "classes far apart score 1", abs(far - 1), 1e-12
 
 
 def _errors(rng: np.random.Generator) -> _Found:

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from hf_leep.arrays import Float64, Integers
 from hf_leep.errors import MeasureError
 from hf_leep.measures import h_score as _h_score
+from hf_leep.measures import knn as _knn
 from hf_leep.measures import leave_one_out_leep as _leave_one_out_leep
 from hf_leep.measures import leep as _leep
 from hf_leep.measures import logme as _logme
@@ -28,6 +29,7 @@ from hf_leep.measures import nce as _nce
 from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.blocks import summed_by_draw
 from hf_leep.measures.h_score import h_score
+from hf_leep.measures.knn import knn
 from hf_leep.measures.leave_one_out_leep import leave_one_out_leep
 from hf_leep.measures.leep import leep
 from hf_leep.measures.logme import logme
@@ -39,6 +41,7 @@ __all__ = [
     "Measure",
     "find",
     "h_score",
+    "knn",
     "leave_one_out_leep",
     "leep",
     "logme",
@@ -142,6 +145,12 @@ MEASURES: Mapping[str, Measure] = _Registry(
                 "You et al., ICML 2021, eq. (2)",
                 "evidence of a Bayesian linear model on the features; needs no head",
                 logme, _logme.influence, resamples=True,
+            ),
+            Measure(
+                "knn", "leave-one-out kNN", "features", "", True,
+                "Fix & Hodges 1951, leave-one-out, k = 5",
+                "share of examples that their five nearest neighbours classify rightly",
+                knn, _knn.influence,
             ),
         )
     }
