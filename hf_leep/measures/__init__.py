@@ -24,16 +24,22 @@ from hf_leep.measures import h_score as _h_score
 from hf_leep.measures import knn as _knn
 from hf_leep.measures import leave_one_out_leep as _leave_one_out_leep
 from hf_leep.measures import leep as _leep
+from hf_leep.measures import lfc as _lfc
+from hf_leep.measures import linear_probe as _linear_probe
 from hf_leep.measures import logme as _logme
 from hf_leep.measures import nce as _nce
+from hf_leep.measures import stable_rank as _stable_rank
 from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.blocks import summed_by_draw
 from hf_leep.measures.h_score import h_score
 from hf_leep.measures.knn import knn
 from hf_leep.measures.leave_one_out_leep import leave_one_out_leep
 from hf_leep.measures.leep import leep
+from hf_leep.measures.lfc import lfc
+from hf_leep.measures.linear_probe import linear_probe
 from hf_leep.measures.logme import logme
 from hf_leep.measures.nce import nce
+from hf_leep.measures.stable_rank import stable_rank
 
 __all__ = [
     "MEASURES",
@@ -44,8 +50,11 @@ __all__ = [
     "knn",
     "leave_one_out_leep",
     "leep",
+    "lfc",
+    "linear_probe",
     "logme",
     "nce",
+    "stable_rank",
     "standard_error",
 ]
 
@@ -151,6 +160,24 @@ MEASURES: Mapping[str, Measure] = _Registry(
                 "Fix & Hodges 1951, leave-one-out, k = 5",
                 "share of examples that their five nearest neighbours classify rightly",
                 knn, _knn.influence,
+            ),
+            Measure(
+                "linear-probe", "linear probe", "features", "nats", True,
+                "Alain & Bengio, ICLR 2017 workshop, eq. (1), cross-fitted",
+                "held-out log-likelihood of a logistic regression on the features",
+                linear_probe, _linear_probe.influence,
+            ),
+            Measure(
+                "lfc", "LFC", "features", "", True,
+                "Deshpande et al. 2021 (arXiv 2102.00084), section 4",
+                "correlation of feature similarity and class equality over all pairs of examples",
+                lfc, _lfc.influence,
+            ),
+            Measure(
+                "stable-rank", "stable rank", "features", "", True,
+                "Rudelson & Vershynin, Journal of the ACM 2007, section 1",
+                "directions that carry the features' variance; a baseline that looks at no label",
+                stable_rank, _stable_rank.influence,
             ),
         )
     }
