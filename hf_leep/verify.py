@@ -43,7 +43,19 @@ def verify(seed: int = 0) -> list[Check]:
     """Run all checks, in seconds, on problems drawn from the seed."""
     return [
         Check(measure, claim, float(difference), tolerance)
-        for part in (_leep, _leave_one_out, _nce, _h_score, _logme, _knn, _linear_probe, _lfc, _stable_rank, _errors)
+        for part in (
+            _leep,
+            _leave_one_out,
+            _nce,
+            _h_score,
+            _logme,
+            _knn,
+            _linear_probe,
+            _lfc,
+            _stable_rank,
+            _pactran_dirichlet,
+            _errors,
+        )
         for measure, claim, difference, tolerance in part(np.random.default_rng(seed))
     ]
 
@@ -167,6 +179,24 @@ def _stable_rank(rng: np.random.Generator) -> _Found:
     expected = (sigma**2).sum() / sigma[0] ** 2
     found = measures.stable_rank(f, np.arange(50) % 2)
     yield "stable-rank", "equals the ratio of squared singular values from numpy", abs(found - expected), 1e-9
+
+
+def _pactran_dirichlet(rng: np.random.Generator) -> _Found:
+    from scipy.special import gammaln
+
+    def log_beta(a: Float64) -> Float64:
+        return np.asarray(gammaln(a).sum(axis=0) - gammaln(a.sum(axis=0)))
+
+    p, y = _problem(rng)
+    classes, codes = np.unique(y, return_inverse=True)
+    prior = np.bincount(codes)[:, None] / len(y)
+    source = p.argmax(axis=1)
+    counts = np.array([[np.sum((codes == c) & (source == z)) for z in range(p.shape[1])] for c in range(len(classes))])
+    expected = (log_beta(prior + counts) - log_beta(prior)).sum() / len(y)
+    found = measures.pactran_dirichlet(np.eye(p.shape[1])[source], y)
+    yield "pactran-dirichlet", "one-hot predictions score the evidence of the counts", abs(found - expected), 1e-10
+    strong = measures.pactran_dirichlet(p, y, alpha=1e9)
+    yield "pactran-dirichlet", "an infinite prior scores −Ĥ(Y)", abs(strong + _entropy(y)), 1e-5
 
 
 def _errors(rng: np.random.Generator) -> _Found:

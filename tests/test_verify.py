@@ -26,7 +26,19 @@ def test_a_difference_that_is_no_number_does_not_pass():
 
 
 @pytest.mark.parametrize(
-    "name", ["leep", "nce", "h_score", "logme", "leave_one_out_leep", "knn", "linear_probe", "lfc", "stable_rank"]
+    "name",
+    [
+        "leep",
+        "nce",
+        "h_score",
+        "logme",
+        "leave_one_out_leep",
+        "knn",
+        "linear_probe",
+        "lfc",
+        "stable_rank",
+        "pactran_dirichlet",
+    ],
 )
 def test_a_wrong_measure_is_noticed(name, monkeypatch, capsys):
     right = getattr(verify.measures, name)
