@@ -43,7 +43,19 @@ def verify(seed: int = 0) -> list[Check]:
     """Run all checks, in seconds, on problems drawn from the seed."""
     return [
         Check(measure, claim, float(difference), tolerance)
-        for part in (_leep, _leave_one_out, _nce, _h_score, _logme, _errors)
+        for part in (
+            _leep,
+            _leave_one_out,
+            _nce,
+            _h_score,
+            _logme,
+            _knn,
+            _linear_probe,
+            _lfc,
+            _stable_rank,
+            _pactran_dirichlet,
+            _errors,
+        )
         for measure, claim, difference, tolerance in part(np.random.default_rng(seed))
     ]
 
@@ -130,6 +142,63 @@ def _logme(rng: np.random.Generator) -> _Found:
         yield "logme", f"equals the maximised Gaussian density, n {relation} d", difference, 1e-4
 
 
+def _knn(rng: np.random.Generator) -> _Found:
+    y = rng.integers(0, 3, 120)
+    f = rng.normal(size=(120, 8)) + y[:, None] / 2
+    distance = np.linalg.norm(f[:, None] - f, axis=2) + np.diag(np.full(120, np.inf))
+    nearest = y[distance.argsort(axis=1)[:, :1]][:, 0]
+    difference = abs(measures.knn(f, y, neighbours=1) - (nearest == y).mean())
+    yield "knn", "equals a look-up in the matrix of distances, k = 1", difference, 1e-12
+    far = measures.knn(f + 1e3 * y[:, None], y)
+    yield "knn", "classes far apart score 1", abs(far - 1), 1e-12
+
+
+def _linear_probe(rng: np.random.Generator) -> _Found:
+    y = np.repeat([0, 1, 2], 20)
+    f = rng.normal(size=(60, 5)) + np.eye(3, 5)[y]
+    difference = abs(measures.linear_probe(f, y) - _probe_by_newton(f, y))
+    yield "linear-probe", "equals heads fitted by Newton's method on balanced folds", difference, 1e-5
+    constant = measures.linear_probe(np.ones((60, 5)), y)
+    yield "linear-probe", "features that say nothing score the class prior", abs(constant + np.log(3)), 1e-12
+
+
+def _lfc(rng: np.random.Generator) -> _Found:
+    for n, d in ((80, 6), (20, 40)):
+        y = rng.integers(0, 3, n)
+        f = rng.normal(size=(n, d)) + y[:, None] / 2
+        pairs = np.corrcoef((f @ f.T).ravel(), (y[:, None] == y).ravel())[0, 1]
+        relation = "<" if n < d else ">"
+        claim = f"equals the correlation over all pairs from numpy, n {relation} d"
+        yield "lfc", claim, abs(measures.lfc(f, y) - pairs), 1e-9
+    yield "lfc", "features that are the classes score 1", abs(measures.lfc(np.eye(3)[y], y) - 1), 1e-12
+
+
+def _stable_rank(rng: np.random.Generator) -> _Found:
+    f = rng.normal(size=(50, 8))
+    sigma = np.linalg.svd(f - f.mean(axis=0), compute_uv=False)
+    expected = (sigma**2).sum() / sigma[0] ** 2
+    found = measures.stable_rank(f, np.arange(50) % 2)
+    yield "stable-rank", "equals the ratio of squared singular values from numpy", abs(found - expected), 1e-9
+
+
+def _pactran_dirichlet(rng: np.random.Generator) -> _Found:
+    from scipy.special import gammaln
+
+    def log_beta(a: Float64) -> Float64:
+        return np.asarray(gammaln(a).sum(axis=0) - gammaln(a.sum(axis=0)))
+
+    p, y = _problem(rng)
+    classes, codes = np.unique(y, return_inverse=True)
+    prior = np.bincount(codes)[:, None] / len(y)
+    source = p.argmax(axis=1)
+    counts = np.array([[np.sum((codes == c) & (source == z)) for z in range(p.shape[1])] for c in range(len(classes))])
+    expected = (log_beta(prior + counts) - log_beta(prior)).sum() / len(y)
+    found = measures.pactran_dirichlet(np.eye(p.shape[1])[source], y)
+    yield "pactran-dirichlet", "one-hot predictions score the evidence of the counts", abs(found - expected), 1e-10
+    strong = measures.pactran_dirichlet(p, y, alpha=1e9)
+    yield "pactran-dirichlet", "an infinite prior scores −Ĥ(Y)", abs(strong + _entropy(y)), 1e-5
+
+
 def _errors(rng: np.random.Generator) -> _Found:
     for name in ("leep", "leave-one-out-leep"):
         drawn = [measures.find(name).influence(*_problem(rng, n=400, s=20)) for _ in range(150)]
@@ -198,3 +267,36 @@ def _logme_by_density(f: Float64, y: Integers) -> float:
         found = minimize_scalar(negative, bounds=(best - 0.5, best + 0.5), args=(target,), method="bounded")
         evidences.append(-found.fun / n)
     return float(np.mean(evidences))
+
+
+def _probe_by_newton(f: Float64, y: Integers) -> float:
+    """Held-out log-likelihood of ridge logistic heads on folds of equal class sizes, with dense curvatures."""
+    from hf_leep import arrays
+    from hf_leep.measures.linear_probe import STRENGTHS, folds
+
+    n, t = len(y), len(np.unique(y))
+    x = f - f.mean(axis=0)
+    x = np.hstack([x / np.sqrt((x**2).sum() / n), np.ones((n, 1))])
+    one_hot, fold = np.eye(t)[y], folds(arrays.labels(y, n))
+    best = -np.log(t)
+    for strength in STRENGTHS:
+        total = 0.0
+        for part in range(fold.max() + 1):
+            own, target, w = x[fold != part], one_hot[fold != part], np.zeros((x.shape[1], t))
+            for _ in range(60):
+                p = np.exp(own @ w - (own @ w).max(axis=1, keepdims=True))
+                p /= p.sum(axis=1, keepdims=True)
+                gradient = (own.T @ (p - target) + w / strength).T.ravel()
+                block = np.einsum("ni,nc,nj->cij", own, p, own)
+                curvature = -np.einsum("ni,nc,ne,nj->ciej", own, p, p, own)
+                curvature[np.arange(t), :, np.arange(t)] += block
+                size = (gradient.size, gradient.size)
+                newton = np.linalg.solve(curvature.reshape(size) + np.eye(gradient.size) / strength, gradient)
+                w = w - newton.reshape(t, -1).T * min(1.0, 5 / (np.abs(newton).max() + 1e-300))
+            logits = x[fold == part] @ w
+            log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+            total += float((log_p * one_hot[fold == part]).sum())
+        if total / n <= best:
+            break
+        best = total / n
+    return float(best)

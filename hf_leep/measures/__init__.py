@@ -11,27 +11,39 @@
 from __future__ import annotations
 
 import difflib
+import re
+import warnings
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from numpy.typing import ArrayLike
 
 from hf_leep.arrays import Float64, Integers
-from hf_leep.errors import MeasureError
+from hf_leep.errors import MeasureError, one_line
 from hf_leep.measures import h_score as _h_score
+from hf_leep.measures import knn as _knn
 from hf_leep.measures import leave_one_out_leep as _leave_one_out_leep
 from hf_leep.measures import leep as _leep
+from hf_leep.measures import lfc as _lfc
+from hf_leep.measures import linear_probe as _linear_probe
 from hf_leep.measures import logme as _logme
 from hf_leep.measures import nce as _nce
+from hf_leep.measures import pactran_dirichlet as _pactran_dirichlet
+from hf_leep.measures import stable_rank as _stable_rank
 from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.blocks import summed_by_draw
 from hf_leep.measures.h_score import h_score
+from hf_leep.measures.knn import knn
 from hf_leep.measures.leave_one_out_leep import leave_one_out_leep
 from hf_leep.measures.leep import leep
+from hf_leep.measures.lfc import lfc
+from hf_leep.measures.linear_probe import linear_probe
 from hf_leep.measures.logme import logme
 from hf_leep.measures.nce import nce
+from hf_leep.measures.pactran_dirichlet import pactran_dirichlet
+from hf_leep.measures.stable_rank import stable_rank
 
 __all__ = [
     "MEASURES",
@@ -39,10 +51,15 @@ __all__ = [
     "Measure",
     "find",
     "h_score",
+    "knn",
     "leave_one_out_leep",
     "leep",
+    "lfc",
+    "linear_probe",
     "logme",
     "nce",
+    "pactran_dirichlet",
+    "stable_rank",
     "standard_error",
 ]
 
@@ -99,17 +116,82 @@ class Measure:
         return value, summed_by_draw(influence, draws)
 
 
+GROUP = "hf_leep.measures"  # of the entry points through which other packages add measures
+
+
 class _Registry(UserDict[str, Measure]):
-    """Measures by name, in either spelling; listed in kebab-case."""
+    """Measures by name, in either spelling; listed in kebab-case.
+
+    Those of other packages (entry points of the group ``hf_leep.measures``, each a `Measure`) are loaded when an
+    unknown name is asked for, or all are listed, for the first time. One that fails is left out with a warning.
+    """
+
+    def __init__(self, own: Mapping[str, Measure]) -> None:
+        self.problems: list[str] = []  # plugins that were left out, and why
+        self._asked = False
+        super().__init__(own)
 
     def __getitem__(self, name: str) -> Measure:
-        return super().__getitem__(name.replace("_", "-"))
+        key = name.replace("_", "-")
+        if key not in self.data:
+            self._ask_others()
+        return super().__getitem__(key)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name.replace("_", "-") if isinstance(name, str) else name)
+        if not isinstance(name, str):
+            return False
+        key = name.replace("_", "-")
+        if key not in self.data:
+            self._ask_others()
+        return key in self.data
+
+    def __iter__(self) -> Iterator[str]:
+        self._ask_others()
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self._ask_others()
+        return super().__len__()
+
+    def _ask_others(self) -> None:
+        if self._asked:
+            return
+        self._asked = True  # first: a plugin may itself look into the registry
+        from importlib.metadata import entry_points
+
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
+            try:
+                measure = entry.load()
+                fault = _fault(measure, self.data)
+            except Exception as error:  # whatever another package does, these measures go on
+                fault = f"{type(error).__name__}: {one_line(error)}"
+            if fault is None:
+                self.data[measure.name] = measure
+                continue
+            package = entry.dist.name if entry.dist is not None else "an unknown package"
+            self.problems.append(f"measure {entry.name!r} of {package} was left out: {fault}")
+            warnings.warn(self.problems[-1], RuntimeWarning, stacklevel=3)
 
 
-MEASURES: Mapping[str, Measure] = _Registry(
+def _fault(measure: object, known: Mapping[str, Measure]) -> str | None:
+    """What keeps an object that another package offers from being a measure; None if nothing does."""
+    if not isinstance(measure, Measure):
+        return f"its entry point leads to {type(measure).__name__}, not to a hf_leep.measures.Measure"
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", measure.name):
+        return f"its name {measure.name!r} is not in kebab-case"
+    if measure.name in known:
+        return f"there is a measure {measure.name!r} already"
+    if str(measure.needs) not in ("probabilities", "features"):
+        return f"it needs {measure.needs!r}, which is neither probabilities nor features"
+    functions: tuple[object, ...] = (measure.function, measure.influence)
+    if not all(callable(function) for function in functions):
+        return "its function or influence cannot be called"
+    if measure.checked_by is not None and measure.checked_by not in known:
+        return f"it is checked by {measure.checked_by!r}, which is no measure"
+    return None
+
+
+MEASURES = _Registry(
     {
         measure.name: measure
         for measure in (
@@ -143,6 +225,36 @@ MEASURES: Mapping[str, Measure] = _Registry(
                 "evidence of a Bayesian linear model on the features; needs no head",
                 logme, _logme.influence, resamples=True,
             ),
+            Measure(
+                "knn", "leave-one-out kNN", "features", "", True,
+                "Fix & Hodges 1951, leave-one-out, k = 5",
+                "share of examples that their five nearest neighbours classify rightly",
+                knn, _knn.influence,
+            ),
+            Measure(
+                "linear-probe", "linear probe", "features", "nats", True,
+                "Alain & Bengio, ICLR 2017 workshop, eq. (1), cross-fitted",
+                "held-out log-likelihood of a logistic regression on the features",
+                linear_probe, _linear_probe.influence,
+            ),
+            Measure(
+                "pactran-dirichlet", "PACTran-Dirichlet", "probabilities", "nats", True,
+                "Ding et al., ECCV 2022, PACTran-Dirichlet, α = 1",
+                "evidence for LEEP's model under a Dirichlet prior",
+                pactran_dirichlet, _pactran_dirichlet.influence,
+            ),
+            Measure(
+                "lfc", "LFC", "features", "", True,
+                "Deshpande et al. 2021 (arXiv 2102.00084), section 4",
+                "correlation of feature similarity and class equality over all pairs of examples",
+                lfc, _lfc.influence,
+            ),
+            Measure(
+                "stable-rank", "stable rank", "features", "", True,
+                "Rudelson & Vershynin, Journal of the ACM 2007, section 1",
+                "directions that carry the features' variance; a baseline that looks at no label",
+                stable_rank, _stable_rank.influence,
+            ),
         )
     }
 )  # fmt: skip
@@ -159,7 +271,8 @@ def find(name: str) -> Measure:
         return MEASURES[key]
     close = difflib.get_close_matches(key, MEASURES, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
-    raise MeasureError(f"unknown measure {name!r}: {hint}known are {', '.join(MEASURES)}")
+    left_out = "".join(f"; {problem}" for problem in MEASURES.problems)
+    raise MeasureError(f"unknown measure {name!r}: {hint}known are {', '.join(MEASURES)}{left_out}")
 
 
 def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:

@@ -11,10 +11,11 @@ The evidence is evaluated in closed form on the eigenvalues of FFᵀ. The widely
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.measures.resampling import Kept, jackknife, labels_of
 from hf_leep.measures.spectrum import spectrum
 
 # λ = α/β is searched from far below the smallest eigenvalue of FFᵀ to far above the largest. A class that a linear map
@@ -22,7 +23,6 @@ from hf_leep.measures.spectrum import spectrum
 _BEYOND = np.log(1e8)
 _GRID = 96
 _FINER, _ZOOMS = 16, 7  # then this many points between the neighbours of the best, this many times
-NUM_GROUPS = 10  # of the delete-a-group jackknife
 
 
 def logme(features: ArrayLike, labels: ArrayLike) -> float:
@@ -63,23 +63,10 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    draws = np.arange(len(matrix)) if draws is None else draws
-    number = int(draws.max()) + 1
-    value = _value(matrix, target)
-    count = NUM_GROUPS if number >= 2 * NUM_GROUPS else number
-    group = (np.random.default_rng(number).permutation(number) % count)[draws]
-    without = np.array([_value_of(matrix, target, group != g) for g in range(count)])
-    pseudo = count * value - (count - 1) * without
-    return value, pseudo - pseudo.mean()
+    return jackknife(lambda kept: _value(matrix, labels_of(target, kept), kept), len(matrix), draws)
 
 
-def _value_of(matrix: FloatMatrix, target: Labels, kept: NDArray[np.bool_]) -> float:
-    """LogME of the kept rows, over the classes that occur in them."""
-    classes, codes, counts = np.unique(target.codes[kept], return_inverse=True, return_counts=True)
-    return _value(matrix, Labels(codes, classes, counts), kept)
-
-
-def _value(matrix: FloatMatrix, target: Labels, kept: NDArray[np.bool_] | None = None) -> float:
+def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
     decomposed = spectrum(matrix, target, whitened=False, kept=kept)
     n, squared = len(target), decomposed.eigenvalues  # σ² [k]
     z2 = decomposed.projections**2  # [k, t]

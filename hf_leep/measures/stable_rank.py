@@ -1,0 +1,61 @@
+"""Stable rank of the features: how many directions carry their variance. A baseline that looks at no label.
+
+Rudelson, Vershynin: Sampling from Large Matrices: an Approach through Geometric Functional Analysis, Journal of the
+ACM 54, 2007, section 1: ‖F‖²_F/‖F‖²₂, the sum of the squared singular values over the largest, here of the centred
+features: tr(C)/λ_max(C), C their covariance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hf_leep import arrays
+from hf_leep.arrays import Float64
+from hf_leep.measures.spectrum import spectrum
+
+
+def stable_rank(features: ArrayLike, labels: ArrayLike) -> float:
+    """Return the stable rank of the features, in directions; higher counts as better.
+
+    A baseline: a measure that orders candidates no better than this one has learnt nothing from the labels. The
+    orientation is a convention (collapsed features transfer badly, as a rule), not a theorem. Centred: without, a
+    large mean makes every stable rank 1.
+
+    Args:
+        features: penultimate features, ``[n, d]``.
+        labels: target labels, ``[n]``; checked as for other measures, and not used.
+
+    Returns:
+        tr(C)/λ_max(C) in [1, min(n − 1, d)]; 0 for constant features. Invariant to the order of rows, to rotating,
+        shifting and rescaling the features, to labels and to repeating the data set. O(n·d·min(n, d)) time.
+
+    Raises:
+        InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Reference: Rudelson & Vershynin 2007, section 1.
+    """
+    return influence(features, labels)[0]
+
+
+def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
+    """Stable rank S and the influence of each example on it: value and ``[n]`` values of mean 0.
+
+    (‖f_i‖² − S (vᵀf_i)²)/λ_max with v the first principal direction and f centred. First order: too small where the
+    two largest variances are closer than their own errors.
+
+    Args and errors: as for `stable_rank`.
+    """
+    matrix = arrays.features(features)
+    target = arrays.labels(labels, len(matrix))
+    n = len(matrix)
+    decomposed = spectrum(matrix, target, whitened=False, centred=True)
+    if len(decomposed.eigenvalues) == 0:
+        return 0.0, np.zeros(n)
+    largest = decomposed.eigenvalues[-1]
+    value = max(float(decomposed.eigenvalues.sum() / largest), 1.0)
+    values = np.empty(n)
+    for rows, coordinates in decomposed.coordinate_blocks():
+        squared = coordinates * coordinates
+        values[rows] = n * (squared.sum(axis=1) - value * squared[:, -1]) / largest
+    return value, values - values.mean()

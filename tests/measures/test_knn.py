@@ -1,0 +1,110 @@
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from hf_leep import measures
+from hf_leep.errors import InputError
+from hf_leep.measures.knn import influence
+from tests.strategies import feature_problems
+
+
+def by_lot(f, y, k):
+    """The rule one example at a time, on exact differences: shares of the places and of the win where tied."""
+    total = 0.0
+    for i in range(len(f)):
+        others = [j for j in range(len(f)) if j != i]
+        distance = {j: np.linalg.norm((f[i] - f[j]) / np.abs(f).max()) for j in others}
+        kth = sorted(distance.values())[min(k, len(others)) - 1]
+        closer = [j for j in others if distance[j] < kth - 1e-7]
+        level = [j for j in others if abs(distance[j] - kth) <= 1e-7]
+        votes = dict.fromkeys(y, 0.0)
+        for j in closer:
+            votes[y[j]] += 1
+        for j in level:
+            votes[y[j]] += (min(k, len(others)) - len(closer)) / len(level)
+        best = [label for label in votes if votes[label] > max(votes.values()) - 1e-9]
+        total += (y[i] in best) / len(best)
+    return total / len(f)
+
+
+@given(feature_problems())
+def test_equals_the_rule_written_as_loops(problem):
+    f, y = problem
+    for k in (1, 4, 5):
+        assert measures.knn(f, y, neighbours=k) == pytest.approx(by_lot(f, y, k), abs=1e-9)
+
+
+@pytest.mark.parametrize(("k", "t"), [(1, 4), (3, 2), (5, 2)])
+def test_equals_scikit_learn_where_nothing_ties(rng, k, t):
+    # One neighbour, or an odd number of them and two classes: votes cannot tie; continuous features never do.
+    from sklearn.model_selection import LeaveOneOut, cross_val_score
+    from sklearn.neighbors import KNeighborsClassifier
+
+    y = rng.integers(0, t, 80)
+    f = rng.normal(size=(80, 6)) + 0.5 * y[:, None]
+    expected = cross_val_score(KNeighborsClassifier(k), f, y, cv=LeaveOneOut()).mean()
+    assert measures.knn(f, y, neighbours=k) == pytest.approx(expected, abs=1e-12)
+
+
+def test_classes_far_apart_score_one_and_features_that_say_nothing_score_chance():
+    # Classes of more than k examples, further apart than they are wide: all k neighbours share the class.
+    y = np.repeat([0, 1, 2], 8)
+    f = y[:, None] * 100.0 + np.arange(24)[:, None] % 8
+    assert measures.knn(f, y) == 1.0
+    # Equal features: all n − 1 others tie, each class has votes in proportion to its size without the example
+    # itself. With 9 and 4 of a class: 8/12 against 4/12 keeps the 9 right, 3/12 against 9/12 the 4 wrong.
+    assert measures.knn(np.ones((13, 3)), np.repeat([0, 1], [9, 4])) == pytest.approx(9 / 13)
+    # Two of each of two classes: an example sees 1 of its own and 2 of the other.
+    assert measures.knn(np.ones((4, 3)), [0, 0, 1, 1]) == 0.0
+    # 3 of 3 classes each, k = n − 1 = 8: 2 of its own against 3 and 3.
+    assert measures.knn(np.ones((9, 1)), np.arange(9) % 3) == 0.0
+
+
+def test_an_example_alone_in_its_class_is_wrong():
+    assert measures.knn([[0.0], [1.0], [10.0]], [0, 0, 1], neighbours=1) == pytest.approx(2 / 3)
+    assert measures.knn([[0.0], [1.0]], ["a", "b"]) == 0.0
+
+
+@given(feature_problems())
+def test_rotating_shifting_and_rescaling_change_nothing(problem):
+    f, y = problem
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(f.shape[1],) * 2))
+    moved = 7.0 * f @ rotation + 3 * np.abs(f).max()
+    assert measures.knn(moved, y) == pytest.approx(measures.knn(f, y), abs=1e-9)
+
+
+def test_a_large_mean_and_an_extreme_scale_cost_no_digits(rng):
+    y = rng.integers(0, 3, 60)
+    f = rng.normal(size=(60, 4)) + y[:, None]
+    score = measures.knn(f, y)
+    assert measures.knn(f + 1e6, y) == score
+    assert measures.knn(f * 1e200, y) == measures.knn(f * 1e-200, y) == score
+
+
+def test_blocks_do_not_show(rng, monkeypatch):
+    y = rng.integers(0, 4, 101)
+    f = rng.normal(size=(101, 5)) + y[:, None]
+    f[50:] = f[:51]  # ties, across blocks too
+    score = measures.knn(f, y)
+    monkeypatch.setattr(sys.modules["hf_leep.measures.knn"], "_BLOCK_BYTES", 8 * 101 * 7)
+    monkeypatch.setattr("hf_leep.arrays.row_blocks.__defaults__", (8 * 5 * 3,))
+    assert measures.knn(f, y) == pytest.approx(score, abs=1e-12)
+
+
+def test_standard_error_agrees_with_independent_samples(rng):
+    means = np.random.default_rng(8).normal(size=(4, 6)) / 1.5
+    drawn = []
+    for _ in range(200):
+        y = rng.integers(0, 4, 200)
+        drawn.append(influence(means[y] + rng.normal(size=(200, 6)), y))
+    actual = np.std([value for value, _ in drawn], ddof=1)
+    claimed = np.sqrt(np.mean([np.var(values, ddof=1) / 200 for _, values in drawn]))
+    assert claimed == pytest.approx(actual, rel=0.2)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_there_must_be_neighbours(k):
+    with pytest.raises(InputError, match=f"neighbours must be at least 1, got {k}"):
+        measures.knn([[0.0], [1.0]], [0, 1], neighbours=k)

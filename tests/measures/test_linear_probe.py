@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from hf_leep import arrays, measures
+from hf_leep.measures.linear_probe import STRENGTHS, folds, influence
+from hf_leep.measures.logistic import design, fit, solved
+from tests.strategies import feature_problems
+
+
+def floor(y):
+    """Held-out log-likelihood of the class prior of the training rows and one pseudo-example of equal parts."""
+    fold, t = folds(arrays.labels(y, len(y))), len(np.unique(y))
+    total = 0.0
+    for i in range(len(y)):
+        training = y[fold != fold[i]]
+        total += np.log((np.sum(training == y[i]) + 1 / t) / (len(training) + 1))
+    return total / len(y)
+
+
+@pytest.mark.parametrize(("d", "shift"), [(5, 0.3), (5, 2.0), (90, 0.3), (90, 0.0)])
+def test_equals_scikit_learn_where_all_folds_are_balanced(rng, d, shift):
+    # 20 of each of 3 classes make folds of 4 of each: the class prior is the same for all and cancels in the softmax.
+    from sklearn.linear_model import LogisticRegression
+
+    y = rng.permutation(np.repeat([0, 1, 2], 20))
+    f = rng.normal(size=(60, d)) + shift * np.eye(3, d)[y] * 3
+    x = f - f.mean(axis=0)
+    x = np.hstack([x / np.sqrt((x**2).sum(axis=1).mean()), np.ones((60, 1))])
+    fold = folds(arrays.labels(y, 60))
+    assert np.array_equal(np.bincount(fold * 3 + y), np.full(15, 4))
+    best = -np.log(3)
+    for strength in STRENGTHS:
+        terms = np.empty(60)
+        for part in range(5):
+            head = LogisticRegression(C=strength, fit_intercept=False, tol=1e-9, max_iter=20_000)
+            p = head.fit(x[fold != part], y[fold != part]).predict_log_proba(x[fold == part])
+            terms[fold == part] = p[np.arange(12), y[fold == part]]
+        if terms.mean() <= best:
+            break
+        best = terms.mean()
+    assert measures.linear_probe(f, y) == pytest.approx(best, abs=1e-5)
+
+
+@settings(max_examples=25)
+@given(feature_problems())
+def test_never_falls_below_the_class_prior_and_is_finite(problem):
+    # No weights at all are among the choices.
+    f, y = problem
+    assert floor(y) - 1e-12 <= measures.linear_probe(f, y) <= 0.0
+
+
+def test_features_that_say_nothing_score_the_class_prior():
+    y = np.array([0] * 9 + [2] * 5 + [7])
+    assert measures.linear_probe(np.full((15, 3), 0.1), y) == pytest.approx(floor(y), abs=1e-12)
+    assert influence(np.ones((15, 3)), y)[0] == pytest.approx(floor(y), abs=1e-12)
+
+
+def test_noise_in_many_columns_scores_hardly_below_the_prior_and_never_above_it_by_much(rng):
+    y = np.arange(100) % 5
+    assert measures.linear_probe(rng.normal(size=(100, 300)), y) == pytest.approx(floor(y), abs=0.05)
+
+
+def test_good_features_approach_zero(rng):
+    y = rng.integers(0, 3, 120)
+    assert measures.linear_probe(20.0 * np.eye(3)[y] + rng.normal(size=(120, 3)), y) > -0.01
+
+
+def test_folds_deal_out_every_class_and_do_not_know_its_name(rng):
+    y = rng.integers(0, 7, 203)
+    fold = folds(arrays.labels(y, 203))
+    sizes = np.bincount(fold * 7 + y, minlength=35).reshape(5, 7)
+    assert (sizes.max(axis=0) - sizes.min(axis=0)).max() <= 1
+    renamed = np.array([3, 6, 0, 1, 5, 2, 4])[y]
+    assert np.array_equal(fold, folds(arrays.labels(renamed, 203)))
+    assert np.array_equal(folds(arrays.labels([0, 1], 2)), folds(arrays.labels(["b", "a"], 2)))
+
+
+@settings(max_examples=15)
+@given(feature_problems())
+def test_rotating_shifting_and_rescaling_change_nothing(problem):
+    f, y = problem
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(f.shape[1],) * 2))
+    moved = 7.0 * f @ rotation + np.abs(f).max()
+    assert measures.linear_probe(moved, y) == pytest.approx(measures.linear_probe(f, y), abs=1e-4)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 6), (200, 6), (100, 20), (40, 60)])
+def test_standard_error_agrees_with_independent_samples(rng, n, d):
+    # std of 80 draws is known to 8 %; first-order errors lean to caution where n is not many times d.
+    means = np.random.default_rng(8).normal(size=(4, d)) / (2 if d == 6 else 3)
+    drawn = []
+    for _ in range(80):
+        y = rng.integers(0, 4, n)
+        drawn.append(influence(means[y] + rng.normal(size=(n, d)), y))
+    actual = np.std([value for value, _ in drawn], ddof=1)
+    claimed = np.sqrt(np.mean([np.var(values, ddof=1) / n for _, values in drawn]))
+    assert 0.75 * actual < claimed < 1.4 * actual
+
+
+@pytest.mark.parametrize("shape", [(30, 4), (12, 25)])
+def test_the_solver_finds_a_flat_point_and_inverts_its_curvature(rng, shape):
+    y = np.arange(shape[0]) % 3
+    f = rng.normal(size=shape) + y[:, None]
+    target = arrays.labels(y, shape[0])
+    prepared = design(f, target, unit_length=False)
+    penalty = np.full(len(prepared.squares), 0.3)
+    found = fit(prepared, target, penalty)
+
+    u, sigma, _ = np.linalg.svd(f - f.mean(axis=0), full_matrices=False)
+    rank = len(penalty) - 1
+    z = np.hstack([(u * sigma)[:, :rank][:, ::-1], np.ones((shape[0], 1))])  # ascending, as ours; signs are free
+
+    def gradient(weights, z):
+        p = np.exp(z @ weights)
+        return z.T @ (p / p.sum(axis=1, keepdims=True) - np.eye(3)[y]) + 0.3 * weights
+
+    blocks = np.vstack([logits - found[-1] for _, logits in prepared.logits(found)])
+    z[:, :-1] *= np.sign((z[:, :-1].T @ blocks * found[:-1]).sum(axis=1))
+    assert np.abs(gradient(found, z)).max() < 1e-3
+    right = rng.normal(size=found.shape)
+    direction = solved(prepared, target, penalty, found, right)
+    change = (gradient(found + 1e-5 * direction, z) - gradient(found - 1e-5 * direction, z)) / 2e-5
+    np.testing.assert_allclose(change, right, atol=0.02)
