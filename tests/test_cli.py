@@ -48,6 +48,7 @@ def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
     unknown = hf_leep("explain", tmp_path / "out", "nobody")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("hf-leep: no candidate 'nobody' in the report: it has ")
+    assert unknown.stderr.count("\n") == 1
 
     readme = (tmp_path / "out" / "README.md").read_bytes()
     (tmp_path / "out" / "README.md").unlink()

@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+
+import hf_leep
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def test_a_wrong_call_is_said_once(work, tmp_path):
     done = launch(2, ["--dataset", root / "pictures", "--label", "nothing", "--models", "x"], tmp_path)
     assert done.returncode != 0
     assert done.stderr.count("no column 'nothing'") == 1
-    assert "hf_leep/" not in done.stderr.split("ChildFailedError")[0]  # no traceback of ours
+    assert str(Path(hf_leep.__file__).parent) not in done.stderr  # no traceback of ours
 
 
 @pytest.mark.parametrize("which", ["follower", "main"])

@@ -56,6 +56,7 @@ def test_a_circle_is_a_tie():
 def test_equal_scores_have_no_say():
     assert ranks([1.0, 1.0 + 1e-7], [2.0, 1.0]) == [1, 2]
     assert ranks([1.0, 1.0], [2.0, 2.0]) == [1, 1]
+    assert ranks([1.0 + 1e-7, 1.0]) == [1, 1]
 
 
 def test_a_missing_score_is_no_vote_against():

@@ -118,6 +118,15 @@ def test_an_example_does_not_explain_itself():
     assert found.classes == found.examples == ()
 
 
+def test_an_example_alone_in_its_source_class_is_given_the_prior():
+    y = np.append(np.arange(60) % 2, 1)
+    p = np.eye(3)[np.append(y[:-1], 2)]  # the last one is all that is known of source class 2
+    lowest = explained(p, y).examples[0]
+    assert lowest.index == 60
+    assert lowest.prediction == pytest.approx(30.5 / 61)
+    assert lowest.likely_prediction == pytest.approx(30.5 / 61)
+
+
 def test_only_the_best_and_the_worst_of_many_classes_are_kept(rng):
     t = MOST_CLASSES + 50
     p, y = planted(rng, 3 * t, list(range(t)), t, noise=0.3)
