@@ -75,6 +75,34 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     return Labels(codes.astype(np.int64, copy=False), classes, counts.astype(np.int64, copy=False))
 
 
+def real_targets(values: ArrayLike, num_examples: int) -> Float64:
+    """Coerce regression targets ``[n]`` or ``[n, m]`` to a float64 matrix ``[n, m]``.
+
+    Args:
+        values: real numbers.
+        num_examples: the number of rows n that the targets must match.
+
+    Raises:
+        InputError: another shape or type, NaN or an infinity, or a target that is the same for all examples.
+    """
+    array = _as_numpy(values)
+    if array.ndim not in (1, 2) or 0 in array.shape[1:]:
+        raise InputError(f"targets must be real numbers [n] or [n, m], got shape {array.shape}")
+    if array.dtype.kind not in "fbiu":
+        raise InputError(f"targets must hold real numbers, got dtype {array.dtype}")
+    if len(array) != num_examples:
+        raise InputError(f"got {num_examples} rows but {len(array)} targets; each row needs one")
+    matrix = array.reshape(num_examples, -1).astype(np.float64)
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise InputError(f"targets hold NaN or an infinity in row {int(np.argmin(finite))}")
+    constant = (matrix == matrix[0]).all(axis=0)
+    if constant.any():
+        column = int(np.argmax(constant))
+        raise InputError(f"target {column} is {matrix[0, column]:.6g} for all {num_examples} examples")
+    return matrix
+
+
 def probabilities(values: ArrayLike) -> FloatMatrix:
     """Coerce source probabilities to a matrix ``[n, s]``; their values are checked block by block in `check_simplex`.
 

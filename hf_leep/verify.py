@@ -54,6 +54,12 @@ def verify(seed: int = 0) -> list[Check]:
             _lfc,
             _stable_rank,
             _pactran_dirichlet,
+            _regularised_h_score,
+            _n_leep,
+            _transrate,
+            _gbc,
+            _parc,
+            _sfda,
             _errors,
         )
         for measure, claim, difference, tolerance in part(np.random.default_rng(seed))
@@ -141,6 +147,78 @@ def _logme(rng: np.random.Generator) -> _Found:
         relation = "<" if n < d else "=" if n == d else ">"
         yield "logme", f"equals the maximised Gaussian density, n {relation} d", difference, 1e-4
 
+    y = np.arange(30) % 3
+    f = rng.normal(size=(30, 5)) + y[:, None]
+    indicators = (y[:, None] == np.arange(3)).astype(np.float64)
+    difference = abs(measures.logme_regression(f, indicators) - measures.logme(f, y))
+    yield "logme", "its regression of the class indicators is the same", difference, 1e-9
+
+
+def _regularised_h_score(rng: np.random.Generator) -> _Found:
+    for n, d in ((60, 6), (20, 40)):
+        f, y = _clouds(rng, n, d)
+        difference = abs(measures.regularised_h_score(f, y) - _shrunk_h_score(f, y))
+        yield "regularised-h-score", f"equals Ledoit and Wolf's loops, n = {n}, d = {d}", difference, 1e-8
+
+
+def _n_leep(rng: np.random.Generator) -> _Found:
+    y = rng.integers(0, 3, 300)
+    point = (y + (rng.random(300) < 0.3)) % 3
+    expected = measures.nce(np.eye(3)[point], y)
+    found = measures.n_leep(np.eye(3, 5)[point] + 2, y)
+    yield "n-leep", "examples on three points score NCE given the point", abs(found - expected), 1e-9
+    alone = measures.n_leep(rng.normal(size=(8, 4)), np.arange(8) % 2)
+    yield "n-leep", "one cluster scores −Ĥ(Y)", abs(alone + np.log(2)), 1e-12
+    f, y = _clouds(rng, 90, 5)
+    rotation, _ = np.linalg.qr(rng.normal(size=(5, 5)))
+    moved = measures.n_leep(7 * f @ rotation + 3, y)
+    yield "n-leep", "shifting, rotating and rescaling change nothing", abs(moved - measures.n_leep(f, y)), 1e-7
+
+
+def _transrate(rng: np.random.Generator) -> _Found:
+    for n, d in ((60, 6), (20, 40)):
+        f, y = _clouds(rng, n, d)
+        difference = abs(measures.transrate(f, y) - _coding_rates(f, y))
+        yield "transrate", f"equals determinants of d by d matrices, n = {n}, d = {d}", difference, 1e-8
+    points = rng.normal(size=(20, 5))
+    same = measures.transrate(np.vstack([points, points]), np.repeat([0, 1], 20))
+    yield "transrate", "classes of the same points score 0", abs(same), 1e-12
+
+
+def _gbc(rng: np.random.Generator) -> _Found:
+    from scipy.integrate import quad
+    from scipy.stats import norm
+
+    y = np.arange(60) % 2
+    f = (rng.normal(size=60) * (1 + y) + y)[:, None]
+    first, second = (norm(f[y == c].mean(), f[y == c].std(ddof=1)) for c in (0, 1))
+    overlap, _ = quad(lambda x: np.sqrt(first.pdf(x) * second.pdf(x)), -30, 30)
+    yield "gbc", "is the integral of √(p q) in one dimension", abs(measures.gbc(f, y) + 2 * overlap), 1e-7
+    points = rng.normal(size=(20, 5))
+    same = measures.gbc(np.vstack([points, points, points]), np.repeat([0, 1, 2], 20))
+    yield "gbc", "t classes of the same points score −t(t − 1)", abs(same + 6), 1e-9
+
+
+def _parc(rng: np.random.Generator) -> _Found:
+    from scipy.stats import spearmanr
+
+    f, y = _clouds(rng, 60, 8)
+    above = np.triu_indices(60, 1)
+    of_labels = np.not_equal.outer(y, y)[above]
+    expected = spearmanr(1 - np.asarray(np.corrcoef(f))[above], of_labels).statistic
+    yield "parc", "equals Spearman's ρ from scipy over all pairs", abs(measures.parc(f, y) - expected), 1e-9
+    yield "parc", "one-hot features score 1", abs(measures.parc(np.eye(3)[y], y) - 1), 1e-9
+
+
+def _sfda(rng: np.random.Generator) -> _Found:
+    for n, d in ((60, 5), (25, 40)):
+        f, y = _clouds(rng, n, d)
+        difference = abs(measures.sfda(f / 5, y) - _two_discriminants(f / 5, y))
+        yield "sfda", f"equals Gaussian densities written out, n = {n}, d = {d}", difference, 1e-8
+    points = rng.normal(size=(20, 5))
+    same = measures.sfda(np.vstack([points, points, points]), np.repeat([0, 1, 2], 20))
+    yield "sfda", "t classes of the same points score 1/t", abs(same - 1 / 3), 1e-9
+
 
 def _knn(rng: np.random.Generator) -> _Found:
     y = rng.integers(0, 3, 120)
@@ -205,6 +283,18 @@ def _errors(rng: np.random.Generator) -> _Found:
         actual = np.std([value for value, _ in drawn], ddof=1)
         claimed = np.sqrt(np.mean([np.var(values, ddof=1) / 400 for _, values in drawn]))
         yield name, "standard error against 150 independent samples, relative", abs(claimed / actual - 1), 0.25
+
+    for name in ("regularised-h-score", "n-leep", "transrate", "gbc", "parc", "sfda", "logme"):
+        drawn = [measures.find(name).influence(*_clouds(rng, 200, 4)) for _ in range(40)]
+        actual = np.std([value for value, _ in drawn], ddof=1)
+        claimed = np.sqrt(np.mean([np.var(values, ddof=1) / len(values) for _, values in drawn]))
+        yield name, "standard error against 40 independent samples, relative", abs(claimed / actual - 1), 0.6
+
+
+def _clouds(rng: np.random.Generator, n: int, d: int) -> tuple[Float64, Integers]:
+    """Features of three classes that lie around the same means on every call of one size."""
+    y = np.concatenate([np.arange(3), rng.integers(0, 3, n - 3)])
+    return rng.normal(size=(n, d)) + np.random.default_rng(d).normal(size=(3, d))[y], y
 
 
 def _problem(rng: np.random.Generator, n: int = 300, s: int = 12) -> tuple[Float64, Integers]:
@@ -300,3 +390,52 @@ def _probe_by_newton(f: Float64, y: Integers) -> float:
             break
         best = total / n
     return float(best)
+
+
+def _shrunk_h_score(f: Float64, y: Integers) -> float:
+    n, d = f.shape
+    centred = f - f.mean(axis=0)
+    covariance = centred.T @ centred / n
+    target = np.trace(covariance) / d * np.eye(d)
+    error = sum(float(((np.outer(x, x) - covariance) ** 2).sum()) for x in centred) / n**2
+    alpha = min(error / float(((covariance - target) ** 2).sum()), 1.0)
+    between = np.zeros((d, d))
+    for label in np.unique(y):
+        mean = centred[y == label].mean(axis=0)
+        between += np.mean(y == label) * np.outer(mean, mean)
+    return float(np.trace(np.linalg.solve((1 - alpha) * covariance + alpha * target, (1 - alpha) * between)))
+
+
+def _coding_rates(f: Float64, y: Integers) -> float:
+    def rate(z: Float64) -> float:
+        return 0.5 * float(np.linalg.slogdet(np.eye(z.shape[1]) + z.T @ z / (len(z) * 1e-4))[1])
+
+    z = f - f.mean(axis=0)
+    z = z / np.sqrt((z**2).sum() / len(z))
+    return rate(z) - sum(float(np.mean(y == label)) * rate(z[y == label]) for label in np.unique(y))
+
+
+def _two_discriminants(f: Float64, y: Integers) -> float:
+    from scipy.special import softmax
+    from scipy.stats import multivariate_normal
+
+    classes = np.unique(y)
+    prior = np.array([np.mean(y == c) for c in classes])
+
+    def moments(x: Float64) -> tuple[Float64, Float64]:
+        means = np.stack([x[y == c].mean(axis=0) for c in classes])
+        apart = x - means[np.searchsorted(classes, y)]
+        return means, apart.T @ apart / len(x)
+
+    def probability(x: Float64, shrunk: float) -> Float64:
+        means, within = moments(x)
+        ridged = (1 - shrunk) * within + shrunk * np.trace(within) / x.shape[1] * np.eye(x.shape[1])
+        logs = [np.log(q) + multivariate_normal.logpdf(x, m, ridged) for q, m in zip(prior, means, strict=True)]
+        return np.asarray(softmax(np.stack(logs, axis=1), axis=1))
+
+    own = (np.arange(len(f)), np.searchsorted(classes, y))
+    means, within = moments(f)
+    shrunk = max(float(np.exp(-5 * np.linalg.eigvalsh(within)[-1])), 1e-10)
+    kept = softmax(probability(f, shrunk), axis=1)[own][:, None]
+    others = np.stack([means[classes != c].mean(axis=0) for c in classes])
+    return float(probability(kept * f + (1 - kept) * others[own[1]], shrunk)[own].mean())

@@ -25,21 +25,7 @@ def test_a_difference_that_is_no_number_does_not_pass():
     assert Check("leep", "x", 1.0, 1.0).passed
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "leep",
-        "nce",
-        "h_score",
-        "logme",
-        "leave_one_out_leep",
-        "knn",
-        "linear_probe",
-        "lfc",
-        "stable_rank",
-        "pactran_dirichlet",
-    ],
-)
+@pytest.mark.parametrize("name", [name.replace("-", "_") for name in MEASURES])
 def test_a_wrong_measure_is_noticed(name, monkeypatch, capsys):
     right = getattr(verify.measures, name)
     monkeypatch.setattr(verify.measures, name, lambda *args, **options: right(*args, **options) + 0.02)

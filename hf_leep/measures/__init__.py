@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from hf_leep.arrays import Float64, Integers
 from hf_leep.errors import MeasureError, one_line
+from hf_leep.measures import gbc as _gbc
 from hf_leep.measures import h_score as _h_score
 from hf_leep.measures import knn as _knn
 from hf_leep.measures import leave_one_out_leep as _leave_one_out_leep
@@ -29,27 +30,39 @@ from hf_leep.measures import leep as _leep
 from hf_leep.measures import lfc as _lfc
 from hf_leep.measures import linear_probe as _linear_probe
 from hf_leep.measures import logme as _logme
+from hf_leep.measures import n_leep as _n_leep
 from hf_leep.measures import nce as _nce
 from hf_leep.measures import pactran_dirichlet as _pactran_dirichlet
+from hf_leep.measures import parc as _parc
+from hf_leep.measures import regularised_h_score as _regularised_h_score
+from hf_leep.measures import sfda as _sfda
 from hf_leep.measures import stable_rank as _stable_rank
+from hf_leep.measures import transrate as _transrate
 from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.blocks import summed_by_draw
+from hf_leep.measures.gbc import gbc
 from hf_leep.measures.h_score import h_score
 from hf_leep.measures.knn import knn
 from hf_leep.measures.leave_one_out_leep import leave_one_out_leep
 from hf_leep.measures.leep import leep
 from hf_leep.measures.lfc import lfc
 from hf_leep.measures.linear_probe import linear_probe
-from hf_leep.measures.logme import logme
+from hf_leep.measures.logme import logme, logme_regression
+from hf_leep.measures.n_leep import n_leep
 from hf_leep.measures.nce import nce
 from hf_leep.measures.pactran_dirichlet import pactran_dirichlet
+from hf_leep.measures.parc import parc
+from hf_leep.measures.regularised_h_score import regularised_h_score
+from hf_leep.measures.sfda import sfda
 from hf_leep.measures.stable_rank import stable_rank
+from hf_leep.measures.transrate import transrate
 
 __all__ = [
     "MEASURES",
     "SCORE_VERSION",
     "Measure",
     "find",
+    "gbc",
     "h_score",
     "knn",
     "leave_one_out_leep",
@@ -57,10 +70,16 @@ __all__ = [
     "lfc",
     "linear_probe",
     "logme",
+    "logme_regression",
+    "n_leep",
     "nce",
     "pactran_dirichlet",
+    "parc",
+    "regularised_h_score",
+    "sfda",
     "stable_rank",
     "standard_error",
+    "transrate",
 ]
 
 
@@ -254,6 +273,42 @@ MEASURES = _Registry(
                 "Rudelson & Vershynin, Journal of the ACM 2007, section 1",
                 "directions that carry the features' variance; a baseline that looks at no label",
                 stable_rank, _stable_rank.influence,
+            ),
+            Measure(
+                "regularised-h-score", "regularised H-score", "features", "", True,
+                "Ibrahim et al., 2021, the shrinkage-based H-score",
+                "H-score with the covariance shrunk as Ledoit and Wolf do; for n not many times d",
+                regularised_h_score, _regularised_h_score.influence, resamples=True,
+            ),
+            Measure(
+                "n-leep", "N-LEEP", "features", "nats", True,
+                "Li et al., CVPR 2021, section 4",
+                "LEEP with clusters of the features in place of source classes; needs no head",
+                n_leep, _n_leep.influence, resamples=True,
+            ),
+            Measure(
+                "transrate", "TransRate", "features", "nats", True,
+                "Huang et al., ICML 2022, section 3",
+                "coding rate that the class explains; too high where a class has fewer examples than features",
+                transrate, _transrate.influence, resamples=True,
+            ),
+            Measure(
+                "gbc", "GBC", "features", "", True,
+                "Pándy et al., CVPR 2022, section 3",
+                "how little the classes overlap as spherical Gaussians; a sum over pairs of classes",
+                gbc, _gbc.influence, resamples=True,
+            ),
+            Measure(
+                "parc", "PARC", "features", "", True,
+                "Bolya et al., NeurIPS 2021, section 4",
+                "rank correlation of feature and label distances over pairs of at most 2,000 examples",
+                parc, _parc.influence, resamples=True,
+            ),
+            Measure(
+                "sfda", "SFDA", "features", "", True,
+                "Shao et al., ECCV 2022, section 3",
+                "mean probability of the right class in a self-challenged Fisher discriminant; 1 for noise when n ≤ d",
+                sfda, _sfda.influence, resamples=True,
             ),
         )
     }

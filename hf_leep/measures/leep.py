@@ -39,11 +39,7 @@ def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """
     theta = arrays.probabilities(probabilities)  # [n, s]
     target = arrays.labels(labels, len(theta))
-    predictor = expected_empirical_predictor(joint(theta, target))
-    # Smaller blocks than for grouped sums: here a block and its rows of the predictor share the cache.
-    predictions = _predictions(theta, target, predictor, arrays.BLOCK_BYTES // 4)
-    total = sum(float(np.log(g).sum()) for _, _, g in predictions)
-    return min(total / len(theta), 0.0)  # a rounding residue above 0 is not a score
+    return value_of(theta, target)
 
 
 def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
@@ -76,6 +72,15 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
     for rows, block in arrays.row_blocks(theta):
         values[rows] += row_dot(block, gain[target.codes[rows]])
     return value, values
+
+
+def value_of(theta: FloatMatrix, target: Labels) -> float:
+    """LEEP of checked inputs."""
+    predictor = expected_empirical_predictor(joint(theta, target))
+    # Smaller blocks than for grouped sums: here a block and its rows of the predictor share the cache.
+    predictions = _predictions(theta, target, predictor, arrays.BLOCK_BYTES // 4)
+    total = sum(float(np.log(g).sum()) for _, _, g in predictions)
+    return min(total / len(theta), 0.0)  # a rounding residue above 0 is not a score
 
 
 def joint(theta: FloatMatrix, target: Labels) -> Float64:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.resampling import Kept, jackknife, labels_of
-from hf_leep.measures.spectrum import spectrum
+from hf_leep.measures.spectrum import Spectrum, spectrum
 
 # λ = α/β is searched from far below the smallest eigenvalue of FFᵀ to far above the largest. A class that a linear map
 # fits without any error has evidence without bound as λ → 0; the range keeps it finite.
@@ -45,6 +45,32 @@ def logme(features: ArrayLike, labels: ArrayLike) -> float:
     return _value(matrix, arrays.labels(labels, len(matrix)))
 
 
+def logme_regression(features: ArrayLike, targets: ArrayLike) -> float:
+    """Score how well a Bayesian linear model explains real-valued targets, in nats per example; higher is better.
+
+    Args:
+        features: penultimate features, ``[n, d]``, used as they are (no centring, as in the paper).
+        targets: real numbers ``[n]``, or several a row, ``[n, m]``; used as they are. There is no intercept, so
+            centre them, unless the features hold a constant column.
+
+    Returns:
+        The mean over the m targets of the log evidence divided by n. It is a density: multiplying a target by c
+        lowers its evidence by log |c| for all candidates alike, so values compare between candidates, not between
+        targets. Invariant to the order of rows, to rotating and to rescaling the features. Costs as for `logme`.
+
+    Raises:
+        InputError: wrong shapes, NaN or an infinity, a target that is the same for all examples.
+
+    Reference: You et al. 2021, eq. (2).
+    """
+    matrix = arrays.features(features)
+    target = arrays.real_targets(targets, len(matrix))
+    scale = np.abs(target).max(axis=0)  # squares of the largest doubles would overflow
+    target /= scale
+    found = _evidence_of(spectrum(matrix, target, whitened=False), (target * target).sum(axis=0), len(target))
+    return float((found / len(target) - np.log(scale)).mean())
+
+
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
     """LogME and the pseudo-values of its delete-a-group jackknife: value in nats and ``[10]`` values of mean 0.
 
@@ -67,11 +93,16 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
 
 
 def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
+    n = len(target)
     decomposed = spectrum(matrix, target, whitened=False, kept=kept)
-    n, squared = len(target), decomposed.eigenvalues  # σ² [k]
+    return float(_evidence_of(decomposed, target.counts.astype(np.float64), n).mean()) / n
+
+
+def _evidence_of(decomposed: Spectrum, norms: Float64, n: int) -> Float64:
+    """Highest log evidence of each target ``[t]``, from ‖y‖² ``[t]``."""
     z2 = decomposed.projections**2  # [k, t]
-    residual = np.maximum(target.counts - z2.sum(axis=0), 0.0)  # ‖y‖² outside the column space [t]
-    return float(_maximum(squared, z2, residual, n).mean()) / n
+    residual = np.maximum(norms - z2.sum(axis=0), 0.0)  # ‖y‖² outside the column space [t]
+    return _maximum(decomposed.eigenvalues, z2, residual, n)
 
 
 def _evidence(log_ratio: Float64, squared: Float64, z2: Float64, residual: Float64, n: int) -> Float64:

@@ -43,8 +43,8 @@ def half_samples(score: Callable[[Kept], float], n: int, draws: Integers | None 
     """Score, and its scatter over ten random halves, ``[10]`` of mean 0: std/√10 is the standard error.
 
     For scores with noise of their own (an iterative fit that may end elsewhere): the jackknife would multiply that
-    noise by three. Without replacement, m of g draws spread by √((g − m)/m) of the standard error, so by all of it
-    where m = g/2. The halves come in five pairs, each with its complement.
+    noise by three. Without replacement, scores of m of g draws spread by √((g − m)/m) of the standard error, so by all
+    of it where m = g/2.
 
     Args:
         score: as for `jackknife`.
@@ -52,13 +52,10 @@ def half_samples(score: Callable[[Kept], float], n: int, draws: Integers | None 
         draws: as for `jackknife`; the examples of one draw stay together.
     """
     draws, number = _numbered(n, draws)
-    generator = np.random.default_rng(number)
-    values = []
-    for _ in range(NUM_PARTS // 2):
-        half = (generator.permutation(number) < number // 2)[draws]
-        values += [score(half), score(~half)]
-    scatter = np.array(values)
-    return score(None), np.sqrt(NUM_PARTS) * (scatter - scatter.mean())
+    generator, size = np.random.default_rng(number), number // 2
+    scatter = np.array([score((generator.permutation(number) < size)[draws]) for _ in range(NUM_PARTS)])
+    scatter *= np.sqrt(NUM_PARTS * size / (number - size))
+    return score(None), scatter - scatter.mean()
 
 
 def labels_of(target: Labels, kept: Kept) -> Labels:

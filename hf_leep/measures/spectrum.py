@@ -94,7 +94,7 @@ def spectrum(
         target: its labels, or real targets Y ``[n, t]``; those of the kept rows, where some are left out.
         whitened: whether to centre each column and scale it to length 1, for a measure that does not depend on either:
             columns of very different size then lose no digits. Otherwise one scale is applied to all.
-        centred: whether to centre each column and keep its length.
+        centred: whether to centre each column and keep its length; columns that vary by rounding alone become 0.
         kept: which rows count, ``[n]``; all by default.
 
     Raises:
@@ -116,8 +116,8 @@ def spectrum(
     if dual:
         matrix = features.astype(np.float64) if kept is None else features[kept].astype(np.float64)
         matrix = matrix * scale - centre  # [n, d], smaller than the [d, d] matrix that it replaces
-        if whitened:
-            matrix *= _inverse_lengths((matrix * matrix).sum(axis=0), centre, n)
+        if whitened or centred:
+            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, whitened=whitened)
         squared, vectors = np.linalg.eigh(matrix @ matrix.T)
     else:
         gram, sums = np.zeros((d, d)), np.zeros((num_targets, d))
@@ -125,9 +125,9 @@ def spectrum(
             block = block * scale - centre
             gram += block.T @ block
             _add_products(sums, block, target, rows)
-        inverse = _inverse_lengths(np.diag(gram), centre, n) if whitened else np.ones(d)
-        squared, vectors = np.linalg.eigh(gram * inverse * inverse[:, None])
-        sums *= inverse
+        factors = _factors(np.diag(gram), centre, n, whitened=whitened) if whitened or centred else np.ones(d)
+        squared, vectors = np.linalg.eigh(gram * factors * factors[:, None])
+        sums *= factors
 
     able = squared > max(n, d) * np.finfo(np.float64).eps * max(squared[-1], 0.0)
     eigenvalues, basis = squared[able], vectors[:, able]
@@ -136,7 +136,7 @@ def spectrum(
         _add_products(projections, basis, target, slice(None))
         return Spectrum(features, scale, centre, eigenvalues, projections.T, basis, dual, kept)
     projections = (basis.T @ sums.T) / np.sqrt(eigenvalues)[:, None]
-    return Spectrum(features, scale, centre, eigenvalues, projections, basis * inverse[:, None], dual, kept)
+    return Spectrum(features, scale, centre, eigenvalues, projections, basis * factors[:, None], dual, kept)
 
 
 def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows: slice) -> None:
@@ -147,7 +147,8 @@ def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows
         total += target[rows].T @ block
 
 
-def _inverse_lengths(squares: Float64, centre: Float64, n: int) -> Float64:
-    """1/length of each centred column, ``[d]``; 0 for a column that varies by rounding alone."""
+def _factors(squares: Float64, centre: Float64, n: int, *, whitened: bool) -> Float64:
+    """What to multiply each centred column by, ``[d]``: 1/length or 1, 0 where it varies by rounding alone."""
     noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # what a mean of n values is off by
-    return np.divide(1.0, np.sqrt(squares), out=np.zeros_like(squares), where=squares > noise)
+    lengths = np.sqrt(squares) if whitened else np.ones_like(squares)
+    return np.divide(1.0, lengths, out=np.zeros_like(squares), where=squares > noise)

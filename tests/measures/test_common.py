@@ -5,10 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
 from hf_leep import measures
 from hf_leep.errors import InputError, MeasureError
 from hf_leep.measures import MEASURES
+from tests.strategies import feature_problems
 
 EVERY = pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda m: m.name)
 
@@ -78,6 +80,43 @@ def test_value_and_influence_belong_together(measure, inputs):
 def test_two_examples_are_enough(measure):
     x = np.array([[0.9, 0.1], [0.2, 0.8]])
     assert np.isfinite(measure.function(x, [0, 1]))
+
+
+OF_FEATURES = pytest.mark.parametrize(
+    "measure", [m for m in MEASURES.values() if m.needs == "features"], ids=lambda m: m.name
+)
+
+
+@OF_FEATURES
+@settings(max_examples=25)
+@given(feature_problems())
+def test_collinear_and_constant_columns_single_examples_and_n_below_d_give_numbers(measure, problem):
+    value, influence = measure.influence(*problem)
+    assert np.isfinite(value)
+    assert np.isfinite(influence).all()
+    assert influence.mean() == pytest.approx(0, abs=1e-9 * max(1.0, np.abs(influence).max()))
+
+
+@OF_FEATURES
+@pytest.mark.parametrize(
+    ("features", "labels"),
+    [
+        ([[0.0], [1.0]], [0, 1]),
+        ([[0.1, 0.7]] * 5, [0, 1, 0, 1, 1]),  # nothing varies
+        (np.eye(6), [0, 1, 2, 3, 4, 5]),  # every class of one example
+        (np.repeat([[1.0, 2.0], [3.0, 5.0]], 4, axis=0), [0, 0, 0, 0, 1, 1, 1, 1]),  # classes without spread
+        (np.repeat([[1.0, 2.0], [3.0, 5.0]], 4, axis=0), [0, 1, 0, 1, 0, 1, 0, 1]),
+        (np.outer(np.arange(8), [1e150, 1.0, 1e-150]), [0, 1] * 4),
+        (np.array([[6e4, -6e4, 1.0]] * 3 + [[6e-8, 1.0, 1.0]] * 3, np.float16), [0, 0, 1, 1, 2, 2]),
+        (np.arange(12).reshape(6, 2) % 2 == 0, ["b", "a", "b", "a", "c", "c"]),
+    ],
+    ids=["n=2 d=1", "constant", "singles", "no spread", "same points", "huge", "half", "booleans"],
+)
+def test_degenerate_features_give_numbers(measure, features, labels):
+    value, influence = measure.influence(features, labels)
+    assert np.isfinite(value)
+    assert np.isfinite(influence).all()
+    assert value == measure.function(features, labels)
 
 
 @EVERY

@@ -135,3 +135,53 @@ def test_the_maximum_is_found_to_the_last_digits(rng):
             found = minimize_scalar(negative, bounds=(at - 0.2, at + 0.2), method="bounded", options={"xatol": 1e-10})
             best.append(-min(found.fun, negative(at)) / 40)
         assert measures.logme(f, y) == pytest.approx(np.mean(best), abs=1e-7)
+
+
+@pytest.mark.parametrize(("n", "d"), [(25, 4), (15, 15), (12, 30)])
+def test_regression_equals_the_density_of_the_marginal_gaussian(rng, n, d):
+    from scipy.optimize import minimize
+
+    f = rng.normal(size=(n, d))
+    y = f @ rng.normal(size=d) / np.sqrt(d) + rng.normal(size=n)
+    starts = [(a, b) for a in (-4, 0, 4) for b in (-1, 1)]
+    best = max(
+        -minimize(lambda q: -log_density(y, f, *np.clip(q, -18, 18)), start, method="Nelder-Mead").fun
+        for start in starts
+    )
+    assert measures.logme_regression(f, y) == pytest.approx(best / n, abs=1e-4)
+
+
+def test_regression_of_class_indicators_is_logme(rng):
+    y = np.arange(30) % 3
+    for d in (5, 40):
+        f = rng.normal(size=(30, d)) + y[:, None]
+        indicators = (y[:, None] == np.arange(3)).astype(np.float32)
+        assert measures.logme_regression(f, indicators) == pytest.approx(measures.logme(f, y), abs=1e-9)
+        each = [measures.logme_regression(f, indicators[:, c]) for c in range(3)]
+        assert np.mean(each) == pytest.approx(measures.logme(f, y), abs=1e-9)
+
+
+def test_the_unit_of_a_regression_target_shifts_its_evidence_by_a_logarithm(rng):
+    # The density of c·y at c·y is that of y at y, divided by |c|^n.
+    f, y = rng.normal(size=(30, 4)), rng.normal(size=30)
+    score = measures.logme_regression(f, y)
+    for factor in (-3.0, 1e-150, 1e200):
+        assert measures.logme_regression(f, factor * y) == pytest.approx(score - np.log(abs(factor)), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ([1.0, 2.0], "3 rows but 2 targets"),
+        ([1.0, np.nan, 2.0], "targets hold NaN or an infinity in row 1"),
+        ([[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]], "target 1 is 2 for all 3 examples"),
+        (["a", "b", "c"], "targets must hold real numbers"),
+        (np.zeros((3, 0)), r"targets must be real numbers \[n\] or \[n, m\], got shape \(3, 0\)"),
+        (1.0, r"got shape \(\)"),
+    ],
+)
+def test_regression_targets_that_cannot_be_used_are_refused(targets, message):
+    from hf_leep.errors import InputError
+
+    with pytest.raises(InputError, match=message):
+        measures.logme_regression(np.eye(3), targets)

@@ -1,0 +1,192 @@
+"""N-LEEP: LEEP with the clusters of a Gaussian mixture in place of source classes, for checkpoints without a head.
+
+Li, Jia, Sang, Zhu, Green, Wang, Gong: Ranking Neural Checkpoints, CVPR 2021, section 4: features reduced by PCA, a
+Gaussian mixture of five times as many components v as target classes, then LEEP (Nguyen et al., ICML 2020, equation 2)
+on the posteriors P(v|x).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hf_leep import arrays
+from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.measures.leep import value_of
+from hf_leep.measures.resampling import Kept, half_samples, labels_of
+from hf_leep.measures.spectrum import spectrum
+
+ENERGY = 0.8  # share of the variance that the principal axes keep
+PER_CLASS = 5  # components per target class
+PER_COMPONENT = 5  # examples per component, at least
+SEED = 0
+TOLERANCE, MAX_STEPS = 1e-3, 100  # of the fit: gain in nats per example at which it ends
+FLOOR = 1e-6  # added to each variance, in features of mean variance 1
+
+
+def n_leep(features: ArrayLike, labels: ArrayLike) -> float:
+    """Score how well clusters of the features explain the target labels, in nats; higher is better.
+
+    The definition leaves things open, and public code differs. Here: as few principal axes as hold 80 % of the
+    variance; diagonal covariances, since full ones have more parameters than examples; 5 t components, but never more
+    than n/5, since with as many clusters as examples any features reach 0; one run of EM from k-means++ seeds with a
+    fixed seed, on rows in an order of their own, so that the score is the same on every call and for any order of
+    rows. The mean is of log P(y|x), as in LEEP; some copies leave the logarithm out.
+
+    Args:
+        features: penultimate features, ``[n, d]``.
+        labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
+
+    Returns:
+        A score in (−∞, 0]; −Ĥ(Y), the negative class entropy, where there is one cluster (n < 10, or features that do
+        not vary). Invariant to the order of rows, to shifting, rotating and rescaling the features as a whole and to
+        renaming labels; up to rounding, which EM can magnify where two fits are equally good. Costs
+        O(n d min(n, d) + min(n, d)³ + 100 n q min(5 t, n/5)) for q axes, and O(n (q + 5 t)) memory.
+
+        Not to be used to settle small differences: another seed finds other clusters, which moves the score by a few
+        hundredths. In-sample, as LEEP is: more classes flatter it.
+
+    Raises:
+        InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Reference: Li et al. 2021, section 4.
+    """
+    matrix = arrays.features(features)
+    return _value(matrix, arrays.labels(labels, len(matrix)))
+
+
+def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
+    """N-LEEP and its scatter over halves of the examples, in nats, ``[10]``, mean 0; see `resampling.half_samples`.
+
+    Args:
+        features: as for `n_leep`.
+        labels: as for `n_leep`.
+        draws: which independent draw each example is of, ``[n]``.
+
+    Errors: as for `n_leep`.
+    """
+    matrix = arrays.features(features)
+    target = arrays.labels(labels, len(matrix))
+    return half_samples(lambda kept: _value(matrix, labels_of(target, kept), kept), len(matrix), draws)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A Gaussian mixture with diagonal covariances: weights ``[c]``, means and variances ``[c, q]``."""
+
+    weights: Float64
+    means: Float64
+    variances: Float64
+
+    def log_joint(self, block: Float64) -> Float64:
+        """Log of weight times density at each row, ``[b, c]``."""
+        precisions = 1 / self.variances
+        constant = np.log(self.weights) - 0.5 * (
+            np.log(2 * np.pi * self.variances).sum(axis=1) + (self.means**2 * precisions).sum(axis=1)
+        )
+        return np.asarray(constant + block @ (self.means * precisions).T - 0.5 * (block**2 @ precisions.T))
+
+
+def reduced(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> Float64:
+    """Coordinates on the leading principal axes, scaled to mean variance 1, ``[n, q]``; q = 0 if nothing varies."""
+    decomposed = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
+    ascending = decomposed.eigenvalues
+    if not len(ascending):
+        return np.zeros((len(target), 0))
+    held = np.cumsum(ascending[::-1]) / ascending.sum()
+    num_axes = int(np.searchsorted(held, ENERGY * (1 - 1e-12))) + 1
+    coordinates = np.empty((len(target), num_axes))
+    for rows, block in decomposed.coordinate_blocks(num_axes):
+        coordinates[rows] = block
+    coordinates /= np.sqrt(ascending[-num_axes:].mean() / len(target))
+    return coordinates
+
+
+def start(points: Float64, num_components: int) -> Mixture:
+    """Mixture of the points ``[n, q]`` assigned to the nearest of k-means++ seeds; empty components are dropped."""
+    from sklearn.cluster import kmeans_plusplus
+
+    order = np.argsort(np.vecdot(points, points), kind="stable")  # by distance from the mean: the same for any order
+    seeds, _ = kmeans_plusplus(points[order], num_components, random_state=SEED)
+    half = 0.5 * np.vecdot(seeds, seeds)
+    nearest = np.empty(len(points), dtype=np.int64)
+    for rows, block in arrays.row_blocks(points, _bytes(points, num_components)):
+        nearest[rows] = (block @ seeds.T - half).argmax(axis=1)
+    _, nearest = np.unique(nearest, return_inverse=True)
+    sums = _Sums(int(nearest.max()) + 1, points.shape[1])
+    for rows, block in arrays.row_blocks(points, _bytes(points, num_components)):
+        sums.add(np.eye(len(sums.mass))[nearest[rows]], block)
+    return sums.mixture()
+
+
+def fit(points: Float64, mixture: Mixture) -> Mixture:
+    """EM from a start until the mean log-likelihood gains less than `TOLERANCE` in a step."""
+    before = -np.inf
+    for _ in range(MAX_STEPS):
+        sums, likelihood = _Sums(*mixture.means.shape), 0.0
+        for rows, block in arrays.row_blocks(points, _bytes(points, len(mixture.weights))):
+            posterior, log_density = _posterior(mixture, block)
+            likelihood += float(log_density.sum()) / len(points)
+            sums.add(posterior, points[rows])
+        mixture = sums.mixture()
+        if abs(likelihood - before) < TOLERANCE:
+            break
+        before = likelihood
+    return mixture
+
+
+def posteriors(points: Float64, mixture: Mixture) -> Float64:
+    """P(v|x) of each point, ``[n, c]``."""
+    result = np.empty((len(points), len(mixture.weights)))
+    for rows, block in arrays.row_blocks(points, _bytes(points, len(mixture.weights))):
+        result[rows] = _posterior(mixture, block)[0]
+    return result
+
+
+def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
+    points = reduced(matrix, target, kept)
+    num_components = min(PER_CLASS * target.num_classes, len(points) // PER_COMPONENT)
+    if num_components < 2 or not points.shape[1]:  # one cluster
+        return value_of(np.ones((len(points), 1)), target)
+    return value_of(posteriors(points, fit(points, start(points, num_components))), target)
+
+
+class _Sums:
+    """Running sums of an M step over components: mass ``[c]``, first and second moments ``[c, q]``."""
+
+    def __init__(self, num_components: int, num_axes: int) -> None:
+        self.mass = np.zeros(num_components)
+        self.first = np.zeros((num_components, num_axes))
+        self.second = np.zeros((num_components, num_axes))
+
+    def add(self, posterior: Float64, block: Float64) -> None:
+        self.mass += posterior.sum(axis=0)
+        self.first += posterior.T @ block
+        self.second += posterior.T @ (block * block)
+
+    def mixture(self) -> Mixture:
+        """Most likely mixture; a component that has lost all its mass is dropped."""
+        alive = self.mass > 0
+        mass = self.mass[alive, None]
+        means = self.first[alive] / mass
+        variances = np.maximum(self.second[alive] / mass - means**2, 0.0) + FLOOR
+        return Mixture(mass[:, 0] / mass.sum(), means, variances)
+
+
+def _posterior(mixture: Mixture, block: Float64) -> tuple[Float64, Float64]:
+    """P(v|x) ``[b, c]`` and log density ``[b]`` of each row."""
+    posterior = mixture.log_joint(block)
+    largest = posterior.max(axis=1, keepdims=True)
+    posterior -= largest
+    np.exp(posterior, out=posterior)
+    total = posterior.sum(axis=1, keepdims=True)
+    posterior /= total
+    return posterior, (largest + np.log(total))[:, 0]
+
+
+def _bytes(points: Float64, num_components: int) -> int:
+    """Bytes for a block of rows, so that the wider of the points and their posteriors fills a block."""
+    num_axes: int = points.shape[1]
+    return max(1, arrays.BLOCK_BYTES * num_axes // max(num_axes, num_components))

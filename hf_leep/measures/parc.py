@@ -1,0 +1,122 @@
+"""PARC, pairwise annotation representation comparison: are examples with other labels further apart?
+
+Bolya, Mittapalli, Hoffman: Scalable Diverse Model Selection for Accessible Transfer Learning, NeurIPS 2021, section 4:
+Spearman's correlation over pairs of examples between 1 − corr(f_i, f_j) and 1 − corr(y_i, y_j), y one-hot.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hf_leep import arrays
+from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.measures.resampling import Kept, jackknife
+
+MAX_EXAMPLES = 2000  # two million pairs
+SEED = 0
+_DIGITS = 12  # correlations are compared to these, so that equal pairs of rows are ties whatever the rounding
+
+
+def parc(features: ArrayLike, labels: ArrayLike) -> float:
+    """Score how well distances between features follow the labels: Spearman's ρ; higher is better.
+
+    The correlation of two rows of features is over the d columns, as they are: not standardised, and not reduced to
+    32 principal axes first, which the paper adds to every measure alike. The label distance takes two values, 0 and
+    t/(t − 1), so that the second ranking is "same class or not". Published code multiplies by 100.
+
+    Args:
+        features: penultimate features, ``[n, d]``.
+        labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
+
+    Returns:
+        ρ in [−1, 1], with mean ranks for ties; 0 where either distance is the same for all pairs. A row that does not
+        vary over its columns counts as uncorrelated with all others. With more than 2,000 examples, a random 2,000 of
+        them are used, the same ones for every candidate (seed 0, by position). Invariant to the order of columns, to
+        rescaling and shifting each row as a whole, to renaming labels and, up to 2,000 examples, to the order of rows;
+        not to shifting a column. Costs O(m² d + m² log m) and O(m²) memory for m = min(n, 2000).
+
+        Not to be used with few columns: two have a correlation of ±1, one has none. Nor to compare targets: with p the
+        share of pairs of different classes, the best that distances without ties can reach is √(3 p (1 − p)), which
+        is small where classes are many.
+
+    Raises:
+        InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Reference: Bolya et al. 2021, section 4.
+    """
+    matrix = arrays.features(features)
+    rows, codes = _sample(matrix, arrays.labels(labels, len(matrix)))
+    return _value(rows, codes)
+
+
+def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
+    """PARC and the pseudo-values of its jackknife, ``[10]``, mean 0; see `resampling.jackknife`.
+
+    With more than 2,000 examples, of those used: the error is that of a score of 2,000.
+
+    Args:
+        features: as for `parc`.
+        labels: as for `parc`.
+        draws: which independent draw each example is of, ``[n]``.
+
+    Errors: as for `parc`.
+    """
+    matrix = arrays.features(features)
+    chosen = _chosen(len(matrix))
+    rows, codes = _sample(matrix, arrays.labels(labels, len(matrix)))
+    if draws is not None:
+        present, draws = np.unique(draws[chosen], return_inverse=True)
+        if len(present) < 2:
+            draws = None
+
+    def score(kept: Kept) -> float:
+        return _value(rows, codes) if kept is None else _value(rows[kept], codes[kept])
+
+    return jackknife(score, len(rows), draws)
+
+
+def _chosen(n: int) -> Integers:
+    """Positions of the examples used, ascending."""
+    return np.sort(np.random.default_rng(SEED).permutation(n)[:MAX_EXAMPLES])
+
+
+def _sample(matrix: FloatMatrix, target: Labels) -> tuple[Float64, Integers]:
+    """Used rows, each of mean 0 and length 1, ``[m, d]``, and their classes; a row that does not vary becomes 0."""
+    for rows, block in arrays.row_blocks(matrix):
+        arrays.check_finite(block, rows.start)
+    chosen = _chosen(len(matrix))
+    unit = matrix[chosen].astype(np.float64)
+    largest = np.abs(unit).max(axis=1, keepdims=True)
+    unit /= np.where(largest > 0, largest, 1.0)  # squares of the largest doubles would overflow
+    unit -= unit.mean(axis=1, keepdims=True)
+    lengths = np.sqrt(np.vecdot(unit, unit))
+    noise = 8 * unit.shape[1] * np.finfo(np.float64).eps
+    unit *= np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > noise)[:, None]
+    return unit, target.codes[chosen]
+
+
+def _value(unit: Float64, codes: Integers) -> float:
+    """Spearman's ρ between the distances of rows ``[m, d]`` and whether their classes differ, over all pairs."""
+    from scipy.stats import rankdata
+
+    m = len(unit)
+    distances, differ = np.empty(m * (m - 1) // 2), np.empty(m * (m - 1) // 2, dtype=np.bool_)
+    height, filled = max(1, arrays.BLOCK_BYTES // (8 * m)), 0
+    for start in range(0, m, height):
+        rows = np.arange(start, min(start + height, m))
+        pairs = rows[:, None] < np.arange(start, m)  # each pair once
+        correlations = (unit[rows] @ unit[start:].T)[pairs]
+        end = filled + len(correlations)
+        distances[filled:end] = 1 - correlations
+        differ[filled:end] = (codes[rows][:, None] != codes[start:])[pairs]
+        filled = end
+    if filled == 0 or differ.all() or not differ.any():
+        return 0.0
+    ranks = rankdata(np.round(distances, _DIGITS))
+    ranks -= (filled + 1) / 2
+    spread = float(ranks @ ranks)
+    if spread == 0:
+        return 0.0
+    share = float(differ.mean())
+    return float(ranks[differ].sum() / np.sqrt(spread * filled * share * (1 - share)))
