@@ -2,8 +2,8 @@
 
 On TWO threads, float32 and bfloat16. The whole reads, decodes, processes, runs and scores every checkpoint; the bare
 loop runs `model(x)` over tensors that are ready, in the best of several batch sizes and memory formats, and once at
-batch 64 in the default layout; the
-checkpoints' own processors run alone, as they are. All in one process after its imports, median of three.
+batch 64 in the default layout; the checkpoints' own processors run alone, as they are. All in one process after its
+imports, median of three.
 """
 
 import os
