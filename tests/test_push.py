@@ -93,7 +93,9 @@ def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, 
     }
     assert len(repo.commits) == before
     change(folder, lambda data: data.update(candidates=data["candidates"][3:]))
-    changed = json.loads(push("user/ranking", "--json").stdout)
+    again = push("user/ranking", "--json")
+    assert again.returncode == 0, again.stderr
+    changed = json.loads(again.stdout)
     assert changed["changed"]
     assert changed["revision"] == repo.refs["main"]
     assert len(repo.commits) == before + 1

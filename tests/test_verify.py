@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from hf_leep import cli, verify
@@ -25,12 +26,24 @@ def test_a_difference_that_is_no_number_does_not_pass():
     assert Check("leep", "x", 1.0, 1.0).passed
 
 
-@pytest.mark.parametrize("name", [name.replace("-", "_") for name in MEASURES])
-def test_a_wrong_measure_is_noticed(name, monkeypatch, capsys):
+def shifted(name, monkeypatch):
+    """Let a measure be wrong by a little."""
     right = getattr(verify.measures, name)
     monkeypatch.setattr(verify.measures, name, lambda *args, **options: right(*args, **options) + 0.02)
+
+
+def test_a_wrong_measure_fails_the_command(monkeypatch, capsys):
+    shifted("leep", monkeypatch)
     assert cli.run(["verify"]) == 1
     assert "✗" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [name.replace("-", "_") for name in MEASURES])
+def test_a_wrong_measure_is_noticed(name, monkeypatch):
+    shifted(name, monkeypatch)
+    part = getattr(verify, f"_{name.removesuffix('_leep') if name.startswith('leave') else name}")
+    checks = [Check(measure, claim, float(d), limit) for measure, claim, d, limit in part(np.random.default_rng(0))]
+    assert not all(check.passed for check in checks)
 
 
 def test_the_command_prints_a_table_or_json_and_takes_seconds():

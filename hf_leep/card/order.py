@@ -111,6 +111,8 @@ def band_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> list[list[
     }
     rows = []
     for band in found["bands"]:
+        if band["best"]["rank"] not in by_rank:  # whoever shortened the report left it out
+            continue
         written, candidate = by_rank[band["best"]["rank"]]
         score = number(candidate["scores"][data["sort_by"]]["value"])
         rows.append([_band(band), str(band["num_candidates"]), written, str(candidate["rank"]), score])
