@@ -136,9 +136,10 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     inputs = getattr(extraction, measure.needs)
     if inputs is None:
         return Score(None, reason=extraction.missing.get(measure.needs, f"the pass caught no {measure.needs}"))
-    if measure.name == "h-score" and len(inputs) <= inputs.shape[1]:
+    if measure.noise_scores is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
-        return Score(None, reason=f"H-score of n = {n} ≤ d = {d}: any features, noise included, score t − 1")
+        why = f"any features, noise included, score {measure.noise_scores}"
+        return Score(None, reason=f"{measure.title} of n = {n} ≤ d = {d}: {why}")
     one_draw = extraction.groups is not None and not extraction.groups.any()
     try:
         value, influence = measure.influence_by_draw(
@@ -170,9 +171,9 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             )
         if width == 2:
             found.append("a head of 2 classes tells at most log 2 = 0.69 nats about the target")
-    elif measure.name == "h-score" and n < ENOUGH_PER_FEATURE * width:
+    elif measure.noise_scores is not None and n < ENOUGH_PER_FEATURE * width:
         found.append(
-            f"only {n / width:.3g} examples a feature (fewer than {ENOUGH_PER_FEATURE}): H-score is too high, "
+            f"only {n / width:.3g} examples a feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too high, "
             "the more so the wider the features; it has no error here, and settles no order"
         )
         trusted = False

@@ -138,13 +138,18 @@ def test_few_examples_a_source_class_and_other_limits_are_warned_about(rng):
     assert not any("source class" in w for w in wide.scores["leave-one-out-leep"].warnings)
     pair = score(extraction("pair", signal(rng, y, 2, 1.0), y), ("leep",))
     assert any("head of 2 classes" in w for w in pair.scores["leep"].warnings)
-    short = score(extraction("short", None, y, rng.normal(size=(60, 80))), ("h-score", "logme"))
-    assert short.scores["h-score"].value is None
-    assert "any features, noise included, score t − 1" in short.scores["h-score"].reason
+
+
+@pytest.mark.parametrize(("name", "noise_scores"), [("h-score", "t − 1"), ("sfda", "1")])
+def test_what_noise_scores_as_well_is_no_score(rng, name, noise_scores):
+    y = np.arange(60) % 2
+    short = score(extraction("short", None, y, rng.normal(size=(60, 80))), (name, "logme"))
+    assert short.scores[name].value is None
+    assert f"any features, noise included, score {noise_scores}" in short.scores[name].reason
     assert short.scores["logme"].standard_error > 0
-    few = score(extraction("few", None, y, rng.normal(size=(60, 30))), ("h-score",))
-    assert "only 2 examples a feature" in few.scores["h-score"].warnings[0]
-    assert few.scores["h-score"].standard_error is None  # so that it settles no order
+    few = score(extraction("few", None, y, rng.normal(size=(60, 30))), (name,))
+    assert "only 2 examples a feature" in few.scores[name].warnings[0]
+    assert few.scores[name].standard_error is None  # so that it settles no order
 
 
 def test_effective_source_classes_counts_what_is_used():

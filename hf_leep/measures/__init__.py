@@ -102,6 +102,8 @@ class Measure:
         influence: ``(inputs, labels) -> (value, [n])``: the score and each example's influence on it, mean 0.
         checked_by: the measure that has to agree before two candidates count as different, for in-sample scores whose
             bias differs between candidates.
+        noise_scores: of a measure of features that can be fitted exactly: what any features, noise included, score
+            when n ≤ d.
         resamples: whether ``influence`` is of resamples, not of examples, and takes the independent draws as a third
             argument.
     """
@@ -116,6 +118,7 @@ class Measure:
     function: Callable[[ArrayLike, ArrayLike], float]
     influence: Callable[..., tuple[float, Float64]]
     checked_by: str | None = None
+    noise_scores: str | None = None
     resamples: bool = False
 
     def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
@@ -236,7 +239,7 @@ MEASURES = _Registry(
                 "h-score", "H-score", "features", "", True,
                 "Bao et al., ICIP 2019, definition 2",
                 "share of feature variance between the classes; too high when n is not many times d",
-                h_score, _h_score.influence,
+                h_score, _h_score.influence, noise_scores="t − 1",
             ),
             Measure(
                 "logme", "LogME", "features", "nats", True,
@@ -308,7 +311,7 @@ MEASURES = _Registry(
                 "sfda", "SFDA", "features", "", True,
                 "Shao et al., ECCV 2022, section 3",
                 "mean probability of the right class in a self-challenged Fisher discriminant; 1 for noise when n ≤ d",
-                sfda, _sfda.influence, resamples=True,
+                sfda, _sfda.influence, noise_scores="1", resamples=True,
             ),
         )
     }
