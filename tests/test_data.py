@@ -446,3 +446,9 @@ def test_a_stream_of_sentences_is_sampled_like_any_other(tagged, tmp_path):
     whole, _ = load(stream, max_samples=100)
     assert np.array_equal(np.bincount(whole.labels), np.bincount(load(tagged)[0].labels))
     assert (whole.num_rows, whole.streamed) == (39, False)
+
+
+def test_a_saved_data_set_of_no_rows_says_so(tmp_path):
+    datasets.Dataset.from_dict({"text": [], "label": []}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(TargetError, match="saved: there are no rows"):
+        load(tmp_path / "saved")

@@ -93,7 +93,7 @@ def _open_name(
         raise TargetError(f"{name} is on this machine: --streaming is for data sets on the Hub")
     try:
         if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
-            stored = datasets.load_from_disk(str(path))
+            stored = _from_disk(path, name)
             splits = stored if isinstance(stored, datasets.DatasetDict) else {str(stored.split or "train"): stored}
             sha = None
         elif path.is_file():
@@ -125,6 +125,14 @@ def _open_name(
         raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
     found, used = _take(splits, split, name)
     return found, name, sha, used
+
+
+def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:
+    """What ``save_to_disk`` wrote."""
+    try:
+        return datasets.load_from_disk(str(path))
+    except IndexError:  # no rows are saved as no files, and datasets looks for the first of them
+        raise TargetError(f"{name}: there are no rows") from None
 
 
 def _take(splits: Mapping[str, Any], split: str | None, name: str) -> tuple[Any, list[str]]:
