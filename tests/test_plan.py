@@ -246,7 +246,12 @@ def test_an_interruption_does_not_wait_for_a_slow_hub(fresh, checkpoints, pictur
     fresh.faults.append(Fault(r"^GET /api/models/user/", delay=60.0))
     environment = {**os.environ, "HF_ENDPOINT": fresh.url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     call = ["rank", "--dataset", str(tmp_path / "train.parquet"), "--models", "user/five", "user/seven"]
-    run = subprocess.Popen([sys.executable, "-m", "hf_leep", *call], env=environment, stderr=subprocess.PIPE)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "hf_leep", *call],
+        env=environment,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
+    )
     while not fresh.faults[0].times < 10**9 - 1:
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)
