@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import hf_leep
-from hf_leep import data, forward
+from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
 from hf_leep.modalities import audio
-from hf_leep.records import Candidate
+from tests.modalities.extracting import extract
 
 RATE = 16000
 
@@ -73,19 +73,6 @@ def waves(rate=RATE):
 def sounds(rate=RATE):
     rows = [{"array": wave.tolist(), "sampling_rate": rate} for wave in waves(rate)]
     return datasets.Dataset.from_dict({"audio": rows, "label": [k % 3 for k in range(18)]})
-
-
-def extract(classifier, dataset, batch_size=8):
-    target, rows = data.load(dataset)
-    return forward.extract(
-        classifier,
-        Candidate("x"),
-        rows,
-        target.labels,
-        on=forward.accelerator("cpu"),
-        batch_size=batch_size,
-        advance=lambda _rows: None,
-    )
 
 
 def load(path):

@@ -8,23 +8,9 @@ import pytest
 import torch
 
 import hf_leep
-from hf_leep import data, forward
 from hf_leep.errors import CandidateError
 from hf_leep.modalities import image, text
-from hf_leep.records import Candidate
-
-
-def extract(classifier, dataset, batch_size=8):
-    target, rows = data.load(dataset)
-    return forward.extract(
-        classifier,
-        Candidate("x"),
-        rows,
-        target.labels,
-        on=forward.accelerator("cpu"),
-        batch_size=batch_size,
-        advance=lambda _rows: None,
-    )
+from tests.modalities.extracting import extract
 
 
 def of_texts(path, texts):

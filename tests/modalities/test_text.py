@@ -5,23 +5,14 @@ import pytest
 import torch
 
 import hf_leep
-from hf_leep import data, forward
+from hf_leep import data
 from hf_leep.errors import CandidateError
 from hf_leep.modalities import text, token
-from hf_leep.records import Candidate
+from tests.modalities import extracting
 
 
 def extract(path, texts, columns=("text",), batch_size=8):
-    target, rows = data.load(texts, inputs=columns)
-    return forward.extract(
-        text.ADAPTER.load(path, columns, torch.float32),
-        Candidate("x"),
-        rows,
-        target.labels,
-        on=forward.accelerator("cpu"),
-        batch_size=batch_size,
-        advance=lambda _rows: None,
-    )
+    return extracting.extract(text.ADAPTER.load(path, columns, torch.float32), texts, batch_size, columns)
 
 
 def direct(path, texts, columns=("text",)):

@@ -6,26 +6,17 @@ import pytest
 import torch
 
 import hf_leep
-from hf_leep import data, forward
+from hf_leep import data
 from hf_leep.errors import CandidateError
 from hf_leep.modalities import token
-from hf_leep.records import Candidate
+from tests.modalities import extracting
 
 CLASSES = {"bert": 5, "roberta": 4, "gpt2": 3}
 LIMIT = {"bert": 24, "roberta": 64, "gpt2": 20}
 
 
 def extract(path, tagged, batch_size=8, classifier=None):
-    target, rows = data.load(tagged)
-    return forward.extract(
-        classifier or token.ADAPTER.load(path, ("tokens",), torch.float32),
-        Candidate("x"),
-        rows,
-        target.labels,
-        on=forward.accelerator("cpu"),
-        batch_size=batch_size,
-        advance=lambda _rows: None,
-    )
+    return extracting.extract(classifier or token.ADAPTER.load(path, ("tokens",), torch.float32), tagged, batch_size)
 
 
 def direct(path, tagged):

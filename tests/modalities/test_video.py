@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 import hf_leep
-from hf_leep import data, forward
+from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
 from hf_leep.modalities import ADAPTERS, video
-from hf_leep.records import Candidate
+from tests.modalities.extracting import extract
 
 LENGTHS = (4, 9, 3)  # frames of a clip; the models take 4
 
@@ -88,19 +88,6 @@ def as_files():
 
 def load(path):
     return video.ADAPTER.load(path, ["frames"], torch.float32)
-
-
-def extract(classifier, dataset, batch_size=4):
-    target, rows = data.load(dataset)
-    return forward.extract(
-        classifier,
-        Candidate("x"),
-        rows,
-        target.labels,
-        on=forward.accelerator("cpu"),
-        batch_size=batch_size,
-        advance=lambda _rows: None,
-    )
 
 
 def direct(path, auto="AutoModelForVideoClassification"):

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import hf_leep
-from hf_leep import data, forward, pipeline
+from hf_leep import pipeline
 from hf_leep.errors import CandidateError
 from hf_leep.modalities import ADAPTERS, image
-from hf_leep.records import Candidate
+from tests.modalities.extracting import extract
 
 ZERO_SHOT = "zero-shot-image-classification"
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -116,20 +116,6 @@ def towers(tmp_path_factory):
 
 def load(path, names=("red", "green", "blue")):
     return image.ADAPTER.load(path, ["image"], torch.float32, class_names=names)
-
-
-def extract(classifier, dataset, batch_size=8, **options):
-    target, rows = data.load(dataset)
-    return forward.extract(
-        classifier,
-        Candidate("x"),
-        rows,
-        target.labels,
-        on=forward.accelerator("cpu"),
-        batch_size=batch_size,
-        advance=lambda _rows: None,
-        **options,
-    )
 
 
 def direct(path, pictures, names):
