@@ -1,0 +1,1 @@
+"""Examples, one feature each; `paper` reproduces a whole study."""
