@@ -1,0 +1,206 @@
+"""One forward pass a source model over the data set, through the package's own store, for all tasks to share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from examples.paper import cifar_resnet
+from examples.paper.tasks import Pool
+from hf_leep import data, pipeline
+from hf_leep.engine import progress_bar
+from hf_leep.errors import CandidateError, TargetError, UserError
+from hf_leep.modalities.classifier import quiet
+from hf_leep.records import Extraction, Target
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The data set that targets are drawn from.
+
+    Attributes:
+        name: path or id.
+        config: its configuration, if it has several.
+        train: the split that tasks train on, and are scored on.
+        test: the split that accuracy is measured on.
+        label: label column; inferred where it is clear, and ``fine_label`` where there is one.
+        input: image column; inferred where it is clear.
+    """
+
+    name: str
+    config: str | None = None
+    train: str = "train"
+    test: str = "test"
+    label: str | None = None
+    input: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Both splits, read.
+
+    Attributes:
+        pool: what tasks are drawn from.
+        train: the training split.
+        test: the test split.
+    """
+
+    pool: Pool
+    train: tuple[Target, data.Rows]
+    test: tuple[Target, data.Rows]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the content of both splits."""
+        return f"{self.train[0].fingerprint} {self.test[0].fingerprint}"
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array that processes share: the store's file, mapped by each, or the array itself where nothing is stored."""
+
+    content: Path | NDArray[np.float32]
+
+    @classmethod
+    def of(cls, array: NDArray[np.float32]) -> Array:
+        """By its file, if it has one."""
+        path = Path(getattr(array, "filename", None) or "")
+        return cls(path if isinstance(array, np.memmap) and path.is_file() else np.asarray(array))
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        """A copy of these rows."""
+        whole = np.load(self.content, mmap_mode="r") if isinstance(self.content, Path) else self.content
+        return np.asarray(whole[rows])
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source model and its passes.
+
+    Attributes:
+        name: what the study calls it.
+        path: the checkpoint.
+        revision: commit, or hash of a folder's content.
+        num_source_classes: outputs of its head; None without one.
+        num_features: width of its features.
+        num_parameters: number of parameters.
+        seconds: wall time of both passes, when they were made.
+        probabilities: source probabilities of the training images, ``[N, s]``.
+        train: features of the training images, ``[N, d]``.
+        test: features of the test images, ``[M, d]``.
+    """
+
+    name: str
+    path: str
+    revision: str | None
+    num_source_classes: int | None
+    num_features: int
+    num_parameters: int | None
+    seconds: float
+    probabilities: Array | None
+    train: Array
+    test: Array
+
+
+def open_dataset(dataset: Dataset) -> Opened:
+    """Read both splits.
+
+    Raises:
+        TargetError: a split cannot be used, or the test split has classes that the training split lacks.
+    """
+    train = _load(dataset, dataset.train)
+    column = {"label": train[0].label_column, "inputs": ",".join(train[0].input_columns)}
+    test = data.load(dataset.name, config=dataset.config, split=dataset.test, progress=False, **column)
+    if train[0].modality != "image":
+        raise TargetError(f"{dataset.name} holds {train[0].modality}; the study is of images")
+    names = {name: code for code, name in enumerate(train[0].class_names)}
+    unknown = sorted(set(test[0].class_names) - set(names))
+    if unknown:
+        raise TargetError(f"{dataset.name}: {unknown[0]!r} occurs in {dataset.test}, but not in {dataset.train}")
+    codes = np.array([names[name] for name in test[0].class_names])
+    return Opened(Pool(train[0].labels, codes[test[0].labels], len(names)), train, test)
+
+
+def _load(dataset: Dataset, split: str) -> tuple[Target, data.Rows]:
+    options = {"config": dataset.config, "split": split, "inputs": dataset.input, "progress": False}
+    try:
+        return data.load(dataset.name, label=dataset.label, **options)
+    except TargetError:
+        if dataset.label is not None:
+            raise
+        try:  # CIFAR100 has coarse labels, too
+            return data.load(dataset.name, label="fine_label", **options)
+        except TargetError:
+            pass
+        raise
+
+
+def extract(
+    names: Sequence[str], opened: Opened, folder: Path, *, device: str | None = None, progress: bool = True
+) -> list[Source]:
+    """Run each source once over both splits, or take its passes from the store.
+
+    Args:
+        names: checkpoints: ids, folders, or folders that hold the plain weights of a CIFAR ResNet.
+        opened: the data set.
+        folder: where plain weights are written as checkpoints.
+        device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
+        progress: show a bar.
+
+    Raises:
+        UserError: two sources have the same name.
+        CandidateError: a source cannot be loaded or run, or has no features.
+    """
+    cifar_resnet.register()
+    short = [Path(name).name for name in names]
+    if len(set(short)) < len(short):
+        raise UserError(f"two sources have the same name: {', '.join(sorted(short))}")
+    splits = (opened.train, opened.test)
+    sources = []
+    with progress_bar(len(names) * sum(len(rows) for _, rows in splits), progress, "image") as bar:
+        for name, path in zip(short, names, strict=True):
+            bar.set_description(name)
+            checkpoint = str(as_checkpoint(path, folder / name))
+            before = bar.n
+            passes = []
+            for target, rows in splits:
+                pipeline.extract(checkpoint, target, rows, device=device, advance=bar.update)
+                # Once more, from the store: the arrays of a pass that was just run are mapped at a place they left.
+                passes.append(pipeline.extract(checkpoint, target, rows, device=device))
+            bar.update(before + sum(len(rows) for _, rows in splits) - bar.n)
+            sources.append(_source(name, checkpoint, *passes))
+    return sources
+
+
+def as_checkpoint(path: str, folder: Path) -> str | Path:
+    """The checkpoint itself, or what the plain weights of a CIFAR ResNet are written as."""
+    described = Path(path) / "config.json"
+    if not described.is_file() or "architecture" not in json.loads(described.read_text(encoding="utf-8")):
+        return path
+    if (folder / "preprocessor_config.json").exists():
+        return folder
+    with quiet():
+        return cifar_resnet.convert(path, folder)
+
+
+def _source(name: str, checkpoint: str, train: Extraction, test: Extraction) -> Source:
+    if train.features is None or test.features is None:
+        raise CandidateError(f"{checkpoint} has no features to re-train a head on: {train.missing.get('features')}")
+    return Source(
+        name=name,
+        path=checkpoint,
+        revision=train.candidate.revision,
+        num_source_classes=None if train.probabilities is None else train.probabilities.shape[1],
+        num_features=train.features.shape[1],
+        num_parameters=train.candidate.num_parameters,
+        seconds=train.run.seconds + test.run.seconds,
+        probabilities=None if train.probabilities is None else Array.of(train.probabilities),
+        train=Array.of(train.features),
+        test=Array.of(test.features),
+    )

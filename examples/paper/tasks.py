@@ -1,0 +1,202 @@
+"""The target tasks of the study, drawn at random from one data set.
+
+A task is a pure function of (data, experiment, seed, index): it can be drawn again at any time, in any order and in
+any process, and every source model faces the same tasks.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_leep.arrays import Integers
+from hf_leep.errors import TargetError
+
+_TASK, _HALVES = 0, 1  # what a stream of random numbers is for
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """How the tasks of one row of the paper's table are drawn.
+
+    Attributes:
+        name: as on the command line.
+        title: as in the report.
+        section: of the paper.
+        num_tasks: by default.
+        classes: least and most classes of a task, uniform between them; None for the most that there are.
+        images: least and most training images a class, drawn for each class; None for all of them. Where a class has
+            fewer, it gives what it has.
+        noise: share of the training labels that are replaced by a class drawn uniformly from the task's.
+        quality: what transfer is judged by on the test images, ``accuracy`` or ``macro F1``.
+        whole_first: whether the first task is the whole data set.
+    """
+
+    name: str
+    title: str
+    section: str
+    num_tasks: int
+    classes: tuple[int, int | None]
+    images: tuple[int, int] | None = None
+    noise: float = 0.0
+    quality: str = "accuracy"
+    whole_first: bool = False
+
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment("large-balanced", "large balanced", "5.1", 200, (2, None)),
+        Experiment("large-balanced-fixed", "large balanced, number of classes fixed", "5.1", 100, (20, 20)),
+        Experiment("small-balanced", "small balanced", "5.2", 200, (5, 5), (50, 50)),
+        Experiment("noisy-labels-10", "small balanced, 10 % of labels noisy", "5.2", 200, (5, 5), (50, 50), 0.1),
+        Experiment("noisy-labels-20", "small balanced, 20 % of labels noisy", "5.2", 200, (5, 5), (50, 50), 0.2),
+        Experiment("small-imbalanced", "small imbalanced", "5.3", 200, (5, 5), (30, 60), quality="macro F1"),
+        Experiment("meta-transfer", "meta-transfer (CNAPs)", "5.4", 100, (5, 10), (20, 50)),
+        Experiment("convergence", "convergence speed", "5.5", 20, (2, None)),
+        Experiment("source-selection", "source-model selection", "5.7", 50, (2, None), whole_first=True),
+    )
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The images that tasks are drawn from, by their labels alone.
+
+    Attributes:
+        train: class of each training image, 0 … C − 1, ``[N]``.
+        test: class of each test image, ``[M]``.
+        num_classes: number of classes C.
+    """
+
+    train: Integers
+    test: Integers
+    num_classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One target task: classes, the rows to train on, and those to judge by.
+
+    Attributes:
+        classes: the classes of the pool, ``[t]``, ascending; a task's labels count in this list.
+        train_rows: rows of the training split, ``[n]``, ascending.
+        train_labels: their labels, 0 … t − 1, noise included, ``[n]``.
+        test_rows: rows of the test split, ``[m]``, ascending.
+        test_labels: their labels, ``[m]``.
+    """
+
+    classes: Integers
+    train_rows: Integers
+    train_labels: Integers
+    test_rows: Integers
+    test_labels: Integers
+
+
+def fitted(experiment: Experiment, num_classes: int) -> Experiment:
+    """The experiment on a data set of that many classes: a number of classes that it lacks becomes half of them.
+
+    Raises:
+        TargetError: there are too few classes for tasks to differ.
+    """
+    low, high = experiment.classes
+    if num_classes < 3:
+        raise TargetError(f"the data set has {num_classes} classes; tasks are drawn from at least 3")
+    low = low if low < num_classes else max(2, num_classes // 2)
+    high = num_classes if high is None else high if high < num_classes else max(low, num_classes // 2)
+    return replace(experiment, classes=(low, high))
+
+
+def draw(experiment: Experiment, pool: Pool, seed: int, index: int) -> Task:
+    """Draw one task.
+
+    Args:
+        experiment: as `fitted` has it for the pool.
+        pool: where from.
+        seed: of the study.
+        index: of the task.
+    """
+    rng = _generator(experiment, seed, index, _TASK)
+    classes, counts = _outline(experiment, pool, index, rng)
+    train = [
+        rng.choice(rows, count, replace=False) for rows, count in zip(_rows(pool.train, classes), counts, strict=True)
+    ]
+    test = np.concatenate(_rows(pool.test, classes))
+    return _task(experiment, pool, classes, np.concatenate(train), test, rng)
+
+
+def halves(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[Task, Task]:
+    """Draw a task's classes twice over, with training and test images that the two have none of in common.
+
+    What an accuracy owes to the images that happened to be drawn differs between the two; what it owes to the classes
+    does not. Each has half of a class's test images, and as many training images as the task, or half of all.
+    """
+    classes, counts = _outline(experiment, pool, index, _generator(experiment, seed, index, _TASK))
+    rng = _generator(experiment, seed, index, _HALVES)
+    train, test = (
+        [np.array_split(rng.permutation(rows), 2) for rows in _rows(labels, classes)]
+        for labels in (pool.train, pool.test)
+    )
+    first, second = (
+        _task(
+            experiment,
+            pool,
+            classes,
+            np.concatenate([parts[k][:count] for parts, count in zip(train, counts, strict=True)]),
+            np.concatenate([parts[k] for parts in test]),
+            rng,
+        )
+        for k in range(2)
+    )
+    return first, second
+
+
+def _generator(experiment: Experiment, seed: int, index: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(experiment.name.encode()), index, purpose])
+
+
+def _outline(experiment: Experiment, pool: Pool, index: int, rng: np.random.Generator) -> tuple[Integers, list[int]]:
+    """Classes of a task, ascending, and training images of each: what the experiment wants, or all that there are."""
+    low, high = experiment.classes
+    number = int(rng.integers(low, high or pool.num_classes, endpoint=True))
+    if experiment.whole_first and index == 0:
+        number = pool.num_classes
+    classes = np.sort(rng.choice(pool.num_classes, number, replace=False))
+    there = np.bincount(pool.train, minlength=pool.num_classes)[classes]
+    wanted = there if experiment.images is None else rng.integers(*experiment.images, size=number, endpoint=True)
+    return classes, np.minimum(wanted, there).tolist()
+
+
+def _rows(labels: Integers, classes: Integers) -> list[Integers]:
+    """Rows of each of the classes."""
+    return [np.flatnonzero(labels == c) for c in classes]
+
+
+def _task(
+    experiment: Experiment,
+    pool: Pool,
+    classes: Integers,
+    train: Integers,
+    test: Integers,
+    rng: np.random.Generator,
+) -> Task:
+    train, test = np.sort(train), np.sort(test)
+    labels = np.searchsorted(classes, pool.train[train])
+    return Task(
+        classes=classes,
+        train_rows=train,
+        train_labels=_noisy(labels, len(classes), experiment.noise, rng),
+        test_rows=test,
+        test_labels=np.searchsorted(classes, pool.test[test]),
+    )
+
+
+def _noisy(labels: Integers, num_classes: int, noise: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Replace exactly that share of the labels, rounded, by classes drawn uniformly: some stay what they were."""
+    labels = labels.copy()
+    replaced = rng.choice(len(labels), round(noise * len(labels)), replace=False)
+    labels[replaced] = rng.integers(num_classes, size=len(replaced))
+    return labels
