@@ -1,6 +1,9 @@
 """How well an order of scores predicts an order of accuracies.
 
-Vigna: A weighted correlation index for rankings with ties, WWW 2015, for the weighted tau.
+Vigna: A weighted correlation index for rankings with ties, WWW 2015, for the weighted tau. Fieller, Hartley, Pearson:
+Tests for rank correlation coefficients I, Biometrika 1957, for the interval of Kendall's tau. Zou: Toward using
+confidence intervals to compare correlations, Psychological Methods 2007, equation (13), for the difference of two
+correlations with the same accuracies.
 """
 
 from __future__ import annotations
@@ -15,6 +18,24 @@ from hf_leep.arrays import Float64
 from hf_leep.errors import InputError
 from hf_leep.ranking import CONFIDENCE_Z
 
+_KENDALL_VARIANCE = 0.437
+_NOTHING_LEFT = 1e-9  # of a length of 1: what rounding leaves of values on a straight line
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """One correlation of k pairs, in [−1, 1].
+
+    Attributes:
+        value: the correlation.
+        interval: its 95 % interval; None where k is too small for one.
+        p_value: two-sided, for values that are uncorrelated; None where k is too small for one.
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+    p_value: float | None
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -28,6 +49,8 @@ class Agreement:
         pearson_interval: its 95 % interval after Fisher, tanh(artanh r ± 1.96/√(k − 3)); needs k ≥ 4.
         pearson_p_value: two-sided, for normal values that are uncorrelated; needs k ≥ 3.
         kendall: tau-b, of the order alone; pairs tied on one side only pull it towards 0.
+        kendall_interval: its 95 % interval, tanh(artanh τ ± 1.96 √(0.437/(k − 4))), an approximation for few ties and
+            |τ| below 0.8; needs k ≥ 5.
         kendall_p_value: two-sided, for orders that are independent; exact for up to 33 candidates without ties,
             otherwise the normal approximation, rough for small k.
         weighted_tau: exchanges weighted 1/r + 1/r′ by the ranks of the two candidates, 1 the best; the mean of
@@ -42,12 +65,13 @@ class Agreement:
     pearson_interval: tuple[float, float] | None = None
     pearson_p_value: float | None = None
     kendall: float | None = None
+    kendall_interval: tuple[float, float] | None = None
     kendall_p_value: float | None = None
     weighted_tau: float | None = None
     weighted_tau_by_accuracy: float | None = None
 
 
-def agreement(scores: Sequence[float], accuracies: Sequence[float]) -> Agreement:
+def agreement(scores: Sequence[float] | Float64, accuracies: Sequence[float] | Float64) -> Agreement:
     """Compare scores with the accuracies that they should predict, both higher for better.
 
     Args:
@@ -71,12 +95,14 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float]) -> Agreement
 
     r = _pearson(x, y)
     kendall = kendalltau(x, y)
+    tau = _within(kendall.statistic)
     return Agreement(
         num_candidates=len(x),
         pearson=r,
         pearson_interval=_fisher_interval(r, len(x)),
         pearson_p_value=_pearson_p_value(r, len(x)),
-        kendall=_within(kendall.statistic),
+        kendall=tau,
+        kendall_interval=_interval(tau, _KENDALL_VARIANCE, len(x) - 4),
         kendall_p_value=float(kendall.pvalue),
         weighted_tau=_within(weightedtau(y, x, rank=True).statistic),
         weighted_tau_by_accuracy=_within(weightedtau(y, x, rank=None).statistic),
@@ -103,6 +129,92 @@ def kendall_tau(scores: Sequence[float] | Float64, others: Sequence[float] | Flo
     a, b = np.sign(np.subtract.outer(x, x)), np.sign(np.subtract.outer(y, y))
     length = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
     return _within(float((a * b).sum()) / length) if length else None
+
+
+def partial_correlation(
+    scores: Sequence[float] | Float64, accuracies: Sequence[float] | Float64, given: Sequence[float] | Float64
+) -> Correlation | None:
+    """Pearson's r of what a straight line in a third quantity leaves of scores and of accuracies.
+
+    Args:
+        scores: one a candidate or task, ``[k]``.
+        accuracies: of the same, ``[k]``.
+        given: the quantity that is taken out, such as the log of the number of classes, ``[k]``.
+
+    Returns:
+        r with Fisher's interval for k − 1 pairs, which needs k ≥ 5, and Student's p-value with k − 3 degrees of
+        freedom, which needs k ≥ 4. None where nothing is left to correlate: fewer than three pairs, a third quantity
+        that is all the same, or one that explains a side exactly.
+
+    Raises:
+        InputError: as for `agreement`.
+    """
+    x, y, z = _values(scores, "scores"), _values(accuracies, "accuracies"), _values(given, "given")
+    if not len(x) == len(y) == len(z):
+        raise InputError(f"got {len(x)} scores, {len(y)} accuracies and {len(z)} given values; each needs all three")
+    if len(x) < 3 or any(v.min() == v.max() for v in (x, y, z)):
+        return None
+    line = _unit(z)
+    left = [unit - (unit @ line) * line for unit in (_unit(x), _unit(y))]
+    if any(np.linalg.norm(v) < _NOTHING_LEFT for v in left):
+        return None
+    r = _pearson(*left)
+    return Correlation(r, _fisher_interval(r, len(x) - 1), _pearson_p_value(r, len(x) - 1))
+
+
+def reliability(first: Sequence[float] | Float64, second: Sequence[float] | Float64) -> float | None:
+    """How well accuracies measured on all images repeat, from two measurements on disjoint halves of them.
+
+    Spearman and Brown's formula (1910), 2r/(1 + r) with r the correlation of the halves: each half has twice the noise
+    of the whole. No score can be expected to correlate with the accuracies beyond the root of it.
+
+    Args:
+        first: accuracies on one half, one a task, ``[k]``.
+        second: on the other half, ``[k]``.
+
+    Returns:
+        At most 1; None where r is not defined, or not positive.
+
+    Raises:
+        InputError: as for `agreement`.
+    """
+    r = agreement(first, second).pearson
+    return 2 * r / (1 + r) if r is not None and r > 0 else None
+
+
+def difference(
+    scores: Sequence[float] | Float64, others: Sequence[float] | Float64, accuracies: Sequence[float] | Float64
+) -> Correlation | None:
+    """By how much one measure's Pearson correlation with accuracy exceeds another's on the same candidates or tasks.
+
+    Args:
+        scores: of the one measure, ``[k]``.
+        others: of the other, ``[k]``.
+        accuracies: of the same, ``[k]``.
+
+    Returns:
+        r₁ − r₂ and Zou's 95 % interval, which counts that the two share the accuracies and may themselves be
+        correlated; no p-value. None where one of the correlations, or its interval, is not defined.
+
+    Raises:
+        InputError: as for `agreement`.
+    """
+    one, other, between = agreement(scores, accuracies), agreement(others, accuracies), agreement(scores, others)
+    r1, r2, r12 = one.pearson, other.pearson, between.pearson
+    first, second = one.pearson_interval, other.pearson_interval
+    if r1 is None or r2 is None or r12 is None or first is None or second is None:
+        return None
+    rest = (1 - r1 * r1) * (1 - r2 * r2)
+    shared = ((r12 - r1 * r2 / 2) * (1 - r1 * r1 - r2 * r2 - r12 * r12) + r12**3) / rest if rest else 1.0
+    shared = _within(shared)
+
+    def half(a: float, b: float) -> float:
+        return math.sqrt(max(a * a + b * b - 2 * shared * a * b, 0.0))
+
+    gap = r1 - r2
+    return Correlation(
+        gap, (gap - half(r1 - first[0], second[1] - r2), gap + half(first[1] - r1, r2 - second[0])), None
+    )
 
 
 def _values(values: Sequence[float] | Float64, name: str) -> Float64:
@@ -134,12 +246,17 @@ def _unit(values: Float64) -> Float64:
 
 
 def _fisher_interval(r: float, k: int) -> tuple[float, float] | None:
-    if k < 4:
+    return _interval(r, 1.0, k - 3)
+
+
+def _interval(value: float, variance: float, weight: int) -> tuple[float, float] | None:
+    """tanh(artanh value ± 1.96 √(variance/weight))."""
+    if weight < 1:
         return None
-    if abs(r) == 1.0:  # the limit
-        return r, r
-    half = CONFIDENCE_Z / math.sqrt(k - 3)
-    return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
+    if abs(value) == 1.0:  # the limit
+        return value, value
+    half = CONFIDENCE_Z * math.sqrt(variance / weight)
+    return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
 
 def _pearson_p_value(r: float, k: int) -> float | None:

@@ -48,13 +48,13 @@ class Settings:
     Attributes:
         seed: of everything that is drawn.
         measures: what each task is scored with.
-        l2: penalty of the re-trained head.
+        l2: penalty of the re-trained head; the rule of `head.default_l2` where it is None.
         training: how networks are trained.
     """
 
     seed: int = 0
     measures: tuple[str, ...] = FAST
-    l2: float = 1.0
+    l2: float | None = None
     training: transfer.Training = transfer.Training()
 
 

@@ -30,7 +30,7 @@ def head(
     test_labels: Integers,
     *,
     num_classes: int,
-    l2: float,
+    l2: float | None,
     judged_by: str,
 ) -> float:
     """Quality on the test rows of a head that is re-trained on features to convergence."""
