@@ -34,7 +34,9 @@ def run(
     output: Annotated[Path, typer.Option(help="Folder of the study; what is finished there is not repeated.")],
     experiment: Annotated[
         list[str] | None,
-        typer.Option(help=f"May be repeated: {', '.join(EXPERIMENTS)}; noisy-labels; all. All that trains no network."),
+        typer.Option(
+            help=f"May be repeated: {', '.join(EXPERIMENTS)}; noisy-labels; all. All that trains no network."
+        ),
     ] = None,
     tasks: Annotated[int | None, typer.Option(help="Tasks of each experiment; 200, 100 or 20 by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,

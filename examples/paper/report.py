@@ -1,1 +1,179 @@
-def write(o): pass
+"""The report of a study: README.md, results.json and plots/ in its folder, made from the finished tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from examples.paper import plots, results
+from examples.paper.study import write_json
+from examples.paper.tasks import EXPERIMENTS
+from hf_leep.card.text import code, number, prose, title
+from hf_leep.measures import MEASURES
+
+# Correlation with transfer, (re-trained head, fine-tuning): the paper's table, with (∗) not significant.
+PAPER: dict[str, list[tuple[str, str, str, str]]] = {
+    "large-balanced": [
+        ("CIFAR10 → CIFAR100, ResNet20", "0.982 / 0.967", "0.982 / 0.967", "0.831 / 0.787"),
+        ("ImageNet → CIFAR100, ResNet18", "0.974 / 0.944", "0.973 / 0.945", "0.924 / 0.875"),
+    ],
+    "small-balanced": [
+        ("CIFAR10 → CIFAR100, ResNet20", "0.744 / 0.396", "0.743 / 0.401", "0.877 / 0.737"),
+        ("ImageNet → CIFAR100, ResNet18", "0.798 / 0.762", "0.715 / 0.584", "0.026∗ / −0.029∗"),
+        ("CIFAR10 → FashionMNIST, ResNet20", "0.518 / 0.339", "0.429 / 0.258", "0.787 / 0.826"),
+        ("ImageNet → FashionMNIST, ResNet18", "0.631 / 0.609", "0.622 / 0.578", "0.005∗ / 0.018∗"),
+    ],
+    "noisy-labels": [("ImageNet → CIFAR100, ResNet18", "0.612 / 0.348", "0.579 / 0.324", "0.017∗ / 0.06∗")],
+    "small-imbalanced": [
+        ("CIFAR10 → CIFAR100, ResNet20", "0.862 / 0.597", "0.847 / 0.582", "0.787 / 0.758"),
+        ("ImageNet → CIFAR100, ResNet18", "0.522", "0.484", "−0.058∗"),
+        ("CIFAR10 → FashionMNIST, ResNet20", "0.704", "0.688", "0.822"),
+        ("ImageNet → FashionMNIST, ResNet18", "0.645", "0.624", "0.059∗"),
+    ],
+    "meta-transfer": [("CNAPs on CIFAR100 tasks", "0.591", "", "")],
+}
+COMPARED = ("leep", "nce", "h-score")
+TRANSFER = {
+    "head": "re-trained head",
+    "head-sgd": "re-trained head, SGD",
+    "fine-tuning": "fine-tuning",
+    "cnaps": "CNAPs",
+}
+
+
+def write(folder: Path) -> None:
+    """Write the report of what is finished.
+
+    Args:
+        folder: of the study.
+
+    Raises:
+        UserError: there is no study, or no finished task.
+    """
+    found = results.collect(folder)
+    (folder / "plots").mkdir(exist_ok=True)
+    pictures: dict[str, bytes] = {}
+    for name in EXPERIMENTS:
+        rows = [row for row in found["rows"] if row["experiment"] == name]
+        if rows and any(point["score"] is not None for row in rows for point in row["points"]):
+            pictures[f"{name}.png"] = plots.scatter(rows)
+    if found["convergence"]:
+        pictures["convergence.png"] = plots.convergence(found["convergence"])
+    if found["selection"] and found["selection"]["whole"]:
+        pictures["source-selection.png"] = plots.selection(found["selection"], found["study"]["measures"])
+    for name, content in pictures.items():
+        (folder / "plots" / name).write_bytes(content)
+    write_json(folder / "results.json", found)
+    (folder / "README.md").write_text(page(found, set(pictures)), encoding="utf-8")
+
+
+def page(found: Mapping[str, Any], pictures: set[str]) -> str:
+    """The report as Markdown.
+
+    Args:
+        found: as `results.collect` makes it.
+        pictures: names of the files under plots/.
+    """
+    environment = jinja2.Environment(  # Markdown, not HTML: each name goes through code()
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(Path(__file__).with_name("page.md.jinja").read_text(encoding="utf-8"))
+    measures = found["study"]["measures"]
+    return template.render(
+        study=found["study"],
+        compared=_compared(found["rows"]),
+        sections=[
+            (EXPERIMENTS[name], rows, [_lines(row, measures) for row in rows])
+            for name in EXPERIMENTS
+            if (rows := [row for row in found["rows"] if row["experiment"] == name])
+        ],
+        convergence=found["convergence"],
+        selection=found["selection"],
+        pictures=pictures,
+        left_out=[name for name in MEASURES if name not in measures],
+        transfer=TRANSFER,
+        titles=title,
+        code=code,
+        prose=prose,
+        number=number,
+        correlation=correlation,
+        p_value=p_value,
+        span=span,
+    )
+
+
+def _compared(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The paper's table and ours, line by line: experiment, whose, source and transfer, n, LEEP, NCE, H-score."""
+    lines = []
+    for name, experiment in EXPERIMENTS.items():
+        group = "noisy-labels" if name.startswith("noisy-labels") else name
+        ours = [row for row in rows if row["experiment"] == name]
+        if not ours:
+            continue
+        lines += [[experiment.title, "paper", setting, "200", *cells] for setting, *cells in PAPER.get(group, [])]
+        for row in ours:
+            what = f"{code(row['source'])}, {TRANSFER[row['transfer']]}"
+            cells = [correlation(row["measures"].get(m), "pearson") for m in COMPARED]
+            lines.append([experiment.title, "**ours**", what, str(row["num_tasks"]), *cells])
+    return lines
+
+
+def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
+    """A row's agreement for each measure, the baseline last."""
+    lines = []
+    for measure in measures:
+        found = row["measures"][measure]
+        partial = found["partial"]
+        behind = found["behind_leep"]
+        lines.append(
+            [
+                title(measure),
+                str(found["num_candidates"]),
+                correlation(found, "pearson"),
+                p_value(found["pearson_p_value"]),
+                correlation(partial, "value"),
+                number(found["kendall"], 2),
+                number(found["weighted_tau"], 2),
+                number(found["weighted_tau_by_accuracy"], 2),
+                "–" if behind is None else f"{number(-behind['value'], 2)} {span(behind['interval'])}",
+            ]
+        )
+    base = row["baseline"]
+    lines.append(
+        [
+            "*baseline: −log t*",
+            str(base["num_candidates"]),
+            correlation(base, "pearson"),
+            p_value(base["pearson_p_value"]),
+            "–",
+            number(base["kendall"], 2),
+            number(base["weighted_tau"], 2),
+            number(base["weighted_tau_by_accuracy"], 2),
+            "–",
+        ]
+    )
+    return lines
+
+
+def correlation(found: Mapping[str, Any] | None, name: str) -> str:
+    """A correlation with its interval; (∗) where it is not significant at 5 %, a dash where it is not defined."""
+    if not found or found[name] is None:
+        return "–"
+    p = found["p_value" if name == "value" else f"{name}_p_value"]
+    star = "∗" if p is not None and p >= 0.05 else ""
+    return f"{number(found[name])}{star} {span(found['interval' if name == 'value' else f'{name}_interval'])}".strip()
+
+
+def p_value(p: float | None) -> str:
+    """A p-value to one digit, by its order of magnitude where it is tiny."""
+    if p is None:
+        return "–"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def span(interval: Sequence[float] | None) -> str:
+    """An interval in brackets; nothing where there is none."""
+    return f"[{number(interval[0], 2)}, {number(interval[1], 2)}]" if interval else ""

@@ -119,7 +119,9 @@ def _head(bench: Bench, source: Source, experiment: Experiment, index: int, task
             num_classes=len(of.classes), l2=bench.settings.l2, judged_by=experiment.quality,
         )  # fmt: skip
 
-    both = halves(experiment, bench.opened.pool, bench.settings.seed, index)
+    # Source selection compares sources on one task: how accuracies repeat from task to task is no part of it.
+    repeated = experiment.name != "source-selection"
+    both = halves(experiment, bench.opened.pool, bench.settings.seed, index) if repeated else ()
     return {
         "scores": scores(bench.settings.measures, theta, features, task.train_labels),
         "quality": quality(task),
