@@ -292,6 +292,35 @@ def explain(
 
 
 @app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
+    top: Annotated[int | None, typer.Option(help="Only the first K candidates; all that have a rank.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the data set is now; where it was when it was ranked by default.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="For passes that are not in the store any more.")] = None,
+    dtype: Annotated[str, typer.Option(help="Number type that the ranking was run with.")] = "float32",
+    json: Annotated[
+        bool, typer.Option("--json", help="Print report.json to stdout, everything else to stderr.")
+    ] = False,
+) -> None:
+    """Train a head on each candidate of a report, add its accuracy, and say how far to trust the order."""
+    from hf_leep.card.validation import terminal
+    from hf_leep.report import Report
+    from hf_leep.validate import validate as validated
+
+    report = validated(Report.load(folder), top=top, dataset=dataset, device=device, dtype=dtype, progress=not json)
+    report.save(folder)
+    if json:
+        sys.stdout.buffer.write(report.to_bytes())
+        sys.stdout.flush()
+    _say(terminal(report.data), error=json)
+    _say(f"Report: {folder / 'README.md'}", error=json)
+    tried = [candidate["accuracy"] is not None for candidate in report.data["validation"]["candidates"]]
+    raise typer.Exit(0 if all(tried) else 3 if any(tried) else 1)
+
+
+@app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="Folder with a report.json; the other files are made from it.")],
     repo_id: Annotated[str, typer.Argument(help="Repository OWNER/NAME on the Hub; made if it is missing.")],

@@ -54,6 +54,7 @@ TABLE = [
             "threadpoolctl",
         },
     ),
+    ("validate.py", 15, {"numpy", "sklearn"}),
     ("cli.py", 16, {"typer", "rich"}),
     ("__main__.py", 17, set()),
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from hf_leep.card import order, text, why
+from hf_leep.card import order, text, validation, why
 from hf_leep.card.metadata import metadata, on_hub
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 from hf_leep.measures import MEASURES
@@ -56,6 +56,7 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         calibration_sentence=order.calibration_sentence(data) if data.get("calibration") else None,
         bands=order.band_rows(data, text.code),
         size_sentence=order.size_sentence(data),
+        validation=_validation(data) if data.get("validation") else None,
         why=_why(data, names),
         warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
         notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},
@@ -69,6 +70,19 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         count=text.count,
         duration=text.duration,
     )
+
+
+def _validation(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What came of training heads."""
+    return {
+        "method": validation.method(data),
+        "sentences": validation.sentences(data, text.code),
+        "headings": validation.TRIAL_HEADINGS,
+        "trials": validation.trial_rows(data, text.code),
+        "failures": validation.failures(data, text.code),
+        "agreement_headings": validation.AGREEMENT_HEADINGS,
+        "agreement": validation.agreement_rows(data),
+    }
 
 
 def _why(data: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
