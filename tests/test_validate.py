@@ -145,3 +145,18 @@ def test_what_was_in_memory_is_said_on_one_line(files, tmp_path, capsys):
     assert "say where its rows are with --dataset" in error
     assert error.count("\n") == 1
     assert cli.run(["validate", str(tmp_path), "--dataset", str(files / "pictures.parquet")]) == 0
+
+
+def test_pairs_count_for_the_order_or_against_it(ranked):
+    """The most accurate is ahead of both others beyond 1.96 paired errors; these cannot be told apart."""
+
+    def with_places(*order):
+        candidates = [{**ranked.candidates[k], "rank": i, "tie_group": i} for i, k in enumerate(order, 1)]
+        return hf_leep.Report({**ranked.data, "candidates": candidates})
+
+    found = validate(with_places(0, 1, 2), progress=False).data["validation"]
+    ahead = [one["behind_best"] for one in found["candidates"][1:]]
+    assert all(gap["value"] > 1.96 * gap["standard_error"] > 0 for gap in ahead)
+    assert found["pairs"] == {"told_apart": 3, "confirmed": 2, "contradicted": 0, "open": 1}
+    found = validate(with_places(2, 1, 0), progress=False).data["validation"]
+    assert found["pairs"] == {"told_apart": 3, "confirmed": 0, "contradicted": 2, "open": 1}
