@@ -127,7 +127,7 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
     for measure in measures:
         found = row["measures"][measure]
         partial = found["partial"]
-        behind = found["behind_leep"]
+        ahead = found["ahead_of_leep"]
         lines.append(
             [
                 title(measure),
@@ -138,7 +138,7 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
                 number(found["kendall"], 2),
                 number(found["weighted_tau"], 2),
                 number(found["weighted_tau_by_accuracy"], 2),
-                "–" if behind is None else f"{number(-behind['value'], 2)} {span(behind['interval'])}",
+                "–" if ahead is None else f"{number(ahead['value'], 2)} {span(ahead['interval'])}",
             ]
         )
     base = row["baseline"]

@@ -103,11 +103,11 @@ def _agreement(measure: str, tasks: Sequence[Record], quality: Any, log_t: Any) 
     known = np.array([task["scores"][measure] is not None for task in tasks], dtype=bool)
     scores = np.array([task["scores"][measure] for task in tasks if task["scores"][measure] is not None])
     leep = [task["scores"].get("leep") for task, k in zip(tasks, known, strict=True) if k]
-    behind = difference(leep, scores, quality[known]) if measure != "leep" and None not in leep else None
+    ahead = difference(scores, leep, quality[known]) if measure != "leep" and None not in leep else None
     return {
         **_plain(agreement(scores, quality[known])),
         "partial": _plain(partial_correlation(scores, quality[known], log_t[known])),
-        "behind_leep": _plain(behind),
+        "ahead_of_leep": _plain(ahead),
     }
 
 

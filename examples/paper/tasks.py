@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError
 
-_TASK, _HALVES = 0, 1  # what a stream of random numbers is for
+_CLASSES, _COUNTS, _TASK, _HALVES = range(4)  # what a stream of random numbers is for
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def draw(experiment: Experiment, pool: Pool, seed: int, index: int) -> Task:
         seed: of the study.
         index: of the task.
     """
+    classes, counts = _outline(experiment, pool, seed, index)
     rng = _generator(experiment, seed, index, _TASK)
-    classes, counts = _outline(experiment, pool, index, rng)
     train = [
         rng.choice(rows, count, replace=False) for rows, count in zip(_rows(pool.train, classes), counts, strict=True)
     ]
@@ -134,7 +134,7 @@ def halves(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[T
     What an accuracy owes to the images that happened to be drawn differs between the two; what it owes to the classes
     does not. Each has half of a class's test images, and as many training images as the task, or half of all.
     """
-    classes, counts = _outline(experiment, pool, index, _generator(experiment, seed, index, _TASK))
+    classes, counts = _outline(experiment, pool, seed, index)
     rng = _generator(experiment, seed, index, _HALVES)
     train, test = (
         [np.array_split(rng.permutation(rows), 2) for rows in _rows(labels, classes)]
@@ -158,15 +158,22 @@ def _generator(experiment: Experiment, seed: int, index: int, purpose: int) -> n
     return np.random.default_rng([seed, zlib.crc32(experiment.name.encode()), index, purpose])
 
 
-def _outline(experiment: Experiment, pool: Pool, index: int, rng: np.random.Generator) -> tuple[Integers, list[int]]:
-    """Classes of a task, ascending, and training images of each: what the experiment wants, or all that there are."""
-    low, high = experiment.classes
-    number = int(rng.integers(low, high or pool.num_classes, endpoint=True))
+def _outline(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[Integers, list[int]]:
+    """Classes of a task, ascending, and training images of each: what the experiment wants, or all that there are.
+
+    Classes depend on how many there may be alone, not on the experiment: tasks of few images, with noise or without,
+    balanced or not, are of the same classes, so that what differs between these experiments is what they are about.
+    """
+    low, high = experiment.classes[0], experiment.classes[1] or pool.num_classes
+    rng = np.random.default_rng([seed, low, high, index, _CLASSES])
+    number = int(rng.integers(low, high, endpoint=True))
     if experiment.whole_first and index == 0:
         number = pool.num_classes
     classes = np.sort(rng.choice(pool.num_classes, number, replace=False))
     there = np.bincount(pool.train, minlength=pool.num_classes)[classes]
-    wanted = there if experiment.images is None else rng.integers(*experiment.images, size=number, endpoint=True)
+    if experiment.images is None:
+        return classes, there.tolist()
+    wanted = _generator(experiment, seed, index, _COUNTS).integers(*experiment.images, size=number, endpoint=True)
     return classes, np.minimum(wanted, there).tolist()
 
 
