@@ -84,6 +84,7 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
     measures = found["study"]["measures"]
     return template.render(
         study=found["study"],
+        short=_in_short(found["rows"], measures),
         compared=_compared(found["rows"]),
         sections=[
             (EXPERIMENTS[name], rows, [_lines(row, measures) for row in rows])
@@ -105,15 +106,50 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
     )
 
 
+def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[str]]:
+    """A line for each setting and kind of transfer, over its sources: LEEP's r, the highest, and whom LEEP beats."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["experiment"], row["transfer"]), []).append(row)
+    lines = []
+    for (name, transfer), found in groups.items():
+        values = {m: [r for row in found if (r := row["measures"][m]["pearson"]) is not None] for m in measures}
+        everywhere = {m: v for m, v in values.items() if len(v) == len(found)}
+        if not everywhere.get("leep"):
+            continue
+        best = max(everywhere, key=lambda m: sum(everywhere[m]))
+        gaps = [row["measures"][m]["ahead_of_leep"] for row in found for m in measures]
+        intervals = [gap["interval"] for gap in gaps if gap is not None]
+        ahead, behind = (sum(sign * (a if sign > 0 else b) > 0 for a, b in intervals) for sign in (1, -1))
+        baseline = [row["baseline"]["pearson"] for row in found if row["baseline"]["pearson"] is not None]
+        partial = [row["measures"]["leep"]["partial"] for row in found if row["measures"]["leep"]["partial"]]
+        lines.append(
+            [
+                EXPERIMENTS[name].title,
+                TRANSFER[transfer],
+                str(len(found)),
+                spread(everywhere["leep"]),
+                spread(baseline),
+                spread([one["value"] for one in partial]),
+                spread(everywhere.get("nce", [])),
+                f"{title(best)} {spread(everywhere[best])}",
+                f"{behind} / {len(intervals) - ahead - behind} / {ahead}",
+            ]
+        )
+    return lines
+
+
 def _compared(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The paper's table and ours, line by line: experiment, whose, source and transfer, n, LEEP, NCE, H-score."""
     lines = []
+    told = set()
     for name, experiment in EXPERIMENTS.items():
         group = "noisy-labels" if name.startswith("noisy-labels") else name
         ours = [row for row in rows if row["experiment"] == name]
-        if not ours:
-            continue
-        lines += [[experiment.title, "paper", setting, "200", *cells] for setting, *cells in PAPER.get(group, [])]
+        if ours and group not in told:
+            label = "small balanced, noisy" if group == "noisy-labels" else experiment.title
+            lines += [[label, "paper", setting, "200", *cells] for setting, *cells in PAPER.get(group, [])]
+            told.add(group)
         for row in ours:
             what = f"{code(row['source'])}, {TRANSFER[row['transfer']]}"
             cells = [correlation(row["measures"].get(m), "pearson") for m in COMPARED]
@@ -135,7 +171,7 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
                 correlation(found, "pearson"),
                 p_value(found["pearson_p_value"]),
                 correlation(partial, "value"),
-                number(found["kendall"], 2),
+                correlation(found, "kendall", 2),
                 number(found["weighted_tau"], 2),
                 number(found["weighted_tau_by_accuracy"], 2),
                 "–" if ahead is None else f"{number(ahead['value'], 2)} {span(ahead['interval'])}",
@@ -149,7 +185,7 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
             correlation(base, "pearson"),
             p_value(base["pearson_p_value"]),
             "–",
-            number(base["kendall"], 2),
+            correlation(base, "kendall", 2),
             number(base["weighted_tau"], 2),
             number(base["weighted_tau_by_accuracy"], 2),
             "–",
@@ -158,13 +194,14 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
     return lines
 
 
-def correlation(found: Mapping[str, Any] | None, name: str) -> str:
+def correlation(found: Mapping[str, Any] | None, name: str, digits: int = 3) -> str:
     """A correlation with its interval; (∗) where it is not significant at 5 %, a dash where it is not defined."""
     if not found or found[name] is None:
         return "–"
     p = found["p_value" if name == "value" else f"{name}_p_value"]
     star = "∗" if p is not None and p >= 0.05 else ""
-    return f"{number(found[name])}{star} {span(found['interval' if name == 'value' else f'{name}_interval'])}".strip()
+    interval = found["interval" if name == "value" else f"{name}_interval"]
+    return f"{number(found[name], digits)}{star} {span(interval)}".strip()
 
 
 def p_value(p: float | None) -> str:
@@ -177,3 +214,9 @@ def p_value(p: float | None) -> str:
 def span(interval: Sequence[float] | None) -> str:
     """An interval in brackets; nothing where there is none."""
     return f"[{number(interval[0], 2)}, {number(interval[1], 2)}]" if interval else ""
+
+
+def spread(values: Sequence[float]) -> str:
+    """Least and greatest of correlations, or the only one."""
+    ends = sorted({number(min(values), 2), number(max(values), 2)}) if values else ["–"]
+    return ends[0] if len(ends) == 1 else f"{number(min(values), 2)} to {number(max(values), 2)}"

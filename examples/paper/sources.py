@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.paper import cifar_resnet
 from examples.paper.tasks import Pool
 from hf_leep import data, pipeline
 from hf_leep.engine import progress_bar
 from hf_leep.errors import CandidateError, TargetError, UserError
-from hf_leep.modalities.classifier import quiet
 from hf_leep.records import Extraction, Target
 
 
@@ -157,6 +155,8 @@ def extract(
         UserError: two sources have the same name.
         CandidateError: a source cannot be loaded or run, or has no features.
     """
+    from examples.paper import cifar_resnet  # transformers, which processes that re-train heads do without
+
     cifar_resnet.register()
     short = [Path(name).name for name in names]
     if len(set(short)) < len(short):
@@ -185,6 +185,9 @@ def as_checkpoint(path: str, folder: Path) -> str | Path:
         return path
     if (folder / "preprocessor_config.json").exists():
         return folder
+    from examples.paper import cifar_resnet
+    from hf_leep.modalities.classifier import quiet
+
     with quiet():
         return cifar_resnet.convert(path, folder)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Settings:
     seed: int = 0
     measures: tuple[str, ...] = FAST
     l2: float | None = None
-    training: transfer.Training = transfer.Training()
+    training: transfer.Training = field(default_factory=transfer.Training)
 
 
 @dataclass(frozen=True)
@@ -202,17 +202,13 @@ _bench: Bench  # of a worker process
 
 def _start(bench: Bench) -> None:
     global _bench
-    import torch
     from threadpoolctl import threadpool_limits
-
-    from examples.paper import cifar_resnet
 
     _bench = bench
     parent = multiprocessing.parent_process()
     if parent is not None:  # whoever kills the study means its workers, too
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    cifar_resnet.register()
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # for torch, where a job needs it
     threadpool_limits(1)
 
 

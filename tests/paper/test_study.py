@@ -1,0 +1,128 @@
+"""The study from end to end on small data: resumed without repeating, the same every time, and told as measured."""
+
+import json
+import pickle
+from dataclasses import replace
+
+import datasets
+import numpy as np
+import pytest
+from scipy.stats import kendalltau, pearsonr
+
+from examples.paper import results, study
+from examples.paper.report import write
+from examples.paper.sources import Dataset, extract, open_dataset
+from hf_leep.errors import UserError
+
+MEASURES = ("leep", "nce", "h-score", "logme")
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """6 classes that differ in colour, 40 training and 20 test pictures of each, saved to disk."""
+    from PIL import Image
+
+    rng = np.random.default_rng(8)
+    colours = rng.integers(60, 190, (6, 3))
+
+    def rows(count):
+        labels = np.arange(6 * count) % 6
+        pixels = np.clip(colours[labels][:, None, None] + rng.normal(0, 60, (len(labels), 8, 8, 3)), 0, 255)
+        named = datasets.ClassLabel(names=list("abcdef"))
+        features = datasets.Features({"image": datasets.Image(), "label": named})
+        images = [Image.fromarray(p.astype(np.uint8)) for p in pixels]
+        return datasets.Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
+
+    folder = tmp_path_factory.mktemp("study") / "colours"
+    datasets.DatasetDict({"train": rows(40), "test": rows(20)}).save_to_disk(str(folder))
+    return open_dataset(Dataset(str(folder)))
+
+
+@pytest.fixture(scope="module")
+def bench(opened, checkpoints, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("output")
+    names = [str(checkpoints["five"]), str(checkpoints["seven-classes"])]
+    sources = extract(names, opened, folder / "sources", progress=False)
+    made = study.Bench(opened, {s.name: s for s in sources}, study.Settings(measures=MEASURES), folder)
+    study.settle(made)
+    plan = study.planned(made, ("large-balanced", "small-imbalanced"), 6)
+    study.run(made, {**plan, **study.planned(made, ("source-selection",), 3)}, workers=1, progress=False)
+    return made
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted((folder / "tasks").rglob("*.json"))}
+
+
+def test_the_numbers_are_those_of_scipy(bench):
+    found = results.collect(bench.output)
+    assert [(row["experiment"], row["source"]) for row in found["rows"]] == [
+        (name, source) for name in ("large-balanced", "small-imbalanced") for source in ("five", "seven-classes")
+    ]
+    for row in found["rows"]:
+        records = [json.loads(content) for path, content in files(bench.output).items()
+                   if path.parts[1:3] == (row["experiment"], row["source"])]  # fmt: skip
+        quality = [record["quality"] for record in records]
+        scores = [record["scores"]["leep"] for record in records]
+        assert row["num_tasks"] == len(records) == 6
+        assert row["measures"]["leep"]["pearson"] == pytest.approx(pearsonr(scores, quality).statistic)
+        assert row["measures"]["leep"]["pearson_p_value"] == pytest.approx(pearsonr(scores, quality).pvalue)
+        assert row["measures"]["leep"]["kendall"] == pytest.approx(kendalltau(scores, quality).statistic)
+        gap = row["measures"]["nce"]["ahead_of_leep"]["value"]
+        assert gap == pytest.approx(row["measures"]["nce"]["pearson"] - row["measures"]["leep"]["pearson"])
+
+
+def test_the_source_that_a_measure_picks_costs_what_it_costs(bench):
+    found = results.collect(bench.output)["selection"]
+    records = {(path.parts[2], path.stem): json.loads(content) for path, content in files(bench.output).items()
+               if path.parts[1] == "source-selection"}  # fmt: skip
+    lost = []
+    for index in ("0000", "0001", "0002"):
+        both = [records[source, index] for source in ("five", "seven-classes")]
+        picked = max(both, key=lambda record: record["scores"]["logme"])
+        lost.append(max(record["quality"] for record in both) - picked["quality"])
+    assert found["measures"]["logme"]["regret"] == pytest.approx(np.mean(lost))
+    assert found["whole"]["five"]["accuracy"] == records["five", "0000"]["quality"]
+    assert records["five", "0000"]["num_classes"] == 6
+
+
+def test_a_run_goes_on_where_it_stopped_and_repeats_nothing(bench):
+    before = files(bench.output)
+    times = {path: (bench.output / path).stat().st_mtime_ns for path in before}
+    gone = next(iter(before))
+    (bench.output / gone).unlink()
+    study.run(bench, study.planned(bench, ("large-balanced", "small-imbalanced"), 6), workers=1, progress=False)
+    assert files(bench.output) == before
+    assert {path for path in before if (bench.output / path).stat().st_mtime_ns != times[path]} == {gone}
+
+
+def test_what_another_process_is_given_finds_the_same(bench, tmp_path):
+    """A bench as it reaches another process; `make paper` starts the processes themselves, which takes seconds."""
+    other = pickle.loads(pickle.dumps(replace(bench, output=tmp_path)))
+    for job in study.planned(other, ("small-imbalanced",), 2)["small-imbalanced"]:
+        other.do(job)
+    assert len(files(tmp_path)) == 4
+    assert files(tmp_path).items() <= files(bench.output).items()
+
+
+def test_a_folder_keeps_to_one_study(bench):
+    study.settle(bench)
+    changed = study.Settings(measures=MEASURES, seed=1)
+    with pytest.raises(UserError, match="holds a study with another seed: 0, now 1"):
+        study.settle(replace(bench, settings=changed))
+
+
+def test_the_report_is_made_of_the_finished_tasks(bench):
+    write(bench.output)
+    page = (bench.output / "README.md").read_text()
+    assert "| large balanced | re-trained head | 2 |" in page
+    assert "| large balanced | **ours** | `five`, re-trained head | 6 |" in page
+    assert "2 sources on 3 targets: the whole data set, and tasks" in page
+    assert "NaN" not in page
+    pictures = {path.name for path in (bench.output / "plots").iterdir()}
+    assert pictures == {"large-balanced.png", "small-imbalanced.png", "source-selection.png"}
+
+
+def test_what_is_no_study_is_said_on_one_line(tmp_path):
+    with pytest.raises(UserError, match="holds no study"):
+        write(tmp_path)
