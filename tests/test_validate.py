@@ -160,3 +160,14 @@ def test_pairs_count_for_the_order_or_against_it(ranked):
     assert found["pairs"] == {"told_apart": 3, "confirmed": 2, "contradicted": 0, "open": 1}
     found = validate(with_places(2, 1, 0), progress=False).data["validation"]
     assert found["pairs"] == {"told_apart": 3, "confirmed": 0, "contradicted": 2, "open": 1}
+
+
+def test_words_of_a_sample_of_sentences_are_judged_by_sentence(token_checkpoints, tagged):
+    paths = [str(token_checkpoints[name]) for name in ("bert", "roberta")]
+    report = hf_leep.rank(paths, tagged, max_samples=25, seed=4, progress=False)
+    found = validate(report, dataset=tagged, progress=False).data["validation"]
+    assert found["agreement"]["leep"]["num_candidates"] == 2
+    for one in found["candidates"]:
+        a, n = one["accuracy"]["value"], report.data["target"]["num_examples"]
+        assert one["accuracy"]["standard_error"] > 0
+        assert one["accuracy"]["standard_error"] != pytest.approx((a * (1 - a) / (n - 1)) ** 0.5, rel=1e-3)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from examples.paper.study import FAST
+from examples.paper.study import FAST, KINDS
 from examples.paper.tasks import EXPERIMENTS
 from hf_leep.errors import HfLeepError, UserError
 
@@ -38,6 +38,12 @@ def run(
             help=f"May be repeated: {', '.join(EXPERIMENTS)}; noisy-labels; all. All that trains no network."
         ),
     ] = None,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Beside the re-trained head; may be repeated: {', '.join(k for k in KINDS if k != 'head')}."
+        ),
+    ] = None,
     tasks: Annotated[int | None, typer.Option(help="Tasks of each experiment; 200, 100 or 20 by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     measures: Annotated[str, typer.Option(help="Comma-separated, or all; the slowest are left out.")] = ",".join(FAST),
@@ -61,12 +67,15 @@ def run(
     if len(source) == 1 and not experiment:
         chosen.remove("source-selection")
     asked = tuple(MEASURES) if measures == "all" else tuple(find(name).name for name in measures.split(","))
+    for name in transfer or ():
+        if name not in KINDS:
+            raise UserError(f"unknown transfer {name!r}: {', '.join(KINDS)}")
     settings = study.Settings(seed=seed, measures=asked)
     opened = sources.open_dataset(sources.Dataset(dataset, config, train_split, test_split, label, input))
     found = sources.extract(source, opened, output / "sources", device=device)
     bench = study.Bench(opened, {s.name: s for s in found}, settings, output)
     study.settle(bench)
-    plan = study.planned(bench, chosen, tasks)
+    plan = study.planned(bench, chosen, tasks, transfer or ())
     study.run(bench, plan, workers=workers)
     write(output)
     print(f"Report: {output / 'README.md'}")

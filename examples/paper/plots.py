@@ -27,14 +27,14 @@ def scatter(rows: Sequence[Mapping[str, Any]]) -> bytes:
     for axes, row in zip(panels, rows, strict=True):
         points = [p for p in row["points"] if p["score"] is not None]
         x, y = np.array([p["score"] for p in points]), np.array([100 * p["quality"] for p in points])
-        shown = axes.scatter(
-            x, y, c=[p["num_classes"] for p in points], s=14, alpha=0.8, linewidths=0, cmap="viridis", zorder=3
-        )
+        sizes = [p["num_classes"] for p in points]
+        coloured = {"c": sizes, "cmap": "viridis"} if len(set(sizes)) > 1 else {"color": _COLOURS[2]}
+        shown = axes.scatter(x, y, s=14, alpha=0.7, linewidths=0, zorder=3, **coloured)
         if len(points) > 2 and np.ptp(x) > 0:
             slope, start = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             axes.plot(ends, start + slope * ends, color=_COLOURS[0], linewidth=1.4, zorder=4)
-        if len({p["num_classes"] for p in points}) > 1:
+        if "c" in coloured:
             figure.colorbar(shown, ax=axes, label="classes", pad=0.02)
         found = row["measures"].get("leep") or {}
         axes.set_title(

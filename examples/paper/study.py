@@ -129,7 +129,17 @@ def _head(bench: Bench, source: Source, experiment: Experiment, index: int, task
     }
 
 
-KINDS = {"head": _head}
+def _head_sgd(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
+    """Quality of a head re-trained as in the paper: with stochastic gradient descent, seeded by the task."""
+    return {
+        "quality": transfer.head_sgd(
+            source.train[task.train_rows], task.train_labels, source.test[task.test_rows], task.test_labels,
+            num_classes=len(task.classes), judged_by=experiment.quality, seed=bench.settings.seed + index,
+        )
+    }  # fmt: skip
+
+
+KINDS = {"head": _head, "head-sgd": _head_sgd}
 
 
 def scores(
@@ -231,19 +241,23 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def planned(bench: Bench, experiments: Sequence[str], tasks: int | None) -> dict[str, list[Job]]:
+def planned(
+    bench: Bench, experiments: Sequence[str], tasks: int | None, transfers: Sequence[str] = ()
+) -> dict[str, list[Job]]:
     """The jobs of each experiment.
 
     Args:
         bench: data set, sources, settings.
         experiments: their names.
         tasks: of each experiment and source; each experiment's own number by default.
+        transfers: kinds of transfer beside the re-trained head, keys of `KINDS`.
     """
     return {
         name: [
-            Job(name, source, "head", index)
+            Job(name, source, kind, index)
             for index in range(tasks or EXPERIMENTS[name].num_tasks)
             for source in bench.sources
+            for kind in dict.fromkeys(("head", *transfers))
         ]
         for name in experiments
     }

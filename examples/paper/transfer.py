@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from examples.paper import head as heads
@@ -35,5 +36,23 @@ def head(
 ) -> float:
     """Quality on the test rows of a head that is re-trained on features to convergence."""
     trained = heads.train_head(train, train_labels, l2=l2, num_classes=num_classes)
-    judge = heads.f1 if judged_by == "macro F1" else heads.accuracy
-    return judge(trained, test, test_labels)
+    return _judge(judged_by)(trained, test, test_labels)
+
+
+def head_sgd(
+    train: FloatMatrix,
+    train_labels: Integers,
+    test: FloatMatrix,
+    test_labels: Integers,
+    *,
+    num_classes: int,
+    judged_by: str,
+    seed: int,
+) -> float:
+    """Quality on the test rows of a head that is re-trained as in the paper, by stochastic gradient descent."""
+    trained = heads.train_head_sgd(train, train_labels, num_classes=num_classes, seed=seed)
+    return _judge(judged_by)(trained, test, test_labels)
+
+
+def _judge(judged_by: str) -> Callable[[heads.Head, FloatMatrix, Integers], float]:
+    return heads.f1 if judged_by == "macro F1" else heads.accuracy

@@ -105,6 +105,19 @@ def test_what_another_process_is_given_finds_the_same(bench, tmp_path):
     assert files(tmp_path).items() <= files(bench.output).items()
 
 
+def test_the_paper_s_way_of_training_a_head_is_a_row_of_its_own(bench, tmp_path):
+    other = replace(bench, output=tmp_path)
+    study.settle(other)
+    plan = study.planned(other, ("small-imbalanced",), 3, ("head-sgd",))
+    study.run(other, plan, workers=1, progress=False)
+    rows = results.collect(tmp_path)["rows"]
+    assert [(row["source"], row["transfer"]) for row in rows] == [
+        (source, kind) for source in ("five", "seven-classes") for kind in ("head", "head-sgd")
+    ]
+    exact, stepwise = ([point["quality"] for point in row["points"]] for row in rows[:2])
+    assert stepwise == pytest.approx(exact, abs=0.1)
+
+
 def test_a_folder_keeps_to_one_study(bench):
     study.settle(bench)
     changed = study.Settings(measures=MEASURES, seed=1)
