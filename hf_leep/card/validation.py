@@ -127,7 +127,8 @@ def method(data: Mapping[str, Any]) -> str:
     which = "all" if found["top"] == found["num_ranked"] else f"the first {found['top']} of {found['num_ranked']}"
     return (
         f"A linear head was trained on the features of {which} ranked candidates, and judged on the same "
-        f"examples in {found['folds']} folds, each by a head that was fitted without it."
+        f"examples in {found['folds']} folds, each by a head that was fitted without it; ± is the half-width of a "
+        "95 % interval."
     )
 
 
