@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/hf-leep demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Small: under a quarter of an hour on two cores. What is finished is not repeated; README has the command for all.
 DATA ?= ../shared/data
