@@ -9,12 +9,15 @@ from typing import Annotated
 
 import typer
 
-from examples.paper.study import FAST, KINDS
+from examples.paper.study import FAST
 from examples.paper.tasks import EXPERIMENTS
+from examples.paper.transfer import Training
 from hf_leep.errors import HfLeepError, UserError
 
 app = typer.Typer(help="Reproduce the study of the LEEP paper.", add_completion=False, no_args_is_help=True)
 
+_TRAINING = Training()
+TRANSFERS = ("head-sgd", "fine-tuning")
 GROUPS = {"noisy-labels": ("noisy-labels-10", "noisy-labels-20"), "all": tuple(EXPERIMENTS)}
 QUICK = (
     "large-balanced",
@@ -40,10 +43,17 @@ def run(
     ] = None,
     transfer: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"Beside the re-trained head; may be repeated: {', '.join(k for k in KINDS if k != 'head')}."
-        ),
+        typer.Option(help=f"Beside the re-trained head; may be repeated: {', '.join(TRANSFERS)}."),
     ] = None,
+    epochs: Annotated[int, typer.Option(help="Of fine-tuning.")] = _TRAINING.epochs,
+    learning_rate: Annotated[float, typer.Option(help="Of fine-tuning.")] = _TRAINING.learning_rate,
+    scratch_epochs: Annotated[
+        int, typer.Option(help="Of the reference that is trained from scratch.")
+    ] = _TRAINING.scratch_epochs,
+    scratch_learning_rate: Annotated[float, typer.Option(help="Of that reference.")] = _TRAINING.scratch_learning_rate,
+    batch_size: Annotated[int, typer.Option(help="Images a step of training.")] = _TRAINING.batch_size,
+    precision: Annotated[str, typer.Option(help="What networks train in: bfloat16 or float32.")] = _TRAINING.precision,
+    episodes: Annotated[int, typer.Option(help="Of the meta-training of CNAPs.")] = _TRAINING.episodes,
     tasks: Annotated[int | None, typer.Option(help="Tasks of each experiment; 200, 100 or 20 by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     measures: Annotated[str, typer.Option(help="Comma-separated, or all; the slowest are left out.")] = ",".join(FAST),
@@ -53,7 +63,9 @@ def run(
     label: Annotated[str | None, typer.Option(help="Label column; inferred where it is clear.")] = None,
     input: Annotated[str | None, typer.Option(help="Image column; inferred where it is clear.")] = None,  # noqa: A002
     workers: Annotated[int, typer.Option(help="Parallel processes, of one thread each.")] = os.cpu_count() or 1,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps, for the pass; the best by default.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default; on one GPU, --workers 1.")
+    ] = None,
 ) -> None:
     """Run experiments, or what is left of them, and write the report."""
     from examples.paper import sources, study
@@ -68,12 +80,13 @@ def run(
         chosen.remove("source-selection")
     asked = tuple(MEASURES) if measures == "all" else tuple(find(name).name for name in measures.split(","))
     for name in transfer or ():
-        if name not in KINDS:
-            raise UserError(f"unknown transfer {name!r}: {', '.join(KINDS)}")
-    settings = study.Settings(seed=seed, measures=asked)
+        if name not in TRANSFERS:
+            raise UserError(f"unknown transfer {name!r}: {', '.join(TRANSFERS)}")
+    training = Training(epochs, learning_rate, scratch_epochs, scratch_learning_rate, batch_size, precision, episodes)
+    settings = study.Settings(seed=seed, measures=asked, training=training)
     opened = sources.open_dataset(sources.Dataset(dataset, config, train_split, test_split, label, input))
     found = sources.extract(source, opened, output / "sources", device=device)
-    bench = study.Bench(opened, {s.name: s for s in found}, settings, output)
+    bench = study.Bench(opened, {s.name: s for s in found}, settings, output, device)
     study.settle(bench)
     plan = study.planned(bench, chosen, tasks, transfer or ())
     study.run(bench, plan, workers=workers)

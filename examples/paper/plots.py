@@ -55,7 +55,11 @@ def convergence(found: Sequence[Mapping[str, Any]]) -> bytes:
             epochs = range(1, len(part["gain"]) + 1)
             label = f"LEEP {low} to {high} ({part['num_tasks']} tasks)"
             axes.plot(epochs, [100 * g for g in part["gain"]], "o-", ms=4, color=colour, label=label)
-        axes.set_title(f"{one['source']}, {one['num_tasks']} tasks", fontsize=9, color=_INK)
+        axes.set_title(
+            f"{one['source']}, {one['num_tasks']} tasks of {one['num_classes'][0]} to {one['num_classes'][1]} classes",
+            fontsize=9,
+            color=_INK,
+        )
         axes.set_xlabel("epochs of fine-tuning")
         axes.set_ylabel(f"points above {one['scratch_epochs']} epochs from scratch")
         axes.xaxis.get_major_locator().set_params(integer=True)

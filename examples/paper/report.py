@@ -91,6 +91,8 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
             for name in EXPERIMENTS
             if (rows := [row for row in found["rows"] if row["experiment"] == name])
         ],
+        trained=bool(found["convergence"])
+        or any(row["transfer"] in ("fine-tuning", "cnaps") for row in found["rows"]),
         convergence=found["convergence"],
         selection=found["selection"],
         pictures=pictures,

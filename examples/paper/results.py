@@ -15,6 +15,7 @@ from hf_leep.agreement import agreement, difference, partial_correlation, reliab
 from hf_leep.errors import UserError
 
 TRANSFERS = ("head", "head-sgd", "fine-tuning", "cnaps")  # kinds of job that end in the quality of a transferred model
+CONVERGENCE = ("convergence", "convergence-large")
 NUM_BINS = 3
 _MOST_SOURCES_NAMED = 12
 
@@ -47,17 +48,18 @@ def collect(folder: Path) -> dict[str, Any]:
         for experiment in EXPERIMENTS
         for source in sources
         for kind in TRANSFERS
-        if (found := records.get((experiment, source, kind))) and experiment != "source-selection"
-        # of these two only the transfer that they are about
-        and not (experiment == "meta-transfer" and kind != "cnaps") and experiment != "convergence"
-    ]  # fmt: skip
+        if experiment not in ("source-selection", *CONVERGENCE)
+        and (experiment != "meta-transfer" or kind == "cnaps")
+        and (found := records.get((experiment, source, kind)))
+    ]
     return {
         "study": study,
         "rows": rows,
         "convergence": [
-            _convergence(source, records["convergence", source, "head"], found)
+            _convergence(experiment, source, records[experiment, source, "head"], found)
+            for experiment in CONVERGENCE
             for source in sources
-            if (found := records.get(("convergence", source, "curves")))
+            if (found := records.get((experiment, source, "curves")))
         ],
         "selection": _selection({s: records.get(("source-selection", s, "head"), {}) for s in sources}, measures),
     }
@@ -111,7 +113,9 @@ def _agreement(measure: str, tasks: Sequence[Record], quality: Any, log_t: Any) 
     }
 
 
-def _convergence(source: str, scored: Mapping[int, Record], curves: Mapping[int, Record]) -> dict[str, Any]:
+def _convergence(
+    experiment: str, source: str, scored: Mapping[int, Record], curves: Mapping[int, Record]
+) -> dict[str, Any]:
     """Accuracy of the transferred model less that of the reference trained from scratch, after each epoch, by LEEP."""
     indices = sorted(scored.keys() & curves.keys())
     leep = np.array([scored[i]["scores"]["leep"] for i in indices])
@@ -124,8 +128,10 @@ def _convergence(source: str, scored: Mapping[int, Record], curves: Mapping[int,
     late = np.array([gain.shape[1] + 1 if p is None else p for p in passed], dtype=float)
     bins = [part for part in np.array_split(np.argsort(leep, kind="stable"), min(NUM_BINS, len(leep))) if len(part)]
     return {
+        "experiment": experiment,
         "source": source,
         "num_tasks": len(indices),
+        "num_classes": _range(scored[i]["num_classes"] for i in indices),
         "epochs": int(gain.shape[1]),
         "scratch_epochs": len(curves[indices[0]]["scratch"]) if indices else 0,
         "bins": [

@@ -19,7 +19,7 @@ from huggingface_hub.utils import tqdm
 
 from examples.paper import transfer
 from examples.paper.sources import Opened, Source
-from examples.paper.tasks import EXPERIMENTS, Experiment, Task, draw, fitted, halves
+from examples.paper.tasks import EXPERIMENTS, Experiment, Task, draw, fitted, halves, learned_classes
 from hf_leep.arrays import FloatMatrix, Integers
 from hf_leep.engine import terminable
 from hf_leep.errors import UserError
@@ -88,12 +88,22 @@ class Bench:
         sources: by name.
         settings: what decides the numbers.
         output: folder of the study.
+        device: where networks are trained; the best at hand by default.
     """
 
     opened: Opened
     sources: dict[str, Source]
     settings: Settings
     output: Path
+    device: str | None = None
+
+    def seed_of(self, index: int) -> int:
+        """The seed of what is trained for a task."""
+        return self.settings.seed * 100_003 + index
+
+    def cnaps(self, source: Source) -> Path:
+        """Where the source's meta-trained CNAPs is kept."""
+        return self.output / "cnaps" / f"{source.name}.safetensors"
 
     def experiment(self, name: str) -> Experiment:
         """The experiment as this data set allows it."""
@@ -111,35 +121,66 @@ class Bench:
 def _head(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
     """Scores, the quality of a re-trained head, and that of two on disjoint halves of the images."""
     theta = None if source.probabilities is None else source.probabilities[task.train_rows]
-    features = source.train[task.train_rows]
-
-    def quality(of: Task) -> float:
-        return transfer.head(
-            source.train[of.train_rows], of.train_labels, source.test[of.test_rows], of.test_labels,
-            num_classes=len(of.classes), l2=bench.settings.l2, judged_by=experiment.quality,
-        )  # fmt: skip
-
+    l2 = bench.settings.l2
     # Source selection compares sources on one task: how accuracies repeat from task to task is no part of it.
     repeated = experiment.name != "source-selection"
     both = halves(experiment, bench.opened.pool, bench.settings.seed, index) if repeated else ()
     return {
-        "scores": scores(bench.settings.measures, theta, features, task.train_labels),
-        "quality": quality(task),
-        "halves": [quality(half) for half in both],
+        "scores": scores(bench.settings.measures, theta, source.train[task.train_rows], task.train_labels),
+        "quality": _quality(experiment, task, transfer.head(source, task, l2)),
+        "halves": [_quality(experiment, half, transfer.head(source, half, l2)) for half in both],
     }
 
 
 def _head_sgd(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Quality of a head re-trained as in the paper: with stochastic gradient descent, seeded by the task."""
+    """Quality of a head re-trained as in the paper: with stochastic gradient descent."""
+    return {"quality": _quality(experiment, task, transfer.head_sgd(source, task, bench.seed_of(index)))}
+
+
+def _fine_tuning(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
+    """Quality after the last epoch of fine-tuning."""
+    return {"quality": _curve(bench, source, experiment, index, task, scratch=False)[-1]}
+
+
+def _curves(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
+    """Quality after each epoch of fine-tuning, and of training the same architecture from scratch."""
     return {
-        "quality": transfer.head_sgd(
-            source.train[task.train_rows], task.train_labels, source.test[task.test_rows], task.test_labels,
-            num_classes=len(task.classes), judged_by=experiment.quality, seed=bench.settings.seed + index,
-        )
-    }  # fmt: skip
+        name: _curve(bench, source, experiment, index, task, scratch=scratch)
+        for name, scratch in (("transferred", False), ("scratch", True))
+    }
 
 
-KINDS = {"head": _head, "head-sgd": _head_sgd}
+def _curve(
+    bench: Bench, source: Source, experiment: Experiment, index: int, task: Task, *, scratch: bool
+) -> list[float]:
+    predicted = transfer.fine_tuned(
+        source, bench.opened, task, bench.settings.training,
+        seed=bench.seed_of(index), device=bench.device, scratch=scratch,
+    )  # fmt: skip
+    return [_quality(experiment, task, one) for one in predicted]
+
+
+def _cnaps(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
+    """Quality of the meta-trained CNAPs, adapted to the task in one pass."""
+    predicted = transfer.by_cnaps(
+        source, bench.opened, task, bench.settings.training, bench.cnaps(source), device=bench.device
+    )
+    return {"quality": _quality(experiment, task, predicted)}
+
+
+def _quality(experiment: Experiment, task: Task, predicted: Integers) -> float:
+    return transfer.quality(predicted, task.test_labels, len(task.classes), experiment.quality)
+
+
+KINDS = {
+    "head": _head,
+    "head-sgd": _head_sgd,
+    "fine-tuning": _fine_tuning,
+    "curves": _curves,
+    "cnaps": _cnaps,
+}
+# The transfer that an experiment is about, beside the head that is trained anyway.
+OWN_KINDS = {"meta-transfer": ("cnaps",), "convergence": ("curves",)}
 
 
 def scores(
@@ -168,6 +209,8 @@ def run(bench: Bench, plan: dict[str, list[Job]], *, workers: int, progress: boo
         workers: parallel processes, each with one thread; 1 for none beside this one.
         progress: show a bar with the time left for each experiment.
     """
+    if any(job.kind == "cnaps" for jobs in plan.values() for job in jobs):
+        _meta_train(bench)
     with terminable(), _pool(bench, workers) as pool:
         for name, jobs in plan.items():
             open_jobs = [job for job in jobs if not job.path(bench.output).exists()]
@@ -191,6 +234,19 @@ def run(bench: Bench, plan: dict[str, list[Job]], *, workers: int, progress: boo
                         bar.update(1)
             if open_jobs:
                 _log(bench.output, name, len(open_jobs), workers, time.perf_counter() - started)
+
+
+def _meta_train(bench: Bench) -> None:
+    """Meta-train a CNAPs for each source that has none yet, on the classes that no task is of."""
+    classes = learned_classes(bench.opened.pool, bench.settings.seed)
+    for source in bench.sources.values():
+        if not bench.cnaps(source).exists():
+            started = time.perf_counter()
+            transfer.meta_train(
+                source, bench.opened, classes, bench.settings.training, bench.cnaps(source),
+                seed=bench.settings.seed, device=bench.device,
+            )  # fmt: skip
+            _log(bench.output, f"meta-training of {source.name}", 1, 1, time.perf_counter() - started)
 
 
 @contextmanager
@@ -250,14 +306,15 @@ def planned(
         bench: data set, sources, settings.
         experiments: their names.
         tasks: of each experiment and source; each experiment's own number by default.
-        transfers: kinds of transfer beside the re-trained head, keys of `KINDS`.
+        transfers: kinds of transfer beside the re-trained head, keys of `KINDS`; experiments that are about one kind
+            have that.
     """
     return {
         name: [
             Job(name, source, kind, index)
             for index in range(tasks or EXPERIMENTS[name].num_tasks)
             for source in bench.sources
-            for kind in dict.fromkeys(("head", *transfers))
+            for kind in dict.fromkeys(("head", *OWN_KINDS.get(name, transfers)))
         ]
         for name in experiments
     }

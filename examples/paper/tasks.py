@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError
 
-_CLASSES, _COUNTS, _TASK, _HALVES = range(4)  # what a stream of random numbers is for
+_CLASSES, _COUNTS, _TASK, _HALVES, _LEARNED = range(5)  # what a stream of random numbers is for
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Experiment:
         noise: share of the training labels that are replaced by a class drawn uniformly from the task's.
         quality: what transfer is judged by on the test images, ``accuracy`` or ``macro F1``.
         whole_first: whether the first task is the whole data set.
+        unlearned: whether tasks are of the classes alone that no CNAPs is meta-trained on.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Experiment:
     noise: float = 0.0
     quality: str = "accuracy"
     whole_first: bool = False
+    unlearned: bool = False
 
 
 EXPERIMENTS = {
@@ -55,8 +57,9 @@ EXPERIMENTS = {
         Experiment("noisy-labels-10", "small balanced, 10 % of labels noisy", "5.2", 200, (5, 5), (50, 50), 0.1),
         Experiment("noisy-labels-20", "small balanced, 20 % of labels noisy", "5.2", 200, (5, 5), (50, 50), 0.2),
         Experiment("small-imbalanced", "small imbalanced", "5.3", 200, (5, 5), (30, 60), quality="macro F1"),
-        Experiment("meta-transfer", "meta-transfer (CNAPs)", "5.4", 100, (5, 10), (20, 50)),
-        Experiment("convergence", "convergence speed", "5.5", 20, (2, None)),
+        Experiment("meta-transfer", "meta-transfer (CNAPs)", "5.4", 100, (5, 10), (20, 50), unlearned=True),
+        Experiment("convergence", "convergence speed", "5.5", 20, (2, 20)),
+        Experiment("convergence-large", "convergence speed, tasks of all sizes", "5.5", 20, (2, None)),
         Experiment("source-selection", "source-model selection", "5.7", 50, (2, None), whole_first=True),
     )
 }
@@ -105,9 +108,17 @@ def fitted(experiment: Experiment, num_classes: int) -> Experiment:
     low, high = experiment.classes
     if num_classes < 3:
         raise TargetError(f"the data set has {num_classes} classes; tasks are drawn from at least 3")
+    if experiment.unlearned:
+        num_classes -= num_classes // 2
     low = low if low < num_classes else max(2, num_classes // 2)
     high = num_classes if high is None else high if high < num_classes else max(low, num_classes // 2)
     return replace(experiment, classes=(low, high))
+
+
+def learned_classes(pool: Pool, seed: int) -> Integers:
+    """The half of the classes that CNAPs is meta-trained on, ascending; meta-transfer tasks are of the other half."""
+    rng = np.random.default_rng([seed, _LEARNED])
+    return np.sort(rng.permutation(pool.num_classes)[: pool.num_classes // 2])
 
 
 def draw(experiment: Experiment, pool: Pool, seed: int, index: int) -> Task:
@@ -169,7 +180,10 @@ def _outline(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple
     number = int(rng.integers(low, high, endpoint=True))
     if experiment.whole_first and index == 0:
         number = pool.num_classes
-    classes = np.sort(rng.choice(pool.num_classes, number, replace=False))
+    known = np.arange(pool.num_classes)
+    if experiment.unlearned:
+        known = np.setdiff1d(known, learned_classes(pool, seed))
+    classes = np.sort(rng.choice(known, number, replace=False))
     there = np.bincount(pool.train, minlength=pool.num_classes)[classes]
     if experiment.images is None:
         return classes, there.tolist()

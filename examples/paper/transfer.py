@@ -1,12 +1,27 @@
-"""Transfer a source model to a task, and judge it: the ways of the study, each with the settings that decide it."""
+"""Transfer a source model to a task: the ways of the study, each with the settings that decide it.
+
+Each returns the predicted class of every test image of the task, ``[m]``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import f1_score
 
 from examples.paper import head as heads
-from hf_leep.arrays import FloatMatrix, Integers
+from examples.paper.sources import Opened, Source
+from examples.paper.tasks import Task
+from hf_leep.arrays import Integers
+
+if TYPE_CHECKING:
+    from hf_leep.modalities.classifier import Classifier
+
+# torch and transformers are imported where they are needed: heads are re-trained without them.
 
 
 @dataclass(frozen=True)
@@ -14,45 +29,121 @@ class Training:
     """How networks are trained.
 
     Attributes:
-        epochs: passes over a task's images.
+        epochs: of fine-tuning, passes over a task's images.
         learning_rate: of fine-tuning.
+        scratch_epochs: of the reference that is trained from scratch.
+        scratch_learning_rate: of that reference.
         batch_size: images a step.
+        precision: number type to compute in.
+        episodes: of the meta-training of CNAPs.
     """
 
-    epochs: int = 5
+    epochs: int = 10
     learning_rate: float = 0.01
-    batch_size: int = 64
+    scratch_epochs: int = 20
+    scratch_learning_rate: float = 0.1
+    batch_size: int = 32
+    precision: str = "float32"
+    episodes: int = 200
 
 
-def head(
-    train: FloatMatrix,
-    train_labels: Integers,
-    test: FloatMatrix,
-    test_labels: Integers,
-    *,
-    num_classes: int,
-    l2: float | None,
-    judged_by: str,
-) -> float:
-    """Quality on the test rows of a head that is re-trained on features to convergence."""
-    trained = heads.train_head(train, train_labels, l2=l2, num_classes=num_classes)
-    return _judge(judged_by)(trained, test, test_labels)
+def head(source: Source, task: Task, l2: float | None) -> Integers:
+    """By a head that is re-trained on features to convergence."""
+    return _head_of(source, task, l2).predict(source.test[task.test_rows])
 
 
-def head_sgd(
-    train: FloatMatrix,
-    train_labels: Integers,
-    test: FloatMatrix,
-    test_labels: Integers,
-    *,
-    num_classes: int,
-    judged_by: str,
-    seed: int,
-) -> float:
-    """Quality on the test rows of a head that is re-trained as in the paper, by stochastic gradient descent."""
-    trained = heads.train_head_sgd(train, train_labels, num_classes=num_classes, seed=seed)
-    return _judge(judged_by)(trained, test, test_labels)
+def head_sgd(source: Source, task: Task, seed: int) -> Integers:
+    """By a head that is re-trained as in the paper, by stochastic gradient descent."""
+    trained = heads.train_head_sgd(
+        source.train[task.train_rows], task.train_labels, num_classes=len(task.classes), seed=seed
+    )
+    return trained.predict(source.test[task.test_rows])
 
 
-def _judge(judged_by: str) -> Callable[[heads.Head, FloatMatrix, Integers], float]:
-    return heads.f1 if judged_by == "macro F1" else heads.accuracy
+def _head_of(source: Source, task: Task, l2: float | None) -> heads.Head:
+    return heads.train_head(source.train[task.train_rows], task.train_labels, num_classes=len(task.classes), l2=l2)
+
+
+def fine_tuned(
+    source: Source, opened: Opened, task: Task, training: Training, *, seed: int, device: str | None, scratch: bool
+) -> list[Integers]:
+    """By the whole network, after each epoch of fine-tuning, or of training from scratch."""
+    from examples.paper import finetune, networks
+
+    with networks.seeded(seed):
+        network = networks.load(
+            source.path,
+            opened.train[0].input_columns,
+            revision=_commit(source),
+            num_classes=len(task.classes),
+            pretrained=not scratch,
+        )
+        images, test_images = _images(network, opened, task)
+        return finetune.train(
+            network.model,
+            images,
+            task.train_labels,
+            test_images,
+            epochs=training.scratch_epochs if scratch else training.epochs,
+            learning_rate=training.scratch_learning_rate if scratch else training.learning_rate,
+            batch_size=training.batch_size,
+            precision=training.precision,
+            seed=seed,
+            device=device,
+        )
+
+
+def meta_train(
+    source: Source, opened: Opened, classes: Integers, training: Training, path: Path, *, seed: int, device: str | None
+) -> Sequence[float]:
+    """Meta-train a CNAPs on some classes, and keep it in a file.
+
+    Returns:
+        Accuracy on the query images of each episode.
+    """
+    from examples.paper import cnaps, networks
+
+    rows = np.flatnonzero(np.isin(opened.pool.train, classes))
+    with networks.seeded(seed):
+        network = networks.load(source.path, opened.train[0].input_columns, revision=_commit(source))
+        model = cnaps.Cnaps(network, training.precision)
+        images = networks.pixels(network.collate, opened.train[1], rows)
+        right = cnaps.meta_train(
+            model, images, opened.pool.train[rows], episodes=training.episodes, seed=seed, device=device
+        )
+    cnaps.save(model, path)
+    return right
+
+
+def by_cnaps(
+    source: Source, opened: Opened, task: Task, training: Training, path: Path, *, device: str | None
+) -> Integers:
+    """By a CNAPs that was meta-trained on other classes, and adapts to the task in one pass."""
+    from examples.paper import cnaps, networks
+
+    network = networks.load(source.path, opened.train[0].input_columns, revision=_commit(source))
+    model = cnaps.Cnaps(network, training.precision)
+    cnaps.restore(model, path)
+    images, test_images = _images(network, opened, task)
+    return cnaps.classify(model, images, task.train_labels, test_images, device=device)
+
+
+def quality(predicted: Integers, labels: Integers, num_classes: int, judged_by: str) -> float:
+    """Accuracy, or macro F1: the mean over all classes of a task, 0 for one never met and never predicted."""
+    if judged_by == "accuracy":
+        return float((predicted == labels).mean())
+    return float(f1_score(labels, predicted, labels=range(num_classes), average="macro", zero_division=0.0))
+
+
+def _images(network: Classifier, opened: Opened, task: Task) -> tuple[Any, Any]:
+    from examples.paper import networks
+
+    return (
+        networks.pixels(network.collate, opened.train[1], task.train_rows),
+        networks.pixels(network.collate, opened.test[1], task.test_rows),
+    )
+
+
+def _commit(source: Source) -> str | None:
+    """The commit of a checkpoint on the Hub; a folder has none."""
+    return None if source.revision is None or source.revision.startswith("sha256:") else source.revision

@@ -12,6 +12,8 @@ from scipy.stats import kendalltau, pearsonr
 from examples.paper import results, study
 from examples.paper.report import write
 from examples.paper.sources import Dataset, extract, open_dataset
+from examples.paper.tasks import draw, learned_classes
+from examples.paper.transfer import Training
 from hf_leep.errors import UserError
 
 MEASURES = ("leep", "nce", "h-score", "logme")
@@ -116,6 +118,37 @@ def test_the_paper_s_way_of_training_a_head_is_a_row_of_its_own(bench, tmp_path)
     ]
     exact, stepwise = ([point["quality"] for point in row["points"]] for row in rows[:2])
     assert stepwise == pytest.approx(exact, abs=0.1)
+
+
+def test_networks_are_trained_where_an_experiment_is_about_that(bench, tmp_path):
+    """Fine-tuning, the reference from scratch, and a CNAPs whose tasks are of classes that it never met."""
+    training = Training(epochs=2, scratch_epochs=3, episodes=2)
+    settings = study.Settings(measures=("leep",), training=training)
+    made = replace(bench, output=tmp_path, settings=settings, device="cpu", sources={"five": bench.sources["five"]})
+    study.settle(made)
+    plan = {
+        **study.planned(made, ("small-balanced",), 1, ("fine-tuning",)),
+        **study.planned(made, ("convergence", "meta-transfer"), 2),
+    }
+    study.run(made, plan, workers=1, progress=False)
+    before = files(tmp_path)
+    for job in (study.Job("small-balanced", "five", "fine-tuning", 0), study.Job("meta-transfer", "five", "cnaps", 0)):
+        job.path(tmp_path).unlink()
+    study.run(made, plan, workers=1, progress=False)
+    assert files(tmp_path) == before
+
+    found = results.collect(tmp_path)
+    assert [(row["experiment"], row["transfer"]) for row in found["rows"]] == [
+        ("small-balanced", "head"), ("small-balanced", "fine-tuning"), ("meta-transfer", "cnaps")
+    ]  # fmt: skip
+    (convergence,) = found["convergence"]
+    assert (convergence["num_tasks"], convergence["epochs"], convergence["scratch_epochs"]) == (2, 2, 3)
+    learned = learned_classes(made.opened.pool, 0)
+    for index in range(9):
+        task = draw(made.experiment("meta-transfer"), made.opened.pool, 0, index)
+        assert not set(task.classes) & set(learned)
+    write(tmp_path)
+    assert "Kendall" in (tmp_path / "README.md").read_text()
 
 
 def test_a_folder_keeps_to_one_study(bench):
