@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -103,10 +104,10 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study.")]) -
     print(f"Report: {folder / 'README.md'}")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: 0, or one line on stderr and 1 or 2."""
     try:
-        return int(app(standalone_mode=False) or 0)
+        return int(app(None if arguments is None else list(arguments), standalone_mode=False) or 0)
     except typer.TyperException as error:
         print(f"examples.paper: {error.format_message()}", file=sys.stderr)
         return int(error.exit_code)

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import kendalltau, pearsonr
 
 from examples.paper import results, study
+from examples.paper.__main__ import main
 from examples.paper.report import write
 from examples.paper.sources import Dataset, extract, open_dataset
 from examples.paper.tasks import draw, learned_classes
@@ -172,3 +173,20 @@ def test_the_report_is_made_of_the_finished_tasks(bench):
 def test_what_is_no_study_is_said_on_one_line(tmp_path):
     with pytest.raises(UserError, match="holds no study"):
         write(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--experiment", "sideways"], "unknown experiment 'sideways': large-balanced, "),
+        (["--transfer", "prayer"], "unknown transfer 'prayer': head-sgd, fine-tuning"),
+        (["--experiment", "small-balanced"], "nowhere"),
+    ],
+)
+def test_a_wrong_call_is_one_line(tmp_path, capsys, words, message):
+    call = ["run", "--dataset", str(tmp_path / "nowhere"), "--source", "x", "--output", str(tmp_path / "out"), *words]
+    assert main(call) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("examples.paper: ")
+    assert message in error
+    assert error.count("\n") == 1
