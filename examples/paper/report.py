@@ -130,6 +130,7 @@ def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> lis
                 EXPERIMENTS[name].title,
                 TRANSFER[transfer],
                 str(len(found)),
+                spread([row["num_tasks"] for row in found], 0),
                 spread(everywhere["leep"]),
                 spread(baseline),
                 spread([one["value"] for one in partial]),
@@ -218,7 +219,7 @@ def span(interval: Sequence[float] | None) -> str:
     return f"[{number(interval[0], 2)}, {number(interval[1], 2)}]" if interval else ""
 
 
-def spread(values: Sequence[float]) -> str:
-    """Least and greatest of correlations, or the only one."""
-    ends = sorted({number(min(values), 2), number(max(values), 2)}) if values else ["–"]
-    return ends[0] if len(ends) == 1 else f"{number(min(values), 2)} to {number(max(values), 2)}"
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Least and greatest of some numbers, or the only one."""
+    ends = list(dict.fromkeys(number(end, digits) for end in (min(values), max(values)))) if values else ["–"]
+    return " to ".join(ends)

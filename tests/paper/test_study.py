@@ -162,7 +162,7 @@ def test_a_folder_keeps_to_one_study(bench):
 def test_the_report_is_made_of_the_finished_tasks(bench):
     write(bench.output)
     page = (bench.output / "README.md").read_text()
-    assert "| large balanced | re-trained head | 2 |" in page
+    assert "| large balanced | re-trained head | 2 | 6 |" in page
     assert "| large balanced | **ours** | `five`, re-trained head | 6 |" in page
     assert "2 sources on 3 targets: the whole data set, and tasks" in page
     assert "NaN" not in page
