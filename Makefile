@@ -12,16 +12,21 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Small: under a quarter of an hour on two cores. What is finished is not repeated; README has the command for all.
+# Small: about a quarter of an hour on two free cores. What is finished is not repeated; README says how to run more.
 DATA ?= ../shared/data
 STUDY ?= hf-leep-paper
-MODELS := cifar10_resnet20 cifar10_resnet56 mobilenet_v1_0.25_128_imagenet mobilenet_v1_0.25_224_imagenet_float \
+SOURCES := cifar10_resnet20 cifar10_resnet56 mobilenet_v1_0.25_128_imagenet mobilenet_v1_0.25_224_imagenet_float \
 	mobilenet_v1_0.5_160_imagenet
-RUN = $(BIN)/python -m examples.paper run --dataset $(DATA)/cifar100 --output $(STUDY)
+ONE := --source $(DATA)/models/cifar10_resnet20
+RUN = $(BIN)/python -m examples.paper run --dataset $(DATA)/cifar100 --output $(STUDY) \
+	--epochs 5 --scratch-epochs 10 --episodes 60
 
 paper: $(READY)
-	$(RUN) --source $(DATA)/models/cifar10_resnet20
-	$(RUN) $(MODELS:%=--source $(DATA)/models/%) --experiment source-selection --tasks 8
+	$(RUN) $(ONE)
+	$(RUN) $(SOURCES:%=--source $(DATA)/models/%) --experiment source-selection --tasks 8
+	$(RUN) $(ONE) --experiment small-balanced --transfer fine-tuning --tasks 20
+	$(RUN) $(ONE) --experiment meta-transfer --tasks 40
+	$(RUN) $(ONE) --experiment convergence --tasks 4
 
 check: style test
 
