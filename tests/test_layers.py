@@ -17,7 +17,7 @@ TABLE = [
     ("ranking.py", 4, {"numpy"}),
     ("notes.py", 4, set()),
     ("agreement.py", 5, {"numpy", "scipy"}),
-    ("verify.py", 5, {"numpy", "scipy", "rich"}),
+    ("verify.py", 5, {"numpy", "scipy", "sklearn", "rich"}),
     ("meaning", 6, {"numpy"}),
     ("card", 6, {"huggingface_hub", "jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),

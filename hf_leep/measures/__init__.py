@@ -33,6 +33,7 @@ from hf_leep.measures import logme as _logme
 from hf_leep.measures import n_leep as _n_leep
 from hf_leep.measures import nce as _nce
 from hf_leep.measures import pactran_dirichlet as _pactran_dirichlet
+from hf_leep.measures import pactran_gaussian as _pactran_gaussian
 from hf_leep.measures import parc as _parc
 from hf_leep.measures import regularised_h_score as _regularised_h_score
 from hf_leep.measures import sfda as _sfda
@@ -51,6 +52,7 @@ from hf_leep.measures.logme import logme, logme_regression
 from hf_leep.measures.n_leep import n_leep
 from hf_leep.measures.nce import nce
 from hf_leep.measures.pactran_dirichlet import pactran_dirichlet
+from hf_leep.measures.pactran_gaussian import pactran_gaussian
 from hf_leep.measures.parc import parc
 from hf_leep.measures.regularised_h_score import regularised_h_score
 from hf_leep.measures.sfda import sfda
@@ -74,6 +76,7 @@ __all__ = [
     "n_leep",
     "nce",
     "pactran_dirichlet",
+    "pactran_gaussian",
     "parc",
     "regularised_h_score",
     "sfda",
@@ -264,6 +267,12 @@ MEASURES = _Registry(
                 "Ding et al., ECCV 2022, PACTran-Dirichlet, α = 1",
                 "evidence for LEEP's model under a Dirichlet prior",
                 pactran_dirichlet, _pactran_dirichlet.influence,
+            ),
+            Measure(
+                "pactran-gaussian", "PACTran-Gaussian", "features", "nats", True,
+                "Ding et al., ECCV 2022, PACTran-Gaussian, λ = 1",
+                "bound on the loss of a linear head, from its fit and the flatness around it; in-sample",
+                pactran_gaussian, _pactran_gaussian.influence, resamples=True,
             ),
             Measure(
                 "lfc", "LFC", "features", "", True,

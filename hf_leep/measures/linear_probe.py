@@ -50,7 +50,7 @@ def linear_probe(features: ArrayLike, labels: ArrayLike) -> float:
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return float(_cross_fitted(design(matrix, target, unit_length=True), target).terms.mean())
+    return float(_cross_fitted(design(matrix, target), target).terms.mean())
 
 
 def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
@@ -68,7 +68,7 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    prepared = design(matrix, target, unit_length=True)
+    prepared = design(matrix, target)
     fitted = _cross_fitted(prepared, target)
     values = fitted.terms.copy()
     for (training, offset), weights in zip(fitted.parts, fitted.weights, strict=True):

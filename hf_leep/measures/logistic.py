@@ -31,11 +31,17 @@ class Design:
         decomposed: their spectral form.
         unit: what the principal coordinates are multiplied by.
         squares: sums of squares of the coordinates and of the constant 1 after them, ``[k + 1]``.
+        log_square: logarithm of the squared length, in the features' own unit, of what here has length 1.
     """
 
     decomposed: Spectrum
     unit: float
     squares: Float64
+    log_square: float
+
+    def __len__(self) -> int:
+        """Number of examples n."""
+        return len(self.decomposed.features)
 
     def blocks(self) -> Iterator[tuple[slice, Float64]]:
         """Yield ``(rows, what `lifted` weights are multiplied by)``: scaled features, or U where n < d."""
@@ -61,6 +67,18 @@ class Design:
             return gradient * (self.unit * np.sqrt(self.decomposed.eigenvalues))[:, None]
         return np.asarray(self.unit * (self.decomposed.basis.T @ gradient))
 
+    def squared_lengths(self, kept: NDArray[np.bool_] | None) -> Float64:
+        """Squared distance of each row from the mean of the kept ones, ``[n]``."""
+        weights = self.decomposed.eigenvalues if self.decomposed.dual else np.ones(self.decomposed.basis.shape[0])
+        mean = np.zeros(len(weights))
+        for rows, block in self.blocks():
+            mean += block.sum(axis=0) if kept is None else kept[rows] @ block
+        mean /= len(self) if kept is None else kept.sum()
+        lengths = np.empty(len(self))
+        for rows, block in self.blocks():
+            lengths[rows] = (block - mean) ** 2 @ weights
+        return self.unit**2 * lengths
+
     def logits(self, weights: Float64) -> Iterator[tuple[slice, Float64]]:
         """Yield ``(rows, logits [b, t])`` of weights ``[k + 1, t]``, the last row those of the constant."""
         lifted = self.lifted(weights[:-1])
@@ -68,23 +86,21 @@ class Design:
             yield rows, block @ lifted + weights[-1]
 
 
-def design(matrix: FloatMatrix, target: Labels, *, unit_length: bool) -> Design:
-    """Prepare features ``[n, d]``.
+def design(matrix: FloatMatrix, target: Labels) -> Design:
+    """Prepare features ``[n, d]``, centred and scaled to a mean squared length of 1.
 
     Args:
-        matrix: the features; centred on the way.
+        matrix: the features.
         target: their labels.
-        unit_length: whether rows are scaled to a mean squared length of 1, or left as long as they are.
 
     Raises:
         InputError: NaN or an infinity in the features.
     """
     decomposed = spectrum(matrix, target, whitened=False, centred=True)
     total = float(decomposed.eigenvalues.sum())
-    unit = 1.0 / decomposed.scale
-    if unit_length and total > 0:
-        unit = float(np.sqrt(len(target) / total))
-    return Design(decomposed, unit, np.append(unit**2 * decomposed.eigenvalues, len(target)))
+    unit = float(np.sqrt(len(target) / total)) if total > 0 else 1.0
+    log_square = -2 * float(np.log(unit) + np.log(decomposed.scale))
+    return Design(decomposed, unit, np.append(unit**2 * decomposed.eigenvalues, len(target)), log_square)
 
 
 def fit(

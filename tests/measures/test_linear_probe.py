@@ -103,11 +103,12 @@ def test_the_solver_finds_a_flat_point_and_inverts_its_curvature(rng, shape):
     y = np.arange(shape[0]) % 3
     f = rng.normal(size=shape) + y[:, None]
     target = arrays.labels(y, shape[0])
-    prepared = design(f, target, unit_length=False)
+    prepared = design(f, target)
     penalty = np.full(len(prepared.squares), 0.3)
     found = fit(prepared, target, penalty)
 
     u, sigma, _ = np.linalg.svd(f - f.mean(axis=0), full_matrices=False)
+    sigma *= np.sqrt(shape[0]) / np.linalg.norm(sigma)
     rank = len(penalty) - 1
     z = np.hstack([(u * sigma)[:, :rank][:, ::-1], np.ones((shape[0], 1))])  # ascending, as ours; signs are free
 
