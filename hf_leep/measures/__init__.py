@@ -109,6 +109,8 @@ class Measure:
             when n ≤ d.
         resamples: whether ``influence`` is of resamples, not of examples, and takes the independent draws as a third
             argument.
+        rewards_small_classes: of a measure of features: whether noise scores too, where a class has fewer examples
+            than there are features.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Measure:
     checked_by: str | None = None
     noise_scores: str | None = None
     resamples: bool = False
+    rewards_small_classes: bool = False
 
     def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
         """Score, and values of mean 0 whose std/√(their number) is its error, where a draw may be of several examples.
@@ -302,7 +305,7 @@ MEASURES = _Registry(
                 "transrate", "TransRate", "features", "nats", True,
                 "Huang et al., ICML 2022, section 3",
                 "coding rate that the class explains; too high where a class has fewer examples than features",
-                transrate, _transrate.influence, resamples=True,
+                transrate, _transrate.influence, resamples=True, rewards_small_classes=True,
             ),
             Measure(
                 "gbc", "GBC", "features", "", True,

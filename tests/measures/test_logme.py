@@ -169,6 +169,27 @@ def test_the_unit_of_a_regression_target_shifts_its_evidence_by_a_logarithm(rng)
         assert measures.logme_regression(f, factor * y) == pytest.approx(score - np.log(abs(factor)), abs=1e-9)
 
 
+@pytest.mark.parametrize(("n", "d"), [(60, 6), (40, 60)])
+def test_the_standard_error_of_a_regression_agrees_with_independent_samples(rng, n, d):
+    # Ten groups know a standard error to 24 %, their mean over 80 samples to 3 %; std of 80 draws is known to 8 %.
+    slope = np.random.default_rng(8).normal(size=(d, 2)) / np.sqrt(d)
+    drawn = []
+    for _ in range(80):
+        f = rng.normal(size=(n, d))
+        drawn.append(measures.logme_regression(f, f @ slope + rng.normal(size=(n, 2)), standard_error=True))
+    actual = np.std([value for value, _ in drawn], ddof=1)
+    claimed = np.sqrt(np.mean([error**2 for _, error in drawn]))
+    assert 0.8 * actual < claimed < (2.2 if n < d else 1.5) * actual
+
+
+def test_the_standard_error_of_a_regression_of_class_indicators_is_that_of_logme(rng):
+    y = np.arange(50) % 3
+    f = rng.normal(size=(50, 5)) + y[:, None]
+    value, error = measures.logme_regression(f, (y[:, None] == np.arange(3)).astype(float), standard_error=True)
+    assert value == pytest.approx(measures.logme(f, y), abs=1e-9)
+    assert error == pytest.approx(measures.standard_error("logme", f, y), abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
