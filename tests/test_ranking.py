@@ -226,6 +226,17 @@ def test_logme_leaves_out_whole_groups(rng):
     assert standard_error(found) > 1.3 * standard_error(MEASURES["logme"].influence(copies, labels)[1])
 
 
+@pytest.mark.parametrize("name", ["knn", "linear-probe"])
+def test_what_scores_examples_by_others_scores_none_by_its_own_group(name, rng):
+    y = np.repeat(rng.permutation(np.arange(60) % 2), 6)
+    features, groups = np.repeat(rng.normal(size=(60, 100)), 6, axis=0), np.repeat(np.arange(60), 6)
+    whole = score(replace(extraction("x", None, y, features), groups=groups), [name]).scores[name]
+    leaked = score(extraction("x", None, y, features), [name]).scores[name]
+    chance = 0.5 if name == "knn" else -np.log(2)
+    assert whole.value < chance + 0.15 < leaked.value
+    assert len(whole.influence) == 60
+
+
 @pytest.mark.parametrize("measure", MEASURES)
 def test_two_groups_are_enough(measure, rng):
     y = np.repeat([0, 1], 10)

@@ -86,7 +86,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 1  # part of each stored score's name: raise it when any measure comes to give other numbers
+SCORE_VERSION = 2  # part of each stored score's name: raise it when any measure comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,8 @@ class Measure:
             argument.
         rewards_small_classes: of a measure of features: whether noise scores too, where a class has fewer examples
             than there are features.
+        holds_out: of a measure that scores examples by others: whether ``influence`` takes the independent draws as a
+            third argument, so that no example is scored by another of its draw.
     """
 
     name: str
@@ -126,6 +128,7 @@ class Measure:
     noise_scores: str | None = None
     resamples: bool = False
     rewards_small_classes: bool = False
+    holds_out: bool = False
 
     def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
         """Score, and values of mean 0 whose std/√(their number) is its error, where a draw may be of several examples.
@@ -140,7 +143,7 @@ class Measure:
             return self.influence(inputs, labels)
         if self.resamples:
             return self.influence(inputs, labels, draws)
-        value, influence = self.influence(inputs, labels)
+        value, influence = self.influence(inputs, labels, *([draws] if self.holds_out else []))
         return value, summed_by_draw(influence, draws)
 
 
@@ -257,13 +260,13 @@ MEASURES = _Registry(
                 "knn", "leave-one-out kNN", "features", "", True,
                 "Fix & Hodges 1951, leave-one-out, k = 5",
                 "share of examples that their five nearest neighbours classify rightly",
-                knn, _knn.influence,
+                knn, _knn.influence, holds_out=True,
             ),
             Measure(
                 "linear-probe", "linear probe", "features", "nats", True,
                 "Alain & Bengio, ICLR 2017 workshop, eq. (1), cross-fitted",
                 "held-out log-likelihood of a logistic regression on the features",
-                linear_probe, _linear_probe.influence,
+                linear_probe, _linear_probe.influence, holds_out=True,
             ),
             Measure(
                 "pactran-dirichlet", "PACTran-Dirichlet", "probabilities", "nats", True,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Labels
+from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.errors import InputError
 
 NEIGHBOURS = 5
@@ -20,7 +20,7 @@ _TIE = 1e-12  # squared distances closer than this, relative to the largest squa
 _BLOCK_BYTES = 4 * arrays.BLOCK_BYTES  # of distances: tall enough for the matrix product to run at full speed
 
 
-def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS) -> float:
+def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, draws: Integers | None = None) -> float:
     """Score the share of examples that their nearest neighbours classify rightly; higher is better.
 
     Ties are split, never broken by position: where several examples are as far away as the k-th, they share the
@@ -30,7 +30,10 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS) ->
     Args:
         features: penultimate features, ``[n, d]``; distances are Euclidean, of the features as they are.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
-        neighbours: k ≥ 1; n − 1 where there are no more others.
+        neighbours: k ≥ 1; as many as each example has others, where these are fewer.
+        draws: which independent draw each example is of, 0 … g−1 with g ≥ 2, all occurring, ``[n]``: the examples of
+            its own draw, as the words of its sentence, are no neighbours of an example. Each example is a draw of its
+            own by default.
 
     Returns:
         A in [0, 1], dimensionless. Invariant to the order of rows, to rotating, shifting and rescaling the features
@@ -43,10 +46,12 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS) ->
 
     Reference: Fix & Hodges 1951; leave-one-out.
     """
-    return float(_terms(features, labels, neighbours).mean())
+    return float(_terms(features, labels, neighbours, draws).mean())
 
 
-def influence(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS) -> tuple[float, Float64]:
+def influence(
+    features: ArrayLike, labels: ArrayLike, draws: Integers | None = None, neighbours: int = NEIGHBOURS
+) -> tuple[float, Float64]:
     """Accuracy and the influence of each example on it: value and ``[n]`` values of mean 0.
 
     Its own term less the mean. What an example does as a neighbour of the others is left out; against independent
@@ -54,18 +59,21 @@ def influence(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOU
 
     Args and errors: as for `knn`.
     """
-    terms = _terms(features, labels, neighbours)
+    terms = _terms(features, labels, neighbours, draws)
     value = float(terms.mean())
     return value, terms - value
 
 
-def _terms(features: ArrayLike, labels: ArrayLike, neighbours: int) -> Float64:
+def _terms(features: ArrayLike, labels: ArrayLike, neighbours: int, draws: Integers | None) -> Float64:
     """Chance of each example to be classified rightly by the others, ``[n]``."""
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
     if neighbours < 1:
         raise InputError(f"neighbours must be at least 1, got {neighbours!r}")
-    n, k = len(matrix), min(neighbours, len(matrix) - 1)
+    n = len(matrix)
+    if draws is None:
+        draws = np.arange(n)
+    k = min(neighbours, n - int(np.bincount(draws).max()))
     scale, centre, lengths = _centred(matrix)
 
     terms = np.empty(n)
@@ -73,6 +81,7 @@ def _terms(features: ArrayLike, labels: ArrayLike, neighbours: int) -> Float64:
     for start in range(0, n, height):
         rows = slice(start, min(start + height, n))
         squared = _squared_distances(matrix, rows, scale, centre, lengths)  # [b, n]
+        squared[draws[rows, None] == draws] = np.inf
         terms[rows] = _rightly(squared, k, _TIE * lengths.max(), target, rows)
     return terms
 
@@ -98,13 +107,12 @@ def _centred(matrix: FloatMatrix) -> tuple[float, Float64, Float64]:
 
 
 def _squared_distances(matrix: FloatMatrix, rows: slice, scale: float, centre: Float64, lengths: Float64) -> Float64:
-    """Squared distances of some rows to all, ``[b, n]``; infinite to themselves."""
+    """Squared distances of some rows to all, ``[b, n]``."""
     own = matrix[rows].astype(np.float64) * scale - centre  # [b, d]
     squared = np.empty((len(own), len(matrix)))
     for columns, block in arrays.row_blocks(matrix):
         block = block * scale - centre
         squared[:, columns] = lengths[rows, None] + lengths[columns] - 2 * (own @ block.T)
-    squared[np.arange(len(own)), np.arange(rows.start, rows.stop)] = np.inf
     return squared
 
 

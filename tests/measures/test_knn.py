@@ -104,6 +104,24 @@ def test_standard_error_agrees_with_independent_samples(rng):
     assert claimed == pytest.approx(actual, rel=0.2)
 
 
+def test_neighbours_of_the_same_draw_do_not_count(rng):
+    y = rng.integers(0, 3, 60)
+    f, draws = rng.normal(size=(60, 4)), rng.permutation(np.arange(60) % 11)
+    distance = np.linalg.norm(f[:, None] - f, axis=2)
+    distance[draws[:, None] == draws] = np.inf
+    nearest = y[distance.argmin(axis=1)]
+    assert measures.knn(f, y, 1, draws) == pytest.approx((nearest == y).mean())
+    assert measures.knn(f, y, draws=rng.permutation(60)) == measures.knn(f, y)
+    # Two copies of everything, of one draw each: only without the draws does an example see its own label.
+    labels, copies = np.tile(y, 2), np.tile(f, (2, 1))
+    apart = measures.knn(copies, labels, 2, np.tile(np.arange(60), 2))
+    assert apart == pytest.approx(measures.knn(f, y, 1))
+    assert measures.knn(copies, labels, 1) == 1.0
+    # Five neighbours where the larger draw leaves but two others.
+    small = measures.knn([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], draws=np.array([0, 0, 1, 1]))
+    assert small == 0.0
+
+
 @pytest.mark.parametrize("k", [0, -1])
 def test_there_must_be_neighbours(k):
     with pytest.raises(InputError, match=f"neighbours must be at least 1, got {k}"):
