@@ -2,7 +2,7 @@
 
 Fix, Hodges: Discriminatory Analysis. Nonparametric Discrimination: Consistency Properties, 1951 (reprinted in
 International Statistical Review 57, 1989), the k-nearest-neighbour rule; leaving one out after Cover, Hart: Nearest
-Neighbor Pattern Classification, IEEE Transactions on Information Theory 13, 1967, equation (1) for k = 1:
+Neighbor Pattern Classification, IEEE Transactions on Information Theory 13, 1967 for k = 1:
 A = (1/n) Σ_i 1[y_i = the majority class of the k examples nearest to f_i among all the others].
 """
 

@@ -1,6 +1,6 @@
 """N-LEEP: LEEP with the clusters of a Gaussian mixture in place of source classes, for checkpoints without a head.
 
-Li, Jia, Sang, Zhu, Green, Wang, Gong: Ranking Neural Checkpoints, CVPR 2021, section 4: features reduced by PCA, a
+Li, Jia, Sang, Zhu, Green, Wang, Gong: Ranking Neural Checkpoints, CVPR 2021: features reduced by PCA, a
 Gaussian mixture of five times as many components v as target classes, then LEEP (Nguyen et al., ICML 2020, equation 2)
 on the posteriors P(v|x).
 """
@@ -54,7 +54,7 @@ def n_leep(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Li et al. 2021, section 4.
+    Reference: Li et al. 2021.
     """
     matrix = arrays.features(features)
     return _value(matrix, arrays.labels(labels, len(matrix)))

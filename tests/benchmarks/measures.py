@@ -235,7 +235,9 @@ def main(names):
     inputs, y = problem(N, D, S, T)
     small, small_y = problem(200, 20, 20, 5)
     print(f"n {N:,}, d {D}, s {S:,}, t {T}, float32, one thread; growth from {SMALL}")
-    print(f"{'measure':<20} {'s':>7} {'with error':>11} {'MB':>6}   {'plain s':>8} {'× as fast':>9} {'plain MB':>8}  ~n^ d^ t^")
+    print(
+        f"{'measure':<20} {'s':>7} {'with error':>11} {'MB':>6}   {'plain s':>8} {'× as fast':>9} {'plain MB':>8}  ~n^ d^ t^"
+    )
     for name in names or MEASURES:
         measure, plain = MEASURES[name], globals()[name.replace("-", "_")]
         x = inputs[measure.needs]
