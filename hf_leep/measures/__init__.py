@@ -187,7 +187,7 @@ class _Registry(UserDict[str, Measure]):
         return super().__len__()
 
     def stored_name(self, name: str) -> str:
-        """Name under which scores are stored: another one with each version of another package that adds the measure."""
+        """Name under which scores are stored: for a measure of another package, one for each version of that."""
         key = find(name).name
         package = self._packages.get(key)
         return key if package is None else f"{key}-{hashlib.sha256(package.encode()).hexdigest()[:16]}"

@@ -36,6 +36,20 @@ def test_equals_the_rule_written_as_loops(problem):
         assert measures.knn(f, y, neighbours=k) == pytest.approx(by_lot(f, y, k), abs=1e-9)
 
 
+@pytest.mark.parametrize("case", ["plain", "outlier", "copies", "hair's breadths"])
+def test_the_nearest_of_many_examples_are_found(rng, case):
+    # More than the loops above have: there the nearest are looked for in float32 first.
+    y, f = rng.integers(0, 3, 200), rng.normal(size=(200, 6))
+    f[:, 0] += y
+    if case == "outlier":
+        f[0] *= 1e3
+    if case == "copies":
+        f[60:] = f[rng.integers(0, 60, 140)]
+    if case == "hair's breadths":  # which float32 does not see
+        f = rng.integers(0, 30, (200, 1)) + 1e-2 * f
+    assert measures.knn(f, y) == pytest.approx(by_lot(f, y, 5), abs=1e-9)
+
+
 @pytest.mark.parametrize(("k", "t"), [(1, 4), (3, 2), (5, 2)])
 def test_equals_scikit_learn_where_nothing_ties(rng, k, t):
     # One neighbour, or an odd number of them and two classes: votes cannot tie; continuous features never do.
