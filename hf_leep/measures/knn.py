@@ -19,7 +19,7 @@ NEIGHBOURS = 5
 _TIE = 1e-12  # squared distances closer than this, relative to the largest squared length, are equal up to rounding
 _BLOCK_BYTES = 4 * arrays.BLOCK_BYTES  # of distances: tall enough for the matrix product to run at full speed
 _MANY = 0.1  # share of pairs that may be candidates before all are measured
-_UNDERFLOW = 1e-30  # more than float32 loses near 0 of a distance between features of at most 1
+_UNDERFLOW = 1e-30  # more than float32 loses to underflow, in features of at most 1
 
 
 def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, draws: Integers | None = None) -> float:
@@ -40,8 +40,8 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, dr
     Returns:
         A in [0, 1], dimensionless. Invariant to the order of rows, to rotating, shifting and rescaling the features
         and to renaming labels; not to repeated rows, which let an example see its own copy, nor to rescaling single
-        columns. An example alone in its class counts as wrong. O(n²·d) time and O(n·(d + block)) memory, whatever t: not
-        for n far beyond 100,000, and of little use where most classes have fewer than k/2 examples.
+        columns. An example alone in its class counts as wrong. O(n²·d) time and O(n·(d + block)) memory, whatever t:
+        not for n far beyond 100,000, and of little use where most classes have fewer than k/2 examples.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes, k below 1.
@@ -135,7 +135,7 @@ class _Points:
         |y|²(1 − 2ε) − 2xy is a lower bound, but for what depends on x alone, and any k of the upper bounds reach
         beyond the k nearest.
         """
-        error = (self._rough.shape[1] + 8) * float(np.finfo(np.float32).eps)
+        error = (len(self._centre) + 8) * float(np.finfo(np.float32).eps)
         lengths = self._lengths.astype(np.float32)
         lower = self._rough[rows] @ self._rough.T
         lower *= -2
