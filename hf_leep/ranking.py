@@ -69,6 +69,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     ranked.sort(key=lambda i: (-sign * (_value(results[i], measure.name) or 0.0), results[i].candidate.id))
     joint = _joint(results, ranked, measure)
     gap, error = joint.differences()
+    reach = critical_value(joint.num_values)
     compared, best_by, judge = Comparison.of(joint), measure, joint
     disagreements = 0
     if measure.checked_by is not None:
@@ -83,7 +84,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     for position, index in enumerate(ranked):
         if position and compared.ahead[:position, position:].all():
             group += 1
-        behind_error = float(error[0, position])
+        behind_error = float(error[0, position]) if np.isfinite(error[0, position]) else None
         known = results[index].scores[measure.name].influence is not None
         places.append(
             Place(
@@ -91,7 +92,8 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
                 rank=position + 1,
                 tie_group=group,
                 behind_best=float(gap[0, position]),
-                behind_best_error=behind_error if np.isfinite(behind_error) else None,
+                behind_best_error=behind_error,
+                behind_best_half_width=None if behind_error is None else reach * behind_error,
                 rank_interval=intervals[position] if known else None,
                 probability_best=None if chances is None else float(chances[position]),
             )

@@ -90,7 +90,7 @@ def test_predictions_that_say_nothing_are_called_that(report):
         candidate["scores"]["leave-one-out-leep"]["value"] = -2.31
     assert words not in page(report)  # the third does
     report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.28
-    report["candidates"][2]["scores"]["leave-one-out-leep"]["standard_error"] = 0.01
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["half_width"] = 0.0196
     assert words not in page(report)  # beyond its error
     report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.29
     assert words in page(report)
@@ -137,7 +137,12 @@ def test_a_report_from_before_the_notes_is_rendered(report):
     for candidate in report["candidates"]:
         for key in ("notes", "gated", "trained_on", "trained_on_target", "calibration", "explanation", "consensus"):
             del candidate[key]
-    for key in ("consensus", "agreement", "calibration", "size"):
+        for key in ("rank_interval", "probability_best", "downloads"):
+            del candidate[key]
+        for score in (*candidate["scores"].values(), candidate["check"], candidate["behind_best"]):
+            if score:
+                del score["half_width"]
+    for key in ("consensus", "agreement", "calibration", "size", "best_by", "settling", "baselines"):
         del report[key]
     text = render(report)["README.md"].decode()
     for heading in ("Before you choose", "Does the order hold?", "Why `big/resnet`"):
