@@ -50,11 +50,11 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             said.append(
                 f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
             )
-        likely = [c for c in ranked if (c.get("probability_best") or 0) >= _LIKELY][:_MOST_LIKELY]
-        if likely:
-            chances = ", ".join(f"{names[id(c)]} {chance(c)}" for c in likely)
-            by = f" (by {title(data['best_by'])})" if data["best_by"] != data["sort_by"] else ""
-            said.append(f"Were such {examples(data)} drawn again, so often would each be the best: {chances}{by}.")
+        likely = sorted(ranked, key=lambda c: -(c.get("probability_best") or 0))[:_MOST_LIKELY]
+        chances = [f"{names[id(c)]} ({chance(c)})" for c in likely if (c.get("probability_best") or 0) >= _LIKELY]
+        if chances:
+            by = title(data["best_by"])
+            said.append(f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}.")
     if best.get("trained_on_target"):
         unseen = next((names[id(c)] for c in ranked if not c.get("trained_on_target")), None)
         rest = f": the best of those of which nothing of the kind is known is {unseen}" if unseen else ""

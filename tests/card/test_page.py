@@ -102,6 +102,31 @@ def test_predictions_that_say_nothing_are_called_that(report):
     assert words not in page(report)  # the checks say otherwise
 
 
+def test_what_would_settle_the_first_places_is_said(report):
+    none = "No number of rows would settle the first place as the scores stand: LEEP and leave-one-out LEEP disagree"
+    assert none in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 6641}, {"places": 3, "num_examples": 10**7}]
+    assert (
+        "If the gaps stay as they are, about 6,700 rows would settle the first place, and more than 100 times as many "
+        "rows would settle the first 3 places.\n"
+    ) in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2501}]
+    assert "as they are, about 2,600 rows would settle the first 3 places.\n" in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2500}]
+    assert "would settle" not in page(report)  # settled
+    report["settling"] = []
+    assert "would settle" not in page(report)
+
+
+def test_the_likely_best_of_a_tie_are_named(report):
+    words = "If such rows were drawn again, the best by leave-one-out LEEP would be `small/resnet` (70"
+    assert words in page(report)
+    assert "`weak/resnet` (" not in page(report)
+    for candidate in report["candidates"]:
+        candidate["probability_best"] = None
+    assert "were drawn again, the best by" not in page(report)
+
+
 def test_nothing_ranked_is_said_and_has_no_plot(report):
     report["candidates"] = report["candidates"][3:]
     report["size"]["bands"] = []

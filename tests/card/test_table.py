@@ -39,7 +39,7 @@ def test_every_column_fits_the_terminal(report, width):
 
 def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
     wide = next(line for line in shown(report, 100).splitlines() if line.startswith("2 "))
-    assert wide.split()[-5:] == ["1,000", "5M", "1–3", "30", "%"]
+    assert wide.split()[-5:] == ["1,000", "5M", "1–3", "70", "%"]
     narrow = next(line for line in shown(report, 80).splitlines() if line.startswith("2 "))
     assert narrow.split()[-3:] == ["1,000", "5M", "1–3"]
     least = next(line for line in shown(report, 60).splitlines() if line.startswith("2 "))
@@ -68,7 +68,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     tree = ElementTree.fromstring(f"<div>{html}</div>")  # well-formed
     assert {element.tag for element in tree.iter()} == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
     assert len(tree.findall(".//tbody/tr")) == 4
-    assert [cell.text for cell in tree.findall(".//tbody/tr")[1]][-2:] == ["1–3", "30\u00a0%"]
+    assert [cell.text for cell in tree.findall(".//tbody/tr")[1]][-2:] == ["1–3", "70\u00a0%"]
     assert "−0.81 ± 0.04" in html
     assert "form one tie group" in html
     assert "repeat an earlier row exactly" in html
