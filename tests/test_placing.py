@@ -38,7 +38,9 @@ def test_all_at_once_is_the_studentised_range_where_candidates_are_independent(r
 
 
 def test_copies_add_nothing_and_few_resamples_widen(rng):
-    covariance = np.eye(4)[[0, 1, 2, 2]][:, [0, 1, 2, 2]]
+    mixed = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]) @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    covariance = mixed @ mixed.T  # the last two are copies, but for rounding
+    covariance[2, 3] = covariance[3, 2] = covariance[2, 3] - 1e-15
     expected = stats.studentized_range.ppf(0.95, 3, 10**6) / np.sqrt(2)
     assert simultaneous_value(Joint(np.zeros(4), covariance, 10**6), rng) == pytest.approx(expected, rel=0.03)
     ten = simultaneous_value(Joint(np.zeros(4), np.eye(4), 10), rng)
