@@ -269,7 +269,7 @@ MEASURES = _Registry(
                 "knn", "leave-one-out kNN", "features", "", True,
                 "Fix & Hodges 1951, leave-one-out, k = 5",
                 "share of examples that their five nearest neighbours classify rightly",
-                knn, _knn.influence, holds_out=True,
+                knn, _knn.influence, resamples=True,
             ),
             Measure(
                 "linear-probe", "linear probe", "features", "nats", True,
