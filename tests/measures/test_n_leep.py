@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from hf_leep import arrays, measures
-from hf_leep.measures.n_leep import fit, posteriors, reduced, start
+from hf_leep.measures.n_leep import TOLERANCE, fit, posteriors, reduced, start
 from tests.strategies import feature_problems
 
 
@@ -33,7 +33,7 @@ def test_equals_pca_mixture_and_leep_of_scikit_learn_from_the_same_start(rng, n,
         means_init=begin.means,
         precisions_init=1 / begin.variances,
         reg_covar=1e-6,
-        tol=1e-3,
+        tol=TOLERANCE * points.shape[1],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
