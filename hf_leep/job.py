@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_leep import data, hub, meaning, ranking, shards
+from hf_leep import __version__, data, hub, meaning, ranking, shards
 from hf_leep.errors import CandidateError
-from hf_leep.measures import SCORE_VERSION
+from hf_leep.measures import MEASURES, SCORE_VERSION
 from hf_leep.plan import Step
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
 from hf_leep.store import Store, Writer
@@ -92,11 +92,13 @@ class Job:
             raise AssertionError  # a plan resolves whatever is not in memory
         snapshot = step.snapshot
         key = self._key(snapshot)
-        labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16] + f"-v{SCORE_VERSION}"
+        labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16]
+        labels += f"-{__version__}-v{SCORE_VERSION}"
         with self.store.lock(key):
-            wanted = (*self.measures, _MEANING)
-            known = self.store.load_scores(key, labels, wanted)
-            if known is not None and set(known["scores"]) == set(wanted):
+            names = {**{measure: kept_as(measure) for measure in self.measures}, _MEANING: _MEANING}
+            known = self.store.load_scores(key, labels, tuple(names.values()))
+            if known is not None and set(known["scores"]) == set(names.values()):
+                known["scores"] = {name: known["scores"][kept] for name, kept in names.items()}
                 try:
                     return _restored(known, snapshot.candidate)
                 except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
@@ -107,7 +109,7 @@ class Job:
             )
             scores = {m: vars(s) for m, s in result.scores.items()}
             scores[_MEANING] = {**asdict(result.meaning), "influence": None}
-            self.store.save_scores(key, labels, _summary(result), scores)
+            self.store.save_scores(key, labels, _summary(result), {names[m]: score for m, score in scores.items()})
         return result
 
     def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:
@@ -287,6 +289,12 @@ def _backend(modality: str) -> str | None:
     if modality == "video":
         return ", ".join(f"{name} {version(name)}" for name in ("av", "torchvision") if find_spec(name)) or "pil"
     return {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(modality)
+
+
+def kept_as(measure: str) -> str:
+    """Name under which a measure's scores are stored: another one with each version of a package that adds it."""
+    package = MEASURES.package(measure)
+    return f"{measure}-{hashlib.sha256(package.encode()).hexdigest()[:16]}" if package else measure
 
 
 def _summary(result: Result) -> dict[str, Any]:

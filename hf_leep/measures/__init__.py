@@ -159,6 +159,7 @@ class _Registry(UserDict[str, Measure]):
 
     def __init__(self, own: Mapping[str, Measure]) -> None:
         self.problems: list[str] = []  # plugins that were left out, and why
+        self._packages: dict[str, str] = {}  # measure of another package → the package and its version
         self._asked = False
         super().__init__(own)
 
@@ -184,6 +185,10 @@ class _Registry(UserDict[str, Measure]):
         self._ask_others()
         return super().__len__()
 
+    def package(self, name: str) -> str:
+        """The other package that adds a measure, and its version; empty for a measure of hf_leep."""
+        return self._packages.get(find(name).name, "")
+
     def _ask_others(self) -> None:
         if self._asked:
             return
@@ -196,10 +201,11 @@ class _Registry(UserDict[str, Measure]):
                 fault = _fault(measure, self.data)
             except Exception as error:  # whatever another package does, these measures go on
                 fault = f"{type(error).__name__}: {one_line(error)}"
+            package = entry.dist.name if entry.dist is not None else "an unknown package"
             if fault is None:
                 self.data[measure.name] = measure
+                self._packages[measure.name] = package if entry.dist is None else f"{package} {entry.dist.version}"
                 continue
-            package = entry.dist.name if entry.dist is not None else "an unknown package"
             self.problems.append(f"measure {entry.name!r} of {package} was left out: {fault}")
             warnings.warn(self.problems[-1], RuntimeWarning, stacklevel=3)
 
