@@ -95,7 +95,7 @@ class Job:
         labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16]
         labels += f"-{__version__}-v{SCORE_VERSION}"
         with self.store.lock(key):
-            names = {**{measure: kept_as(measure) for measure in self.measures}, _MEANING: _MEANING}
+            names = {**{measure: MEASURES.stored_name(measure) for measure in self.measures}, _MEANING: _MEANING}
             known = self.store.load_scores(key, labels, tuple(names.values()))
             if known is not None and set(known["scores"]) == set(names.values()):
                 known["scores"] = {name: known["scores"][kept] for name, kept in names.items()}
@@ -289,12 +289,6 @@ def _backend(modality: str) -> str | None:
     if modality == "video":
         return ", ".join(f"{name} {version(name)}" for name in ("av", "torchvision") if find_spec(name)) or "pil"
     return {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(modality)
-
-
-def kept_as(measure: str) -> str:
-    """Name under which a measure's scores are stored: another one with each version of a package that adds it."""
-    package = MEASURES.package(measure)
-    return f"{measure}-{hashlib.sha256(package.encode()).hexdigest()[:16]}" if package else measure
 
 
 def _summary(result: Result) -> dict[str, Any]:

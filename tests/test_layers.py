@@ -14,6 +14,7 @@ TABLE = [
     ("arrays.py", 1, {"numpy"}),
     ("measures", 2, {"numpy", "scipy", "sklearn"}),
     ("records.py", 3, {"numpy"}),
+    ("placing.py", 3.5, {"numpy", "scipy"}),
     ("ranking.py", 4, {"numpy"}),
     ("notes.py", 4, set()),
     ("agreement.py", 5, {"numpy", "scipy"}),

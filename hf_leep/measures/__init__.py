@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import warnings
 from collections import UserDict
@@ -99,7 +100,7 @@ class Measure:
         needs: which part of an extraction it scores, ``"probabilities"`` or ``"features"``.
         unit: unit of the score.
         higher_is_better: the orientation; True for all measures so far.
-        reference: where it comes from, with the equation.
+        reference: where it comes from.
         summary: one line for someone who reads a table.
         function: ``(inputs, labels) -> float``.
         influence: ``(inputs, labels) -> (value, [n])``: the score and each example's influence on it, mean 0.
@@ -185,9 +186,11 @@ class _Registry(UserDict[str, Measure]):
         self._ask_others()
         return super().__len__()
 
-    def package(self, name: str) -> str:
-        """The other package that adds a measure, and its version; empty for a measure of hf_leep."""
-        return self._packages.get(find(name).name, "")
+    def stored_name(self, name: str) -> str:
+        """Name under which scores are stored: for a measure of another package, one for each version of that."""
+        key = find(name).name
+        package = self._packages.get(key)
+        return key if package is None else f"{key}-{hashlib.sha256(package.encode()).hexdigest()[:16]}"
 
     def _ask_others(self) -> None:
         if self._asked:
@@ -246,13 +249,13 @@ MEASURES = _Registry(
             ),
             Measure(
                 "nce", "NCE", "probabilities", "nats", True,
-                "Tran et al., ICCV 2019, eq. (3)",
+                "Tran et al., ICCV 2019",
                 "LEEP on the source's top prediction alone",
                 nce, _nce.influence, "leave-one-out-leep",
             ),
             Measure(
                 "h-score", "H-score", "features", "", True,
-                "Bao et al., ICIP 2019, definition 2",
+                "Bao et al., ICIP 2019",
                 "share of feature variance between the classes; too high when n is not many times d",
                 h_score, _h_score.influence, noise_scores="t − 1",
             ),
@@ -266,11 +269,11 @@ MEASURES = _Registry(
                 "knn", "leave-one-out kNN", "features", "", True,
                 "Fix & Hodges 1951, leave-one-out, k = 5",
                 "share of examples that their five nearest neighbours classify rightly",
-                knn, _knn.influence, holds_out=True,
+                knn, _knn.influence, resamples=True,
             ),
             Measure(
                 "linear-probe", "linear probe", "features", "nats", True,
-                "Alain & Bengio, ICLR 2017 workshop, eq. (1), cross-fitted",
+                "Alain & Bengio, ICLR 2017 workshop, cross-fitted",
                 "held-out log-likelihood of a logistic regression on the features",
                 linear_probe, _linear_probe.influence, holds_out=True,
             ),
@@ -288,7 +291,7 @@ MEASURES = _Registry(
             ),
             Measure(
                 "lfc", "LFC", "features", "", True,
-                "Deshpande et al. 2021 (arXiv 2102.00084), section 4",
+                "Deshpande et al. 2021 (arXiv 2102.00084)",
                 "correlation of feature similarity and class equality over all pairs of examples",
                 lfc, _lfc.influence,
             ),
@@ -306,31 +309,31 @@ MEASURES = _Registry(
             ),
             Measure(
                 "n-leep", "N-LEEP", "features", "nats", True,
-                "Li et al., CVPR 2021, section 4",
+                "Li et al., CVPR 2021",
                 "LEEP with clusters of the features in place of source classes; needs no head",
                 n_leep, _n_leep.influence, resamples=True,
             ),
             Measure(
                 "transrate", "TransRate", "features", "nats", True,
-                "Huang et al., ICML 2022, section 3",
+                "Huang et al., ICML 2022",
                 "coding rate that the class explains; too high where a class has fewer examples than features",
                 transrate, _transrate.influence, resamples=True, rewards_small_classes=True,
             ),
             Measure(
                 "gbc", "GBC", "features", "", True,
-                "Pándy et al., CVPR 2022, section 3",
+                "Pándy et al., CVPR 2022",
                 "how little the classes overlap as spherical Gaussians; a sum over pairs of classes",
                 gbc, _gbc.influence, resamples=True,
             ),
             Measure(
                 "parc", "PARC", "features", "", True,
-                "Bolya et al., NeurIPS 2021, section 4",
+                "Bolya et al., NeurIPS 2021",
                 "rank correlation of feature and label distances over pairs of at most 2,000 examples",
                 parc, _parc.influence, resamples=True,
             ),
             Measure(
                 "sfda", "SFDA", "features", "", True,
-                "Shao et al., ECCV 2022, section 3",
+                "Shao et al., ECCV 2022",
                 "mean probability of the right class in a self-challenged Fisher discriminant; 1 for noise when n ≤ d",
                 sfda, _sfda.influence, noise_scores="1", resamples=True,
             ),

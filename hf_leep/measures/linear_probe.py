@@ -1,6 +1,6 @@
 """Linear probe: the held-out log-likelihood of a logistic regression on the features.
 
-Alain, Bengio: Understanding Intermediate Layers Using Linear Classifier Probes, ICLR 2017 workshop, equation (1):
+Alain, Bengio: Understanding Intermediate Layers Using Linear Classifier Probes, ICLR 2017 workshop:
 p(y|f) = softmax(W f + b)_y; fitted with an L2 penalty, cross-fitted: each example is scored by a probe that was
 fitted without it, L = (1/n) Σ_i log p_{−fold(i)}(y_i|f_i).
 """
@@ -48,7 +48,7 @@ def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Alain & Bengio 2017, eq. (1), cross-fitted.
+    Reference: Alain & Bengio 2017, cross-fitted.
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))

@@ -1,7 +1,7 @@
 """SFDA, self-challenging Fisher discriminant analysis.
 
 Shao, Zhao, Ge, Zhang, Yang, Wang, Shan, Luo: Not All Models Are Equal: Predicting Model Transferability in a
-Self-challenging Fisher Space, ECCV 2022, section 3: a regularised Fisher discriminant gives p(y|x); each example is
+Self-challenging Fisher Space, ECCV 2022: a regularised Fisher discriminant gives p(y|x); each example is
 mixed with the means of the other classes, the more the less it is recognised; a second discriminant, on the mixed
 features, scores the mean p(y_i|x_i).
 """
@@ -54,7 +54,7 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Shao et al. 2022, section 3.
+    Reference: Shao et al. 2022.
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))

@@ -56,8 +56,10 @@ def test_a_measure_of_another_package_is_found_listed_and_scored(installed):
 
 
 def test_scores_of_another_version_of_its_package_are_not_taken_for_its_own(installed):
-    code = "from hf_leep.job import kept_as; print(kept_as('my-measure'), kept_as('leep'))"
-    stored = [installed({"x": "their_measures:MEASURE"}, code, version=v).stdout.split() for v in ("1.0", "1.1", "1.0")]
+    code = "from hf_leep.measures import MEASURES as m; print(m.stored_name('my_measure'), m.stored_name('leep'))"
+    stored = [
+        installed({"x": "their_measures:MEASURE"}, code, version=v).stdout.split() for v in ("1.0", "1.1", "1.0")
+    ]
     assert stored[0] == stored[2] != stored[1]
     assert all(theirs.startswith("my-measure-") and ours == "leep" for theirs, ours in stored)
 
