@@ -297,7 +297,7 @@ MEASURES = _Registry(
             ),
             Measure(
                 "stable-rank", "stable rank", "features", "", True,
-                "Rudelson & Vershynin, Journal of the ACM 2007, section 1",
+                "Rudelson & Vershynin, Journal of the ACM 2007",
                 "directions that carry the features' variance; a baseline that looks at no label",
                 stable_rank, _stable_rank.influence,
             ),
