@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 2  # part of each stored score's name: raise it when any measure comes to give other numbers
+SCORE_VERSION = 3  # part of each stored score's name: raise it when any measure comes to give other numbers
 
 
 @dataclass(frozen=True)
