@@ -12,7 +12,7 @@ import typer
 
 from examples.paper.study import FAST
 from examples.paper.tasks import EXPERIMENTS
-from examples.paper.transfer import Training
+from examples.paper.transfer import Precision, Training
 from hf_leep.errors import HfLeepError, UserError
 
 app = typer.Typer(help="Reproduce the study of the LEEP paper.", add_completion=False, no_args_is_help=True)
@@ -53,7 +53,7 @@ def run(
     ] = _TRAINING.scratch_epochs,
     scratch_learning_rate: Annotated[float, typer.Option(help="Of that reference.")] = _TRAINING.scratch_learning_rate,
     batch_size: Annotated[int, typer.Option(help="Images a step of training.")] = _TRAINING.batch_size,
-    precision: Annotated[str, typer.Option(help="What networks train in: bfloat16 or float32.")] = _TRAINING.precision,
+    precision: Annotated[Precision, typer.Option(help="What networks compute in.")] = _TRAINING.precision,
     episodes: Annotated[int, typer.Option(help="Of the meta-training of CNAPs.")] = _TRAINING.episodes,
     tasks: Annotated[int | None, typer.Option(help="Tasks of each experiment; 200, 100 or 20 by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,

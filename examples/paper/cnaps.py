@@ -127,10 +127,10 @@ class Cnaps(nn.Module):
         def hook(layer: nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
             if self._film is None:
                 return output
-            gamma, beta = self._film[number]
-            if not isinstance(layer, nn.LayerNorm):  # whose channels come last
-                gamma, beta = gamma[:, None, None], beta[:, None, None]
-            return output * (1 + gamma).to(output.dtype) + beta.to(output.dtype)
+            last = isinstance(layer, nn.LayerNorm) and getattr(layer, "data_format", "") != "channels_first"
+            shape = (-1,) if last else (-1, 1, 1)
+            gamma, beta = (x.to(output.dtype).reshape(shape) for x in self._film[number])
+            return output * (1 + gamma) + beta
 
         return hook
 

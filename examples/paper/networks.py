@@ -16,7 +16,7 @@ from examples.paper import cifar_resnet
 from hf_leep.arrays import Integers
 from hf_leep.data import Rows
 from hf_leep.errors import CandidateError
-from hf_leep.modalities.classifier import Classifier, find_head, quiet
+from hf_leep.modalities.classifier import Classifier, find_head, quiet, why
 from hf_leep.modalities.image import ADAPTER
 
 _AT_ONCE = 256  # images that are prepared, or classified, together
@@ -62,7 +62,7 @@ def load(
             else:
                 model = AutoModelForImageClassification.from_config(config)
     except (OSError, ValueError, KeyError) as error:
-        raise CandidateError(f"{path} cannot be trained: {error}") from None
+        raise CandidateError(f"{path} cannot be trained: {why(error)}") from None
     head = find_head(model)
     if head is None:
         raise CandidateError(f"{path} cannot be trained here: it has no single linear head")

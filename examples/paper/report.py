@@ -93,6 +93,7 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
         ],
         trained=bool(found["convergence"])
         or any(row["transfer"] in ("fine-tuning", "cnaps") for row in found["rows"]),
+        meta_training=found["meta_training"],
         convergence=found["convergence"],
         selection=found["selection"],
         pictures=pictures,

@@ -55,6 +55,11 @@ def collect(folder: Path) -> dict[str, Any]:
     return {
         "study": study,
         "rows": rows,
+        "meta_training": {
+            source: {name: found[0][name] for name in ("episodes", "first", "last")}
+            for source in sources
+            if (found := records.get(("meta-transfer", source, "meta-training")))
+        },
         "convergence": [
             _convergence(experiment, source, records[experiment, source, "head"], found)
             for experiment in CONVERGENCE

@@ -160,12 +160,26 @@ def _curve(
     return [_quality(experiment, task, one) for one in predicted]
 
 
+def _meta_training(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
+    """Meta-train the CNAPs of a source, on the classes that no task is of; accuracy in its first and last quarter."""
+    right = transfer.meta_train(
+        source, bench.opened, learned_classes(bench.opened.pool, bench.settings.seed), bench.settings.training,
+        bench.cnaps(source), seed=bench.settings.seed, device=bench.device,
+    )  # fmt: skip
+    quarter = -(-len(right) // 4)
+    return {
+        "episodes": len(right), "first": float(np.mean(right[:quarter])), "last": float(np.mean(right[-quarter:]))
+    }  # fmt: skip
+
+
 def _cnaps(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Quality of the meta-trained CNAPs, adapted to the task in one pass."""
+    """Quality of the meta-trained CNAPs, adapted in one pass: to the task, and to disjoint halves of its images."""
+    tasks = (task, *halves(experiment, bench.opened.pool, bench.settings.seed, index))
     predicted = transfer.by_cnaps(
-        source, bench.opened, task, bench.settings.training, bench.cnaps(source), device=bench.device
+        source, bench.opened, tasks, bench.settings.training, bench.cnaps(source), device=bench.device
     )
-    return {"quality": _quality(experiment, task, predicted)}
+    quality, *both = (_quality(experiment, of, by) for of, by in zip(tasks, predicted, strict=True))
+    return {"quality": quality, "halves": both}
 
 
 def _quality(experiment: Experiment, task: Task, predicted: Integers) -> float:
@@ -177,10 +191,11 @@ KINDS = {
     "head-sgd": _head_sgd,
     "fine-tuning": _fine_tuning,
     "curves": _curves,
+    "meta-training": _meta_training,
     "cnaps": _cnaps,
 }
 # The transfer that an experiment is about, beside the head that is trained anyway.
-OWN_KINDS = {"meta-transfer": ("cnaps",), "convergence": ("curves",)}
+OWN_KINDS = {"meta-transfer": ("cnaps",), "convergence": ("curves",), "convergence-large": ("curves",)}
 
 
 def scores(
@@ -209,8 +224,6 @@ def run(bench: Bench, plan: dict[str, list[Job]], *, workers: int, progress: boo
         workers: parallel processes, each with one thread; 1 for none beside this one.
         progress: show a bar with the time left for each experiment.
     """
-    if any(job.kind == "cnaps" for jobs in plan.values() for job in jobs):
-        _meta_train(bench)
     with terminable(), _pool(bench, workers) as pool:
         for name, jobs in plan.items():
             open_jobs = [job for job in jobs if not job.path(bench.output).exists()]
@@ -234,19 +247,6 @@ def run(bench: Bench, plan: dict[str, list[Job]], *, workers: int, progress: boo
                         bar.update(1)
             if open_jobs:
                 _log(bench.output, name, len(open_jobs), workers, time.perf_counter() - started)
-
-
-def _meta_train(bench: Bench) -> None:
-    """Meta-train a CNAPs for each source that has none yet, on the classes that no task is of."""
-    classes = learned_classes(bench.opened.pool, bench.settings.seed)
-    for source in bench.sources.values():
-        if not bench.cnaps(source).exists():
-            started = time.perf_counter()
-            transfer.meta_train(
-                source, bench.opened, classes, bench.settings.training, bench.cnaps(source),
-                seed=bench.settings.seed, device=bench.device,
-            )  # fmt: skip
-            _log(bench.output, f"meta-training of {source.name}", 1, 1, time.perf_counter() - started)
 
 
 @contextmanager
@@ -309,15 +309,18 @@ def planned(
         transfers: kinds of transfer beside the re-trained head, keys of `KINDS`; experiments that are about one kind
             have that.
     """
-    return {
-        name: [
+    plan = {}
+    for name in experiments:
+        kinds = tuple(dict.fromkeys(("head", *OWN_KINDS.get(name, transfers))))
+        if "cnaps" in kinds:  # of which each source needs one before the first task
+            plan["meta-training"] = [Job(name, source, "meta-training", 0) for source in bench.sources]
+        plan[name] = [
             Job(name, source, kind, index)
             for index in range(tasks or EXPERIMENTS[name].num_tasks)
             for source in bench.sources
-            for kind in dict.fromkeys(("head", *OWN_KINDS.get(name, transfers)))
+            for kind in kinds
         ]
-        for name in experiments
-    }
+    return plan
 
 
 def settle(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 # torch and transformers are imported where they are needed: heads are re-trained without them.
 
 
+class Precision(StrEnum):
+    """What a network computes in while it is trained; its weights are float32 either way."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 @dataclass(frozen=True)
 class Training:
     """How networks are trained.
@@ -34,7 +42,7 @@ class Training:
         scratch_epochs: of the reference that is trained from scratch.
         scratch_learning_rate: of that reference.
         batch_size: images a step.
-        precision: number type to compute in.
+        precision: what networks compute in.
         episodes: of the meta-training of CNAPs.
     """
 
@@ -43,7 +51,7 @@ class Training:
     scratch_epochs: int = 20
     scratch_learning_rate: float = 0.1
     batch_size: int = 32
-    precision: str = "float32"
+    precision: Precision = Precision.float32
     episodes: int = 200
 
 
@@ -116,16 +124,19 @@ def meta_train(
 
 
 def by_cnaps(
-    source: Source, opened: Opened, task: Task, training: Training, path: Path, *, device: str | None
-) -> Integers:
-    """By a CNAPs that was meta-trained on other classes, and adapts to the task in one pass."""
+    source: Source, opened: Opened, tasks: Sequence[Task], training: Training, path: Path, *, device: str | None
+) -> list[Integers]:
+    """By a CNAPs that was meta-trained on other classes, and adapts to each of the tasks in one pass."""
     from examples.paper import cnaps, networks
 
     network = networks.load(source.path, opened.train[0].input_columns, revision=_commit(source))
     model = cnaps.Cnaps(network, training.precision)
     cnaps.restore(model, path)
-    images, test_images = _images(network, opened, task)
-    return cnaps.classify(model, images, task.train_labels, test_images, device=device)
+    found = []
+    for task in tasks:
+        images, test_images = _images(network, opened, task)
+        found.append(cnaps.classify(model, images, task.train_labels, test_images, device=device))
+    return found
 
 
 def quality(predicted: Integers, labels: Integers, num_classes: int, judged_by: str) -> float:

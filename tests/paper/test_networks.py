@@ -1,5 +1,7 @@
 """A source model to be trained is the checkpoint with a new head, on pixels that mean what its processor's do."""
 
+import shutil
+
 import datasets
 import numpy as np
 import pytest
@@ -77,7 +79,11 @@ def test_batches_hold_each_row_once_and_are_of_nearly_one_size(num_rows, rng):
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_what_cannot_be_trained_is_said_on_one_line(checkpoints):
-    with pytest.raises(CandidateError, match=r"cannot be trained: .") as caught:
-        load(str(checkpoints["text"]), ["image"], num_classes=3)
+@pytest.mark.parametrize("with_processor", [False, True])
+def test_what_cannot_be_trained_is_said_on_one_line(checkpoints, tmp_path, with_processor):
+    folder = shutil.copytree(checkpoints["text"], tmp_path / "text")
+    if with_processor:
+        AutoImageProcessor.from_pretrained(checkpoints["five"], backend="pil").save_pretrained(folder)
+    with pytest.raises(CandidateError, match=r"text cannot be trained: .") as caught:
+        load(str(folder), ["image"], num_classes=3)
     assert "\n" not in str(caught.value)

@@ -149,7 +149,9 @@ def test_networks_are_trained_where_an_experiment_is_about_that(bench, tmp_path)
         task = draw(made.experiment("meta-transfer"), made.opened.pool, 0, index)
         assert not set(task.classes) & set(learned)
     write(tmp_path)
-    assert "Kendall" in (tmp_path / "README.md").read_text()
+    page = (tmp_path / "README.md").read_text()
+    assert "Kendall" in page
+    assert "CNAPs learned from 2 episodes of other classes: " in page
 
 
 def test_a_folder_keeps_to_one_study(bench):
