@@ -39,6 +39,7 @@ class Step:
         reason: why it is skipped; None if it will be run, or taken from the store.
         headless: whether it is skipped for the want of a usable head alone.
         num_source_classes: outputs of its head, where they are known.
+        lacks_head: whether it is known to have no usable head, skipped for that or not.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Step:
     reason: str | None = None
     headless: bool = False
     num_source_classes: int | None = None
+    lacks_head: bool = False
 
     @property
     def download_bytes(self) -> int:
@@ -72,6 +74,11 @@ class Plan:
     def download_bytes(self) -> int:
         """What has to be downloaded in all."""
         return sum(step.download_bytes for step in self.steps)
+
+    @property
+    def num_headless(self) -> int:
+        """How many of the candidates that can run are known to have no usable head."""
+        return sum(step.lacks_head for step in self.steps if step.reason is None)
 
     @property
     def worth_showing(self) -> bool:
@@ -201,7 +208,9 @@ def _known(step: Step, description: Mapping[str, Any], needs_head: bool) -> Step
         classes, parameters = len(about["source_labels"]), about["num_parameters"]
     except (KeyError, TypeError, AttributeError):  # records of another version, which the run makes again
         return step
-    step = replace(step, stored=True, candidate=replace(step.candidate, num_parameters=parameters))
+    step = replace(
+        step, stored=True, candidate=replace(step.candidate, num_parameters=parameters), lacks_head=bool(missing)
+    )
     if missing and needs_head:
         return replace(step, reason=str(missing), headless=True)
     return replace(step, num_source_classes=None if missing else classes)
@@ -219,7 +228,8 @@ def _judge(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> St
         inspection = ADAPTERS[target.modality].inspect(peeked.folder, peeked.shapes, target.class_names)
     except CandidateError as error:
         return replace(step, reason=str(error))
-    step = replace(step, num_source_classes=inspection.num_source_classes)
+    lacks_head = inspection.no_probabilities is not None
+    step = replace(step, num_source_classes=inspection.num_source_classes, lacks_head=lacks_head)
     if inspection.no_probabilities and needs_head:
         return replace(step, reason=inspection.no_probabilities, headless=True)
     return step

@@ -1,0 +1,196 @@
+"""Who is out of a race: the looks, the order of the rows, and which candidates are clearly behind at a look.
+
+Candidates run on growing nested samples. At each look but the last, one is out when at least K others (`top`) are
+clearly better on the rows that all have seen. Clearly is:
+
+- **leave-one-out**: by the measure that checks the one asked for, so by leave-one-out LEEP for LEEP and NCE, whose
+  in-sample scores flatter wide heads, the more so on few examples; other measures by themselves;
+- **paired**: by the influence of the same examples (or of the same parts of them) on both scores, with Student's t
+  for the number of values;
+- **corrected**: one-sided at level α = (1 − confidence)/(L K (C − 1)) for L looks and C candidates (Bonferroni).
+  Whoever is truly among the best K is out only if one of the at most C − 1 that are truly worse passes for better, at
+  one of L looks: so with probability `confidence` all of the best K stay;
+- **foreseen**: a leave-one-out score rises with the examples that its predictor has, and that of a wide head for
+  longer, so a lead on few examples may be one of narrow heads. With D(m) the lead on m examples, the lead on all n is
+  taken for D(m) − h log₂(n/m), where h = D(m/2) − D(m), if positive, is what it lost when the examples last doubled.
+  The two estimates share half of their examples, so that the error of this is √(1 + log₂²(n/m)) times that of D(m).
+
+Candidates whose error is not known neither put others out nor are put out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hf_leep import ranking
+from hf_leep.arrays import Integers
+from hf_leep.measures import find
+from hf_leep.records import Place, Ranking, Result, Score
+
+MOST_LOOKS = 5  # n/16, n/8, n/4, n/2, n: each loads every model again that is still in
+FEWEST_EXAMPLES, FEWEST_PER_CLASS = 100, 2  # of the first look
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a race is decided.
+
+    Attributes:
+        confidence: with which probability none of the truly best candidates is put out.
+        top: how many best ones are sought, K.
+    """
+
+    confidence: float = 0.95
+    top: int = 1
+
+    def level(self, num_looks: int, num_candidates: int) -> float:
+        """One-sided level of one comparison at one look."""
+        return (1 - self.confidence) / (max(num_looks, 1) * self.top * max(num_candidates - 1, 1))
+
+
+@dataclass(frozen=True)
+class Out:
+    """A candidate that is out.
+
+    Attributes:
+        index: which.
+        by: the one that is ahead of it most clearly.
+        gap: by how much, in the measure's unit.
+        margin: half-width of the gap's interval at the race's level.
+    """
+
+    index: int
+    by: int
+    gap: float
+    margin: float
+
+
+def judge_of(sort_by: str) -> str:
+    """The measure that decides a race for a measure: the one that checks it, or itself."""
+    return find(sort_by).checked_by or find(sort_by).name
+
+
+def looks(num_rows: int, num_classes: int) -> tuple[int, ...]:
+    """Rows that a candidate has run at each look: doubling, the last one all of them.
+
+    Args:
+        num_rows: rows in all.
+        num_classes: target classes; the first look holds at least two rows a class, and 100.
+    """
+    fewest = max(FEWEST_EXAMPLES, FEWEST_PER_CLASS * num_classes)
+    sizes = [num_rows]
+    while len(sizes) < MOST_LOOKS and -(-sizes[-1] // 2) >= fewest:
+        sizes.append(-(-sizes[-1] // 2))
+    return tuple(reversed(sizes))
+
+
+def nested_order(labels: Integers | None, num_rows: int, rng: np.random.Generator) -> Integers:
+    """An order of the rows of which each beginning is a stratified sample, ``[num_rows]``.
+
+    A class of n_c rows comes for the j-th time after (j + u)/n_c of all rows, u being drawn once a class: so a
+    beginning of m rows has m n_c/n of the class, up to one.
+
+    Args:
+        labels: class of each row, ``[num_rows]``; None where rows have no class of their own: the order is random.
+        num_rows: how many.
+        rng: where the randomness comes from.
+    """
+    order = rng.permutation(num_rows)
+    if labels is None:
+        return order
+    _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
+    offset = rng.random(len(counts))
+    by_class = np.argsort(codes, kind="stable")
+    turn = np.empty(num_rows)
+    turn[by_class] = np.concatenate([(np.arange(count) + u) / count for count, u in zip(counts, offset, strict=True)])
+    return order[np.argsort(turn, kind="stable")]
+
+
+def out(
+    scores: Sequence[Score],
+    earlier: Sequence[Score],
+    *,
+    higher_is_better: bool,
+    top: int,
+    level: float,
+    doublings: float,
+) -> list[Out]:
+    """Who is clearly behind at a look.
+
+    Args:
+        scores: of the candidates still in, on the m rows that all have seen.
+        earlier: of the same, on the first half of these rows.
+        higher_is_better: the orientation of the measure.
+        top: how many have to be better.
+        level: one-sided, of one comparison.
+        doublings: log₂(n/m), how often the rows double until all are seen.
+    """
+    from scipy.stats import t
+
+    known = [k for k, (now, before) in enumerate(zip(scores, earlier, strict=True)) if _known(now) and _known(before)]
+    if len(known) < 2:
+        return []
+    sign = 1.0 if higher_is_better else -1.0
+    gap, error = ranking.paired_differences([scores[k] for k in known])
+    before, _ = ranking.paired_differences([earlier[k] for k in known])
+    lead = sign * gap  # [k, k]: of the row candidate over the column candidate
+    lost = np.maximum(sign * before - lead, 0.0)
+    quantile = float(t.isf(level, len(scores[known[0]].influence or ()) - 1))
+    certain = lead - doublings * lost - quantile * np.hypot(1.0, doublings) * error
+    ahead = certain > ranking.RESOLUTION
+    found = []
+    for column in np.flatnonzero(ahead.sum(axis=0) >= top):
+        best = int(np.argmax(np.where(ahead[:, column], certain[:, column], -np.inf)))
+        margin = quantile * float(error[best, column])
+        found.append(Out(known[column], known[best], float(lead[best, column]), margin))
+    return found
+
+
+def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[Score]]) -> Ranking:
+    """Order the results of a race: those that ran all rows, by `hf_leep.ranking.rank`, then those put out, last first.
+
+    Those put out at the same look are ordered among themselves, on the rows that they have seen; their tie groups
+    follow those of whoever stayed longer. How far one is behind the best is told on the rows that both have seen.
+
+    Args:
+        results: one a candidate.
+        sort_by: the measure.
+        trail: position in ``results`` → the scores on ``sort_by`` at each look that the candidate came to.
+    """
+    stages: dict[tuple[int, bool] | None, list[int]] = {None: []}
+    for index, result in enumerate(results):
+        stop = result.stop  # an interruption puts nobody out: it comes before those that were
+        stages.setdefault((-stop.look, stop.behind is not None) if stop else None, []).append(index)
+    places: list[Place] = []
+    unranked: list[int] = []
+    num_pairs, num_disagreements, group = 0, 0, 0
+    for stage in sorted(stages, key=lambda stage: stage or (-MOST_LOOKS, False)):
+        found = ranking.rank([results[i] for i in stages[stage]], sort_by)
+        for place in found.places:
+            index = stages[stage][place.result]
+            moved = replace(place, result=index, rank=len(places) + 1, tie_group=group + place.tie_group)
+            if places and stage is not None:
+                behind, error = _behind(trail[places[0].result][-stage[0]], trail[index][-stage[0]], sort_by)
+                moved = replace(moved, behind_best=behind, behind_best_error=error)
+            places.append(moved)
+        group = max((place.tie_group for place in places), default=0)
+        unranked += [stages[stage][i] for i in found.unranked]
+        num_pairs += found.num_pairs
+        num_disagreements += found.num_disagreements
+    measure = find(sort_by)
+    return Ranking(
+        measure.name, measure.checked_by, tuple(places), tuple(sorted(unranked)), num_pairs, num_disagreements
+    )
+
+
+def _behind(best: Score, other: Score, sort_by: str) -> tuple[float, float | None]:
+    gap, error = ranking.paired_differences([best, other])
+    sign = 1.0 if find(sort_by).higher_is_better else -1.0
+    return float(sign * gap[0, 1]), float(error[0, 1]) if np.isfinite(error[0, 1]) else None
+
+
+def _known(score: Score) -> bool:
+    return score.value is not None and score.influence is not None
