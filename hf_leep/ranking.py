@@ -30,9 +30,13 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     scores = {name: _score(find(name), extraction) for name in measures}
     if extraction.run.num_truncated:
         run, groups = extraction.run, extraction.groups
-        texts = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
+        if run.max_seconds is not None:
+            whole, limit = f"{len(extraction.labels)} sounds", f"{run.max_seconds:.4g} s"
+        else:
+            whole = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
+            limit = f"{run.max_length} tokens"
         fate = "cut there" if groups is None else "read in pieces"
-        cut = f"{run.num_truncated} of {texts} are longer than {run.max_length} tokens and were {fate}"
+        cut = f"{run.num_truncated} of {whole} are longer than {limit} and were {fate}"
         scores = {name: replace(s, warnings=(*s.warnings, cut)) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     effective = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
-PASS_VERSION = 3  # part of each stored pass's key: raise it when a pass comes to give other numbers
+PASS_VERSION = 4  # part of each stored pass's key: raise it when a pass comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ class Run:
         seconds: wall time of the pass.
         peak_memory_bytes: peak memory: of the device where it counts, else of the whole process so far.
         max_length: tokens beyond which a text was cut, where there is a limit.
-        num_truncated: texts that were cut; sentences whose words are labelled are read in pieces instead.
+        max_seconds: seconds beyond which a sound was cut, where there is a limit.
+        num_truncated: texts or sounds that were cut; sentences whose words are labelled are read in pieces instead.
         pooling: how the features of a checkpoint without a head were pooled; None where they are what its head sees.
         num_processes: processes that shared the rows.
     """
@@ -128,6 +129,7 @@ class Run:
     num_truncated: int = 0
     pooling: str | None = None
     num_processes: int = 1
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
