@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from json import dumps
@@ -436,7 +437,7 @@ def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) ->
     if json:
         sys.stdout.buffer.write(report.to_bytes())
         sys.stdout.flush()
-    _say(terminal(report.data), error=json)
+    _say(terminal(report.data, shutil.get_terminal_size().columns), error=json)
     if output is not None:
         _say(f"Report: {output / 'README.md'}", error=json)
     if stop:

@@ -30,7 +30,10 @@ from transformers import (
 from transformers import initialization as init
 from transformers.image_processing_backends import PilBackend
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
-from transformers.modeling_outputs import BaseModelOutputWithPoolingAndNoAttention, ImageClassifierOutputWithNoAttention
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPoolingAndNoAttention,
+    ImageClassifierOutputWithNoAttention,
+)
 
 
 class CifarResNetConfig(PreTrainedConfig):
@@ -126,7 +129,9 @@ class CifarResNetModel(CifarResNetPreTrainedModel):
         self.bn1 = nn.BatchNorm2d(first)
         channels = first
         for number, width in enumerate(config.widths, 1):
-            blocks = [Block(channels if i == 0 else width, width, 1 + (number > 1 and i == 0)) for i in range(config.blocks)]
+            blocks = [
+                Block(channels if i == 0 else width, width, 1 + (number > 1 and i == 0)) for i in range(config.blocks)
+            ]
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
             channels = width
         self.post_init()
