@@ -9,7 +9,7 @@ demo: $(READY)
 	$(BIN)/hf-leep demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: style test
 

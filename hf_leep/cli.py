@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from json import dumps
@@ -88,8 +89,9 @@ def rank(
         str | None, typer.Option(help="Hub task; that of the data set's modality by default.", rich_help_panel=_FIND)
     ] = None,
     library: Annotated[
-        str, typer.Option(help="Library of the checkpoints, '' for any.", rich_help_panel=_FIND)
-    ] = "transformers",
+        str | None,
+        typer.Option(help="Library of the checkpoints, '' for any; transformers by default.", rich_help_panel=_FIND),
+    ] = None,
     author: Annotated[str | None, typer.Option(help="User or organisation.", rich_help_panel=_FIND)] = None,
     license: Annotated[  # noqa: A002
         str | None, typer.Option(help="Licence, such as apache-2.0.", rich_help_panel=_FIND)
@@ -103,10 +105,13 @@ def rank(
     trained_on: Annotated[
         str | None, typer.Option(help="Data set that their cards say they were trained on.", rich_help_panel=_FIND)
     ] = None,
-    limit: Annotated[int, typer.Option(help="How many to take.", rich_help_panel=_FIND)] = 20,
+    limit: Annotated[int | None, typer.Option(help="How many to take; 20 by default.", rich_help_panel=_FIND)] = None,
     sort: Annotated[
-        str, typer.Option(help="downloads, likes, trending_score, last_modified or created_at.", rich_help_panel=_FIND)
-    ] = "downloads",
+        str | None,
+        typer.Option(
+            help="downloads (by default), likes, trending_score, last_modified or created_at.", rich_help_panel=_FIND
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what would be run and downloaded, and stop.", rich_help_panel=_BRING),
@@ -201,6 +206,7 @@ def rank(
         )
     names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
     wanted: dict[str, Any] = {
+        "text": search,
         "task": task,
         "author": author,
         "license": license,
@@ -208,12 +214,17 @@ def rank(
         "min_downloads": min_downloads,
         "trained_on": trained_on,
     }
-    asked = search is not None or any(value is not None for value in wanted.values())
+    how: dict[str, Any] = {"library": library, "limit": limit, "sort": sort}
+    given = {name: value for name, value in {**wanted, **how}.items() if value is not None}
+    asked = any(name in given for name in wanted)
+    if given and not asked:
+        raise UserError(f"--{', --'.join(given)}: of which search? --search TEXT asks for part of a name, '' for any")
+    found = hub.Search(**{**given, "library": given.get("library", "transformers") or None}) if asked else None
     run_or_plan: Callable[..., Any] = pipeline.rank
     outcome = run_or_plan(
         names,
         dataset,
-        search=hub.Search(text=search, library=library or None, limit=limit, sort=sort, **wanted) if asked else None,
+        search=found,
         collection=collection,
         dry_run=dry_run,
         max_download=max_download,
@@ -426,7 +437,7 @@ def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) ->
     if json:
         sys.stdout.buffer.write(report.to_bytes())
         sys.stdout.flush()
-    _say(terminal(report.data), error=json)
+    _say(terminal(report.data, shutil.get_terminal_size().columns), error=json)
     if output is not None:
         _say(f"Report: {output / 'README.md'}", error=json)
     if stop:

@@ -22,16 +22,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from hf_leep import ranking
 from hf_leep.arrays import Integers
 from hf_leep.measures import find
+from hf_leep.placing import RESOLUTION, Joint, critical_value
 from hf_leep.records import Place, Ranking, Result, Score
 
 MOST_LOOKS = 5  # n/16, n/8, n/4, n/2, n: each loads every model again that is still in
 FEWEST_EXAMPLES, FEWEST_PER_CLASS = 100, 2  # of the first look
+_ALL_ROWS = (-MOST_LOOKS, False)  # the stage of those that ran all rows, before that of any look
 
 
 @dataclass(frozen=True)
@@ -128,19 +131,18 @@ def out(
         level: one-sided, of one comparison.
         doublings: log₂(n/m), how often the rows double until all are seen.
     """
-    from scipy.stats import t
-
     known = [k for k, (now, before) in enumerate(zip(scores, earlier, strict=True)) if _known(now) and _known(before)]
     if len(known) < 2:
         return []
     sign = 1.0 if higher_is_better else -1.0
-    gap, error = ranking.paired_differences([scores[k] for k in known])
-    before, _ = ranking.paired_differences([earlier[k] for k in known])
+    joint = Joint.of([scores[k] for k in known])
+    gap, error = joint.differences()
+    before, _ = Joint.of([earlier[k] for k in known]).differences()
     lead = sign * gap  # [k, k]: of the row candidate over the column candidate
     lost = np.maximum(sign * before - lead, 0.0)
-    quantile = float(t.isf(level, len(scores[known[0]].influence or ()) - 1))
+    quantile = critical_value(joint.num_values, 2 * level)
     certain = lead - doublings * lost - quantile * np.hypot(1.0, doublings) * error
-    ahead = certain > ranking.RESOLUTION
+    ahead = certain > RESOLUTION
     found = []
     for column in np.flatnonzero(ahead.sum(axis=0) >= top):
         best = int(np.argmax(np.where(ahead[:, column], certain[:, column], -np.inf)))
@@ -149,47 +151,66 @@ def out(
     return found
 
 
-def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[Score]]) -> Ranking:
+def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[Score]], top: int) -> Ranking:
     """Order the results of a race: those that ran all rows, by `hf_leep.ranking.rank`, then those put out, last first.
 
     Those put out at the same look are ordered among themselves, on the rows that they have seen; their tie groups
     follow those of whoever stayed longer. How far one is behind the best is told on the rows that both have seen.
 
+    Their ranks are open from K + 1 to the last, and so no rank of who ran all rows is closed from above by them: they
+    are known to be behind some K others, not behind each. The chance of being the best is one among the latter.
+
     Args:
         results: one a candidate.
         sort_by: the measure.
         trail: position in ``results`` → the scores on ``sort_by`` at each look that the candidate came to.
+        top: K, how many best ones were sought.
     """
-    stages: dict[tuple[int, bool] | None, list[int]] = {None: []}
+    stages: dict[tuple[int, bool], list[int]] = {_ALL_ROWS: []}
     for index, result in enumerate(results):
         stop = result.stop  # an interruption puts nobody out: it comes before those that were
-        stages.setdefault((-stop.look, stop.behind is not None) if stop else None, []).append(index)
+        stages.setdefault((-stop.look, stop.behind is not None) if stop else _ALL_ROWS, []).append(index)
+    found = {stage: ranking.rank([results[i] for i in stages[stage]], sort_by) for stage in sorted(stages)}
+    num_ranked = sum(len(part.places) for part in found.values())
     places: list[Place] = []
-    unranked: list[int] = []
-    num_pairs, num_disagreements, group = 0, 0, 0
-    for stage in sorted(stages, key=lambda stage: stage or (-MOST_LOOKS, False)):
-        found = ranking.rank([results[i] for i in stages[stage]], sort_by)
-        for place in found.places:
+    group = 0
+    for stage, part in found.items():
+        num_below = num_ranked - len(places) - len(part.places)
+        for place in part.places:
             index = stages[stage][place.result]
             moved = replace(place, result=index, rank=len(places) + 1, tie_group=group + place.tie_group)
-            if places and stage is not None:
-                behind, error = _behind(trail[places[0].result][-stage[0]], trail[index][-stage[0]], sort_by)
-                moved = replace(moved, behind_best=behind, behind_best_error=error)
+            if stage == _ALL_ROWS:
+                low, high = place.rank_interval or (1, len(part.places))
+                interval = (low, high + num_below) if place.rank_interval else None
+                moved = replace(moved, rank_interval=interval)
+            else:
+                interval = (top + 1, num_ranked) if stage[1] else None
+                moved = replace(moved, rank_interval=interval, probability_best=None)
+                if places:
+                    behind = _behind(trail[places[0].result][-stage[0]], trail[index][-stage[0]], sort_by)
+                    moved = replace(moved, **behind)
             places.append(moved)
         group = max((place.tie_group for place in places), default=0)
-        unranked += [stages[stage][i] for i in found.unranked]
-        num_pairs += found.num_pairs
-        num_disagreements += found.num_disagreements
-    measure = find(sort_by)
-    return Ranking(
-        measure.name, measure.checked_by, tuple(places), tuple(sorted(unranked)), num_pairs, num_disagreements
+    return replace(
+        found[_ALL_ROWS],
+        places=tuple(places),
+        unranked=tuple(sorted(stages[stage][i] for stage, part in found.items() for i in part.unranked)),
+        num_pairs=sum(part.num_pairs for part in found.values()),
+        num_disagreements=sum(part.num_disagreements for part in found.values()),
     )
 
 
-def _behind(best: Score, other: Score, sort_by: str) -> tuple[float, float | None]:
-    gap, error = ranking.paired_differences([best, other])
+def _behind(best: Score, other: Score, sort_by: str) -> dict[str, Any]:
+    """How far one is behind another, as `hf_leep.records.Place` has it."""
+    joint = Joint.of([best, other])
+    gap, error = joint.differences()
     sign = 1.0 if find(sort_by).higher_is_better else -1.0
-    return float(sign * gap[0, 1]), float(error[0, 1]) if np.isfinite(error[0, 1]) else None
+    known = float(error[0, 1]) if np.isfinite(error[0, 1]) else None
+    return {
+        "behind_best": float(sign * gap[0, 1]),
+        "behind_best_error": known,
+        "behind_best_half_width": None if known is None else critical_value(joint.num_values) * known,
+    }
 
 
 def _known(score: Score) -> bool:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from hf_leep import __version__, cluster, data, hub, mixed, plan, ranking
+from hf_leep import __version__, cluster, data, hub, plan, ranking
 from hf_leep import race as racing
 from hf_leep.elimination import Rules
 from hf_leep.engine import carry_out, progress_bar
@@ -192,16 +192,16 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         listed = [*candidates, *(candidate for candidate in found if str(candidate) not in known)]
         named = _named(listed)
         with progress_bar(len(named), progress, "candidate", "looking at the candidates") as bar:
-            asked = job.measures if sort_by != mixed.AUTO else (*job.measures, mixed.FEATURE_MEASURE)
+            asked = job.measures if sort_by != ranking.AUTO else (*job.measures, ranking.FEATURE_MEASURE)
             planned = plan.make(
                 named, target, asked, job.client, stored=job.stored, max_download=budget, advance=bar.update
             )
         if dry_run:
             return planned
         on_plan(planned)
-        auto = sort_by == mixed.AUTO
+        auto = sort_by == ranking.AUTO
         if auto:
-            chosen, sort_by = mixed.order_of(chosen, planned.num_headless)
+            chosen, sort_by = ranking.measures_of(chosen, planned.num_headless)
             job = replace(job, measures=ranking.with_checks(chosen))
             recipe = replace(recipe, measures=job.measures)
         course: racing.Course | None = None
@@ -335,8 +335,8 @@ def _checked(
     chosen = tuple(dict.fromkeys(find(name).name for name in measures))
     if not chosen:
         raise MeasureError(f"no measures: choose from {', '.join(MEASURES)}")
-    order = sort_by if sort_by == mixed.AUTO else find(sort_by).name if sort_by else chosen[0]
-    if order not in (*chosen, mixed.AUTO):
+    order = sort_by if sort_by == ranking.AUTO else find(sort_by).name if sort_by else chosen[0]
+    if order not in (*chosen, ranking.AUTO):
         raise MeasureError(f"sort_by is {order}, which is not among the measures {', '.join(chosen)}")
     if seed < 0:
         raise UserError(f"seed is {seed}; it must be 0 or more")

@@ -127,7 +127,7 @@ class Course:
             for index, name in enumerate(names)
             if name in self._runners
         }
-        return elimination.order([self._scored[name] for name in names], self._sort_by, trail)
+        return elimination.order([self._scored[name] for name in names], self._sort_by, trail, self._rules.top)
 
     def record(self) -> Race:
         """How it went."""

@@ -10,12 +10,14 @@ import numpy as np
 from hf_leep.arrays import Float64, Integers
 from hf_leep.measures import Measure, find
 from hf_leep.measures.blocks import standard_error
-from hf_leep.records import Extraction, Place, Ranking, Result, Score
+from hf_leep.placing import Comparison, Joint, chances_of_being_best, critical_value
+from hf_leep.records import Extraction, Place, Ranking, Result, Score, Settling
 
 CONFIDENCE_Z = 1.96  # two-sided 95 %
-RESOLUTION = 1e-5  # what a float32 pass can vary by with batch size and order: smaller differences are none
+AUTO = "auto"  # what an order can be by, beside the name of a measure
+FEATURE_MEASURE = "logme"  # what orders candidates with and without a head
 ENOUGH_PER_FEATURE = 5  # below this, H-score mostly counts features
-_EXAMPLES_AT_ONCE = 4096
+TOP = (1, 3)  # how many of the first places readers care to see settled
 ENOUGH_PER_SOURCE_CLASS = 5  # below this many examples a source class, an in-sample score is flattered
 
 
@@ -25,14 +27,32 @@ def with_checks(measures: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names, *(check for name in names if (check := find(name).checked_by))]))
 
 
+def measures_of(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, ...], str]:
+    """The measures to compute, and the one that makes the order, where that is left to hf_leep.
+
+    Leave-one-out LEEP, if all candidates can have it; where some have no head, one measure of features for all of
+    them. A score of one measure is never compared with one of another.
+
+    Args:
+        measures: those that are asked for.
+        num_headless: candidates that are known to have no head.
+    """
+    order = FEATURE_MEASURE if num_headless else "leave-one-out-leep"
+    return tuple(dict.fromkeys((*measures, order))), order
+
+
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
     scores = {name: _score(find(name), extraction) for name in measures}
     if extraction.run.num_truncated:
         run, groups = extraction.run, extraction.groups
-        texts = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
+        if run.max_seconds is not None:
+            whole, limit = f"{len(extraction.labels)} sounds", f"{run.max_seconds:.4g} s"
+        else:
+            whole = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
+            limit = f"{run.max_length} tokens"
         fate = "cut there" if groups is None else "read in pieces"
-        cut = f"{run.num_truncated} of {texts} are longer than {run.max_length} tokens and were {fate}"
+        cut = f"{run.num_truncated} of {whole} are longer than {limit} and were {fate}"
         scores = {name: replace(s, warnings=(*s.warnings, cut)) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     effective = None
@@ -53,11 +73,12 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
 
 
 def rank(results: Sequence[Result], sort_by: str) -> Ranking:
-    """Order results by one measure, best first, and cut the order into tie groups.
+    """Order results by one measure, best first, cut the order into tie groups, and say how sure each place is.
 
     Two candidates count as different only if their scores, and those of the measure that checks it, differ beyond
-    1.96 paired standard errors in the same direction. A new tie group starts only where every candidate above
-    differs from every one below, so candidates of different groups always differ.
+    1.96 paired standard errors (more where these are of few resamples) in the same direction. A new tie group starts
+    only where every candidate above differs from every one below, so candidates of different groups always differ.
+    Rank intervals ask the same of all pairs at once.
 
     Raises:
         MeasureError: no such measure.
@@ -66,35 +87,47 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     ranked = [i for i, result in enumerate(results) if _value(result, measure.name) is not None]
     sign = 1.0 if measure.higher_is_better else -1.0
     ranked.sort(key=lambda i: (-sign * (_value(results[i], measure.name) or 0.0), results[i].candidate.id))
-    scores = [results[i].scores[measure.name] for i in ranked]
-    gap, error = paired_differences(scores)
-    ahead = sign * gap > _margin(error)  # [K, K]: row candidate better than column candidate
-
+    joint = _joint(results, ranked, measure)
+    gap, error = joint.differences()
+    reach = critical_value(joint.num_values)
+    compared, best_by, judge = Comparison.of(joint), measure, joint
     disagreements = 0
     if measure.checked_by is not None:
-        check = find(measure.checked_by)
-        check_gap, check_error = paired_differences([results[i].scores[check.name] for i in ranked])
-        check_sign = 1.0 if check.higher_is_better else -1.0
-        ahead &= check_sign * check_gap > _margin(check_error)
-        disagreements = int(np.sum(np.triu(check_sign * check_gap, k=1) < 0))
+        best_by = find(measure.checked_by)
+        judge = _joint(results, ranked, best_by)
+        compared &= Comparison.of(judge)
+        disagreements = int(np.sum(np.triu(judge.differences()[0], k=1) < 0))
+    chances = chances_of_being_best(judge, np.random.default_rng(0))
+    intervals = compared.rank_intervals()
 
     places, group = [], 1
     for position, index in enumerate(ranked):
-        if position and ahead[:position, position:].all():
+        if position and compared.ahead[:position, position:].all():
             group += 1
-        behind_error = float(error[0, position])
+        behind_error = float(error[0, position]) if np.isfinite(error[0, position]) else None
+        known = results[index].scores[measure.name].influence is not None
         places.append(
             Place(
                 result=index,
                 rank=position + 1,
                 tie_group=group,
-                behind_best=float(sign * gap[0, position]),
-                behind_best_error=behind_error if np.isfinite(behind_error) else None,
+                behind_best=float(gap[0, position]),
+                behind_best_error=behind_error,
+                behind_best_half_width=None if behind_error is None else reach * behind_error,
+                rank_interval=intervals[position] if known else None,
+                probability_best=None if chances is None else float(chances[position]),
             )
         )
-    unranked = tuple(i for i in range(len(results)) if i not in set(ranked))
-    num_pairs = len(ranked) * (len(ranked) - 1) // 2
-    return Ranking(measure.name, measure.checked_by, tuple(places), unranked, num_pairs, disagreements)
+    return Ranking(
+        sort_by=measure.name,
+        checked_by=measure.checked_by,
+        places=tuple(places),
+        unranked=tuple(i for i in range(len(results)) if i not in set(ranked)),
+        num_pairs=len(ranked) * (len(ranked) - 1) // 2,
+        num_disagreements=disagreements,
+        best_by=best_by.name,
+        settling=tuple(Settling(top, compared.settling(top)) for top in TOP if top < len(ranked)),
+    )
 
 
 def paired_differences(scores: Sequence[Score]) -> tuple[Float64, Float64]:
@@ -103,25 +136,23 @@ def paired_differences(scores: Sequence[Score]) -> tuple[Float64, Float64]:
     SE of a difference = std(IF_a − IF_b)/√n. Where an error is not known it is infinite: nothing can then be told
     apart.
     """
-    values = np.array([s.value for s in scores], dtype=np.float64)
-    errors = np.full((len(scores), len(scores)), np.inf)
-    influence = [s.influence for s in scores if s.influence is not None]
-    if influence:
-        known = [k for k, s in enumerate(scores) if s.influence is not None]
-        n = len(influence[0])
-        product = np.zeros((len(known), len(known)))  # Σ_i IF_a IF_b; each IF has mean 0
-        for start in range(0, n, _EXAMPLES_AT_ONCE):
-            chunk = np.array([row[start : start + _EXAMPLES_AT_ONCE] for row in influence], dtype=np.float64)
-            product += chunk @ chunk.T
-        own = np.diag(product)
-        squared = np.maximum(own[:, None] + own[None, :] - 2 * product, 0.0)
-        errors[np.ix_(known, known)] = np.sqrt(squared / (n - 1) / n)
-    np.fill_diagonal(errors, 0.0)
-    return np.subtract.outer(values, values), errors
+    return Joint.of(scores).differences()
 
 
-def _margin(error: Float64) -> Float64:
-    return np.maximum(CONFIDENCE_Z * error, RESOLUTION)
+def half_width(score: Score) -> float | None:
+    """How far the 95 % interval of a score reaches to either side; None where its error is not known.
+
+    1.96 standard errors, or more where the error is of few values (2.26 of ten resamples): Student's t.
+    """
+    if score.standard_error is None:
+        return None
+    return critical_value(0 if score.influence is None else len(score.influence)) * score.standard_error
+
+
+def _joint(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -> Joint:
+    """Scores of the ranked candidates on one measure, turned so that higher is better."""
+    joint = Joint.of([results[i].scores[measure.name] for i in ranked])
+    return joint if measure.higher_is_better else replace(joint, values=-joint.values)
 
 
 def _value(result: Result, name: str) -> float | None:

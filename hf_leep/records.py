@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
-PASS_VERSION = 3  # part of each stored pass's key: raise it when a pass comes to give other numbers
+PASS_VERSION = 4  # part of each stored pass's key: raise it when a pass comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Candidate:
         gated: whether its repository asks each user to accept terms.
         private: whether its repository is private.
         num_parameters: number of parameters.
+        downloads: downloads in the last month, as the Hub counts them; None for what is not from there.
         source_labels: names of the classes of its head, in the order of its outputs; empty without a usable head.
     """
 
@@ -41,6 +42,7 @@ class Candidate:
     gated: bool = False
     private: bool = False
     num_parameters: int | None = None
+    downloads: int | None = None
     source_labels: tuple[str, ...] = ()
 
 
@@ -112,7 +114,8 @@ class Run:
         seconds: wall time of the pass.
         peak_memory_bytes: peak memory: of the device where it counts, else of the whole process so far.
         max_length: tokens beyond which a text was cut, where there is a limit.
-        num_truncated: texts that were cut; sentences whose words are labelled are read in pieces instead.
+        max_seconds: seconds beyond which a sound was cut, where there is a limit.
+        num_truncated: texts or sounds that were cut; sentences whose words are labelled are read in pieces instead.
         pooling: how the features of a checkpoint without a head were pooled; None where they are what its head sees.
         num_processes: processes that shared the rows.
     """
@@ -128,6 +131,7 @@ class Run:
     num_truncated: int = 0
     pooling: str | None = None
     num_processes: int = 1
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -364,6 +368,11 @@ class Place:
         tie_group: 1 for the best group; candidates of different groups all differ beyond their paired error.
         behind_best: score of the best minus this one's, in the measure's unit; 0 for the best.
         behind_best_error: paired standard error of that difference, None where it is not known.
+        behind_best_half_width: how far the 95 % interval of that difference reaches, None likewise.
+        rank_interval: smallest and largest rank that these examples leave open, 95 % for all candidates at once; None
+            where the score has no error.
+        probability_best: share of draws from the joint sampling distribution of ``best_by``, centred at the scores,
+            in which this candidate is the best; None where some error is not known.
     """
 
     result: int
@@ -371,6 +380,23 @@ class Place:
     tie_group: int
     behind_best: float
     behind_best_error: float | None
+    behind_best_half_width: float | None
+    rank_interval: tuple[int, int] | None
+    probability_best: float | None
+
+
+@dataclass(frozen=True)
+class Settling:
+    """How many examples would settle the first places.
+
+    Attributes:
+        places: the first so many.
+        times: by how many times the examples would have to be more (less than 1 where they are settled), at the same
+            spread and gaps; None where no number would.
+    """
+
+    places: int
+    times: float | None
 
 
 @dataclass(frozen=True)
@@ -384,6 +410,9 @@ class Ranking:
         unranked: positions of the results that have no score on ``sort_by``.
         num_pairs: pairs of ranked candidates.
         num_disagreements: pairs that ``checked_by`` orders the other way.
+        best_by: the measure whose scores give the probability of being best: ``checked_by`` where there is one, for
+            it has no in-sample bias that differs between candidates; else ``sort_by``.
+        settling: what would settle the first place, and the first three, as far as there are so many.
     """
 
     sort_by: str
@@ -392,3 +421,5 @@ class Ranking:
     unranked: tuple[int, ...]
     num_pairs: int
     num_disagreements: int
+    best_by: str
+    settling: tuple[Settling, ...]

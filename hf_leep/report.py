@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,8 @@ from hf_leep import card, meaning
 from hf_leep.errors import UserError, one_line
 from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
-from hf_leep.mixed import AUTO
 from hf_leep.notes import notes, trained_on_target
-from hf_leep.ranking import CONFIDENCE_Z
+from hf_leep.ranking import AUTO, half_width
 from hf_leep.records import Calibration, Explanation, Place, Race, Ranking, Result, Score, Stop, Target
 
 SCHEMA_VERSION = 1
@@ -98,12 +98,15 @@ class Report:
                 "checked_by": ranking.checked_by,
                 "num_pairs": ranking.num_pairs,
                 "num_disagreements": ranking.num_disagreements,
+                "best_by": ranking.best_by,
+                "settling": _settling(ranking, len(target.labels)),
                 "consensus": {"measures": list(voters)} if len(voters) > 1 else None,
                 "agreement": [
                     {**asdict(pair), "measures": list(pair.measures)} for pair in meaning.agreements(whole, measures)
                 ],
                 "calibration": _reordered(results, ranking),
                 "size": _size(results, ranking),
+                "baselines": [asdict(baseline) for baseline in meaning.baselines(results, ranking)],
                 "candidates": ranked + others,
                 "auto": {"num_headless": num_headless} if num_headless is not None else None,
                 "race": {**asdict(race), "looks": list(race.looks)} if race else None,
@@ -245,8 +248,11 @@ def _candidate(
         "reason": result.reason or (missing.reason if missing and place is None else None),
         "rank": place.rank if place else None,
         "tie_group": place.tie_group if place else None,
+        "rank_interval": list(place.rank_interval) if place and place.rank_interval else None,
+        "probability_best": place.probability_best if place else None,
         "num_source_classes": result.num_source_classes,
         "num_parameters": result.candidate.num_parameters,
+        "downloads": result.candidate.downloads,
         "effective_source_classes": result.effective_source_classes,
         "num_features": result.num_features,
         "headless": result.headless,
@@ -261,7 +267,7 @@ def _candidate(
         "calibration": _calibration(result.meaning.calibration),
         "explanation": _explanation(result.meaning.explanation, result.candidate.source_labels, target),
         "check": _score(check) if ok and check else None,
-        "behind_best": {"value": place.behind_best, "standard_error": place.behind_best_error} if place else None,
+        "behind_best": _behind(place) if place else None,
         "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]) if place else None,
         "run": {**asdict(result.run), "from_store": result.from_store} if result.run else None,
         "num_examples": None if not ok else result.num_examples or len(target.labels),
@@ -358,10 +364,30 @@ def _size(results: Sequence[Result], ranking: Ranking) -> dict[str, Any]:
     }
 
 
+def _settling(ranking: Ranking, num_examples: int) -> list[dict[str, Any]]:
+    """About how many examples would settle the first places; None where no number would."""
+    return [
+        {
+            "places": settling.places,
+            "num_examples": None if settling.times is None else math.ceil(num_examples * settling.times),
+        }
+        for settling in ranking.settling
+    ]
+
+
+def _behind(place: Place) -> dict[str, Any]:
+    return {
+        "value": place.behind_best,
+        "standard_error": place.behind_best_error,
+        "half_width": place.behind_best_half_width,
+    }
+
+
 def _score(score: Score) -> dict[str, Any]:
     return {
         "value": score.value,
         "standard_error": score.standard_error,
+        "half_width": half_width(score),
         "warnings": list(score.warnings),
         "reason": score.reason,
     }
@@ -369,9 +395,9 @@ def _score(score: Score) -> dict[str, Any]:
 
 def _interval(measure: str, score: Score) -> list[float] | None:
     """95 % interval for the measure's expectation at this n; a score in nats of probabilities is never above 0."""
-    if score.value is None or score.standard_error is None:
+    half = half_width(score)
+    if score.value is None or half is None:
         return None
-    half = CONFIDENCE_Z * score.standard_error
     high = score.value + half
     return [score.value - half, min(high, 0.0) if find(measure).needs == "probabilities" else high]
 

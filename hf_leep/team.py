@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -52,6 +53,7 @@ class Team:
             import torch.distributed
 
             self._channel = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
+            atexit.register(self._leave)
 
     @property
     def is_main(self) -> bool:
@@ -109,6 +111,14 @@ class Team:
         except BaseException:  # an interruption: the others wait for what will not come, and end with this process
             self._broken = True
             raise
+
+    def _leave(self) -> None:
+        # Threads of a channel that outlive the interpreter let go of what they sent when it is gone, and that aborts
+        # the process now and then. After a failure nothing is waited for, and the process ends with an error anyway.
+        import torch.distributed
+
+        if torch.distributed.is_initialized() and not self._broken:
+            torch.distributed.destroy_process_group()
 
     def _all_of(self, thing: Any) -> list[Any]:
         if self.size == 1:

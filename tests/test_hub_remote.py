@@ -151,7 +151,7 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     hub, client, checkpoints, pictures, tmp_path
 ):
     about = {"license": ["mit", "other"], "datasets": ["beans", "User/Pictures"]}
-    five = hub.add_folder("user/five", checkpoints["five"], cardData=about, tags=["dataset:mnist"])
+    five = hub.add_folder("user/five", checkpoints["five"], cardData=about, tags=["dataset:mnist"], downloads=12)
     hub.add_folder("user/seven", checkpoints["seven-classes"], gated=True)
     hub.add_folder("user/headless", checkpoints["headless"])
     pictures.to_parquet(tmp_path / "train.parquet")
@@ -170,6 +170,7 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     assert [note.split(",")[0] for note in first["notes"]] == ["trained on user/pictures", "licence “other”"]
     assert [note.split(",")[0] for note in second["notes"]] == ["no licence found on the card", "gated"]
     assert (first["gated"], second["gated"]) == (False, True)
+    assert (first["downloads"], second["downloads"]) == (12, 0)
     card = (tmp_path / "out" / "README.md").read_text()
     assert re.search(r"^- trained on user/pictures, .*: `user/five`$", card, re.MULTILINE)
     assert ("`user/five` may have seen these rows" in card) == (first["rank"] == 1)

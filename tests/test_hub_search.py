@@ -5,6 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from hf_leep import cli
 from tests.hub_server import READ_TOKEN, Fault
 
 ASK = """
@@ -100,6 +101,12 @@ def test_a_wrong_search_is_refused_before_the_hub_is_asked(models, ask, wanted, 
     assert answer["error"] == "UserError"
     assert message in answer["message"]
     assert models.log == []
+
+
+def test_how_to_search_is_nothing_without_what_to_search_for(capsys):
+    call = ["rank", "--dataset", "x", "--models", "y", "--limit", "3", "--sort", "likes"]
+    assert cli.run(call) == 2
+    assert capsys.readouterr().err.startswith("hf-leep: --limit, --sort: of which search? --search TEXT asks")
 
 
 def test_a_collection_gives_its_models_in_its_order(hub, ask):

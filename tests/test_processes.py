@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,19 +14,26 @@ import psutil
 import pytest
 
 import hf_leep
+from tests.videos import as_lists, save_watchers
 
 
 @pytest.fixture(scope="module")
-def work(checkpoints, text_checkpoints, pictures, texts, tmp_path_factory):
+def work(checkpoints, text_checkpoints, token_checkpoints, pictures, texts, tagged, tmp_path_factory):
     """A folder with data sets, and what ranks them: name → arguments."""
     root = tmp_path_factory.mktemp("processes")
     pictures.save_to_disk(root / "pictures")
     texts.save_to_disk(root / "texts")
+    tagged.save_to_disk(root / "words")
+    as_lists().save_to_disk(root / "videos")
+    watchers = save_watchers(tmp_path_factory.mktemp("watchers"))
     image = [checkpoints[name] for name in ("five", "seven-classes", "headless", "truncated")]
     text = [text_checkpoints[name] for name in ("bert", "gpt2")]
+    token = [token_checkpoints[name] for name in ("bert", "gpt2")]
     return root, {
         "pictures": ["--dataset", root / "pictures", "--models", *image, "--batch-size", 7],
         "texts": ["--dataset", root / "texts", "--input", "text", "--models", *text, "--batch-size", 3],
+        "words": ["--dataset", root / "words", "--models", *token, "--batch-size", 3],
+        "videos": ["--dataset", root / "videos", "--models", watchers["videomae"], "--batch-size", 4],
     }
 
 
@@ -34,12 +42,27 @@ def environment(home, **more):
     return {**kept, "HF_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "200", **more}
 
 
-def launch(num_processes, arguments, home, **more):
-    """Rank in so many processes; the finished launcher."""
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes), "-m"]
-    start = torchrun if num_processes > 1 else []
-    command = [sys.executable, "-m", *start, "hf_leep", "rank", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(home, **more), timeout=120)
+def launch(num_processes, arguments, home, machines=1, **more):
+    """Rank in so many processes on each of so many machines, all of them this one: the first machine's launcher."""
+    rank = ["-m", "hf_leep", "rank", *map(str, arguments)]
+    start = [[]]
+    if machines * num_processes > 1:
+        torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(num_processes)]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            torchrun += ["--master_addr", "127.0.0.1", "--master_port", str(free.getsockname()[1])]
+        start = [[*torchrun, "--nnodes", str(machines), "--node_rank", str(k)] for k in range(machines)]
+    first, *others = [[sys.executable, *way, *rank] for way in start]
+    options = {"text": True, "env": environment(home, **more)}
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    elsewhere = [subprocess.Popen(command, **silent, **options) for command in others]
+    try:
+        return subprocess.run(first, capture_output=True, timeout=120, **options)
+    finally:
+        for other in elsewhere:
+            try:
+                other.wait(timeout=30)
+            finally:
+                other.kill()
 
 
 def arrays(home):
@@ -50,19 +73,29 @@ def arrays(home):
     return found
 
 
-@pytest.mark.parametrize(("name", "numbers"), [("pictures", (1, 2, 3)), ("texts", (1, 3))])
-def test_one_two_and_three_processes_store_the_same_arrays(work, tmp_path, name, numbers):
+@pytest.mark.parametrize(
+    ("name", "ways"),
+    [
+        ("pictures", [(1, 1), (1, 2), (1, 3)]),  # machines, processes on each
+        ("texts", [(1, 1), (2, 1)]),
+        ("words", [(1, 1), (1, 2)]),
+        ("videos", [(1, 1), (1, 2)]),
+    ],
+)
+def test_any_number_of_processes_and_machines_stores_the_same_arrays(work, tmp_path, name, ways):
     _root, runs = work
     stored, reports = [], []
-    for num_processes in numbers:
-        home, output = tmp_path / f"home-{num_processes}", tmp_path / f"report-{num_processes}"
-        done = launch(num_processes, [*runs[name], "--output", output], home)
+    for machines, num_processes in ways:
+        home, output = tmp_path / f"home-{machines}-{num_processes}", tmp_path / f"report-{machines}-{num_processes}"
+        done = launch(num_processes, [*runs[name], "--output", output], home, machines)
         reports.append(json.loads((output / "report.json").read_text()))
         stored.append(arrays(home))
         assert not list(home.rglob("*.partial"))
         assert done.stdout.count("Report:") == 1  # the others are silent
-        if num_processes == 1:
+        if machines * num_processes == 1:
             assert done.returncode == (3 if name == "pictures" else 0), done.stderr
+        ran = {c["run"]["num_processes"] for c in reports[-1]["candidates"] if c["status"] == "ok"}
+        assert ran == {machines * num_processes}
     assert stored[0]
     assert all(others == stored[0] for others in stored[1:])
     for report in reports[1:]:

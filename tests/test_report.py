@@ -57,6 +57,26 @@ def test_what_scores_mean_is_told_of_each_headed_candidate(ranked, pictures):
     assert sources <= {f"class {k}" for k in range(5)}
 
 
+def test_how_sure_the_places_are_is_told(ranked):
+    data = ranked.data
+    first, second, failed = data["candidates"]
+    assert data["best_by"] == "leave-one-out-leep"
+    (settling,) = data["settling"]  # of two ranked candidates only the first place is to be settled
+    assert settling["places"] == 1
+    apart = first["tie_group"] != second["tie_group"]
+    assert apart == (
+        settling["num_examples"] is not None and settling["num_examples"] <= data["target"]["num_examples"]
+    )
+    assert [c["rank_interval"] for c in (first, second)] == ([[1, 1], [2, 2]] if apart else [[1, 2], [1, 2]])
+    assert first["probability_best"] + second["probability_best"] == pytest.approx(1)
+    assert second["behind_best"]["half_width"] > 1.96 * second["behind_best"]["standard_error"]
+    score = first["scores"]["leep"]
+    assert first["interval"][0] == pytest.approx(score["value"] - score["half_width"])
+    for key in ("rank_interval", "probability_best", "downloads"):
+        assert failed[key] is None
+    assert {b["name"]: b["num_candidates"] for b in data["baselines"]} == {"parameters": 2, "source classes": 2}
+
+
 def test_words_are_named_by_sentence_and_place(token_checkpoints, tagged):
     report = hf_leep.rank([str(token_checkpoints["bert"])], tagged, progress=False, max_samples=30)
     (candidate,) = report.candidates

@@ -10,6 +10,7 @@ from hf_leep.card.text import count, number, short_names, title
 _MOST_MEASURES = 6  # in a table of each with each; with more, of each with the one that makes the order
 _MOST_ROWS = 10
 _ENOUGH_TO_SAY = 6  # what a correlation with size means
+_MUCH_ALIKE = 0.7  # Kendall's τ, from which on one order is much like another
 _ENOUGH = 3  # candidates, below which a correlation of orders says nothing
 
 
@@ -128,7 +129,7 @@ def size_sentence(data: Mapping[str, Any]) -> str | None:
     said = f"Score and number of parameters: τ = {signed(tau)} over {found['num_candidates']} candidates"
     if found["num_candidates"] < _ENOUGH_TO_SAY:
         return f"{said}, which are few to tell by."
-    if tau >= 0.7:
+    if tau >= _MUCH_ALIKE:
         says = "the order is much like a list by size"
     elif tau >= 0.3:
         says = "larger candidates tend to score higher"
@@ -137,6 +138,34 @@ def size_sentence(data: Mapping[str, Any]) -> str | None:
     else:
         says = "smaller candidates tend to score higher"
     return f"{said}: {says}."
+
+
+def baseline_sentence(data: Mapping[str, Any]) -> str | None:
+    """Say how far the order is one by popularity, width or stable rank; size has a sentence of its own."""
+    found = [
+        f"{baseline['name']} τ = {signed(baseline['kendall'])}"
+        for baseline in data.get("baselines") or ()
+        if baseline["name"] != "parameters"
+        and baseline["kendall"] is not None
+        and baseline["num_candidates"] >= _ENOUGH
+    ]
+    if not found:
+        return None
+    note = baseline_note(data)
+    return f"Score and other things that see no label: {', '.join(found)}.{f' {note}' if note else ''}"
+
+
+def baseline_note(data: Mapping[str, Any]) -> str | None:
+    """Warn that the order is much like one by something that sees no label; None where it is not."""
+    alike = [
+        f"{baseline['name']} (τ = {signed(baseline['kendall'])})"
+        for baseline in data.get("baselines") or ()
+        if baseline["num_candidates"] >= _ENOUGH_TO_SAY and (baseline["kendall"] or 0) >= _MUCH_ALIKE
+    ]
+    if not alike:
+        return None
+    sees = "sees" if len(alike) == 1 else "see"
+    return f"The order is much like a list by {' and by '.join(alike)}, which {sees} no label."
 
 
 def signed(value: float | None) -> str:

@@ -34,6 +34,8 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
             "name": _linked(candidate, name),
             "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
             "behind": _behind(candidate),
+            "places": text.places(candidate),
+            "chance": text.chance(candidate),
             "explained": text.explained(data, candidate),
         }
         for name, candidate in zip(names, data["candidates"], strict=True)
@@ -56,6 +58,8 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         calibration_sentence=order.calibration_sentence(data) if data.get("calibration") else None,
         bands=order.band_rows(data, text.code),
         size_sentence=order.size_sentence(data),
+        baseline_sentence=order.baseline_sentence(data),
+        sure=text.title(data["best_by"]) if data.get("best_by") else None,
         why=_why(data, names),
         warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
         notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},

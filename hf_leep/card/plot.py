@@ -15,7 +15,7 @@ _GROUPS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")  # 
 
 
 def plot_scores(data: Mapping[str, Any]) -> bytes:
-    """Draw each ranked candidate's score with its 95 % interval, coloured by tie group, as PNG.
+    """Draw each ranked candidate's score and rank with their 95 % intervals, coloured by tie group, as PNG.
 
     Args:
         data: the content of report.json; at least one candidate has a rank.
@@ -23,25 +23,34 @@ def plot_scores(data: Mapping[str, Any]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     everyone = data["candidates"]
     named = [(n, c) for n, c in zip(short_names(everyone), everyone, strict=True) if c["rank"] is not None]
     shown = named[:_MOST_ROWS]
     measure = find(data["sort_by"])
 
-    figure = Figure(figsize=(8, 1.3 + 0.34 * len(shown)), dpi=144, layout="constrained")
-    axes = figure.add_subplot()
+    ranks = [c.get("rank_interval") for _, c in shown]
+    with_ranks = len(named) > 1 and any(ranks)
+    figure = Figure(figsize=(9.5 if with_ranks else 8, 1.3 + 0.34 * len(shown)), dpi=144, layout="constrained")
+    axes, *beside = figure.subplots(
+        1, 2 if with_ranks else 1, sharey=True, squeeze=False, width_ratios=[3, 1][: 1 + with_ranks]
+    )[0]
     groups = [c["tie_group"] for _, c in shown]
     for row, (_, candidate) in enumerate(shown):
         colour = _GROUPS[(candidate["tie_group"] - 1) % len(_GROUPS)]
         if candidate["tie_group"] % 2 == 0:
-            axes.axhspan(row - 0.5, row + 0.5, color=_BAND, zorder=0, linewidth=0)
+            for panel in (axes, *beside):
+                panel.axhspan(row - 0.5, row + 0.5, color=_BAND, zorder=0, linewidth=0)
         value = candidate["scores"][measure.name]["value"]
         if candidate["interval"]:
             axes.plot(candidate["interval"], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
         if candidate["check"] and candidate["check"]["value"] is not None:
             axes.plot(candidate["check"]["value"], row, "D", ms=5, mfc="white", mec=colour, zorder=3)
         axes.plot(value, row, "o", ms=6.5, color=colour, zorder=4)
+        for panel in beside if ranks[row] else ():
+            panel.plot(ranks[row], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
+            panel.plot(candidate["rank"], row, "o", ms=5, color=colour, zorder=4)
 
     handles = [Line2D([], [], marker="o", color=_INK, lw=2.2, ms=6, label=f"{measure.title}, 95 % interval")]
     if data["checked_by"]:
@@ -57,12 +66,17 @@ def plot_scores(data: Mapping[str, Any]) -> bytes:
     beyond = f", first {len(shown)} of {len(named)}" if len(named) > len(shown) else ""
     kind = f"{len(set(groups))} tie {'group' if len(set(groups)) == 1 else 'groups'}, told by colour and band{beyond}"
     axes.set_title(kind, loc="left", fontsize=9, color=_INK)
-    axes.grid(axis="x", color="#e5e7eb", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(axis="both", length=0, labelsize=9, labelcolor=_INK)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_QUIET)
+    for panel in beside:
+        panel.set_xlim(0.5, len(named) + 0.5)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        panel.set_xlabel("rank, 95 % for all at once")
+    for panel in (axes, *beside):
+        panel.grid(axis="x", color="#e5e7eb", linewidth=0.8)
+        panel.set_axisbelow(True)
+        panel.tick_params(axis="both", length=0, labelsize=9, labelcolor=_INK)
+        for side in ("top", "right", "left"):
+            panel.spines[side].set_visible(False)
+        panel.spines["bottom"].set_color(_QUIET)
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
 
     buffer = io.BytesIO()

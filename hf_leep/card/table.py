@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_leep.card.order import consensus_note
+from hf_leep.card.order import baseline_note, consensus_note
 from hf_leep.card.text import (
+    chance,
     classes,
     count,
     explained,
     listed,
     number,
+    places,
     plain,
     repeated_notes,
     repeated_warnings,
@@ -27,14 +29,22 @@ from hf_leep.card.verdict import disagreement, headless_note, verdict
 if TYPE_CHECKING:
     from rich.console import Group
 
+_NAME_WIDTH = 15  # of candidates' names, which fold beyond it where the line is short
+_EXPENDABLE = (
+    "best",
+    "source\nclasses",
+    "para-\nmeters",
+    "ranks",
+)  # columns that go, in this order, to fit a terminal
 _GROUP_STYLES = ("bold green", "cyan", "yellow", "magenta", "blue", "white")
 
 
-def terminal(data: Mapping[str, Any]) -> Group:
+def terminal(data: Mapping[str, Any], width: int | None = None) -> Group:
     """The report for a terminal, as a rich renderable: target, table, failures, notes, verdict.
 
     Args:
         data: the content of report.json.
+        width: how many characters a line has; where the table has more, it goes without its least telling columns.
     """
     from rich.console import Group
     from rich.table import Table
@@ -51,29 +61,16 @@ def terminal(data: Mapping[str, Any]) -> Group:
     ]
     names = short_names(data["candidates"])
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("#", justify="right")
-    table.add_column("tie", justify="right")
-    table.add_column("candidate", overflow="fold", min_width=15)
-    for measure in data["measures"]:
-        heading = title(measure).replace("leave-one-out ", "leave-\none-out\n")
-        table.add_column(heading, justify="right", no_wrap=True)
-    has_leep = "leep" in data["measures"]
-    if has_leep:
-        table.add_column("expl.", justify="right", no_wrap=True)
-    table.add_column("source\nclasses", justify="right", no_wrap=True)
-    table.add_column("para-\nmeters", justify="right", no_wrap=True)
-    for name, candidate in zip(names, data["candidates"], strict=True):
-        if candidate["rank"] is None:
-            continue
+    ranked = [(n, c) for n, c in zip(names, data["candidates"], strict=True) if c["rank"] is not None]
+    columns = _fitting(_columns(data, ranked), width)
+    for heading, _ in columns:
+        if heading == "candidate":
+            table.add_column(heading, overflow="fold", min_width=_NAME_WIDTH)
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    for row, (_, candidate) in enumerate(ranked):
         style = _GROUP_STYLES[(candidate["tie_group"] - 1) % len(_GROUP_STYLES)]
-        share = explained(data, candidate)
-        cells = [str(candidate["rank"]), str(candidate["tie_group"]), name]
-        for measure in data["measures"]:
-            score = candidate["scores"][measure]
-            cells.append(with_error(score) if measure == data["sort_by"] else number(score["value"]))
-        cells += ([f"{100 * share:.0f} %" if share is not None else "–"]) if has_leep else []
-        cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
-        table.add_row(*(Text(cell) for cell in cells), style=style)
+        table.add_row(*(Text(cells[row]) for _, cells in columns), style=style)
     if table.row_count:
         parts += [Text(), table]
     left_out = [(n, c) for n, c in zip(names, data["candidates"], strict=True) if c["rank"] is None]
@@ -81,7 +78,7 @@ def terminal(data: Mapping[str, Any]) -> Group:
         parts.append(Text())
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
 
-    notes = [*target["warnings"], disagreement(data), consensus_note(data, str)]
+    notes = [*target["warnings"], disagreement(data), consensus_note(data, str), baseline_note(data)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in notes if note]
@@ -91,6 +88,44 @@ def terminal(data: Mapping[str, Any]) -> Group:
         parts += [Text(note), command]
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
     return Group(*parts)
+
+
+def _columns(data: Mapping[str, Any], ranked: Sequence[tuple[str, Mapping[str, Any]]]) -> list[tuple[str, list[str]]]:
+    """The headings of the terminal's table, each with its cells."""
+    everyone = [candidate for _, candidate in ranked]
+    columns = [
+        ("#", [str(c["rank"]) for c in everyone]),
+        ("tie", [str(c["tie_group"]) for c in everyone]),
+        ("candidate", [name for name, _ in ranked]),
+    ]
+    for measure in data["measures"]:
+        heading = title(measure).replace("leave-one-out ", "leave-\none-out\n")
+        scores = [c["scores"][measure] for c in everyone]
+        cells = [with_error(score) if measure == data["sort_by"] else number(score["value"]) for score in scores]
+        columns.append((heading, cells))
+    if "leep" in data["measures"]:
+        shares = [explained(data, c) for c in everyone]
+        columns.append(("expl.", ["–" if share is None else f"{100 * share:.0f} %" for share in shares]))
+    columns += [
+        ("source\nclasses", [classes(c["num_source_classes"]) for c in everyone]),
+        ("para-\nmeters", [count(c["num_parameters"]) for c in everyone]),
+    ]
+    if data.get("best_by"):
+        columns += [("ranks", [places(c) for c in everyone]), ("best", [chance(c) for c in everyone])]
+    return columns
+
+
+def _fitting(columns: list[tuple[str, list[str]]], width: int | None) -> list[tuple[str, list[str]]]:
+    """The columns without those that have to go so that the others fit."""
+
+    def needed(heading: str, cells: list[str]) -> int:
+        return _NAME_WIDTH if heading == "candidate" else max(map(len, [*heading.split("\n"), *cells]))
+
+    for expendable in _EXPENDABLE:
+        if width is None or sum(needed(*column) + 2 for column in columns) - 2 <= width:
+            break
+        columns = [column for column in columns if column[0] != expendable]
+    return columns
 
 
 def planned(data: Mapping[str, Any]) -> Group:
@@ -141,6 +176,8 @@ def notebook(data: Mapping[str, Any]) -> str:
     from html import escape
 
     headings = ["#", "tie group", "candidate", *map(title, data["measures"]), "source classes", "parameters"]
+    sure = bool(data.get("best_by"))
+    headings += ["ranks", "best"] if sure else []
     rows = []
     for name, candidate in zip(short_names(data["candidates"]), data["candidates"], strict=True):
         if candidate["rank"] is None:
@@ -150,9 +187,10 @@ def notebook(data: Mapping[str, Any]) -> str:
         cells = [candidate["rank"], candidate["tie_group"], name]
         cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
+        cells += [places(candidate), chance(candidate)] if sure else []
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
-    notes = [*data["target"]["warnings"], disagreement(data), consensus_note(data, str)]
+    notes = [*data["target"]["warnings"], disagreement(data), consensus_note(data, str), baseline_note(data)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
     said += "".join(f"<p>{escape(plain(note))}</p>" for note in notes if note)

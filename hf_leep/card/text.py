@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from hf_leep.measures import find
+from hf_leep.ranking import CONFIDENCE_Z
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
@@ -48,15 +49,42 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−") if float(text) != 0 else text.lstrip("-")
 
 
-def with_error(score: Mapping[str, Any] | None, z: float = 1.96) -> str:
+def with_error(score: Mapping[str, Any] | None) -> str:
     """A score and the half-width of its 95 % interval."""
     if score is None or score["value"] is None:
         return "–"
-    if score["standard_error"] is None:
+    half = half_width(score)
+    if half is None:
         return number(score["value"])
-    half_width = z * score["standard_error"]
-    digits = 2 if half_width >= 0.02 else 3
-    return f"{number(score['value'], digits)} ± {number(half_width, digits)}"
+    digits = 2 if half >= 0.02 else 3
+    return f"{number(score['value'], digits)} ± {number(half, digits)}"
+
+
+def half_width(score: Mapping[str, Any]) -> float | None:
+    """The half-width of a score's 95 % interval; of an older report, 1.96 standard errors."""
+    if score["standard_error"] is None:
+        return None
+    found = score.get("half_width")
+    return CONFIDENCE_Z * float(score["standard_error"]) if found is None else float(found)
+
+
+def places(candidate: Mapping[str, Any]) -> str:
+    """The ranks that the examples leave open to a candidate; a dash where that is not known."""
+    found = candidate.get("rank_interval")
+    if not found:
+        return "–"
+    low, high = found
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def chance(candidate: Mapping[str, Any]) -> str:
+    """The probability that a candidate is the best; a dash where that is not known."""
+    found = candidate.get("probability_best")
+    if found is None:
+        return "–"
+    if found < 0.005:
+        return "< 1 %"
+    return "> 99 %" if found > 0.995 else f"{100 * found:.0f} %"
 
 
 def count(value: float | None) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hf_leep.card.text import count, examples, leave_one_out, number, short_names, title
+from hf_leep.card.text import chance, count, examples, half_width, leave_one_out, number, short_names, title
 from hf_leep.measures import find
-from hf_leep.ranking import CONFIDENCE_Z
+
+_LIKELY, _MOST_LIKELY = 0.05, 4  # a chance of being the best that is worth a word, and how many
+_MOST_TIMES = 100  # as many examples, beyond which a number would be more precise than it is known
 
 
 def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
@@ -33,7 +35,7 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
         gap = ranked[1]["behind_best"]
         said = [
             f"{names[id(best)]} comes first of {len(ranked)}, with {measure} {value}{unit}: ahead of the second, "
-            f"{names[id(ranked[1])]}, by {number(gap['value'])} ± {number(CONFIDENCE_Z * gap['standard_error'])}, "
+            f"{names[id(ranked[1])]}, by {number(gap['value'])} ± {number(half_width(gap))}, "
             "and different from each other candidate beyond the paired sampling error."
         ]
     else:
@@ -48,6 +50,11 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             said.append(
                 f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
             )
+        likely = sorted(ranked, key=lambda c: -(c.get("probability_best") or 0))[:_MOST_LIKELY]
+        chances = [f"{names[id(c)]} ({chance(c)})" for c in likely if (c.get("probability_best") or 0) >= _LIKELY]
+        if chances:
+            by = title(data["best_by"])
+            said.append(f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}.")
     if best.get("trained_on_target"):
         unseen = next((names[id(c)] for c in ranked if not c.get("trained_on_target")), None)
         rest = f": the best of those of which nothing of the kind is known is {unseen}" if unseen else ""
@@ -60,7 +67,41 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             "Leave-one-out, no candidate explains these labels measurably better than the class frequencies alone: "
             f"take the order below for noise, and more {examples(data)} or other candidates.",
         )
-    return said
+    return said + settling(data)
+
+
+def settling(data: Mapping[str, Any]) -> list[str]:
+    """Say about how many examples would settle the first places, where these do not."""
+    have, what = data["target"]["num_examples"], examples(data)
+    said: dict[str, str] = {}  # what it takes → the places that it settles; the later, which take in the earlier, win
+    for found in data.get("settling") or ():
+        places = "the first place" if found["places"] == 1 else f"the first {found['places']} places"
+        needed = found["num_examples"]
+        if needed is None:
+            why = "scores there are the same, or have no error"
+            if data["checked_by"]:
+                why = (
+                    f"{title(data['sort_by'])} and {title(data['checked_by'])} disagree there, or scores are the same"
+                )
+            return [*_enough(said), f"No number of {what} would settle {places} as the scores stand: {why}."]
+        if needed > _MOST_TIMES * have:
+            said[f"more than {_MOST_TIMES} times as many {what}"] = places
+        elif needed > have:
+            said[f"about {_two_digits(needed):,} {what}"] = places
+    return _enough(said)
+
+
+def _enough(said: Mapping[str, str]) -> list[str]:
+    if not said:
+        return []
+    listed = ", and ".join(f"{takes} would settle {places}" for takes, places in said.items())
+    return [f"If the gaps stay as they are, {listed}."]
+
+
+def _two_digits(number: int) -> int:
+    """The number rounded up to two digits."""
+    unit: int = 10 ** max(len(str(number)) - 2, 0)
+    return -(-number // unit) * unit
 
 
 def disagreement(data: Mapping[str, Any]) -> str | None:
@@ -89,6 +130,5 @@ def _uninformative(data: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]])
     scores = [leave_one_out(data, candidate) for candidate in ranked]
     floor = data["target"]["leave_one_out_floor"]
     return bool(scores) and all(
-        score is not None and score["value"] <= floor + CONFIDENCE_Z * (score["standard_error"] or 0.0)
-        for score in scores
+        score is not None and score["value"] <= floor + (half_width(score) or 0.0) for score in scores
     )

@@ -55,6 +55,8 @@ class Classifier(Protocol):
     def processor_backend(self) -> str | None: ...
     @property
     def max_length(self) -> int | None: ...
+    @property
+    def max_seconds(self) -> float | None: ...
 
 
 class Team(Protocol):
@@ -288,6 +290,7 @@ def run(
         seconds=time.perf_counter() - started,
         peak_memory_bytes=_peak_memory(device),
         max_length=classifier.max_length,
+        max_seconds=classifier.max_seconds,
         num_truncated=truncated,
         pooling=getattr(classifier.model, "pooled_by", None),
     )

@@ -269,6 +269,7 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     tagged = [tag.removeprefix("dataset:") for tag in info.tags or [] if tag.startswith("dataset:")]
     about["trained_on"] = tuple(dict.fromkeys([*about["trained_on"], *tagged]))
     about |= {"gated": bool(info.gated), "private": bool(info.private)}
+    about["downloads"] = info.downloads if isinstance(info.downloads, int) else None
     return Snapshot(Candidate(repo_id, sha, **about), None, files, revision or "main")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_leep import arrays
 from hf_leep.errors import InputError
+from hf_leep.meaning.baselines import baselines
 from hf_leep.meaning.calibration import calibrate, reordered
 from hf_leep.meaning.consensus import agreements, consensus, voters
 from hf_leep.meaning.explanation import explain
@@ -14,7 +15,7 @@ from hf_leep.meaning.sizes import sizes
 from hf_leep.meaning.terms import Predictor
 from hf_leep.records import Calibration, Explanation, Extraction, HardExample, Meaning, ServedClass, Source
 
-__all__ = ["agreements", "consensus", "interpret", "reordered", "restored", "sizes", "voters"]
+__all__ = ["agreements", "baselines", "consensus", "interpret", "reordered", "restored", "sizes", "voters"]
 
 
 def interpret(extraction: Extraction) -> Meaning:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_leep.arrays import Float64
 from hf_leep.meaning.terms import Predictor
-from hf_leep.ranking import RESOLUTION
+from hf_leep.placing import RESOLUTION
 from hf_leep.records import Calibration
 
 OCTAVES = (-2.0, -1.0, 0.0, 1.0, 2.0)  # log2 τ of the first look; then halves and quarters around the best

@@ -21,7 +21,7 @@ import numpy as np
 from hf_leep.agreement import kendall_tau
 from hf_leep.arrays import Float64
 from hf_leep.measures import find
-from hf_leep.ranking import RESOLUTION
+from hf_leep.placing import RESOLUTION
 from hf_leep.records import Result
 
 

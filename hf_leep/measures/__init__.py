@@ -83,7 +83,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 1  # part of each stored score's name: raise it when any measure comes to give other numbers
+SCORE_VERSION = 2  # part of each stored score's name: raise it when any measure comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ MEASURES = _Registry(
                 "knn", "leave-one-out kNN", "features", "", True,
                 "Fix & Hodges 1951, leave-one-out, k = 5",
                 "share of examples that their five nearest neighbours classify rightly",
-                knn, _knn.influence,
+                knn, _knn.influence, resamples=True,
             ),
             Measure(
                 "linear-probe", "linear probe", "features", "nats", True,

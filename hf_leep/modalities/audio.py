@@ -48,10 +48,14 @@ def _assemble(
     tried = [noise[: rate * percent // 100] for percent in (29, 35, 42, 50)]
     together, single = inputs(tried), [inputs([wave]) for wave in tried[:-1]]
     alike = len(together) == 1 or sees_padding(model, single, outputs(model, together))
+    longest = _longest(extractor)
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         waves = [_wave(row[column], rate) for row in rows]
-        return in_one_batch([inputs([wave]) for wave in waves], 1) if alike else inputs(waves)
+        batch = in_one_batch([inputs([wave]) for wave in waves], 1) if alike else inputs(waves)
+        if longest is None:
+            return batch
+        return {**batch, "num_truncated": torch.tensor(sum(len(wave) > longest for wave in waves))}
 
     return Classifier(
         model=Alike(model, head) if alike else model,
@@ -63,7 +67,18 @@ def _assemble(
         task=ADAPTER.task,
         processor=extractor.to_json_string(),
         processor_backend=None,
+        max_seconds=None if longest is None else longest / rate,
     )
+
+
+def _longest(extractor: Any) -> int | None:
+    """Samples of the longest sound that an extractor hears to its end; None without a limit."""
+    if hasattr(extractor, "n_samples"):  # Whisper's
+        return int(extractor.n_samples)
+    if hasattr(extractor, "num_mel_bins") and getattr(extractor, "max_length", None):  # AST's, in whole frames
+        shift, length = extractor.sampling_rate // 100, extractor.sampling_rate // 40
+        return int(extractor.max_length * shift + length - 1)
+    return None
 
 
 def _wave(sound: Mapping[str, Any], rate: int) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ class Classifier:
         model: the model, in evaluation mode.
         head: the layer that turns penultimate features into logits; its input is caught. None if there is no single
             such layer. Of a checkpoint without a head the one that its pooled features pass through unchanged.
-        collate: rows of the data set → the model's keyword arguments, and ``num_truncated`` where texts can be cut.
+        collate: rows of the data set → the model's keyword arguments, and ``num_truncated`` where some can be cut.
         row_wise: whether ``collate`` gives each row the same inputs in whatever batch it stands.
         source_labels: names of the head's classes.
         missing: why there are no ``probabilities`` (no usable head) or no ``features``.
@@ -39,6 +39,7 @@ class Classifier:
         processor: configuration of the processor, as JSON text.
         processor_backend: library that does the image work, where it applies.
         max_length: tokens beyond which a text is cut, where there is a limit.
+        max_seconds: seconds beyond which a sound is cut, where there is a limit.
     """
 
     model: nn.Module
@@ -51,6 +52,7 @@ class Classifier:
     processor: str
     processor_backend: str | None
     max_length: int | None = None
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import pytest
 
 
 def _score(value, error=None, warnings=(), reason=None):
-    return {"value": value, "standard_error": error, "warnings": list(warnings), "reason": reason}
+    half = None if error is None else 1.96 * error
+    return {"value": value, "standard_error": error, "half_width": half, "warnings": list(warnings), "reason": reason}
 
 
 def _explanation():
@@ -53,8 +54,11 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "reason": None,
         "rank": rank,
         "tie_group": group,
+        "rank_interval": None if rank is None else [(1, 2), (1, 3), (2, 3)][rank - 1],
+        "probability_best": None if rank is None else (0.2958, 0.704, 0.0002)[rank - 1],
         "num_source_classes": 1000,
         "num_parameters": 25_557_032,
+        "downloads": None,
         "effective_source_classes": 123.4,
         "num_features": 512,
         "headless": False,
@@ -69,7 +73,13 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "explanation": _explanation(),
         "consensus": None,
         "check": _score(loo, 0.025),
-        "behind_best": {"value": behind, "standard_error": 0.015 if behind else 0.0},
+        "behind_best": {"value": behind, "standard_error": 0.015, "half_width": 0.0294}
+        if behind
+        else {
+            "value": 0.0,
+            "standard_error": 0.0,
+            "half_width": 0.0,
+        },
         "interval": [leep - 0.0392, leep + 0.0392],
         "run": {**run, "seconds": 12.34, "peak_memory_bytes": 10**9},
         **more,
@@ -102,6 +112,8 @@ REPORT = {
     "checked_by": "leave-one-out-leep",
     "num_pairs": 3,
     "num_disagreements": 1,
+    "best_by": "leave-one-out-leep",
+    "settling": [{"places": 1, "num_examples": None}],
     "consensus": None,
     "agreement": [{"measures": ["leep", "leave-one-out-leep"], "kendall": 1 / 3, "num_candidates": 3}],
     "calibration": {"num_pairs": 3, "num_reordered": 1},
@@ -114,6 +126,11 @@ REPORT = {
         "kendall": 0.0,
         "num_candidates": 3,
     },
+    "baselines": [
+        {"name": "parameters", "kendall": 0.0, "num_candidates": 3},
+        {"name": "downloads", "kendall": 1 / 3, "num_candidates": 3},
+        {"name": "source classes", "kendall": None, "num_candidates": 3},
+    ],
     "candidates": [
         _candidate("big/resnet", 1, 1, -0.812, -1.021, 0.0),
         _candidate(

@@ -5,6 +5,8 @@ import pytest
 from hf_leep.card.order import (
     agreement_table,
     band_rows,
+    baseline_note,
+    baseline_sentence,
     calibration_rows,
     calibration_sentence,
     consensus,
@@ -13,6 +15,7 @@ from hf_leep.card.order import (
     size_sentence,
 )
 from hf_leep.card.page import page
+from tests.card.test_table import shown
 
 
 @pytest.fixture
@@ -121,3 +124,19 @@ def test_too_few_sizes_say_nothing(report):
     report["size"].update(num_candidates=9, kendall=None)
     assert size_sentence(report) is None
     assert signed(None) == "–"
+
+
+def test_an_order_like_one_that_sees_no_label_is_called_that(report):
+    assert baseline_sentence(report) == "Score and other things that see no label: downloads τ = +0.33."
+    assert baseline_note(report) is None
+    for baseline in report["baselines"]:
+        baseline.update(kendall=0.8, num_candidates=6)
+    report["baselines"][2]["kendall"] = -0.9
+    words = "The order is much like a list by parameters (τ = +0.80) and by downloads (τ = +0.80), which see no label."
+    assert baseline_note(report) == words
+    assert words in page(report)
+    assert words in " ".join(shown(report).split())
+    report["baselines"][0]["num_candidates"] = report["baselines"][1]["num_candidates"] = 5  # few to tell by
+    assert baseline_note(report) is None
+    report["baselines"] = []
+    assert baseline_sentence(report) is None

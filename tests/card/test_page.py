@@ -90,7 +90,7 @@ def test_predictions_that_say_nothing_are_called_that(report):
         candidate["scores"]["leave-one-out-leep"]["value"] = -2.31
     assert words not in page(report)  # the third does
     report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.28
-    report["candidates"][2]["scores"]["leave-one-out-leep"]["standard_error"] = 0.01
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["half_width"] = 0.0196
     assert words not in page(report)  # beyond its error
     report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.29
     assert words in page(report)
@@ -100,6 +100,31 @@ def test_predictions_that_say_nothing_are_called_that(report):
         del candidate["scores"]["leave-one-out-leep"]
     report.update(sort_by="leep", measures=["leep"], checked_by="leave-one-out-leep")
     assert words not in page(report)  # the checks say otherwise
+
+
+def test_what_would_settle_the_first_places_is_said(report):
+    none = "No number of rows would settle the first place as the scores stand: LEEP and leave-one-out LEEP disagree"
+    assert none in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 6641}, {"places": 3, "num_examples": 10**7}]
+    assert (
+        "If the gaps stay as they are, about 6,700 rows would settle the first place, and more than 100 times as many "
+        "rows would settle the first 3 places.\n"
+    ) in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2501}]
+    assert "as they are, about 2,600 rows would settle the first 3 places.\n" in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2500}]
+    assert "would settle" not in page(report)  # settled
+    report["settling"] = []
+    assert "would settle" not in page(report)
+
+
+def test_the_likely_best_of_a_tie_are_named(report):
+    words = "If such rows were drawn again, the best by leave-one-out LEEP would be `small/resnet` (70"
+    assert words in page(report)
+    assert "`weak/resnet` (" not in page(report)
+    for candidate in report["candidates"]:
+        candidate["probability_best"] = None
+    assert "were drawn again, the best by" not in page(report)
 
 
 def test_nothing_ranked_is_said_and_has_no_plot(report):
@@ -137,7 +162,12 @@ def test_a_report_from_before_the_notes_is_rendered(report):
     for candidate in report["candidates"]:
         for key in ("notes", "gated", "trained_on", "trained_on_target", "calibration", "explanation", "consensus"):
             del candidate[key]
-    for key in ("consensus", "agreement", "calibration", "size"):
+        for key in ("rank_interval", "probability_best", "downloads"):
+            del candidate[key]
+        for score in (*candidate["scores"].values(), candidate["check"], candidate["behind_best"]):
+            if score:
+                del score["half_width"]
+    for key in ("consensus", "agreement", "calibration", "size", "best_by", "settling", "baselines"):
         del report[key]
     text = render(report)["README.md"].decode()
     for heading in ("Before you choose", "Does the order hold?", "Why `big/resnet`"):

@@ -9,7 +9,7 @@ from hf_leep.card.table import notebook, parquet, terminal
 
 def shown(report, width=100):
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(terminal(report), crop=False)
+    console.print(terminal(report, width), crop=False)
     return console.file.getvalue()
 
 
@@ -37,6 +37,15 @@ def test_every_column_fits_the_terminal(report, width):
     assert any("25.6M" in line and "−0.81" in line for line in lines)
 
 
+def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
+    wide = next(line for line in shown(report, 100).splitlines() if line.startswith("2 "))
+    assert wide.split()[-5:] == ["1,000", "5M", "1–3", "70", "%"]
+    narrow = next(line for line in shown(report, 80).splitlines() if line.startswith("2 "))
+    assert narrow.split()[-3:] == ["1,000", "5M", "1–3"]
+    least = next(line for line in shown(report, 60).splitlines() if line.startswith("2 "))
+    assert least.split()[-3:] == ["57", "%", "1–3"]
+
+
 def test_names_of_strangers_do_nothing_to_the_terminal(report):
     for candidate in report["candidates"]:
         candidate["id"] += "\x1b[2J\x1b]0;title\x07[bold red]\r\n"
@@ -59,6 +68,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     tree = ElementTree.fromstring(f"<div>{html}</div>")  # well-formed
     assert {element.tag for element in tree.iter()} == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
     assert len(tree.findall(".//tbody/tr")) == 4
+    assert [cell.text for cell in tree.findall(".//tbody/tr")[1]][-2:] == ["1–3", "70\u00a0%"]
     assert "−0.81 ± 0.04" in html
     assert "form one tie group" in html
     assert "repeat an earlier row exactly" in html

@@ -93,15 +93,24 @@ def test_blocks_do_not_show(rng, monkeypatch):
     assert measures.knn(f, y) == pytest.approx(score, abs=1e-12)
 
 
-def test_standard_error_agrees_with_independent_samples(rng):
-    means = np.random.default_rng(8).normal(size=(4, 6)) / 1.5
+@pytest.mark.parametrize("d", [2, 6])
+def test_standard_error_agrees_with_independent_samples(rng, d):
+    means = np.random.default_rng(8).normal(size=(4, d)) / 1.5
     drawn = []
     for _ in range(200):
         y = rng.integers(0, 4, 200)
-        drawn.append(influence(means[y] + rng.normal(size=(200, 6)), y))
-    actual = np.std([value for value, _ in drawn], ddof=1)
-    claimed = np.sqrt(np.mean([np.var(values, ddof=1) / 200 for _, values in drawn]))
-    assert claimed == pytest.approx(actual, rel=0.2)
+        drawn.append(influence(means[y] + rng.normal(size=(200, d)), y))
+    actual = np.std([value for value, _ in drawn], ddof=1)  # known to 5 %
+    claimed = np.sqrt(np.mean([np.var(values, ddof=1) / len(values) for _, values in drawn]))
+    assert 0.9 * actual < claimed < 1.3 * actual  # halves see neighbours farther off: on the side of caution
+    alone = np.sqrt(np.mean([value * (1 - value) / 200 for value, _ in drawn]))
+    assert alone < (0.9 if d == 2 else 1) * actual  # what examples would have that do not see one another
+
+
+def test_two_examples_are_half_an_example_each(rng):
+    value, found = influence(rng.normal(size=(2, 3)), [0, 1])
+    assert value == 0
+    np.testing.assert_array_equal(found, np.zeros(10))
 
 
 @pytest.mark.parametrize("k", [0, -1])

@@ -55,14 +55,20 @@ def test_order_and_names_change_nothing(problem):
     assert measures.leave_one_out_leep(p, [f"class {v}" for v in y]) == pytest.approx(score, abs=1e-12)
 
 
-@pytest.mark.parametrize("s", [10, 1000, 21843])
-def test_random_predictions_land_on_the_floor(rng, s):
+@pytest.mark.parametrize("s", [10, 100, 1000, 21843])
+@pytest.mark.parametrize("sharp", [True, False])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_source_that_knows_nothing_lands_on_the_floor_however_wide(rng, s, sharp, balanced):
     n = 300 if s > 1000 else 500
-    y = np.arange(n) % 10
-    p = np.full((n, s), 0.02 / s)
-    p[np.arange(n), rng.integers(0, s, n)] += 0.98
+    y = np.arange(n) % 10 if balanced else rng.geometric(0.3, n).clip(max=10) - 1
+    if sharp:  # sure of one class, drawn by lot
+        p = np.full((n, s), 0.02 / s)
+        p[np.arange(n), rng.integers(0, s, n)] += 0.98
+    else:
+        p = rng.exponential(size=(n, s)) ** 3
+        p /= p.sum(axis=1, keepdims=True)
     assert measures.leave_one_out_leep(p, y) == pytest.approx(floor(y), abs=0.01)
-    if s > 100:
+    if sharp and s > 100:
         assert measures.leep(p, y) > floor(y) + 0.5  # what the plain score makes of the same noise
 
 

@@ -12,6 +12,7 @@ import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
 from hf_leep.modalities import audio
+from hf_leep.ranking import score
 from tests.modalities.extracting import extract
 
 RATE = 16000
@@ -28,6 +29,9 @@ def sounders(tmp_path_factory):
         Wav2Vec2FeatureExtractor,
         Wav2Vec2ForCTC,
         Wav2Vec2ForSequenceClassification,
+        WhisperConfig,
+        WhisperFeatureExtractor,
+        WhisperForAudioClassification,
     )
 
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -36,6 +40,7 @@ def sounders(tmp_path_factory):
     wave |= {"initializer_range": 0.5, "vocab_size": 12}
     plain = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     masked = Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    whisper = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
     spectrum = {"num_mel_bins": 16, "max_length": 64}
     root = tmp_path_factory.mktemp("sounders")
     for name, make, config, extractor in (
@@ -51,6 +56,12 @@ def sounders(tmp_path_factory):
             ASTForAudioClassification,
             ASTConfig(num_labels=5, **spectrum, **small),
             ASTFeatureExtractor(**spectrum),
+        ),
+        (
+            "whisper",
+            WhisperForAudioClassification,
+            WhisperConfig(num_labels=3, num_mel_bins=8, max_source_positions=50, **whisper),
+            WhisperFeatureExtractor(feature_size=8, chunk_length=1),
         ),
         ("headless", Wav2Vec2ForCTC, Wav2Vec2Config(**wave), plain),
         ("headless-masked", Wav2Vec2ForCTC, Wav2Vec2Config(feat_extract_norm="layer", **wave), masked),
@@ -115,6 +126,31 @@ def test_a_model_of_speech_without_a_head_gives_the_mean_of_its_frames(sounders,
 def test_features_are_what_the_head_sees_whatever_the_lengths(sounders):
     one, many = (extract(load(sounders["plain"]), sounds(), size) for size in (1, 18))
     np.testing.assert_allclose(many.features, one.features, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["spectrum", "whisper"])
+def test_sounds_that_are_cut_are_counted(sounders, name):
+    """A longer sound is counted exactly where its end changes nothing of what the model is given."""
+    classifier = load(sounders[name])
+    limit = round(classifier.max_seconds * RATE)
+    generator = np.random.default_rng(2)
+    wave = generator.standard_normal(limit + 400).astype(np.float32)
+
+    def given(samples, louder=1.0):
+        array = wave[:samples].copy()
+        array[-RATE // 100 :] *= louder  # a frame's shift: less than that is lost between frames
+        batch = classifier.collate([{"audio": {"array": array, "sampling_rate": RATE}}])
+        return int(batch.pop("num_truncated")), next(iter(batch.values())).numpy()
+
+    for samples, cut in ((limit - RATE // 100, 0), (limit, 0), (limit + 400, 1)):
+        (count, quiet), (_, loud) = given(samples), given(samples, 9.0)
+        assert count == cut
+        assert np.array_equal(quiet, loud) == bool(cut)
+    rows = [{"array": wave[: limit + k].tolist(), "sampling_rate": RATE} for k in (0, 1, 1, -5)]
+    result = extract(classifier, datasets.Dataset.from_dict({"audio": rows, "label": [0, 1, 0, 1]}))
+    assert (result.run.num_truncated, result.run.max_seconds) == (2, limit / RATE)
+    said = score(result, ("leep",)).scores["leep"].warnings
+    assert said[-1] == f"2 of 4 sounds are longer than {limit / RATE:.4g} s and were cut there"
 
 
 def test_other_sampling_rates_are_brought_to_the_models(sounders):

@@ -1,0 +1,140 @@
+"""How often the 95 % intervals hold, by drawing samples again: ``python tests/benchmarks/coverage.py``.
+
+Every figure is a share of samples drawn anew from a population that is known. An interval is right where it holds the
+score's expectation at that number of examples, taken as the mean over the samples; rank intervals are right where they
+hold the rank of every candidate by those expectations, equal candidates having any of their ranks.
+"""
+
+import os
+
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+import sys
+
+import numpy as np
+
+from hf_leep.measures import MEASURES
+from hf_leep.ranking import half_width, paired_differences, rank, score, with_checks
+from hf_leep.records import Candidate, Extraction, Run
+
+RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)
+T = 5  # target classes
+SLOW = {"linear-probe", "n-leep", "parc"}  # drawn less often
+
+
+def softmax(logits):
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def predictions(rng, y, s, signal):
+    """A source of s classes, each class of the target a direction among its logits, and noise of its own."""
+    means = np.random.default_rng(s).normal(size=(T, s))
+    return softmax(2 * (signal * means[y] + rng.normal(size=(len(y), s)))).astype(np.float32)
+
+
+def cloud(rng, y, d, signal):
+    """Features after a rectifier, as most backbones have them: classes around means."""
+    means = np.random.default_rng(d).normal(size=(T, d))
+    return np.maximum(signal * means[y] + rng.normal(size=(len(y), d)), 0).astype(np.float32)
+
+
+def scored(measures, y, probabilities=None, features=None):
+    return score(Extraction(Candidate("x"), probabilities, features, y, RUN), measures)
+
+
+def singles(rng, measures, n, width, repeats):
+    """Share of samples whose interval holds the mean of all, for each measure that has errors."""
+    found = {measure: [] for measure in measures}
+    for _ in range(repeats):
+        y = np.concatenate([np.arange(T), rng.integers(0, T, n - T)])
+        needs = MEASURES[measures[0]].needs
+        arrays = {needs: (predictions if needs == "probabilities" else cloud)(rng, y, width, 0.5)}
+        for measure, one in scored(measures, y, **arrays).scores.items():
+            if one.value is not None and half_width(one) is not None:
+                found[measure].append((one.value, half_width(one)))
+    for measure, pairs in found.items():
+        if not pairs:
+            continue
+        values, halves = np.array(pairs).T
+        # The mean over the samples has an error of its own, √repeats smaller.
+        yield measure, float(np.mean(np.abs(values - values.mean()) <= halves)), len(values)
+
+
+def apart(rng, sort_by, n, s, repeats):
+    """Share of samples in which two equally good, independently noisy sources are told apart."""
+    told = 0
+    for _ in range(repeats):
+        y = rng.integers(0, T, n)
+        pair = [scored(with_checks([sort_by]), y, predictions(rng, y, s, 0.5)) for _ in range(2)]
+        first, second = rank(pair, sort_by).places
+        told += first.tie_group != second.tie_group
+    return told / repeats
+
+
+def ranks(rng, sort_by, n, signals, repeats, s=20):
+    """Share of samples in which all rank intervals hold, and in which all 95 % intervals of pairs alone would."""
+    measures, drawn = with_checks([sort_by]), []
+    for _ in range(repeats):
+        y = rng.integers(0, T, n)
+        drawn.append([scored(measures, y, predictions(rng, y, s, signal)) for signal in signals])
+    mean = {signal: [] for signal in signals}  # equal candidates share their expectation
+    for results in drawn:
+        for signal, result in zip(signals, results, strict=True):
+            mean[signal].append(result.scores[sort_by].value)
+    truth = np.array([np.mean(mean[signal]) for signal in signals])
+    low, high = (truth[:, None] < truth).sum(axis=1) + 1, (truth[:, None] <= truth).sum(axis=1)
+    held = one_by_one = 0
+    widths = []
+    for results in drawn:
+        ranking = rank(results, sort_by)
+        places = sorted(ranking.places, key=lambda place: place.result)
+        intervals = np.array([place.rank_interval for place in places])
+        held += bool(((intervals[:, 0] <= low) & (intervals[:, 1] >= high)).all())
+        widths.append(np.mean(intervals[:, 1] - intervals[:, 0]))
+        one_by_one += pairwise(results, sort_by, low, high)
+    return held / repeats, one_by_one / repeats, float(np.mean(widths))
+
+
+def pairwise(results, sort_by, low, high):
+    """Whether ranks would hold that count the candidates which differ beyond 1.96 errors, pair by pair."""
+    gap, error = paired_differences([result.scores[sort_by] for result in results])
+    ahead = gap > 1.96 * error
+    return bool(((ahead.sum(axis=0) + 1 <= low) & (len(gap) - ahead.sum(axis=1) >= high)).all())
+
+
+def main(share=1.0):
+    """Print every figure; with a share below 1, of fewer samples."""
+    rng = np.random.default_rng(0)
+
+    def times(number):
+        return max(int(number * share), 20)
+
+    of_probabilities = [name for name, m in MEASURES.items() if m.needs == "probabilities"]
+    of_features = [name for name, m in MEASURES.items() if m.needs == "features"]
+    print("single scores: share of 95 % intervals that hold the expectation at n")
+    for n, s in ((100, 20), (500, 100), (1000, 20), (100, 100)):
+        for measure, held, number in singles(rng, of_probabilities, n, s, times(2000)):
+            print(f"  {measure:20} n = {n:4}, s = {s:3}, n/s = {n / s:4.1f}: {held:6.1%} of {number}")
+    for n, d in ((300, 10), (300, 60)):
+        fast = [name for name in of_features if name not in SLOW]
+        for names, samples in ((fast, times(1000)), (sorted(SLOW), times(200))):
+            for measure, held, number in singles(rng, names, n, d, samples):
+                print(f"  {measure:20} n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}: {held:6.1%} of {number}")
+    print("two equally good sources told apart (5 % at most)")
+    for sort_by in of_probabilities:
+        for n, s in ((100, 20), (500, 100)):
+            print(f"  {sort_by:20} n = {n:4}, s = {s:3}: {apart(rng, sort_by, n, s, times(2000)):6.1%}")
+    print("rank intervals of all candidates hold (95 % at least); as pair-by-pair tests would; mean width in ranks")
+    for name, signals in (
+        ("10 equal", [0.5] * 10),
+        ("10 close", [0.3, 0.4, 0.45, 0.5, 0.5, 0.5, 0.55, 0.6, 0.7, 0.8]),
+    ):
+        for sort_by in ("leave-one-out-leep", "leep"):
+            held, alone, width = ranks(rng, sort_by, 300, signals, times(1000))
+            print(f"  {sort_by:20} {name}: {held:6.1%}; {alone:6.1%}; {width:.1f}")
+
+
+if __name__ == "__main__":
+    main(*map(float, sys.argv[1:]))
