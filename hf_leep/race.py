@@ -103,7 +103,7 @@ class Course:
             if not last:
                 for out in self._out(alive, size):
                     runner, ahead = alive[out.index], alive[out.by].step.candidate.id
-                    stop = Stop(look, self._examples(size), ahead, out.gap, out.margin)
+                    stop = Stop(look, ahead, out.gap, out.margin)
                     result = attempt(runner.step, partial(self._put_out, runner, stop))
                     self._leave(runner, result, len(self._order) - size)
             alive = [runner for runner in alive if runner.step.name not in self._scored]
@@ -117,7 +117,7 @@ class Course:
             scores = {name: Score(None, reason=reason) for name in self._job.measures} | dict(runner.trail[look])
             n = self._examples(self._sizes[look])
             self._scored[runner.step.name] = Result(
-                runner.step.candidate, scores, num_examples=n, stop=Stop(look, n), from_store=runner.from_store
+                runner.step.candidate, scores, num_examples=n, stop=Stop(look), from_store=runner.from_store
             )
 
     def ranking(self, names: Sequence[str]) -> Ranking:
@@ -203,7 +203,7 @@ class Course:
         """Score a candidate that is out on what it ran."""
         extraction = self._extend(runner, self._job.part(self._parts[-1]))
         result = ranking.score(extraction, self._job.measures)
-        return replace(result, num_examples=stop.num_examples, stop=stop, from_store=runner.from_store)
+        return replace(result, num_examples=len(extraction.labels), stop=stop, from_store=runner.from_store)
 
     def _leave(self, runner: _Runner, result: Result, rows_left: int) -> None:
         """A candidate runs no more rows."""

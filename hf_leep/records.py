@@ -289,14 +289,12 @@ class Stop:
 
     Attributes:
         look: number of the look after which it was out, from 0.
-        num_examples: examples that it ran, of which its scores are.
         behind: id of the candidate that was ahead of it most clearly; None where the run was interrupted.
         gap: by how much, in the unit of the measure that decides the race.
         margin: half-width of the gap's interval at the race's level.
     """
 
     look: int
-    num_examples: int
     behind: str | None = None
     gap: float | None = None
     margin: float | None = None

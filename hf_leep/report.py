@@ -17,7 +17,7 @@ from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.notes import notes, trained_on_target
 from hf_leep.ranking import AUTO, half_width
-from hf_leep.records import Calibration, Explanation, Place, Race, Ranking, Result, Score, Stop, Target
+from hf_leep.records import Calibration, Explanation, Place, Race, Ranking, Result, Score, Target
 
 SCHEMA_VERSION = 1
 
@@ -105,8 +105,8 @@ class Report:
                     {**asdict(pair), "measures": list(pair.measures)} for pair in meaning.agreements(whole, measures)
                 ],
                 "calibration": _reordered(results, ranking),
-                "size": _size(results, ranking),
-                "baselines": [asdict(baseline) for baseline in meaning.baselines(results, ranking)],
+                "size": _size(whole, ranking),
+                "baselines": [asdict(baseline) for baseline in meaning.baselines(whole, ranking)],
                 "candidates": ranked + others,
                 "auto": {"num_headless": num_headless} if num_headless is not None else None,
                 "race": {**asdict(race), "looks": list(race.looks)} if race else None,
@@ -271,13 +271,8 @@ def _candidate(
         "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]) if place else None,
         "run": {**asdict(result.run), "from_store": result.from_store} if result.run else None,
         "num_examples": None if not ok else result.num_examples or len(target.labels),
-        "stopped": _stopped(result.stop, len(target.labels)),
+        "stopped": asdict(result.stop) if result.stop else None,
     }
-
-
-def _stopped(stop: Stop | None, num_examples: int) -> dict[str, Any] | None:
-    """Why a candidate did not run all examples."""
-    return {**asdict(stop), "of": num_examples} if stop else None
 
 
 def _order(ranking: Ranking) -> list[int]:

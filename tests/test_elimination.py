@@ -104,9 +104,9 @@ def test_who_ran_all_rows_comes_first_then_who_stayed_longer(rng):
         return Result(Candidate(name), {"leave-one-out-leep": score}, stop=stop)
 
     results = [
-        result("early", -1.0, Stop(0, 100, "best", 1.0, 0.1)),
+        result("early", -1.0, Stop(0, "best", 1.0, 0.1)),
         result("second", -1.5),
-        result("late", -3.0, Stop(1, 100, "best", 2.0, 0.1)),
+        result("late", -3.0, Stop(1, "best", 2.0, 0.1)),
         result("best", -1.2),
         Result(Candidate("broken"), reason="no"),
     ]

@@ -1,9 +1,14 @@
+import contextlib
+
+import datasets
 import numpy as np
 import pytest
 
+import hf_leep
 from hf_leep.elimination import Rules
 from hf_leep.errors import ProcessError
 from hf_leep.ranking import rank, score
+from hf_leep.store import Store
 from tests.recorded import extraction_of, race, target_of
 
 
@@ -26,7 +31,7 @@ def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
     assert scored["best"].num_examples is None
     for name in ("far", "farther"):
         stop = scored[name].stop
-        assert (stop.look, stop.num_examples, job.ran[name], scored[name].num_examples) == (0, 100, 100, 100)
+        assert (stop.look, job.ran[name], scored[name].num_examples) == (0, 100, 100)
         assert stop.behind in ("best", "near")
         assert stop.gap > stop.margin > 0
     record = course.record()
@@ -95,3 +100,59 @@ def test_an_interruption_leaves_the_scores_of_the_last_look_that_all_came_to(rng
     ranking = course.ranking(list(passes))
     assert [list(passes)[place.result] for place in ranking.places][2] == "far"
     assert all(place.rank_interval is None for place in ranking.places[:2])
+
+
+@contextlib.contextmanager
+def counted():
+    """The number of rows that image classifiers run."""
+    import torch
+
+    rows = []
+
+    def count(module, _inputs, output):
+        if type(module).__name__ == "ResNetForImageClassification":
+            rows.append(len(output.logits))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count)
+    try:
+        yield rows
+    finally:
+        handle.remove()
+
+
+def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, pictures):
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    rows = datasets.concatenate_datasets([pictures] * 4)  # 240: looks at 120 and at all
+    five, seven = str(checkpoints["five"]), str(checkpoints["seven-classes"])
+    model = AutoModelForImageClassification.from_pretrained(five)
+    forward, calls = model.forward, []
+
+    def interrupt(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:  # in its second look, once
+            raise KeyboardInterrupt
+        return forward(*args, **kwargs)
+
+    model.forward = interrupt
+    options = {"race": True, "top": 2, "batch_size": 40, "progress": False}
+    alive = ("alive", model, AutoImageProcessor.from_pretrained(five, backend="pil"))
+    broken_off = hf_leep.rank([five, alive, seven], rows, **options)
+    found = {c["id"]: c for c in broken_off.candidates}
+    assert broken_off.data["race"]["looks"] == [120, 240]
+    assert found[five]["stopped"] is None
+    assert found[seven]["stopped"] == {"look": 0, "behind": None, "gap": None, "margin": None}
+    assert [found[name]["num_examples"] for name in (five, "alive", seven)] == [240, 120, 120]
+
+    with counted() as ran:
+        again = hf_leep.rank([five, alive, seven], rows, **options)
+    assert sum(ran) == 120 + 240  # the second half of seven, and what no store can keep
+    assert Store(Store.default_root()).usage().entries["extractions"] == 2  # parts became one pass each
+    with counted() as ran:
+        plain = hf_leep.rank([five, alive, seven], rows, progress=False)
+    assert sum(ran) == 240
+    for one, other in zip(again.candidates, plain.candidates, strict=True):
+        assert one["id"] == other["id"]
+        for measure in plain.data["measures"]:
+            assert one["scores"][measure]["value"] == pytest.approx(other["scores"][measure]["value"], abs=1e-6)
+    assert plain.data["race"] is None
