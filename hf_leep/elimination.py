@@ -157,8 +157,8 @@ def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[
     Those put out at the same look are ordered among themselves, on the rows that they have seen; their tie groups
     follow those of whoever stayed longer. How far one is behind the best is told on the rows that both have seen.
 
-    Their ranks are open from K + 1 to the last, and so no rank of who ran all rows is closed from above by them: they
-    are known to be behind some K others, not behind each. The chance of being the best is one among the latter.
+    Whoever was put out is not among the best K, and no more is known: its rank is open from K + 1 to the last, and so is
+    that of others beyond K, whom it may yet beat. The chance of being the best is one among those that ran all rows.
 
     Args:
         results: one a candidate.
@@ -180,9 +180,9 @@ def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[
             index = stages[stage][place.result]
             moved = replace(place, result=index, rank=len(places) + 1, tie_group=group + place.tie_group)
             if stage == _ALL_ROWS:
-                low, high = place.rank_interval or (1, len(part.places))
-                interval = (low, high + num_below) if place.rank_interval else None
-                moved = replace(moved, rank_interval=interval)
+                if place.rank_interval:
+                    low, high = place.rank_interval
+                    moved = replace(moved, rank_interval=(low, high if high <= top else high + num_below))
             else:
                 interval = (top + 1, num_ranked) if stage[1] else None
                 moved = replace(moved, rank_interval=interval, probability_best=None)

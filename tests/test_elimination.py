@@ -117,6 +117,6 @@ def test_who_ran_all_rows_comes_first_then_who_stayed_longer(rng):
     assert [place.rank for place in found.places] == [1, 2, 3, 4]
     # Behind the best by the rows that both have seen, whatever the ranks say.
     assert [round(place.behind_best, 1) for place in found.places] == [0.0, 0.3, 1.8, -0.2]
-    assert [place.rank_interval for place in found.places] == [(1, 3), (2, 4), (2, 4), (2, 4)]
+    assert [place.rank_interval for place in found.places] == [(1, 1), (2, 4), (2, 4), (2, 4)]
     assert [place.probability_best is None for place in found.places] == [False, False, True, True]
     assert found.unranked == (4,)
