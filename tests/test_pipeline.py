@@ -120,6 +120,18 @@ def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pi
     assert headed.data["auto"] == {"num_headless": 0}
 
 
+def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pictures):
+    from transformers import AutoImageProcessor, AutoModel
+
+    path = checkpoints["headless"]
+    backbone = ("mine", AutoModel.from_pretrained(path), AutoImageProcessor.from_pretrained(path, backend="pil"))
+    mixed = rank([backbone, checkpoints["five"]], pictures, measures=["leep"], sort_by="auto")
+    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("logme", {"num_headless": 1})
+    assert [c["rank"] for c in mixed.candidates] == [1, 2]
+    alone = rank([backbone], pictures, measures=["leep"], dry_run=True)
+    assert alone.data["candidates"][0]["reason"] == "no trained classification head: the model has none"
+
+
 def test_nothing_that_can_be_scored_is_a_report_of_reasons(checkpoints, pictures):
     report = rank([checkpoints["empty"], checkpoints["headless"]], pictures)
     assert report.exit_code == 1
