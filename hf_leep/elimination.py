@@ -157,8 +157,8 @@ def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[
     Those put out at the same look are ordered among themselves, on the rows that they have seen; their tie groups
     follow those of whoever stayed longer. How far one is behind the best is told on the rows that both have seen.
 
-    Whoever was put out is not among the best K, and no more is known: its rank is open from K + 1 to the last, and so is
-    that of others beyond K, whom it may yet beat. The chance of being the best is one among those that ran all rows.
+    Whoever was put out is not among the best K, and no more is known: its rank is open from K + 1 to the last, and so
+    is that of others beyond K, whom it may yet beat. The chance of being best is one among those that ran all rows.
 
     Args:
         results: one a candidate.

@@ -1,4 +1,4 @@
-"""What a race gave each candidate, and by what an order is that was left to hf_leep."""
+"""What a race gave each candidate."""
 
 from __future__ import annotations
 
@@ -6,24 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hf_leep.card.text import examples, number, short_names, title
-
-
-def auto_sentence(data: Mapping[str, Any]) -> str | None:
-    """Say by what the order is, where that was left to hf_leep; None where it was not.
-
-    Args:
-        data: the content of report.json.
-    """
-    found = data.get("auto")
-    if not found:
-        return None
-    if not found["num_headless"]:
-        return f"Every candidate has a head, so the order is by {title(data['sort_by'])}."
-    lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
-    return (
-        f"{lack} no trained head, so the order of all is by {title(data['sort_by'])}, which needs none; scores that "
-        "need one stand beside it, and are compared only with one another."
-    )
 
 
 def race_sentence(data: Mapping[str, Any]) -> str | None:

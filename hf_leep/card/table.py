@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_leep.card.order import baseline_note, consensus_note
-from hf_leep.card.race import auto_sentence, race_rows, race_sentence
+from hf_leep.card.order import auto_sentence, baseline_note, consensus_note
+from hf_leep.card.race import race_rows, race_sentence
 from hf_leep.card.text import (
     chance,
     classes,

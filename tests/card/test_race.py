@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from hf_leep.card import page, plot_scores
-from hf_leep.card.race import auto_sentence, race_rows, race_sentence
+from hf_leep.card.race import race_rows, race_sentence
 from hf_leep.card.table import notebook, terminal
 
 
@@ -46,15 +46,4 @@ def test_who_was_still_in_when_the_run_was_broken_off_is_named(raced):
 def test_without_a_race_nothing_is_said_of_one(report):
     assert race_sentence(report) is None
     assert race_rows(report, str) == []
-    assert auto_sentence(report) is None
     assert "race" not in page(report)
-
-
-@pytest.mark.parametrize(("num_headless", "sort_by", "words"), [
-    (0, "leave-one-out-leep", "Every candidate has a head, so the order is by leave-one-out LEEP."),
-    (1, "logme", "1 candidate has no trained head, so the order of all is by LogME"),
-    (3, "logme", "3 candidates have no trained head"),
-])  # fmt: skip
-def test_an_order_left_to_hf_leep_says_by_what_it_is(report, num_headless, sort_by, words):
-    report["auto"], report["sort_by"] = {"num_headless": num_headless}, sort_by
-    assert words in auto_sentence(report)
