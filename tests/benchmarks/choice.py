@@ -14,8 +14,8 @@ a held-out third) trained on the training half. The measures see the training ha
 - none: share of candidates without a score, which the others are ordered without;
 - time: of scoring, against LogME.
 
-Linear probe and N-LEEP, the slow ones, are tried on the smallest targets alone. Leave-one-out LEEP stands beside them, on
-those of the pool that have a head, with LogME on the same ones.
+Linear probe and N-LEEP, the slow ones, are tried on the smallest targets alone. Leave-one-out LEEP stands beside them,
+on those of the pool that have a head, with LogME on the same ones.
 """
 
 import os
