@@ -115,6 +115,9 @@ def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pi
         str(headless): True,
         str(five): False,
     }
+    again = rank([headless, five], pictures, measures=["leep"], sort_by="auto")  # from what the store says of them
+    assert again.data["candidates"][0]["run"]["from_store"]
+    assert again.data["auto"] == {"num_headless": 1}
     headed = rank([seven, five], pictures, measures=["leep"], sort_by="auto")
     assert headed.data["sort_by"] == "leave-one-out-leep"
     assert headed.data["auto"] == {"num_headless": 0}
