@@ -1,6 +1,6 @@
 """PARC, pairwise annotation representation comparison: are examples with other labels further apart?
 
-Bolya, Mittapalli, Hoffman: Scalable Diverse Model Selection for Accessible Transfer Learning, NeurIPS 2021, section 4:
+Bolya, Mittapalli, Hoffman: Scalable Diverse Model Selection for Accessible Transfer Learning, NeurIPS 2021:
 Spearman's correlation over pairs of examples between 1 − corr(f_i, f_j) and 1 − corr(y_i, y_j), y one-hot.
 """
 
@@ -43,7 +43,7 @@ def parc(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Bolya et al. 2021, section 4.
+    Reference: Bolya et al. 2021.
     """
     matrix = arrays.features(features)
     rows, codes = _sample(matrix, arrays.labels(labels, len(matrix)))

@@ -1,7 +1,7 @@
 """SFDA, self-challenging Fisher discriminant analysis.
 
 Shao, Zhao, Ge, Zhang, Yang, Wang, Shan, Luo: Not All Models Are Equal: Predicting Model Transferability in a
-Self-challenging Fisher Space, ECCV 2022, section 3: a regularised Fisher discriminant gives p(y|x); each example is
+Self-challenging Fisher Space, ECCV 2022: a regularised Fisher discriminant gives p(y|x); each example is
 mixed with the means of the other classes, the more the less it is recognised; a second discriminant, on the mixed
 features, scores the mean p(y_i|x_i).
 """
@@ -54,7 +54,7 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Shao et al. 2022, section 3.
+    Reference: Shao et al. 2022.
     """
     matrix = arrays.features(features)
     return _value(matrix, arrays.labels(labels, len(matrix)))
@@ -79,25 +79,25 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
 
 @dataclass(frozen=True)
 class _Mixed:
-    """Principal coordinates of the examples, mixed or as they are, block by block.
+    """The examples, mixed or as they are, block by block.
 
     Attributes:
-        source: where the coordinates come from.
+        source: their spectral form.
         target: the labels.
-        others: for each class, the mean of the means of the other classes, ``[t, k]``.
-        weights: w, the share of itself that each example keeps, ``[n]``; None for 1.
+        others: for each class, the mean of the means of the other classes, ``[t, r]``; None while nothing is mixed.
+        weights: w, the share of itself that each example keeps, ``[n]``.
     """
 
     source: Spectrum
     target: Labels
-    others: Float64
+    others: Float64 | None = None
     weights: Float64 | None = None
 
     def blocks(self) -> Iterator[tuple[Integers, slice, Float64]]:
-        """Yield (classes [b], rows, coordinates [b, k])."""
-        for rows, block in self.source.coordinate_blocks():
+        """Yield ``(classes [b], rows, block [b, r])``, r the axes of `Spectrum.scaled_blocks`."""
+        for rows, block in self.source.scaled_blocks():
             codes = self.target.codes[rows]
-            if self.weights is not None:
+            if self.others is not None and self.weights is not None:
                 own = self.weights[rows, None]
                 block = own * block + (1 - own) * self.others[codes]
             yield codes, rows, block
@@ -109,7 +109,7 @@ def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
     source = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
     if not len(source.eigenvalues):  # features that do not vary: p(y|x) = π_y
         return float(((target.counts / len(target)) ** 2).sum())
-    plain = _Mixed(source, target, np.zeros((target.num_classes, len(source.eigenvalues))))
+    plain = _Mixed(source, target)
     means, within = _moments(plain)
     with np.errstate(over="ignore", under="ignore", divide="ignore"):  # the features' own unit
         largest = _largest_eigenvalue(within) / np.float64(source.scale) ** 2
@@ -124,16 +124,17 @@ def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
 
 
 def _moments(points: _Mixed) -> tuple[Float64, Float64]:
-    """Class means ``[t, k]`` and the covariance within classes ``[k, k]``."""
-    means = np.zeros_like(points.others)
+    """Class means ``[t, r]``, and the covariance within classes in principal coordinates, ``[k, k]``."""
+    axes = points.source.num_axes
+    means, within = np.zeros((points.target.num_classes, axes)), np.zeros((axes, axes))
     for codes, _, block in points.blocks():
         add_grouped(means, block, codes)
     means /= points.target.counts[:, None]
-    within = np.zeros((means.shape[1], means.shape[1]))
     for codes, _, block in points.blocks():
         apart = block - means[codes]
         within += apart.T @ apart
-    return means, within / len(points.target)
+    once = points.source.lowered(within / len(points.target))
+    return means, points.source.lowered(once.T)
 
 
 def _largest_eigenvalue(matrix: Float64) -> float:
@@ -154,8 +155,10 @@ def _own_probability(points: _Mixed, means: Float64, covariance: Float64, *, sof
     """p(y_i|x_i) of each example ``[n]``, or the softmax of all p(·|x_i) at y_i."""
     from scipy.linalg import cho_factor, cho_solve
 
+    means = points.source.lowered(means)
     coefficients = cho_solve(cho_factor(covariance, lower=True), means.T)  # S_λ⁻¹ μ_y [k, t]
     constant = np.log(points.target.counts / len(points.target)) - 0.5 * np.vecdot(means, coefficients.T)
+    coefficients = points.source.raised(coefficients)
     result = np.empty(len(points.target))
     for codes, rows, block in points.blocks():
         probability = _softmax(block @ coefficients + constant)

@@ -69,6 +69,31 @@ class Spectrum:
             for rows, block in kept_blocks(self.features, self.kept):
                 yield rows, (block * self.scale - self.centre) @ self.basis[:, first:]
 
+    @property
+    def num_axes(self) -> int:
+        """Width r of a scaled block: d where n ≥ d, else k."""
+        return len(self.eigenvalues) if self.dual else self.features.shape[1]
+
+    def scaled_blocks(self) -> Iterator[tuple[slice, Float64]]:
+        """Yield ``(rows, block [b, r])``: scaled and centred features, or principal coordinates where they are fewer.
+
+        What is linear or quadratic in the coordinates is summed over these and turned afterwards: rotating each block
+        costs more than the sum.
+        """
+        if self.dual:
+            yield from self.coordinate_blocks()
+        else:
+            for rows, block in kept_blocks(self.features, self.kept):
+                yield rows, block * self.scale - self.centre
+
+    def lowered(self, rows: Float64) -> Float64:
+        """Rows like those of `scaled_blocks`, ``[b, r]``, in principal coordinates, ``[b, k]``."""
+        return rows if self.dual else rows @ self.basis
+
+    def raised(self, coefficients: Float64) -> Float64:
+        """Coefficients of principal coordinates, ``[k, t]``, as coefficients of `scaled_blocks`, ``[r, t]``."""
+        return coefficients if self.dual else self.basis @ coefficients
+
 
 def kept_blocks(features: FloatMatrix, kept: NDArray[np.bool_] | None) -> Iterator[tuple[slice, Float64]]:
     """Yield ``(rows, block)`` over the rows that count, and where they stand among them."""
