@@ -31,7 +31,7 @@ def extraction_of(name, arrays, target):
 
 
 class Job:
-    """What a race needs of `hf_leep.job.Job`, over recorded passes; keeps how many rows each candidate ran, look by look."""
+    """What a race needs of `hf_leep.job.Job`, over recorded passes; keeps what rows each candidate ran."""
 
     def __init__(self, passes, target, measures=("leave-one-out-leep",), positions=None, ran=None):
         self.passes, self.target, self.measures = passes, target, ranking.with_checks(measures)
