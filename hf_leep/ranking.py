@@ -208,6 +208,11 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             "the more so the wider the features; it has no error here, and settles no order"
         )
         trusted = False
+    elif measure.rewards_small_classes and (counts < width).any():
+        found.append(
+            f"{int((counts < width).sum())} of {len(counts)} classes have fewer examples than the {width} features: "
+            f"noise raises {measure.title} there, the more so the wider the features"
+        )
     if (counts == 1).any():
         found.append(f"{int((counts == 1).sum())} of {len(counts)} classes have one example")
     return tuple(found), trusted

@@ -54,6 +54,7 @@ def verify(seed: int = 0) -> list[Check]:
             _lfc,
             _stable_rank,
             _pactran_dirichlet,
+            _pactran_gaussian,
             _regularised_h_score,
             _n_leep,
             _transrate,
@@ -279,6 +280,16 @@ def _pactran_dirichlet(rng: np.random.Generator) -> _Found:
     yield "pactran-dirichlet", "an infinite prior scores −Ĥ(Y)", abs(strong + _entropy(y)), 1e-5
 
 
+def _pactran_gaussian(rng: np.random.Generator) -> _Found:
+    for n, d in ((60, 4), (20, 30)):
+        f, y = _clouds(rng, n, d)
+        difference = abs(measures.pactran_gaussian(f, y) - _bound_by_scikit_learn(f, y))
+        relation = "<" if n < d else ">"
+        yield "pactran-gaussian", f"equals the bound on scikit-learn's head, n {relation} d", difference, 1e-5
+    constant = measures.pactran_gaussian(np.ones((60, 5)), np.arange(60) % 3)
+    yield "pactran-gaussian", "features that say nothing score −Ĥ(Y)", abs(constant + np.log(3)), 1e-9
+
+
 def _errors(rng: np.random.Generator) -> _Found:
     for name in ("leep", "leave-one-out-leep"):
         drawn = [measures.find(name).influence(*_problem(rng, n=400, s=20)) for _ in range(150)]
@@ -286,11 +297,11 @@ def _errors(rng: np.random.Generator) -> _Found:
         claimed = np.sqrt(np.mean([np.var(values, ddof=1) / 400 for _, values in drawn]))
         yield name, "standard error against 150 independent samples, relative", abs(claimed / actual - 1), 0.25
 
-    for name in ("regularised-h-score", "n-leep", "transrate", "gbc", "parc", "sfda", "logme"):
-        drawn = [measures.find(name).influence(*_clouds(rng, 200, 4)) for _ in range(40)]
+    for name in ("regularised-h-score", "n-leep", "transrate", "gbc", "parc", "sfda", "logme", "pactran-gaussian"):
+        drawn = [measures.find(name).influence(*_clouds(rng, 200, 4)) for _ in range(30)]
         actual = np.std([value for value, _ in drawn], ddof=1)
         claimed = np.sqrt(np.mean([np.var(values, ddof=1) / len(values) for _, values in drawn]))
-        yield name, "standard error against 40 independent samples, relative", abs(claimed / actual - 1), 0.6
+        yield name, "standard error against 30 independent samples, relative", abs(claimed / actual - 1), 0.6
 
 
 def _clouds(rng: np.random.Generator, n: int, d: int) -> tuple[Float64, Integers]:
@@ -392,6 +403,21 @@ def _probe_by_newton(f: Float64, y: Integers) -> float:
             break
         best = total / n
     return float(best)
+
+
+def _bound_by_scikit_learn(f: Float64, y: Integers) -> float:
+    """PACTran-Gaussian with λ = 1, its Hessian trace as a sum over examples of traces of dense blocks."""
+    from sklearn.linear_model import LogisticRegression
+
+    x = f - f.mean(axis=0)
+    n, d = x.shape
+    head = LogisticRegression(C=1.0, tol=1e-9, max_iter=20_000).fit(x, y)
+    p = head.predict_proba(x)
+    t = p.shape[1]
+    risk = -np.log(p[np.arange(n), np.searchsorted(head.classes_, y)]).mean() + (head.coef_**2).sum() / (2 * n)
+    trace = sum(np.trace(np.kron(np.diag(q) - np.outer(q, q), np.outer(z, z))) for q, z in zip(p, x, strict=True)) / n
+    beta, variance = n * d / 10, 10 / d
+    return float(-risk - t * d / (2 * beta) * np.log(1 + beta * variance / (t * d) * trace))
 
 
 def _shrunk_h_score(f: Float64, y: Integers) -> float:

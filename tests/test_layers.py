@@ -20,7 +20,7 @@ TABLE = [
     ("parts.py", 4, {"numpy"}),
     ("elimination.py", 5, {"numpy"}),
     ("agreement.py", 5, {"numpy", "scipy"}),
-    ("verify.py", 5, {"numpy", "scipy", "rich"}),
+    ("verify.py", 5, {"numpy", "scipy", "sklearn", "rich"}),
     ("meaning", 6, {"numpy"}),
     ("card", 6, {"huggingface_hub", "jinja2", "matplotlib", "pyarrow", "rich"}),
     ("report.py", 7, set()),

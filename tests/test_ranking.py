@@ -152,6 +152,20 @@ def test_what_noise_scores_as_well_is_no_score(rng, name, noise_scores):
     assert few.scores[name].standard_error is None  # so that it settles no order
 
 
+def test_a_measure_that_rewards_noise_in_small_classes_says_so(rng):
+    y = np.repeat([0, 1, 2], [40, 19, 1])
+    scores = {}
+    for d in (10, 30, 50):
+        scores[d] = score(extraction("x", None, y, rng.normal(size=(60, d))), ("transrate", "logme")).scores
+        assert not any("fewer examples than" in w for w in scores[d]["logme"].warnings)
+    said = [[w for w in scores[d]["transrate"].warnings if "noise raises TransRate" in w] for d in scores]
+    assert [len(warnings) for warnings in said] == [1, 1, 1]
+    for d, number, (warning,) in zip(scores, (1, 2, 3), said, strict=True):
+        assert warning.startswith(f"{number} of 3 classes have fewer examples than the {d} features")
+    enough = score(extraction("x", None, np.arange(60) % 3, rng.normal(size=(60, 20))), ("transrate",))
+    assert enough.scores["transrate"].warnings == ()
+
+
 def test_effective_source_classes_counts_what_is_used():
     y = np.arange(8) % 2
     p = np.zeros((8, 100), np.float32)
@@ -210,6 +224,17 @@ def test_logme_leaves_out_whole_groups(rng):
     pseudo = 10 * value - 9 * np.array(without)
     np.testing.assert_allclose(found, pseudo - pseudo.mean(), atol=1e-9)
     assert standard_error(found) > 1.3 * standard_error(MEASURES["logme"].influence(copies, labels)[1])
+
+
+@pytest.mark.parametrize("name", ["knn", "linear-probe"])
+def test_what_scores_examples_by_others_scores_none_by_its_own_group(name, rng):
+    y = np.repeat(rng.permutation(np.arange(60) % 2), 6)
+    features, groups = np.repeat(rng.normal(size=(60, 100)), 6, axis=0), np.repeat(np.arange(60), 6)
+    whole = score(replace(extraction("x", None, y, features), groups=groups), [name]).scores[name]
+    leaked = score(extraction("x", None, y, features), [name]).scores[name]
+    chance = 0.5 if name == "knn" else -np.log(2)
+    assert whole.value < chance + 0.15 < leaked.value
+    assert len(whole.influence) == (10 if MEASURES[name].resamples else 60)  # of halves, or of groups
 
 
 @pytest.mark.parametrize("measure", MEASURES)

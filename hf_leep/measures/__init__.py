@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 import warnings
 from collections import UserDict
@@ -33,6 +34,7 @@ from hf_leep.measures import logme as _logme
 from hf_leep.measures import n_leep as _n_leep
 from hf_leep.measures import nce as _nce
 from hf_leep.measures import pactran_dirichlet as _pactran_dirichlet
+from hf_leep.measures import pactran_gaussian as _pactran_gaussian
 from hf_leep.measures import parc as _parc
 from hf_leep.measures import regularised_h_score as _regularised_h_score
 from hf_leep.measures import sfda as _sfda
@@ -51,6 +53,7 @@ from hf_leep.measures.logme import logme, logme_regression
 from hf_leep.measures.n_leep import n_leep
 from hf_leep.measures.nce import nce
 from hf_leep.measures.pactran_dirichlet import pactran_dirichlet
+from hf_leep.measures.pactran_gaussian import pactran_gaussian
 from hf_leep.measures.parc import parc
 from hf_leep.measures.regularised_h_score import regularised_h_score
 from hf_leep.measures.sfda import sfda
@@ -74,6 +77,7 @@ __all__ = [
     "n_leep",
     "nce",
     "pactran_dirichlet",
+    "pactran_gaussian",
     "parc",
     "regularised_h_score",
     "sfda",
@@ -83,7 +87,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 2  # part of each stored score's name: raise it when any measure comes to give other numbers
+SCORE_VERSION = 3  # part of each stored score's name: raise it when any measure comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ class Measure:
         needs: which part of an extraction it scores, ``"probabilities"`` or ``"features"``.
         unit: unit of the score.
         higher_is_better: the orientation; True for all measures so far.
-        reference: where it comes from, with the equation.
+        reference: where it comes from.
         summary: one line for someone who reads a table.
         function: ``(inputs, labels) -> float``.
         influence: ``(inputs, labels) -> (value, [n])``: the score and each example's influence on it, mean 0.
@@ -106,6 +110,10 @@ class Measure:
             when n ≤ d.
         resamples: whether ``influence`` is of resamples, not of examples, and takes the independent draws as a third
             argument.
+        rewards_small_classes: of a measure of features: whether noise scores too, where a class has fewer examples
+            than there are features.
+        holds_out: of a measure that scores examples by others: whether ``influence`` takes the independent draws as a
+            third argument, so that no example is scored by another of its draw.
     """
 
     name: str
@@ -120,6 +128,8 @@ class Measure:
     checked_by: str | None = None
     noise_scores: str | None = None
     resamples: bool = False
+    rewards_small_classes: bool = False
+    holds_out: bool = False
 
     def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
         """Score, and values of mean 0 whose std/√(their number) is its error, where a draw may be of several examples.
@@ -134,7 +144,7 @@ class Measure:
             return self.influence(inputs, labels)
         if self.resamples:
             return self.influence(inputs, labels, draws)
-        value, influence = self.influence(inputs, labels)
+        value, influence = self.influence(inputs, labels, *([draws] if self.holds_out else []))
         return value, summed_by_draw(influence, draws)
 
 
@@ -150,6 +160,7 @@ class _Registry(UserDict[str, Measure]):
 
     def __init__(self, own: Mapping[str, Measure]) -> None:
         self.problems: list[str] = []  # plugins that were left out, and why
+        self._packages: dict[str, str] = {}  # measure of another package → the package and its version
         self._asked = False
         super().__init__(own)
 
@@ -175,6 +186,12 @@ class _Registry(UserDict[str, Measure]):
         self._ask_others()
         return super().__len__()
 
+    def stored_name(self, name: str) -> str:
+        """Name under which scores are stored: for a measure of another package, one for each version of that."""
+        key = find(name).name
+        package = self._packages.get(key)
+        return key if package is None else f"{key}-{hashlib.sha256(package.encode()).hexdigest()[:16]}"
+
     def _ask_others(self) -> None:
         if self._asked:
             return
@@ -187,10 +204,11 @@ class _Registry(UserDict[str, Measure]):
                 fault = _fault(measure, self.data)
             except Exception as error:  # whatever another package does, these measures go on
                 fault = f"{type(error).__name__}: {one_line(error)}"
+            package = entry.dist.name if entry.dist is not None else "an unknown package"
             if fault is None:
                 self.data[measure.name] = measure
+                self._packages[measure.name] = package if entry.dist is None else f"{package} {entry.dist.version}"
                 continue
-            package = entry.dist.name if entry.dist is not None else "an unknown package"
             self.problems.append(f"measure {entry.name!r} of {package} was left out: {fault}")
             warnings.warn(self.problems[-1], RuntimeWarning, stacklevel=3)
 
@@ -231,13 +249,13 @@ MEASURES = _Registry(
             ),
             Measure(
                 "nce", "NCE", "probabilities", "nats", True,
-                "Tran et al., ICCV 2019, eq. (3)",
+                "Tran et al., ICCV 2019",
                 "LEEP on the source's top prediction alone",
                 nce, _nce.influence, "leave-one-out-leep",
             ),
             Measure(
                 "h-score", "H-score", "features", "", True,
-                "Bao et al., ICIP 2019, definition 2",
+                "Bao et al., ICIP 2019",
                 "share of feature variance between the classes; too high when n is not many times d",
                 h_score, _h_score.influence, noise_scores="t − 1",
             ),
@@ -255,9 +273,9 @@ MEASURES = _Registry(
             ),
             Measure(
                 "linear-probe", "linear probe", "features", "nats", True,
-                "Alain & Bengio, ICLR 2017 workshop, eq. (1), cross-fitted",
+                "Alain & Bengio, ICLR 2017 workshop, cross-fitted",
                 "held-out log-likelihood of a logistic regression on the features",
-                linear_probe, _linear_probe.influence,
+                linear_probe, _linear_probe.influence, holds_out=True,
             ),
             Measure(
                 "pactran-dirichlet", "PACTran-Dirichlet", "probabilities", "nats", True,
@@ -266,14 +284,20 @@ MEASURES = _Registry(
                 pactran_dirichlet, _pactran_dirichlet.influence,
             ),
             Measure(
+                "pactran-gaussian", "PACTran-Gaussian", "features", "nats", True,
+                "Ding et al., ECCV 2022, PACTran-Gaussian, λ = 1",
+                "bound on the loss of a linear head, from its fit and the flatness around it; in-sample",
+                pactran_gaussian, _pactran_gaussian.influence, resamples=True,
+            ),
+            Measure(
                 "lfc", "LFC", "features", "", True,
-                "Deshpande et al. 2021 (arXiv 2102.00084), section 4",
+                "Deshpande et al. 2021 (arXiv 2102.00084)",
                 "correlation of feature similarity and class equality over all pairs of examples",
                 lfc, _lfc.influence,
             ),
             Measure(
                 "stable-rank", "stable rank", "features", "", True,
-                "Rudelson & Vershynin, Journal of the ACM 2007, section 1",
+                "Rudelson & Vershynin, Journal of the ACM 2007",
                 "directions that carry the features' variance; a baseline that looks at no label",
                 stable_rank, _stable_rank.influence,
             ),
@@ -285,31 +309,31 @@ MEASURES = _Registry(
             ),
             Measure(
                 "n-leep", "N-LEEP", "features", "nats", True,
-                "Li et al., CVPR 2021, section 4",
+                "Li et al., CVPR 2021",
                 "LEEP with clusters of the features in place of source classes; needs no head",
                 n_leep, _n_leep.influence, resamples=True,
             ),
             Measure(
                 "transrate", "TransRate", "features", "nats", True,
-                "Huang et al., ICML 2022, section 3",
+                "Huang et al., ICML 2022",
                 "coding rate that the class explains; too high where a class has fewer examples than features",
-                transrate, _transrate.influence, resamples=True,
+                transrate, _transrate.influence, resamples=True, rewards_small_classes=True,
             ),
             Measure(
                 "gbc", "GBC", "features", "", True,
-                "Pándy et al., CVPR 2022, section 3",
+                "Pándy et al., CVPR 2022",
                 "how little the classes overlap as spherical Gaussians; a sum over pairs of classes",
                 gbc, _gbc.influence, resamples=True,
             ),
             Measure(
                 "parc", "PARC", "features", "", True,
-                "Bolya et al., NeurIPS 2021, section 4",
+                "Bolya et al., NeurIPS 2021",
                 "rank correlation of feature and label distances over pairs of at most 2,000 examples",
                 parc, _parc.influence, resamples=True,
             ),
             Measure(
                 "sfda", "SFDA", "features", "", True,
-                "Shao et al., ECCV 2022, section 3",
+                "Shao et al., ECCV 2022",
                 "mean probability of the right class in a self-challenged Fisher discriminant; 1 for noise when n ≤ d",
                 sfda, _sfda.influence, noise_scores="1", resamples=True,
             ),

@@ -1,7 +1,7 @@
 """GBC, the Gaussian Bhattacharyya coefficient: how far the classes, as Gaussians, overlap.
 
 Pándy, Agostinelli, Uijlings, Ferrari, Mensink: Transferability Estimation using Bhattacharyya Class Separability,
-CVPR 2022, section 3: GBC = −Σ_{i≠j} exp(−D_ij) over ordered pairs of classes, with D the Bhattacharyya
+CVPR 2022: GBC = −Σ_{i≠j} exp(−D_ij) over ordered pairs of classes, with D the Bhattacharyya
 distance of two Gaussians, here spherical, on the 64 leading principal axes of the features.
 """
 
@@ -44,7 +44,7 @@ def gbc(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Pándy et al. 2022, section 3.
+    Reference: Pándy et al. 2022.
     """
     matrix = arrays.features(features)
     return _value(matrix, arrays.labels(labels, len(matrix)))

@@ -1,7 +1,7 @@
 """H-score, the share of feature variance that lies between the classes.
 
 Bao, Li, Huang, Zhang, Zheng, Zamir, Guibas: An Information-Theoretic Approach to Transferability in Task Transfer
-Learning, ICIP 2019, definition 2: H(f) = tr(cov(f)⁺ cov(E[f|Y])).
+Learning, ICIP 2019: H(f) = tr(cov(f)⁺ cov(E[f|Y])).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def h_score(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Bao et al. 2019, definition 2.
+    Reference: Bao et al. 2019.
     """
     return influence(features, labels)[0]
 

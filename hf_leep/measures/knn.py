@@ -2,14 +2,14 @@
 
 Fix, Hodges: Discriminatory Analysis. Nonparametric Discrimination: Consistency Properties, 1951 (reprinted in
 International Statistical Review 57, 1989), the k-nearest-neighbour rule; leaving one out after Cover, Hart: Nearest
-Neighbor Pattern Classification, IEEE Transactions on Information Theory 13, 1967, equation (1) for k = 1:
+Neighbor Pattern Classification, IEEE Transactions on Information Theory 13, 1967 for k = 1:
 A = (1/n) Σ_i 1[y_i = the majority class of the k examples nearest to f_i among all the others].
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
@@ -19,9 +19,11 @@ from hf_leep.measures.resampling import Kept, half_samples, labels_of
 NEIGHBOURS = 5
 _TIE = 1e-12  # squared distances closer than this, relative to the largest squared length, are equal up to rounding
 _BLOCK_BYTES = 4 * arrays.BLOCK_BYTES  # of distances: tall enough for the matrix product to run at full speed
+_MANY = 0.1  # share of pairs that may be candidates before all are measured
+_UNDERFLOW = 1e-30  # more than float32 loses to underflow, in features of at most 1
 
 
-def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS) -> float:
+def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, draws: Integers | None = None) -> float:
     """Score the share of examples that their nearest neighbours classify rightly; higher is better.
 
     Ties are split, never broken by position: where several examples are as far away as the k-th, they share the
@@ -31,13 +33,16 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS) ->
     Args:
         features: penultimate features, ``[n, d]``; distances are Euclidean, of the features as they are.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
-        neighbours: k ≥ 1; n − 1 where there are no more others.
+        neighbours: k ≥ 1; as many as each example has others, where these are fewer.
+        draws: which independent draw each example is of, 0 … g−1 with g ≥ 2, all occurring, ``[n]``: the examples of
+            its own draw, as the words of its sentence, are no neighbours of an example. Each example is a draw of its
+            own by default.
 
     Returns:
         A in [0, 1], dimensionless. Invariant to the order of rows, to rotating, shifting and rescaling the features
         and to renaming labels; not to repeated rows, which let an example see its own copy, nor to rescaling single
-        columns. An example alone in its class counts as wrong. O(n²·d) time and O(n·block) memory, whatever t: not
-        for n far beyond 100,000, and of little use where most classes have fewer than k/2 examples.
+        columns. An example alone in its class counts as wrong. O(n²·d) time and O(n·(d + block)) memory, whatever t:
+        not for n far beyond 100,000, and of little use where most classes have fewer than k/2 examples.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes, k below 1.
@@ -45,7 +50,7 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS) ->
     Reference: Fix & Hodges 1951; leave-one-out.
     """
     matrix = arrays.features(features)
-    return _value(matrix, arrays.labels(labels, len(matrix)), neighbours)
+    return _value(matrix, arrays.labels(labels, len(matrix)), neighbours, draws)
 
 
 def influence(
@@ -60,7 +65,7 @@ def influence(
     Args:
         features: as for `knn`.
         labels: as for `knn`.
-        draws: which independent draw each example is of, ``[n]``.
+        draws: as for `knn`.
         neighbours: as for `knn`.
 
     Errors: as for `knn`.
@@ -69,27 +74,103 @@ def influence(
     target = arrays.labels(labels, len(matrix))
 
     def score(kept: Kept) -> float:
-        return _value(matrix if kept is None else matrix[kept], labels_of(target, kept), neighbours)
+        if kept is None:
+            return _value(matrix, target, neighbours, draws)
+        return _value(matrix[kept], labels_of(target, kept), neighbours, None if draws is None else draws[kept])
 
     return half_samples(score, len(matrix), draws)
 
 
-def _value(matrix: FloatMatrix, target: Labels, neighbours: int) -> float:
-    """Mean chance of an example to be classified rightly by the others; 0 for one that has none."""
+def _value(matrix: FloatMatrix, target: Labels, neighbours: int, draws: Integers | None) -> float:
+    """Mean chance of an example to be classified rightly by the others; 0 where one has none."""
     if neighbours < 1:
         raise InputError(f"neighbours must be at least 1, got {neighbours!r}")
-    n, k = len(matrix), min(neighbours, len(matrix) - 1)
+    n = len(matrix)
+    draws = np.arange(n) if draws is None else draws
+    k = min(neighbours, n - int(np.bincount(draws).max()))
     if k == 0:
         return 0.0
-    scale, centre, lengths = _centred(matrix)
-
+    points = _Points(matrix)
     terms = np.empty(n)
     height = max(1, _BLOCK_BYTES // (8 * n))
     for start in range(0, n, height):
         rows = slice(start, min(start + height, n))
-        squared = _squared_distances(matrix, rows, scale, centre, lengths)  # [b, n]
-        terms[rows] = _rightly(squared, k, _TIE * lengths.max(), target, rows)
+        squared, others = points.nearest(rows, k, draws)
+        terms[rows] = _rightly(squared, others, k, points.tie, target, rows)
     return float(terms.mean())
+
+
+class _Points:
+    """Centred features, and how far they are from each other.
+
+    Distances in float32 say which of the others can be among the nearest, with room for their rounding; those are
+    measured in float64.
+
+    Attributes:
+        tie: squared distances closer than this are equal.
+    """
+
+    def __init__(self, matrix: FloatMatrix) -> None:
+        self._matrix = matrix
+        self._scale, self._centre, self._lengths = _centred(matrix)
+        self.tie = _TIE * float(self._lengths.max())
+        self._rough = np.empty(matrix.shape, np.float32)
+        for rows, block in arrays.row_blocks(matrix):
+            self._rough[rows] = block * self._scale - self._centre
+
+    def nearest(self, rows: slice, k: int, draws: Integers) -> tuple[Float64, Integers]:
+        """Squared distances ``[b, m]`` of some rows to others that hold the k nearest and their ties; which they are.
+
+        Infinite for those of the same draw, and where a row has fewer than m such others.
+        """
+        same = draws[rows, None] == draws
+        within = self._within(rows, k, same)
+        if np.count_nonzero(within) > _MANY * within.size:
+            squared = self._to_all(rows)
+            squared[same] = np.inf
+            return squared, np.broadcast_to(np.arange(len(draws)), squared.shape)
+        example, other = np.nonzero(within)
+        counts = np.bincount(example, minlength=len(within))
+        place = np.arange(len(example)) - np.repeat(np.cumsum(counts) - counts, counts)
+        squared = np.full((len(within), counts.max()), np.inf)
+        others = np.zeros(squared.shape, dtype=np.int64)
+        others[example, place] = other
+        step = max(1, arrays.BLOCK_BYTES // (8 * self._matrix.shape[1]))
+        for start in range(0, len(example), step):
+            some = slice(start, start + step)
+            apart = self._exact(example[some] + rows.start) - self._exact(other[some])
+            squared[example[some], place[some]] = np.vecdot(apart, apart)
+        return squared, others
+
+    def _within(self, rows: slice, k: int, same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which others may be among the k nearest, ``[b, n]``.
+
+        A float32 product of x and y is off by less than ε|x||y|, a squared distance by less than 2ε(|x|² + |y|²). So
+        |y|²(1 − 2ε) − 2xy is a lower bound, but for what depends on x alone, and any k of the upper bounds reach
+        beyond the k nearest.
+        """
+        error = (len(self._centre) + 8) * float(np.finfo(np.float32).eps)
+        lengths = self._lengths.astype(np.float32)
+        lower = self._rough[rows] @ self._rough.T
+        lower *= -2
+        lower += (1 - 2 * error) * lengths
+        lower[same] = np.inf
+        closest = np.argpartition(lower, k - 1, axis=1)[:, :k]
+        upper = np.take_along_axis(lower, closest, axis=1) + 4 * error * lengths[closest]
+        reach = upper.max(axis=1) + 4 * error * lengths[rows] + (self.tie + _UNDERFLOW)
+        return np.asarray(lower <= reach[:, None])
+
+    def _exact(self, rows: Integers) -> Float64:
+        return self._matrix[rows].astype(np.float64) * self._scale - self._centre
+
+    def _to_all(self, rows: slice) -> Float64:
+        """Squared distances of some rows to all, ``[b, n]``."""
+        own = self._matrix[rows].astype(np.float64) * self._scale - self._centre  # [b, d]
+        squared = np.empty((len(own), len(self._matrix)))
+        for columns, block in arrays.row_blocks(self._matrix):
+            block = block * self._scale - self._centre
+            squared[:, columns] = self._lengths[rows, None] + self._lengths[columns] - 2 * (own @ block.T)
+        return squared
 
 
 def _centred(matrix: FloatMatrix) -> tuple[float, Float64, Float64]:
@@ -112,18 +193,7 @@ def _centred(matrix: FloatMatrix) -> tuple[float, Float64, Float64]:
     return scale, centre, lengths
 
 
-def _squared_distances(matrix: FloatMatrix, rows: slice, scale: float, centre: Float64, lengths: Float64) -> Float64:
-    """Squared distances of some rows to all, ``[b, n]``; infinite to themselves."""
-    own = matrix[rows].astype(np.float64) * scale - centre  # [b, d]
-    squared = np.empty((len(own), len(matrix)))
-    for columns, block in arrays.row_blocks(matrix):
-        block = block * scale - centre
-        squared[:, columns] = lengths[rows, None] + lengths[columns] - 2 * (own @ block.T)
-    squared[np.arange(len(own)), np.arange(rows.start, rows.stop)] = np.inf
-    return squared
-
-
-def _rightly(squared: Float64, k: int, tie: float, target: Labels, rows: slice) -> Float64:
+def _rightly(squared: Float64, others: Integers, k: int, tie: float, target: Labels, rows: slice) -> Float64:
     """Chance that the k nearest of each row outvote the other classes for its own, ``[b]``."""
     farthest = np.partition(squared, k - 1, axis=1)[:, k - 1, None]  # distance of the k-th
     closer, level = squared < farthest - tie, np.abs(squared - farthest) <= tie
@@ -133,7 +203,9 @@ def _rightly(squared: Float64, k: int, tie: float, target: Labels, rows: slice) 
     example, neighbour = np.nonzero(closer | level)
     weights = np.where(closer[example, neighbour], 1.0, share[example])
     t = target.num_classes
-    voted = np.bincount(example * t + target.codes[neighbour], weights, minlength=len(squared) * t).reshape(-1, t)
+    voted = np.bincount(
+        example * t + target.codes[others[example, neighbour]], weights, minlength=len(squared) * t
+    ).reshape(-1, t)
     winning = voted >= voted.max(axis=1, keepdims=True) - 1e-9  # votes are sums of shares
     own = winning[np.arange(len(squared)), target.codes[rows]]
     return np.asarray(own / winning.sum(axis=1), dtype=np.float64)

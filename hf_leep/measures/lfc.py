@@ -1,7 +1,7 @@
 """LFC, label-feature correlation: how far examples that are alike in features are alike in class.
 
 Deshpande, Achille, Ravichandran, Li, Zancato, Fowlkes, Bhotika, Soatto, Perona: A Linearized Framework and a New
-Benchmark for Model Selection for Fine-Tuning, 2021 (arXiv 2102.00084), section 4: the correlation of the entries of
+Benchmark for Model Selection for Fine-Tuning, 2021 (arXiv 2102.00084): the correlation of the entries of
 K = FFᵀ and of the label matrix L, L_ij = 1 where y_i = y_j and −1 elsewhere, each less its mean.
 """
 
@@ -37,7 +37,7 @@ def lfc(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Deshpande et al. 2021, section 4.
+    Reference: Deshpande et al. 2021.
     """
     return influence(features, labels)[0]
 

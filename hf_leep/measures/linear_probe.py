@@ -1,6 +1,6 @@
 """Linear probe: the held-out log-likelihood of a logistic regression on the features.
 
-Alain, Bengio: Understanding Intermediate Layers Using Linear Classifier Probes, ICLR 2017 workshop, equation (1):
+Alain, Bengio: Understanding Intermediate Layers Using Linear Classifier Probes, ICLR 2017 workshop:
 p(y|f) = softmax(W f + b)_y; fitted with an L2 penalty, cross-fitted: each example is scored by a probe that was
 fitted without it, L = (1/n) Σ_i log p_{−fold(i)}(y_i|f_i).
 """
@@ -23,37 +23,39 @@ FOLDS = 5
 STRENGTHS: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
 
 
-def linear_probe(features: ArrayLike, labels: ArrayLike) -> float:
+def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
     """Score how well a linear head predicts labels that it was not fitted to, in nats; higher is better.
 
     Five folds, stratified by class. Each probe is the class prior of its own training rows (with one pseudo-example)
     times exp(W f), W penalised, f centred and divided by its root mean square length. The strength is the one in
-    `STRENGTHS`, or none at all, with the highest held-out likelihood: stronger ones are tried as long as they help.
-    One number chosen from seven raises the score by next to nothing, and no fixed one serves both noise and good
-    features.
+    `STRENGTHS`, or none at all, with the highest held-out likelihood: stronger ones are tried as long as they help, in
+    the first fold already, for the fits that are not wanted take the longest. One number chosen from seven raises the
+    score by next to nothing, and no fixed one serves both noise and good features.
 
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
+        draws: which independent draw each example is of, 0 … g−1 with g ≥ 2, all occurring, ``[n]``: the examples of
+            one, as the words of a sentence, are in one fold. Each example is a draw of its own by default.
 
     Returns:
         L in (−∞, 0], never below the held-out log-likelihood of the class prior, its floor. Invariant to rotating,
         shifting and rescaling the features and to renaming labels, up to the solver's tolerance (1e-5). Folds are
         drawn from n and the labels alone, the same for all candidates; another order of rows makes other folds, which
-        moves the score by a fraction of its standard error. About 5 · 50 … 500 passes of O(n·d·t) and O(d·t) memory:
-        by far the slowest measure. A class of one example is never seen by the probe that scores it.
+        moves the score by a fraction of its standard error. Some hundred passes of O(n·d·t), and O(n·(d + t)) memory:
+        the slowest measure. A class of one example is never seen by the probe that scores it.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Alain & Bengio 2017, eq. (1), cross-fitted.
+    Reference: Alain & Bengio 2017, cross-fitted.
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return float(_cross_fitted(design(matrix, target, unit_length=True), target).terms.mean())
+    return float(_cross_fitted(design(matrix, target), target, draws).terms.mean())
 
 
-def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
+def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
     """Held-out log-likelihood and the influence of each example: value in nats and ``[n]`` values of mean 0.
 
     An example adds its own term, and it moves the probes that score the others. With ℓ = −log p, H_F the curvature
@@ -68,8 +70,8 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    prepared = design(matrix, target, unit_length=True)
-    fitted = _cross_fitted(prepared, target)
+    prepared = design(matrix, target)
+    fitted = _cross_fitted(prepared, target, draws)
     values = fitted.terms.copy()
     for (training, offset), weights in zip(fitted.parts, fitted.weights, strict=True):
         if weights is None:  # the class prior alone
@@ -102,34 +104,62 @@ class _CrossFitted:
     strength: float
 
 
-def _cross_fitted(prepared: Design, target: Labels) -> _CrossFitted:
-    fold = folds(target)
+def _cross_fitted(prepared: Design, target: Labels, draws: Integers | None) -> _CrossFitted:
+    fold = folds(target, draws)
     parts = [(fold != part, _log_prior(target, fold != part)) for part in range(fold.max() + 1)]
     terms = np.empty(len(target))
     for training, offset in parts:
         terms[~training] = offset[target.codes[~training]]
     best = _CrossFitted(terms, parts, [None] * len(parts), 0.0)
     for strength in STRENGTHS if len(prepared.squares) > 1 else ():
-        penalty, terms, weights = np.full(len(prepared.squares), 1 / strength), np.empty(len(target)), []
-        for (training, offset), start in zip(parts, best.weights, strict=True):
+        penalty, terms = np.full(len(prepared.squares), 1 / strength), np.empty(len(target))
+        weights: list[Float64] = []
+        for (training, offset), before in zip(parts, best.weights, strict=True):
+            start = before
+            if weights:  # from one strength to the next, weights move alike in all the folds
+                first = best.weights[0]
+                start = weights[0] if before is None or first is None else before + weights[0] - first
             found = fit(prepared, target, penalty, offset=offset, kept=training, start=start)
             terms[~training] = _log_likelihood(prepared, target, found, offset, ~training)
             weights.append(found)
+            if len(weights) == 1 and not terms[~training].sum() > best.terms[~training].sum():
+                return best
         if not terms.sum() > best.terms.sum():
             break
         best = _CrossFitted(terms, parts, [*weights], strength)
     return best
 
 
-def folds(target: Labels) -> Integers:
-    """Fold of each example, 0 … min(5, n) − 1, ``[n]``: every class dealt out in a seeded order of the rows."""
-    n = len(target)
-    order = np.random.default_rng(n).permutation(n)
-    dealt = target.codes[order]
-    first = np.unique(dealt, return_index=True)[1]  # classes in the order in which they come, whatever their names
-    fold = np.empty(n, dtype=np.int64)
-    fold[order[np.argsort(first[dealt], kind="stable")]] = np.arange(n) % min(FOLDS, n)
-    return fold
+def folds(target: Labels, draws: Integers | None = None) -> Integers:
+    """Fold of each example, 0 … min(5, g) − 1, ``[n]``: every class dealt out in a seeded order of the rows.
+
+    Args:
+        target: labels.
+        draws: which independent draw each example is of, 0 … g−1, ``[n]``: a draw is dealt out as a whole, as one of
+            the rarest class in it. Each example is a draw of its own by default.
+    """
+    draws = np.arange(len(target)) if draws is None else draws
+    number = int(draws.max()) + 1
+    order = np.random.default_rng(number).permutation(number)
+    place = _ranks(order)
+    # Classes are told apart by where they come and how many they are, whatever their names.
+    first = np.full(target.num_classes, number)
+    np.minimum.at(first, target.codes, place[draws])
+    first_row = np.unique(target.codes, return_index=True)[1]
+    by_rarity = np.lexsort((first_row, first, target.counts))
+    rarest = np.full(number, target.num_classes)
+    np.minimum.at(rarest, draws, _ranks(by_rarity)[target.codes])
+    class_place = _ranks(np.lexsort((first_row, first)))[by_rarity[rarest]]  # of each draw
+    fold = np.empty(number, dtype=np.int64)
+    fold[order[np.argsort(class_place[order], kind="stable")]] = np.arange(number) % min(FOLDS, number)
+    return np.asarray(fold[draws])
+
+
+def _ranks(order: Integers) -> Integers:
+    """Place of each item in an order."""
+    ranks = np.empty_like(order)
+    ranks[order] = np.arange(len(order))
+    return ranks
 
 
 def _log_prior(target: Labels, training: NDArray[np.bool_]) -> Float64:

@@ -1,6 +1,6 @@
 """NCE, the negative conditional entropy of target labels given hard source labels.
 
-Tran, Nguyen, Hassner: Transferability and Hardness of Supervised Classification Tasks, ICCV 2019, equation (3);
+Tran, Nguyen, Hassner: Transferability and Hardness of Supervised Classification Tasks, ICCV 2019;
 with the source label taken as the argmax of the source probabilities, as LEEP's paper does.
 """
 
@@ -28,7 +28,7 @@ def nce(probabilities: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: as for `leep`.
 
-    Reference: Tran et al. 2019, eq. (3).
+    Reference: Tran et al. 2019.
     """
     return influence(probabilities, labels)[0]
 

@@ -69,6 +69,22 @@ class Spectrum:
             for rows, block in kept_blocks(self.features, self.kept):
                 yield rows, (block * self.scale - self.centre) @ self.basis[:, first:]
 
+    def point_blocks(self) -> Iterator[tuple[slice, Float64]]:
+        """Yield ``(rows, points)``, as far apart as the scaled features of the rows that count, at no cost but a pass.
+
+        Features less their mean, ``[b, d]``; where n < d their principal coordinates, ``[b, k]``. A block is valid
+        until the next one.
+        """
+        if self.dual:
+            yield from self.coordinate_blocks()
+            return
+        varies = self.basis.any(axis=1)
+        for rows, block in kept_blocks(self.features, self.kept):
+            block *= self.scale
+            block -= self.centre
+            block[:, ~varies] = 0.0
+            yield rows, block
+
 
 def kept_blocks(features: FloatMatrix, kept: NDArray[np.bool_] | None) -> Iterator[tuple[slice, Float64]]:
     """Yield ``(rows, block)`` over the rows that count, and where they stand among them."""

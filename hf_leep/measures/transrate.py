@@ -1,6 +1,6 @@
 """TransRate: the coding rate of the features less that of the features given the class.
 
-Huang, Huang, Rong, Yang, Wei: Frustratingly Easy Transferability Estimation, ICML 2022, section 3:
+Huang, Huang, Rong, Yang, Wei: Frustratingly Easy Transferability Estimation, ICML 2022:
 TrR(Z, Y) = R(Z) − Σ_y π_y R(Z_y), R(Z) = ½ log det(I + ZᵀZ/(n ε)), Z the centred features, Z_y those of a class.
 """
 
@@ -42,7 +42,7 @@ def transrate(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Huang et al. 2022, section 3.
+    Reference: Huang et al. 2022.
     """
     matrix = arrays.features(features)
     return _value(matrix, arrays.labels(labels, len(matrix)))

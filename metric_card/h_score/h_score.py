@@ -49,7 +49,7 @@ Examples:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class HScore(hf_leep.metric.FeatureMetric):
-    """H-score, Bao et al., ICIP 2019, definition 2."""
+    """H-score, Bao et al., ICIP 2019."""
 
     measure = "h_score"
 

@@ -49,7 +49,7 @@ Examples:
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class Nce(hf_leep.metric.ProbabilityMetric):
-    """NCE, Tran et al., ICCV 2019, equation (3)."""
+    """NCE, Tran et al., ICCV 2019."""
 
     measure = "nce"
 

@@ -36,6 +36,20 @@ def test_equals_the_rule_written_as_loops(problem):
         assert measures.knn(f, y, neighbours=k) == pytest.approx(by_lot(f, y, k), abs=1e-9)
 
 
+@pytest.mark.parametrize("case", ["plain", "outlier", "copies", "hair's breadths"])
+def test_the_nearest_of_many_examples_are_found(rng, case):
+    # More than the loops above have: there the nearest are looked for in float32 first.
+    y, f = rng.integers(0, 3, 200), rng.normal(size=(200, 6))
+    f[:, 0] += y
+    if case == "outlier":
+        f[0] *= 1e3
+    if case == "copies":
+        f[60:] = f[rng.integers(0, 60, 140)]
+    if case == "hair's breadths":  # which float32 does not see
+        f = rng.integers(0, 30, (200, 1)) + 1e-2 * f
+    assert measures.knn(f, y) == pytest.approx(by_lot(f, y, 5), abs=1e-9)
+
+
 @pytest.mark.parametrize(("k", "t"), [(1, 4), (3, 2), (5, 2)])
 def test_equals_scikit_learn_where_nothing_ties(rng, k, t):
     # One neighbour, or an odd number of them and two classes: votes cannot tie; continuous features never do.
@@ -111,6 +125,24 @@ def test_two_examples_are_half_an_example_each(rng):
     value, found = influence(rng.normal(size=(2, 3)), [0, 1])
     assert value == 0
     np.testing.assert_array_equal(found, np.zeros(10))
+
+
+def test_neighbours_of_the_same_draw_do_not_count(rng):
+    y = rng.integers(0, 3, 60)
+    f, draws = rng.normal(size=(60, 4)), rng.permutation(np.arange(60) % 11)
+    distance = np.linalg.norm(f[:, None] - f, axis=2)
+    distance[draws[:, None] == draws] = np.inf
+    nearest = y[distance.argmin(axis=1)]
+    assert measures.knn(f, y, 1, draws) == pytest.approx((nearest == y).mean())
+    assert measures.knn(f, y, draws=rng.permutation(60)) == measures.knn(f, y)
+    # Two copies of everything, of one draw each: only without the draws does an example see its own label.
+    labels, copies = np.tile(y, 2), np.tile(f, (2, 1))
+    apart = measures.knn(copies, labels, 2, np.tile(np.arange(60), 2))
+    assert apart == pytest.approx(measures.knn(f, y, 1))
+    assert measures.knn(copies, labels, 1) == 1.0
+    # Five neighbours where the larger draw leaves but two others.
+    small = measures.knn([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], draws=np.array([0, 0, 1, 1]))
+    assert small == 0.0
 
 
 @pytest.mark.parametrize("k", [0, -1])

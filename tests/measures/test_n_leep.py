@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from hf_leep import arrays, measures
-from hf_leep.measures.n_leep import fit, posteriors, reduced, start
+from hf_leep.measures.n_leep import TOLERANCE, _Sums, fit, posteriors, reduced, start
 from tests.strategies import feature_problems
 
 
@@ -33,7 +33,7 @@ def test_equals_pca_mixture_and_leep_of_scikit_learn_from_the_same_start(rng, n,
         means_init=begin.means,
         precisions_init=1 / begin.variances,
         reg_covar=1e-6,
-        tol=1e-3,
+        tol=TOLERANCE * points.shape[1],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -80,6 +80,19 @@ def test_shifting_rotating_and_rescaling_change_nothing(rng):
         score = measures.n_leep(f, y)
         assert measures.n_leep(1e-3 * f @ rotation + 10, y) == pytest.approx(score, abs=1e-6)
         assert measures.n_leep(1e200 * f, y) == pytest.approx(score, abs=1e-6)
+
+
+@pytest.mark.parametrize("overlapping", [1, 60])
+def test_sums_are_the_same_whether_few_clusters_or_all_share_an_example(rng, overlapping):
+    posterior = rng.dirichlet(np.ones(60), size=200) * (
+        rng.permuted(np.tile(np.arange(60), (200, 1)), axis=1) < overlapping
+    )
+    block = rng.normal(size=(200, 7))
+    sums = _Sums(60, 7)
+    sums.add(posterior, block)
+    np.testing.assert_allclose(sums.first, np.einsum("nc,nq->cq", posterior, block), atol=1e-13)
+    np.testing.assert_allclose(sums.second, np.einsum("nc,nq->cq", posterior, block**2), atol=1e-13)
+    np.testing.assert_allclose(sums.mass, posterior.sum(axis=0), atol=1e-13)
 
 
 def test_a_step_of_em_never_loses_likelihood(rng):

@@ -29,11 +29,11 @@ NUMBER = 5
 def installed(tmp_path):
     """Install a distribution with these entry points and run code beside it."""
 
-    def run(entries, code, module=GOOD):
+    def run(entries, code, module=GOOD, version="1.0"):
         (tmp_path / "their_measures.py").write_text(module)
         about = tmp_path / "their_measures-1.0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: their-measures\nVersion: 1.0\n")
+        about.mkdir(exist_ok=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: their-measures\nVersion: {version}\n")
         lines = "\n".join(f"{name} = {value}" for name, value in entries.items())
         (about / "entry_points.txt").write_text(f"[hf_leep.measures]\n{lines}\n")
         code = f"import sys; sys.path.append({str(tmp_path)!r})\n{code}"
@@ -53,6 +53,15 @@ def test_a_measure_of_another_package_is_found_listed_and_scored(installed):
     )
     assert done.stderr == ""
     assert float(done.stdout) == pytest.approx(1.0)
+
+
+def test_scores_of_another_version_of_its_package_are_not_taken_for_its_own(installed):
+    code = "from hf_leep.measures import MEASURES as m; print(m.stored_name('my_measure'), m.stored_name('leep'))"
+    stored = [
+        installed({"x": "their_measures:MEASURE"}, code, version=v).stdout.split() for v in ("1.0", "1.1", "1.0")
+    ]
+    assert stored[0] == stored[2] != stored[1]
+    assert all(theirs.startswith("my-measure-") and ours == "leep" for theirs, ours in stored)
 
 
 def test_listing_loads_it_too(installed):
