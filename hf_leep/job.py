@@ -96,8 +96,8 @@ class Job:
             raise AssertionError  # a plan resolves whatever is not in memory
         snapshot = step.snapshot
         key = self._key(snapshot)
+        names = self._stored_names
         with self.store.lock(key):
-            names = self._stored_names
             known = self.store.load_scores(key, self._labels, tuple(names.values()))
             if known is not None and set(known["scores"]) == set(names.values()):
                 known["scores"] = {name: known["scores"][kept] for name, kept in names.items()}
@@ -121,8 +121,10 @@ class Job:
         self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]
     ) -> tuple[Extraction, bool]:
         """One candidate's pass, and whether an earlier run made it."""
+        if step.model is not None:
+            return self.in_memory(step.model, advance), False
         if step.snapshot is None:
-            return self.in_memory(step.model or ("", None, None), advance), False
+            raise AssertionError  # a plan resolves whatever is not in memory
         key = self._key(step.snapshot)
         with self.store.lock(key):
             return self._pass(step.snapshot, key, advance, fetch)
@@ -165,19 +167,19 @@ class Job:
         if key is not None:
             scores = {m: vars(s) for m, s in result.scores.items()}
             scores[_MEANING] = {**asdict(result.meaning), "influence": None}
-            kept = {self._stored_names[m]: score for m, score in scores.items()}
-            self.store.save_scores(key, self._labels, _summary(result), kept)
+            stored = {self._stored_names[name]: score for name, score in scores.items()}
+            self.store.save_scores(key, self._labels, _summary(result), stored)
         return result
 
     @property
     def _labels(self) -> str:
-        """Fingerprint of the labels that scores are for, and of the versions that they are of."""
+        """Fingerprint of the labels that scores are for, and of what computes them."""
         labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16]
         return f"{labels}-{__version__}-v{SCORE_VERSION}"
 
     @property
     def _stored_names(self) -> dict[str, str]:
-        """Name of each measure → that of its scores in the store; what predictions mean stands beside them."""
+        """Measure, or what predictions mean → its name in the store."""
         return {**{measure: MEASURES.stored_name(measure) for measure in self.measures}, _MEANING: _MEANING}
 
     def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:

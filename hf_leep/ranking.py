@@ -15,7 +15,7 @@ from hf_leep.records import Extraction, Place, Ranking, Result, Score, Settling
 
 CONFIDENCE_Z = 1.96  # two-sided 95 %
 AUTO = "auto"  # what an order can be by, beside the name of a measure
-FEATURE_MEASURE = "logme"  # what orders candidates with and without a head
+FEATURE_MEASURE = "logme"  # orders pools with headless candidates; tests/benchmarks/choice.py says why
 ENOUGH_PER_FEATURE = 5  # below this, H-score mostly counts features
 TOP = (1, 3)  # how many of the first places readers care to see settled
 ENOUGH_PER_SOURCE_CLASS = 5  # below this many examples a source class, an in-sample score is flattered

@@ -298,10 +298,10 @@ def _errors(rng: np.random.Generator) -> _Found:
         yield name, "standard error against 150 independent samples, relative", abs(claimed / actual - 1), 0.25
 
     for name in ("regularised-h-score", "n-leep", "transrate", "gbc", "parc", "sfda", "logme", "pactran-gaussian"):
-        drawn = [measures.find(name).influence(*_clouds(rng, 200, 4)) for _ in range(40)]
+        drawn = [measures.find(name).influence(*_clouds(rng, 200, 4)) for _ in range(30)]
         actual = np.std([value for value, _ in drawn], ddof=1)
         claimed = np.sqrt(np.mean([np.var(values, ddof=1) / len(values) for _, values in drawn]))
-        yield name, "standard error against 40 independent samples, relative", abs(claimed / actual - 1), 0.6
+        yield name, "standard error against 30 independent samples, relative", abs(claimed / actual - 1), 0.6
 
 
 def _clouds(rng: np.random.Generator, n: int, d: int) -> tuple[Float64, Integers]:

@@ -31,13 +31,13 @@ def extraction_of(name, arrays, target):
 
 
 class Job:
-    """What a race needs of `hf_leep.job.Job`, over recorded passes; counts the rows that each candidate ran."""
+    """What a race needs of `hf_leep.job.Job`, over recorded passes; keeps what rows each candidate ran."""
 
     def __init__(self, passes, target, measures=("leave-one-out-leep",), positions=None, ran=None):
         self.passes, self.target, self.measures = passes, target, ranking.with_checks(measures)
         self.positions = np.arange(len(target.row_ids)) if positions is None else positions
         self.rows = self.positions
-        self.ran = dict.fromkeys(passes, 0) if ran is None else ran
+        self.ran = {name: [] for name in passes} if ran is None else ran
 
     def part(self, positions):
         return Job(self.passes, part_of(self.target, positions), self.measures, self.positions[positions], self.ran)
@@ -50,7 +50,7 @@ class Job:
         arrays = self.passes[step.name]
         if isinstance(arrays, BaseException):
             raise arrays
-        self.ran[step.name] += len(self.positions)
+        self.ran[step.name].append(len(self.positions))
         advance(len(self.positions))
         return extraction_of(step.name, {k: array[self.positions] for k, array in arrays.items()}, self.target), False
 
@@ -75,7 +75,7 @@ class Supply:
 
 
 def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True):
-    """A race over recorded passes: name → result, its course, and the job with the rows that each candidate ran."""
+    """A race over recorded passes: name → result, its course, and the job, which knows what each candidate ran."""
     job = Job(passes, target, (sort_by,))
     scored = {}
     planned = Plan(target, tuple(Step(name, Candidate(name)) for name in passes))

@@ -38,6 +38,7 @@ def test_a_part_of_words_is_that_of_their_sentences(rng):
     assert list(part.row_ids) == [12, 15]
     assert list(part.sentences) == [0, 0, 0, 1, 1]
     assert list(part.words) == [3, 4, 5, 8, 9]
+    assert list(part.labels) == [0, 1, 2, 2, 0]
 
 
 def test_a_part_has_a_fingerprint_of_its_own_and_always_the_same(rng):

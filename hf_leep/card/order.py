@@ -27,8 +27,9 @@ def auto_sentence(data: Mapping[str, Any]) -> str | None:
         return f"Every candidate has a head, so the order is by {title(data['sort_by'])}."
     lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
     return (
-        f"{lack} no trained head, so the order of all is by {title(data['sort_by'])}, which needs none; scores that "
-        "need one stand beside it, and are compared only with one another."
+        f"{lack} no trained head, so the order of all is by {title(data['sort_by'])}: it needs none, and of the "
+        "measures of features it ordered candidates most like trained heads in our trials (README, Mixed pools). "
+        "Scores that need a head stand beside it, and are compared only with one another."
     )
 
 

@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 2  # part of each stored score's name: raise it when any measure comes to give other numbers
+SCORE_VERSION = 3  # part of each stored score's name: raise it when any measure comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ MEASURES = _Registry(
             ),
             Measure(
                 "stable-rank", "stable rank", "features", "", True,
-                "Rudelson & Vershynin, Journal of the ACM 2007, section 1",
+                "Rudelson & Vershynin, Journal of the ACM 2007",
                 "directions that carry the features' variance; a baseline that looks at no label",
                 stable_rank, _stable_rank.influence,
             ),

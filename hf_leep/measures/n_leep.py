@@ -24,8 +24,6 @@ PER_COMPONENT = 5  # examples per component, at least
 SEED = 0
 TOLERANCE, MAX_STEPS = 5e-5, 100  # of the fit: gain in nats per example and axis at which it ends
 FLOOR = 1e-6  # added to each variance, in features of mean variance 1
-_NOTHING = 1e-20  # a posterior below this is none
-_FEW = 0.05  # share of posteriors above it, up to which sparse products are the faster ones
 
 
 def n_leep(features: ArrayLike, labels: ArrayLike) -> float:
@@ -45,7 +43,8 @@ def n_leep(features: ArrayLike, labels: ArrayLike) -> float:
         A score in (−∞, 0]; −Ĥ(Y), the negative class entropy, where there is one cluster (n < 10, or features that do
         not vary). Invariant to the order of rows, to shifting, rotating and rescaling the features as a whole and to
         renaming labels; up to rounding, which EM can magnify where two fits are equally good. Costs
-        O(n d min(n, d) + min(n, d)³ + 100 n q min(5 t, n/5)) for q axes, and O(n (q + 5 t)) memory.
+        O(n d min(n, d) + min(n, d)³ + n q c (log c + steps of EM)) for q axes and c = min(5 t, n/5) components, with
+        10 to 50 steps as a rule, and O(n (q + c)) memory.
 
         Not to be used to settle small differences: another seed finds other clusters, which moves the score by a few
         hundredths. EM stops where a step gains less than 5e-5 nats an example and axis; to go on would move the score
@@ -165,14 +164,9 @@ class _Sums:
         self.second = np.zeros((num_components, num_axes))
 
     def add(self, posterior: Float64, block: Float64) -> None:
-        from scipy.sparse import csr_array
-
         self.mass += posterior.sum(axis=0)
-        some = posterior > _NOTHING
-        few = np.count_nonzero(some) <= _FEW * some.size  # as in many dimensions, where clusters hardly overlap
-        transposed = csr_array(np.where(some, posterior, 0.0)).T if few else posterior.T
-        self.first += transposed @ block
-        self.second += transposed @ (block * block)
+        self.first += posterior.T @ block
+        self.second += posterior.T @ (block * block)
 
     def mixture(self) -> Mixture:
         """Most likely mixture; a component that has lost all its mass is dropped."""

@@ -6,8 +6,10 @@ Spearman's correlation over pairs of examples between 1 − corr(f_i, f_j) and 1
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
@@ -46,8 +48,7 @@ def parc(features: ArrayLike, labels: ArrayLike) -> float:
     Reference: Bolya et al. 2021.
     """
     matrix = arrays.features(features)
-    rows, codes = _sample(matrix, arrays.labels(labels, len(matrix)))
-    return _value(rows, codes)
+    return _sorted_pairs(*_sample(matrix, arrays.labels(labels, len(matrix)))).correlation(None)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -70,10 +71,7 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
         if len(present) < 2:
             draws = None
 
-    def score(kept: Kept) -> float:
-        return _value(rows, codes) if kept is None else _value(rows[kept], codes[kept])
-
-    return jackknife(score, len(rows), draws)
+    return jackknife(_sorted_pairs(rows, codes).correlation, len(rows), draws)
 
 
 def _chosen(n: int) -> Integers:
@@ -96,27 +94,55 @@ def _sample(matrix: FloatMatrix, target: Labels) -> tuple[Float64, Integers]:
     return unit, target.codes[chosen]
 
 
-def _value(unit: Float64, codes: Integers) -> float:
-    """Spearman's ρ between the distances of rows ``[m, d]`` and whether their classes differ, over all pairs."""
-    from scipy.stats import rankdata
+@dataclass(frozen=True)
+class _Pairs:
+    """All pairs of examples, by ascending distance of their features: sorted once for all the parts of the jackknife.
 
+    Attributes:
+        first: one example of each pair, ``[p]``.
+        second: the other.
+        differ: whether their classes differ.
+        starts: where runs of equal distances start; the first is 0.
+    """
+
+    first: NDArray[np.int16]
+    second: NDArray[np.int16]
+    differ: NDArray[np.bool_]
+    starts: Integers
+
+    def correlation(self, kept: Kept) -> float:
+        """Spearman's ρ between the distances of the kept examples and whether their classes differ, over all pairs."""
+        meant = (
+            np.ones(len(self.differ)) if kept is None else (kept[self.first] & kept[self.second]).astype(np.float64)
+        )
+        total = float(meant.sum())
+        differ = float(meant @ self.differ)
+        if differ in (0, total):
+            return 0.0
+        tied = np.add.reduceat(meant, self.starts)  # pairs of each run
+        rank = np.cumsum(tied) - (tied + total) / 2  # mean rank of each run, less that of all
+        spread = float(tied @ rank**2)
+        if spread == 0:
+            return 0.0
+        meant *= self.differ
+        share = differ / total
+        return float(np.add.reduceat(meant, self.starts) @ rank / np.sqrt(spread * total * share * (1 - share)))
+
+
+def _sorted_pairs(unit: Float64, codes: Integers) -> _Pairs:
+    """Pairs of rows ``[m, d]``, by what their correlation lacks of 1."""
     m = len(unit)
-    distances, differ = np.empty(m * (m - 1) // 2), np.empty(m * (m - 1) // 2, dtype=np.bool_)
+    first, second = (places.astype(np.int16) for places in np.triu_indices(m, 1))
+    distances = np.empty(len(first))
     height, filled = max(1, arrays.BLOCK_BYTES // (8 * m)), 0
     for start in range(0, m, height):
         rows = np.arange(start, min(start + height, m))
         pairs = rows[:, None] < np.arange(start, m)  # each pair once
         correlations = (unit[rows] @ unit[start:].T)[pairs]
-        end = filled + len(correlations)
-        distances[filled:end] = 1 - correlations
-        differ[filled:end] = (codes[rows][:, None] != codes[start:])[pairs]
-        filled = end
-    if filled == 0 or differ.all() or not differ.any():
-        return 0.0
-    ranks = rankdata(np.round(distances, _DIGITS))
-    ranks -= (filled + 1) / 2
-    spread = float(ranks @ ranks)
-    if spread == 0:
-        return 0.0
-    share = float(differ.mean())
-    return float(ranks[differ].sum() / np.sqrt(spread * filled * share * (1 - share)))
+        distances[filled : filled + len(correlations)] = 1 - correlations
+        filled += len(correlations)
+    distances = np.round(distances, _DIGITS)
+    order = np.argsort(distances)
+    distances, first, second = distances[order], first[order], second[order]
+    starts = np.flatnonzero(np.append(True, distances[1:] != distances[:-1]))
+    return _Pairs(first, second, codes[first] != codes[second], starts)

@@ -45,7 +45,7 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         A score in [0, 1]. Invariant to the order of rows, to shifting and rotating the features and to renaming
         labels; not to rescaling them, since λ depends on their unit. Repeating the data set changes nothing. Costs
-        O(n d min(n, d) + min(n, d)³ + n t min(n, d)), and no more memory than O(min(n, d)² + t·d + block).
+        O(n d min(n, d) + min(n, d)³ + n t min(n, d)), and no more memory than O(min(n, d)² + t·d + n + block).
 
         Not to be used where n is not many times d and the features are large (σ of 5 or more): hardly anything is
         shrunk then, and any features are told apart, noise included. Nor to compare candidates whose features
@@ -57,7 +57,8 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
     Reference: Shao et al. 2022.
     """
     matrix = arrays.features(features)
-    return _value(matrix, arrays.labels(labels, len(matrix)))
+    target = arrays.labels(labels, len(matrix))
+    return _value(_centred(matrix, target), target, None)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -74,67 +75,77 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return jackknife(lambda kept: _value(matrix, labels_of(target, kept), kept), len(matrix), draws)
+    source = _centred(matrix, target)
+    return jackknife(lambda kept: _value(source, labels_of(target, kept), kept), len(matrix), draws)
 
 
 @dataclass(frozen=True)
-class _Mixed:
-    """The examples, mixed or as they are, block by block.
+class _Points:
+    """Some of the examples, as they are or mixed, block by block: m of n, each a point of q coordinates.
 
     Attributes:
-        source: their spectral form.
-        target: the labels.
-        others: for each class, the mean of the means of the other classes, ``[t, r]``; None while nothing is mixed.
-        weights: w, the share of itself that each example keeps, ``[n]``.
+        source: spectral form of all the examples.
+        kept: which are meant, ``[n]``; None for all.
+        target: their labels, ``[m]``.
+        others: for each class, the mean of the means of the other classes, ``[t, q]``; None for points as they are.
+        weights: w, the share of itself that each keeps, ``[m]``.
     """
 
     source: Spectrum
+    kept: Kept
     target: Labels
     others: Float64 | None = None
     weights: Float64 | None = None
 
     def blocks(self) -> Iterator[tuple[Integers, slice, Float64]]:
-        """Yield ``(classes [b], rows, block [b, r])``, r the axes of `Spectrum.scaled_blocks`."""
-        for rows, block in self.source.scaled_blocks():
-            codes = self.target.codes[rows]
+        """Yield (classes [b], positions among the m, points [b, q])."""
+        end = 0
+        for rows, block in self.source.point_blocks():
+            chosen = block if self.kept is None else block[self.kept[rows]]
+            if not len(chosen):
+                continue
+            these = slice(end, end + len(chosen))
+            end, codes = these.stop, self.target.codes[these]
             if self.others is not None and self.weights is not None:
-                own = self.weights[rows, None]
-                block = own * block + (1 - own) * self.others[codes]
-            yield codes, rows, block
+                own = self.weights[these, None]
+                chosen = own * chosen + (1 - own) * self.others[codes]
+            yield codes, these, chosen
 
 
-def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
+def _centred(matrix: FloatMatrix, target: Labels) -> Spectrum:
+    return spectrum(matrix, target, whitened=False, centred=True)
+
+
+def _value(source: Spectrum, target: Labels, kept: Kept) -> float:
     if target.num_classes < 2:
         return 1.0
-    source = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
+    n, d = source.features.shape
     if not len(source.eigenvalues):  # features that do not vary: p(y|x) = π_y
         return float(((target.counts / len(target)) ** 2).sum())
-    plain = _Mixed(source, target)
+    floor = _FLOOR * float(source.eigenvalues.sum()) / n / d
+    plain = _Points(source, kept, target)
     means, within = _moments(plain)
     with np.errstate(over="ignore", under="ignore", divide="ignore"):  # the features' own unit
         largest = _largest_eigenvalue(within) / np.float64(source.scale) ** 2
     shrunk = max(float(np.exp(-STRENGTH * largest)), _LEAST)
-    floor = _FLOOR * float(source.eigenvalues.sum()) / len(target) / matrix.shape[1]
-    own = _own_probability(plain, means, _ridged(within, shrunk, floor, matrix.shape[1]), softened=True)
+    own = _own_probability(plain, means, _ridged(within, shrunk, floor, d), softened=True)
     others = (means.sum(axis=0) - means) / (target.num_classes - 1)
-    mixed = _Mixed(source, target, others, own)
+    mixed = _Points(source, kept, target, others, own)
     means, within = _moments(mixed)
-    probability = _own_probability(mixed, means, _ridged(within, shrunk, floor, matrix.shape[1]), softened=False)
-    return float(probability.mean())
+    return float(_own_probability(mixed, means, _ridged(within, shrunk, floor, d), softened=False).mean())
 
 
-def _moments(points: _Mixed) -> tuple[Float64, Float64]:
-    """Class means ``[t, r]``, and the covariance within classes in principal coordinates, ``[k, k]``."""
-    axes = points.source.num_axes
-    means, within = np.zeros((points.target.num_classes, axes)), np.zeros((axes, axes))
+def _moments(points: _Points) -> tuple[Float64, Float64]:
+    """Class means ``[t, q]`` and the covariance within classes ``[q, q]``."""
+    q = len(points.source.basis) if not points.source.dual else len(points.source.eigenvalues)
+    means, within = np.zeros((points.target.num_classes, q)), np.zeros((q, q))
     for codes, _, block in points.blocks():
         add_grouped(means, block, codes)
     means /= points.target.counts[:, None]
     for codes, _, block in points.blocks():
         apart = block - means[codes]
         within += apart.T @ apart
-    once = points.source.lowered(within / len(points.target))
-    return means, points.source.lowered(once.T)
+    return means, within / len(points.target)
 
 
 def _largest_eigenvalue(matrix: Float64) -> float:
@@ -145,20 +156,18 @@ def _largest_eigenvalue(matrix: Float64) -> float:
 
 
 def _ridged(within: Float64, shrunk: float, floor: float, num_features: int) -> Float64:
-    """S_λ ``[k, k]``, in the directions in which the features vary."""
+    """S_λ ``[k, k]``."""
     result = (1 - shrunk) * within
     result.flat[:: len(result) + 1] += max(shrunk * float(np.trace(within)) / num_features, floor)
     return np.asarray(result)
 
 
-def _own_probability(points: _Mixed, means: Float64, covariance: Float64, *, softened: bool) -> Float64:
+def _own_probability(points: _Points, means: Float64, covariance: Float64, *, softened: bool) -> Float64:
     """p(y_i|x_i) of each example ``[n]``, or the softmax of all p(·|x_i) at y_i."""
     from scipy.linalg import cho_factor, cho_solve
 
-    means = points.source.lowered(means)
     coefficients = cho_solve(cho_factor(covariance, lower=True), means.T)  # S_λ⁻¹ μ_y [k, t]
     constant = np.log(points.target.counts / len(points.target)) - 0.5 * np.vecdot(means, coefficients.T)
-    coefficients = points.source.raised(coefficients)
     result = np.empty(len(points.target))
     for codes, rows, block in points.blocks():
         probability = _softmax(block @ coefficients + constant)

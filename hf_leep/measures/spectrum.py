@@ -69,30 +69,21 @@ class Spectrum:
             for rows, block in kept_blocks(self.features, self.kept):
                 yield rows, (block * self.scale - self.centre) @ self.basis[:, first:]
 
-    @property
-    def num_axes(self) -> int:
-        """Width r of a scaled block: d where n ≥ d, else k."""
-        return len(self.eigenvalues) if self.dual else self.features.shape[1]
+    def point_blocks(self) -> Iterator[tuple[slice, Float64]]:
+        """Yield ``(rows, points)``, as far apart as the scaled features of the rows that count, at no cost but a pass.
 
-    def scaled_blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, block [b, r])``: scaled and centred features, or principal coordinates where they are fewer.
-
-        What is linear or quadratic in the coordinates is summed over these and turned afterwards: rotating each block
-        costs more than the sum.
+        Features less their mean, ``[b, d]``; where n < d their principal coordinates, ``[b, k]``. A block is valid
+        until the next one.
         """
         if self.dual:
             yield from self.coordinate_blocks()
-        else:
-            for rows, block in kept_blocks(self.features, self.kept):
-                yield rows, block * self.scale - self.centre
-
-    def lowered(self, rows: Float64) -> Float64:
-        """Rows like those of `scaled_blocks`, ``[b, r]``, in principal coordinates, ``[b, k]``."""
-        return rows if self.dual else rows @ self.basis
-
-    def raised(self, coefficients: Float64) -> Float64:
-        """Coefficients of principal coordinates, ``[k, t]``, as coefficients of `scaled_blocks`, ``[r, t]``."""
-        return coefficients if self.dual else self.basis @ coefficients
+            return
+        varies = self.basis.any(axis=1)
+        for rows, block in kept_blocks(self.features, self.kept):
+            block *= self.scale
+            block -= self.centre
+            block[:, ~varies] = 0.0
+            yield rows, block
 
 
 def kept_blocks(features: FloatMatrix, kept: NDArray[np.bool_] | None) -> Iterator[tuple[slice, Float64]]:

@@ -1,8 +1,8 @@
 """Stable rank of the features: how many directions carry their variance. A baseline that looks at no label.
 
 Rudelson, Vershynin: Sampling from Large Matrices: an Approach through Geometric Functional Analysis, Journal of the
-ACM 54, 2007, section 1: ‖F‖²_F/‖F‖²₂, the sum of the squared singular values over the largest, here of the centred
-features: tr(C)/λ_max(C), C their covariance.
+ACM 54, 2007, where it is named the numerical rank: ‖F‖²_F/‖F‖²₂, the sum of the squared singular values over the
+largest, here of the centred features: tr(C)/λ_max(C), C their covariance.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def stable_rank(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
 
-    Reference: Rudelson & Vershynin 2007, section 1.
+    Reference: Rudelson & Vershynin 2007.
     """
     return influence(features, labels)[0]
 

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from hf_leep import measures
+from hf_leep.measures.sfda import influence
 from tests.strategies import feature_problems
 
 
@@ -84,3 +85,15 @@ def test_repeating_the_data_set_changes_nothing(rng):
     y = rng.integers(0, 3, 60)
     f = rng.normal(size=(60, 5)) + y[:, None] / 2
     assert measures.sfda(np.tile(f, (2, 1)), np.tile(y, 2)) == pytest.approx(measures.sfda(f, y), abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 5), (45, 60), (50, 50)])
+def test_its_jackknife_scores_the_rest_as_if_there_were_nothing_else(rng, n, d):
+    y = rng.permutation(np.append(np.arange(n - 2) % 3, [5, 5]))
+    f = 1e3 + 0.3 * (rng.normal(size=(n, d)) + rng.normal(size=(6, d))[y])
+    f[:, 1] = 0.1  # nothing in it
+    group = np.random.default_rng(n).permutation(n) % 10
+    without = np.array([measures.sfda(f[group != g], y[group != g]) for g in range(10)])
+    value, found = influence(f, y)
+    assert value == measures.sfda(f, y)
+    np.testing.assert_allclose(found, 9 * (without.mean() - without), atol=1e-8)
