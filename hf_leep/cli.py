@@ -141,8 +141,18 @@ def rank(
         "leep,leave-one-out-leep,nce"
     ),
     sort_by: Annotated[
-        str | None, typer.Option(help="Measure that makes the order; the first one by default.")
+        str | None,
+        typer.Option(
+            help="Measure that makes the order, the first one by default; auto for pools with headless ones."
+        ),
     ] = None,
+    race: Annotated[
+        bool, typer.Option("--race", help="Run growing nested samples, and stop clear losers early.")
+    ] = False,
+    confidence: Annotated[
+        float | None, typer.Option(help="With --race: probability that none of the truly best is stopped; 0.95.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="With --race: how many best ones are sought; 1.")] = None,
     max_samples: Annotated[
         int | None,
         typer.Option(help="Rank on a stratified sample of this many rows; of labelled words, on random sentences."),
@@ -230,6 +240,9 @@ def rank(
         input=input,
         measures=[name for name in measures.split(",") if name.strip()],
         sort_by=sort_by,
+        race=race,
+        confidence=confidence,
+        top=top,
         max_samples=max_samples,
         streaming=streaming,
         seed=seed,

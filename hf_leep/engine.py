@@ -8,8 +8,9 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hf_leep import hub, plan
 from hf_leep.card.text import plain
@@ -19,6 +20,7 @@ from hf_leep.plan import Plan, Step
 from hf_leep.records import Result
 
 _LOG = logging.getLogger("hf_leep")
+_T = TypeVar("_T")
 
 
 def carry_out(
@@ -29,51 +31,88 @@ def carry_out(
     An interruption, SIGTERM among them, and the death of another process end the run: what is finished is kept.
     """
     scored: dict[str, Result] = {}
-    needed = [step for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
-    users = Counter(step.snapshot.place for step in planned.steps if step.snapshot and step.reason is None)
-    running = sum(step.reason is None for step in planned.steps)
-    left = None if budget is None else budget - planned.download_bytes
-
-    def unplanned(snapshot: hub.Snapshot) -> Path:
-        """Bring a checkpoint whose pass was thought to be in the store, and turned out damaged."""
-        nonlocal left
-        if left is not None and snapshot.download_bytes > left:
-            raise CandidateError("its stored pass is damaged, and the budget does not hold its download: run it again")
-        left = None if left is None else left - snapshot.download_bytes
-        return hub.fetch(snapshot, job.client)
-
-    with (
-        progress_bar(running * len(job.rows), progress, "row") as bar,
-        progress_bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
-        hub.Prefetcher([s.snapshot for s in needed if s.snapshot], job.client, prefetch, bytes_bar.update) as arriving,
-    ):
+    with supplied(planned, job, budget, prefetch, evict, progress) as supply:
         try:
             with terminable():
                 for step in planned.steps:
                     if step.reason is not None:
                         scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
                         continue
-                    bar.set_description(plain(Path(step.name).name[-30:]))
-                    before = bar.n
-                    scored[step.name] = _result(step, job, unplanned if step.stored else arriving.take, bar.update)
-                    bar.update(before + len(job.rows) - bar.n)
-                    if step.snapshot:
-                        users[step.snapshot.place] -= 1
-                        if evict and not users[step.snapshot.place]:
-                            with contextlib.suppress(Exception):  # what cannot be removed stays; the scores matter
-                                hub.evict(step.snapshot, job.client)
+                    with supply.running(step, len(job.rows)):
+                        scored[step.name] = attempt(
+                            step, partial(job.result, step, supply.fetch(step), supply.advance)
+                        )
+                    supply.done(step)
         except (KeyboardInterrupt, ProcessError) as stop:
             stopped(planned, scored, stop)
-            if job.team.size > 1:
-                # The launcher ends all processes when one dies, and waits for a while: time for the report.
-                _ignore_termination()
-                _LOG.warning("%s: what is finished is kept; run the same command again to go on", stop)
+            keep_going(job, stop)
     return scored
 
 
-def _result(step: Step, job: Job, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
+class Supply:
+    """What candidates are run with: their checkpoints as they arrive, and the bar that counts their rows."""
+
+    def __init__(self, planned: Plan, job: Job, budget: int | None, evict: bool, bar: Any, arriving: Any) -> None:
+        self._job, self._evict, self._bar, self._arriving = job, evict, bar, arriving
+        self._left = None if budget is None else budget - planned.download_bytes
+        self._users = Counter(step.snapshot.place for step in planned.steps if step.snapshot and step.reason is None)
+        self.advance: Callable[[int], object] = bar.update
+
+    def fetch(self, step: Step) -> Callable[[hub.Snapshot], Path]:
+        """How a candidate's checkpoint comes here."""
+        return self._unplanned if step.stored else self._arriving.take
+
+    @contextlib.contextmanager
+    def running(self, step: Step, num_rows: int) -> Iterator[None]:
+        """Show a candidate's name; in the end the bar stands as if it had run so many rows."""
+        self._bar.set_description(plain(Path(step.name).name[-30:]))
+        before = self._bar.n
+        yield
+        self._bar.update(before + num_rows - self._bar.n)
+
+    def done(self, step: Step) -> None:
+        """A candidate is not run any more: its download can go, where that is wanted."""
+        if step.snapshot:
+            self._users[step.snapshot.place] -= 1
+            if self._evict and not self._users[step.snapshot.place]:
+                with contextlib.suppress(Exception):  # what cannot be removed stays; the scores matter
+                    hub.evict(step.snapshot, self._job.client)
+
+    def _unplanned(self, snapshot: hub.Snapshot) -> Path:
+        """Bring a checkpoint whose pass was thought to be in the store, and turned out damaged."""
+        if self._left is not None and snapshot.download_bytes > self._left:
+            raise CandidateError("its stored pass is damaged, and the budget does not hold its download: run it again")
+        self._left = None if self._left is None else self._left - snapshot.download_bytes
+        return hub.fetch(snapshot, self._job.client)
+
+
+@contextlib.contextmanager
+def supplied(
+    planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool
+) -> Iterator[Supply]:
+    """Bring what a plan needs, the next candidates while one runs, and show how far it is."""
+    needed = [step.snapshot for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
+    running = sum(step.reason is None for step in planned.steps)
+    with (
+        progress_bar(running * len(job.rows), progress, "row") as bar,
+        progress_bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
+        hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update) as arriving,
+    ):
+        yield Supply(planned, job, budget, evict, bar, arriving)
+
+
+def keep_going(job: Job, stop: BaseException) -> None:
+    """See that a run that was stopped still gets to its report."""
+    if job.team.size > 1:
+        # The launcher ends all processes when one dies, and waits for a while: time for the report.
+        _ignore_termination()
+        _LOG.warning("%s: what is finished is kept; run the same command again to go on", stop)
+
+
+def attempt(step: Step, run: Callable[[], _T]) -> _T | Result:
+    """What came of running a candidate; whatever it raises, its reason is a result of its own."""
     try:
-        return job.result(step, fetch, advance)
+        return run()
     except (UserError, ProcessError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises

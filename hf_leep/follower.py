@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from hf_leep.arrays import Integers
 from hf_leep.errors import HfLeepError, ProcessError, UserError
 from hf_leep.job import Job, Order
 from hf_leep.recipe import Recipe
@@ -50,9 +53,12 @@ def follow(team: Team, recipe: Recipe, in_memory: Mapping[str, tuple[str, Any, A
                 raise UserError(f"process {team.index} reads other rows than the main one: is its data set the same?")
         except Exception as error:  # told with the first pass, in which all processes take part
             problem = error
+        part = job  # the rows of the last order: its feed serves the candidates that run on them
         while isinstance(order := team.tell(), Order):
             try:
-                _run(order, team, job, problem, in_memory)
+                if job is not None and part is not None and not _same(order.positions, part.positions):
+                    part = job if order.positions is None else job.part(order.positions)
+                _run(order, team, part, problem, in_memory)
             except ProcessError:
                 raise
             except Exception as error:  # the main process knows, and says so
@@ -61,6 +67,10 @@ def follow(team: Team, recipe: Recipe, in_memory: Mapping[str, tuple[str, Any, A
     if isinstance(opening, Report):
         return opening
     raise HfLeepError("the run ended without a report; the main process says why")
+
+
+def _same(a: Integers | None, b: Integers | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
 
 
 def _run(

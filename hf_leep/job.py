@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_leep import __version__, data, hub, meaning, ranking, shards
+from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
 from hf_leep.measures import MEASURES, SCORE_VERSION
+from hf_leep.parts import part_of
 from hf_leep.plan import Step
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
 from hf_leep.store import Store, Writer
@@ -39,12 +41,14 @@ class Order:
         snapshot: where its files are, or come from; None for a model in memory.
         path: its folder on the main process's machine.
         scratch: where the shards go, on a disk that all machines share.
+        positions: the rows to run, ascending; None for all.
     """
 
     candidate: Candidate
     snapshot: hub.Snapshot | None = None
     path: Path | None = None
     scratch: Path | None = None
+    positions: Integers | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Job:
     shared: bool = False  # whether more than one pass may be run
     sharers: int = 1  # jobs on this machine that share its memory
     team: Team = field(default_factory=Team)
+    positions: Integers | None = None  # of these rows in those of the whole run, where they are a part of them
 
     @cached_property
     def feed(self) -> Feed:
@@ -86,17 +91,14 @@ class Job:
     def result(self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]) -> Result:
         """Score one candidate, with as little work as the store leaves to do."""
         if step.model is not None:
-            extraction = self.in_memory(step.model, advance)
-            return replace(ranking.score(extraction, self.measures), meaning=meaning.interpret(extraction))
+            return self._scored(self.in_memory(step.model, advance), False, None)
         if step.snapshot is None:
             raise AssertionError  # a plan resolves whatever is not in memory
         snapshot = step.snapshot
         key = self._key(snapshot)
-        labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16]
-        labels += f"-{__version__}-v{SCORE_VERSION}"
+        names = self._stored_names
         with self.store.lock(key):
-            names = {**{measure: MEASURES.stored_name(measure) for measure in self.measures}, _MEANING: _MEANING}
-            known = self.store.load_scores(key, labels, tuple(names.values()))
+            known = self.store.load_scores(key, self._labels, tuple(names.values()))
             if known is not None and set(known["scores"]) == set(names.values()):
                 known["scores"] = {name: known["scores"][kept] for name, kept in names.items()}
                 try:
@@ -104,19 +106,87 @@ class Job:
                 except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
                     self.store.drop_entry(key, error)
             extraction, from_store = self._pass(snapshot, key, advance, fetch)
-            result = replace(
-                ranking.score(extraction, self.measures), from_store=from_store, meaning=meaning.interpret(extraction)
-            )
+            return self._scored(extraction, from_store, key)
+
+    def part(self, positions: Integers) -> Job:
+        """The same for some of the rows: each candidate's pass over them is one of its own, in the store as well.
+
+        Args:
+            positions: which rows, ascending.
+        """
+        rows = self.rows.part(positions)
+        return replace(self, target=part_of(self.target, positions), rows=rows, positions=positions)
+
+    def run(
+        self, step: Step, fetch: Callable[[hub.Snapshot], Path], advance: Callable[[int], object]
+    ) -> tuple[Extraction, bool]:
+        """One candidate's pass, and whether an earlier run made it."""
+        if step.model is not None:
+            return self.in_memory(step.model, advance), False
+        if step.snapshot is None:
+            raise AssertionError  # a plan resolves whatever is not in memory
+        key = self._key(step.snapshot)
+        with self.store.lock(key):
+            return self._pass(step.snapshot, key, advance, fetch)
+
+    def keeps(self, step: Step) -> bool:
+        """Whether a candidate's pass over these rows is in the store."""
+        return step.snapshot is not None and self.stored(step.snapshot) is not None
+
+    def finish(self, step: Step, extraction: Extraction, from_store: bool, parts: Sequence[Job]) -> Result:
+        """Score a pass that was made in parts; in the store it becomes one pass, and the parts are removed.
+
+        Args:
+            step: the candidate.
+            extraction: its pass over all rows.
+            from_store: whether earlier runs made all of it.
+            parts: the jobs of the parts.
+        """
+        if step.snapshot is None:
+            return self._scored(extraction, from_store, None)
+        key = self._key(step.snapshot)
+        with self.store.lock(key):
+            if self.store.description(key) is None:
+                with self.store.writing(key) as writer:
+                    for name in ("probabilities", "features"):
+                        if (array := getattr(extraction, name)) is not None:
+                            writer.allocate(name, array.shape)[:] = array
+                    writer.commit(_description(extraction))
+            result = self._scored(extraction, from_store, key)
+        if self.store.description(key) is not None:
+            for part in parts:
+                for key_of_part in part._possible_keys(step.snapshot):
+                    self.store.forget(key_of_part)
+        return result
+
+    def _scored(self, extraction: Extraction, from_store: bool, key: str | None) -> Result:
+        """Score a pass, and keep its scores under its key."""
+        result = replace(
+            ranking.score(extraction, self.measures), from_store=from_store, meaning=meaning.interpret(extraction)
+        )
+        if key is not None:
             scores = {m: vars(s) for m, s in result.scores.items()}
             scores[_MEANING] = {**asdict(result.meaning), "influence": None}
-            self.store.save_scores(key, labels, _summary(result), {names[m]: score for m, score in scores.items()})
+            stored = {self._stored_names[name]: score for name, score in scores.items()}
+            self.store.save_scores(key, self._labels, _summary(result), stored)
         return result
+
+    @property
+    def _labels(self) -> str:
+        """Fingerprint of the labels that scores are for, and of what computes them."""
+        labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16]
+        return f"{labels}-{__version__}-v{SCORE_VERSION}"
+
+    @property
+    def _stored_names(self) -> dict[str, str]:
+        """Measure, or what predictions mean → its name in the store."""
+        return {**{measure: MEASURES.stored_name(measure) for measure in self.measures}, _MEANING: _MEANING}
 
     def in_memory(self, candidate: tuple[str, Any, Any], advance: Callable[[int], object]) -> Extraction:
         """The pass of a model in memory."""
         name, model, processor = candidate
         with self.store.writing(None) as writer:
-            return self._run(Order(Candidate(name)), advance, writer, (model, processor))
+            return self._run(Order(Candidate(name), positions=self.positions), advance, writer, (model, processor))
 
     def extraction(self, snapshot: hub.Snapshot, advance: Callable[[int], object]) -> Extraction:
         """One candidate's pass: run now, or by an earlier run."""
@@ -177,7 +247,7 @@ class Job:
             except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
                 self.store.drop_entry(key, error)
 
-        order = Order(snapshot.candidate, snapshot, snapshot.path or fetch(snapshot))
+        order = Order(snapshot.candidate, snapshot, snapshot.path or fetch(snapshot), positions=self.positions)
         with self.store.writing(key) as writer:
             extraction = self._run(order, advance, writer)
             pinned = str(snapshot.candidate.revision)
@@ -185,13 +255,7 @@ class Job:
                 now = hub.resolve(str(snapshot.path), self.client).candidate.revision
                 if now != pinned:
                     raise CandidateError("the folder changed while it was run: run it again when it is at rest")
-            writer.commit(
-                {
-                    "candidate": asdict(extraction.candidate),
-                    "run": asdict(extraction.run),
-                    "missing": dict(extraction.missing),
-                }
-            )
+            writer.commit(_description(extraction))
         return extraction, False
 
     def _stored(
@@ -289,6 +353,15 @@ def _backend(modality: str) -> str | None:
     if modality == "video":
         return ", ".join(f"{name} {version(name)}" for name in ("av", "torchvision") if find_spec(name)) or "pil"
     return {"image": "pil", "audio": f"scipy {version('scipy')}"}.get(modality)
+
+
+def _description(extraction: Extraction) -> dict[str, Any]:
+    """All of an extraction but its arrays and labels, as plain data."""
+    return {
+        "candidate": asdict(extraction.candidate),
+        "run": asdict(extraction.run),
+        "missing": dict(extraction.missing),
+    }
 
 
 def _summary(result: Result) -> dict[str, Any]:

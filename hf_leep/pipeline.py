@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from hf_leep import __version__, cluster, data, hub, plan, ranking
+from hf_leep import race as racing
+from hf_leep.elimination import Rules
 from hf_leep.engine import carry_out, progress_bar
 from hf_leep.errors import MeasureError, ProcessError, UserError
 from hf_leep.follower import Opening, follow
@@ -63,6 +65,9 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     resources: str | None = None,
     ray_address: str | None = None,
     cache: bool = True,
+    race: bool = False,
+    confidence: float | None = None,
+    top: int | None = None,
     search: hub.Search | None = None,
     collection: str | None = None,
     token: str | bool | None = None,
@@ -98,7 +103,8 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         label: label column; inferred where it is clear.
         input: input column, or two text columns for pairs; inferred where it is clear.
         measures: keys of `hf_leep.measures.MEASURES`.
-        sort_by: the measure that makes the order, the first of ``measures`` by default.
+        sort_by: the measure that makes the order, the first of ``measures`` by default; ``auto`` takes a measure of
+            features in its place where it needs a head that some candidates lack.
         max_samples: size of a stratified sample, all rows by default; of data whose words are labelled, how many
             sentences, drawn at random.
         streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set: seeded, not
@@ -113,6 +119,9 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
             GPU where the cluster has any, and memory by the size of its weights.
         ray_address: the cluster; by default that of RAY_ADDRESS, else one is started on this machine.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and use those that are there.
+        race: run candidates on growing nested samples, and stop clear losers early.
+        confidence: with ``race``, the probability that none of the truly best candidates is stopped; 0.95 by default.
+        top: with ``race``, how many best ones are sought; 1 by default.
         search: further candidates: what a search on the Hub finds; its task is that of the data set's modality unless
             it names one.
         collection: further candidates: the models of a collection on the Hub, ``owner/title-id``.
@@ -139,10 +148,13 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         wanted_resources = cluster.check(resources, token)
         if evict:
             raise UserError("--evict removes what one machine downloaded: leave it out with --engine ray")
+        if race:
+            raise UserError("--race decides here which rows come next: leave it out with --engine ray")
     elif resources is not None or ray_address is not None:
         raise UserError("--resources and --ray-address are about a cluster: add --engine ray")
     if prefetch < 0:
         raise UserError(f"prefetch is {prefetch}; it must be 0 or more")
+    rules = _rules(race, confidence, top)
     if search is None and collection is None:
         _named(candidates)
     recipe = Recipe(
@@ -180,24 +192,36 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         listed = [*candidates, *(candidate for candidate in found if str(candidate) not in known)]
         named = _named(listed)
         with progress_bar(len(named), progress, "candidate", "looking at the candidates") as bar:
+            asked = job.measures if sort_by != ranking.AUTO else (*job.measures, ranking.FEATURE_MEASURE)
             planned = plan.make(
-                named, target, job.measures, job.client, stored=job.stored, max_download=budget, advance=bar.update
+                named, target, asked, job.client, stored=job.stored, max_download=budget, advance=bar.update
             )
         if dry_run:
             return planned
         on_plan(planned)
+        auto = sort_by == ranking.AUTO
+        if auto:
+            chosen, sort_by = ranking.measures_of(chosen, planned.num_headless)
+            job = replace(job, measures=ranking.with_checks(chosen))
+            recipe = replace(recipe, measures=job.measures)
+        course: racing.Course | None = None
         if engine == "ray":
             scored = cluster.carry_out(
                 planned, job, recipe.at(target.revision), wanted_resources, ray_address, progress
             )
+        elif rules is not None:
+            scored, course = racing.carry_out(planned, job, rules, sort_by, budget, prefetch, evict, progress)
         else:
             scored = carry_out(planned, job, budget, prefetch, evict, progress)
-        results = [scored[_name(candidate)] for candidate in listed]
+        names = [_name(candidate) for candidate in listed]
+        results = [scored[name] for name in names]
         report = Report.build(
             target,
             results,
-            ranking.rank(results, sort_by),
+            course.ranking(names) if course else ranking.rank(results, sort_by),
             measures=chosen,
+            race=course.record() if course else None,
+            num_headless=planned.num_headless if auto else None,
             versions={
                 "python": platform.python_version(),
                 "hf-leep": __version__,
@@ -311,8 +335,8 @@ def _checked(
     chosen = tuple(dict.fromkeys(find(name).name for name in measures))
     if not chosen:
         raise MeasureError(f"no measures: choose from {', '.join(MEASURES)}")
-    order = find(sort_by).name if sort_by else chosen[0]
-    if order not in chosen:
+    order = sort_by if sort_by == ranking.AUTO else find(sort_by).name if sort_by else chosen[0]
+    if order not in (*chosen, ranking.AUTO):
         raise MeasureError(f"sort_by is {order}, which is not among the measures {', '.join(chosen)}")
     if seed < 0:
         raise UserError(f"seed is {seed}; it must be 0 or more")
@@ -323,6 +347,20 @@ def _checked(
     if dtype not in _DTYPES:
         raise UserError(f"unknown dtype {dtype!r}: {', '.join(_DTYPES)}")
     return chosen, order
+
+
+def _rules(race: bool, confidence: float | None, top: int | None) -> Rules | None:
+    """How a race is decided; None without one."""
+    if not race:
+        if confidence is not None or top is not None:
+            raise UserError("--confidence and --top are about a race: add --race")
+        return None
+    rules = Rules(0.95 if confidence is None else confidence, 1 if top is None else top)
+    if not 0.5 <= rules.confidence < 1:
+        raise UserError(f"confidence is {rules.confidence}; it must be at least 0.5 and below 1, such as 0.95")
+    if rules.top < 1:
+        raise UserError(f"top is {rules.top}; a race looks for at least 1 best candidate")
+    return rules
 
 
 def _named(candidates: Sequence[CandidateLike]) -> dict[str, CandidateLike]:

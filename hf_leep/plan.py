@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from hf_leep import hub
 from hf_leep.card.text import size
 from hf_leep.errors import CandidateError, HfLeepError, one_line
 from hf_leep.measures import find
 from hf_leep.records import Candidate, Target
+
+if TYPE_CHECKING:
+    from hf_leep.modalities import Inspection
 
 # A folder, a repo id, or a model in memory: (name, model, processor).
 CandidateLike: TypeAlias = str | Path | tuple[str, Any, Any]
@@ -39,6 +42,7 @@ class Step:
         reason: why it is skipped; None if it will be run, or taken from the store.
         headless: whether it is skipped for the want of a usable head alone.
         num_source_classes: outputs of its head, where they are known.
+        lacks_head: whether it is known to have no usable head, skipped for that or not.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Step:
     reason: str | None = None
     headless: bool = False
     num_source_classes: int | None = None
+    lacks_head: bool = False
 
     @property
     def download_bytes(self) -> int:
@@ -72,6 +77,11 @@ class Plan:
     def download_bytes(self) -> int:
         """What has to be downloaded in all."""
         return sum(step.download_bytes for step in self.steps)
+
+    @property
+    def num_headless(self) -> int:
+        """How many of the candidates that can run are known to have no usable head."""
+        return sum(step.lacks_head for step in self.steps if step.reason is None)
 
     @property
     def worth_showing(self) -> bool:
@@ -141,7 +151,11 @@ def make(
     looking = partial(_look, client=client, stored=stored, needs_head=needs_head)
     for step, peeked in _side_by_side([partial(looking, name, candidate) for name, candidate in candidates.items()]):
         # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
-        looked.append(_judge(step, peeked, target, needs_head) if peeked else step)
+        if peeked is not None:
+            step = _judge(step, peeked, target, needs_head)
+        elif step.model is not None:
+            step = _judge_model(step, step.model[1], target, needs_head)
+        looked.append(step)
         advance(1)
     return Plan(target, tuple(_within(looked, max_download)))
 
@@ -201,7 +215,9 @@ def _known(step: Step, description: Mapping[str, Any], needs_head: bool) -> Step
         classes, parameters = len(about["source_labels"]), about["num_parameters"]
     except (KeyError, TypeError, AttributeError):  # records of another version, which the run makes again
         return step
-    step = replace(step, stored=True, candidate=replace(step.candidate, num_parameters=parameters))
+    step = replace(
+        step, stored=True, candidate=replace(step.candidate, num_parameters=parameters), lacks_head=bool(missing)
+    )
     if missing and needs_head:
         return replace(step, reason=str(missing), headless=True)
     return replace(step, num_source_classes=None if missing else classes)
@@ -219,7 +235,25 @@ def _judge(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> St
         inspection = ADAPTERS[target.modality].inspect(peeked.folder, peeked.shapes, target.class_names)
     except CandidateError as error:
         return replace(step, reason=str(error))
-    step = replace(step, num_source_classes=inspection.num_source_classes)
+    return _with(step, inspection, needs_head)
+
+
+def _judge_model(step: Step, model: Any, target: Target, needs_head: bool) -> Step:
+    """Hold against a model in memory that it has no head."""
+    from hf_leep.modalities import ADAPTERS
+
+    try:
+        inspection = ADAPTERS[target.modality].inspect_model(model, target.class_names)
+    except CandidateError as error:
+        return replace(step, reason=str(error))
+    except AttributeError:  # no model of transformers: its pass says what is wrong
+        return step
+    return _with(step, inspection, needs_head)
+
+
+def _with(step: Step, inspection: Inspection, needs_head: bool) -> Step:
+    lacks_head = inspection.no_probabilities is not None
+    step = replace(step, num_source_classes=inspection.num_source_classes, lacks_head=lacks_head)
     if inspection.no_probabilities and needs_head:
         return replace(step, reason=inspection.no_probabilities, headless=True)
     return step

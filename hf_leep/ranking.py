@@ -14,6 +14,8 @@ from hf_leep.placing import Comparison, Joint, chances_of_being_best, critical_v
 from hf_leep.records import Extraction, Place, Ranking, Result, Score, Settling
 
 CONFIDENCE_Z = 1.96  # two-sided 95 %
+AUTO = "auto"  # what an order can be by, beside the name of a measure
+FEATURE_MEASURE = "logme"  # orders pools with headless candidates; tests/benchmarks/choice.py says why
 ENOUGH_PER_FEATURE = 5  # below this, H-score mostly counts features
 TOP = (1, 3)  # how many of the first places readers care to see settled
 ENOUGH_PER_SOURCE_CLASS = 5  # below this many examples a source class, an in-sample score is flattered
@@ -23,6 +25,20 @@ def with_checks(measures: Sequence[str]) -> tuple[str, ...]:
     """Return the measures by their registry names, without repeats, and then those that check one of them."""
     names = [find(name).name for name in measures]
     return tuple(dict.fromkeys([*names, *(check for name in names if (check := find(name).checked_by))]))
+
+
+def measures_of(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, ...], str]:
+    """The measures to compute, and the one that makes the order, where that is left to hf_leep.
+
+    Leave-one-out LEEP, if all candidates can have it; where some have no head, one measure of features for all of
+    them. A score of one measure is never compared with one of another.
+
+    Args:
+        measures: those that are asked for.
+        num_headless: candidates that are known to have no head.
+    """
+    order = FEATURE_MEASURE if num_headless else "leave-one-out-leep"
+    return tuple(dict.fromkeys((*measures, order))), order
 
 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:

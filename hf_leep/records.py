@@ -283,6 +283,46 @@ class Meaning:
     explanation: Explanation | None = None
 
 
+@dataclass(frozen=True)
+class Stop:
+    """Why a candidate of a race did not run all rows.
+
+    Attributes:
+        look: number of the look after which it was out, from 0.
+        behind: id of the candidate that was ahead of it most clearly; None where the run was interrupted.
+        gap: by how much, in the unit of the measure that decides the race.
+        margin: half-width of the gap's interval at the race's level.
+    """
+
+    look: int
+    behind: str | None = None
+    gap: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Race:
+    """How a race went.
+
+    Attributes:
+        confidence: with which probability none of the truly best candidates was put out.
+        top: how many best ones were sought.
+        decided_by: the measure that decided it.
+        level: one-sided level of one comparison at one look.
+        looks: examples that a candidate had run at each look.
+        num_examples_run: examples that the candidates ran together, those that failed left out.
+        num_examples_of_all: examples that they would have run without a race.
+    """
+
+    confidence: float
+    top: int
+    decided_by: str
+    level: float
+    looks: tuple[int, ...]
+    num_examples_run: int
+    num_examples_of_all: int
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """What came of one candidate: scores, or a failure.
@@ -298,6 +338,8 @@ class Result:
         run: how its pass was made.
         from_store: whether that pass was made by an earlier run.
         meaning: what its predictions mean.
+        num_examples: examples that its scores are of; None for all.
+        stop: why it did not run all rows, where a race or an interruption stopped it.
     """
 
     candidate: Candidate
@@ -310,6 +352,8 @@ class Result:
     run: Run | None = None
     from_store: bool = False
     meaning: Meaning = field(default_factory=Meaning)
+    num_examples: int | None = None
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,10 @@ from hf_leep.errors import UserError, one_line
 from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.notes import notes, trained_on_target
-from hf_leep.ranking import half_width
-from hf_leep.records import Calibration, Explanation, Place, Ranking, Result, Score, Target
+from hf_leep.ranking import AUTO, half_width
+from hf_leep.records import Calibration, Explanation, Place, Race, Ranking, Result, Score, Target
 
 SCHEMA_VERSION = 1
-FEATURE_MEASURE = "logme"  # what to rank on when checkpoints have no head
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Report:
         versions: Mapping[str, str],
         command: Sequence[str] | None,
         seconds: float,
+        race: Race | None = None,
+        num_headless: int | None = None,
     ) -> Report:
         """Put the records together as plain data.
 
@@ -55,11 +56,15 @@ class Report:
             versions: package → version.
             command: the command line, word by word, if there was one.
             seconds: wall time of the whole run.
+            race: how the race went, if it was one.
+            num_headless: with ``sort_by="auto"``, the candidates without a head that the order was chosen for.
         """
         ranked = [_candidate(results[place.result], target, place, ranking, measures) for place in ranking.places]
         others = [_candidate(results[i], target, None, ranking, measures) for i in ranking.unranked]
         voters = meaning.voters(measures)
-        standings = meaning.consensus(results, voters) if len(voters) > 1 else [None] * len(results)
+        # Scores of fewer rows are others: only those of all rows are compared.
+        whole = [replace(r, scores={}) if r.num_examples is not None else r for r in results]
+        standings = meaning.consensus(whole, voters) if len(voters) > 1 else [None] * len(results)
         for index, row in zip(_order(ranking), ranked + others, strict=True):
             standing = standings[index]
             row["consensus"] = asdict(standing) if standing else None
@@ -97,12 +102,14 @@ class Report:
                 "settling": _settling(ranking, len(target.labels)),
                 "consensus": {"measures": list(voters)} if len(voters) > 1 else None,
                 "agreement": [
-                    {**asdict(pair), "measures": list(pair.measures)} for pair in meaning.agreements(results, measures)
+                    {**asdict(pair), "measures": list(pair.measures)} for pair in meaning.agreements(whole, measures)
                 ],
                 "calibration": _reordered(results, ranking),
-                "size": _size(results, ranking),
-                "baselines": [asdict(baseline) for baseline in meaning.baselines(results, ranking)],
+                "size": _size(whole, ranking),
+                "baselines": [asdict(baseline) for baseline in meaning.baselines(whole, ranking)],
                 "candidates": ranked + others,
+                "auto": {"num_headless": num_headless} if num_headless is not None else None,
+                "race": {**asdict(race), "looks": list(race.looks)} if race else None,
                 "headless": {"count": headless, "command": _on_features(command) if headless else None},
                 "run": {
                     "versions": dict(versions),
@@ -263,6 +270,8 @@ def _candidate(
         "behind_best": _behind(place) if place else None,
         "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]) if place else None,
         "run": {**asdict(result.run), "from_store": result.from_store} if result.run else None,
+        "num_examples": None if not ok else result.num_examples or len(target.labels),
+        "stopped": asdict(result.stop) if result.stop else None,
     }
 
 
@@ -389,21 +398,21 @@ def _interval(measure: str, score: Score) -> list[float] | None:
 
 
 def _on_features(command: Sequence[str] | None) -> str:
-    """The same command on a measure that needs no head."""
+    """The same command on a measure that all candidates can have."""
     if not command:
-        return f'hf_leep.rank(..., measures=("{FEATURE_MEASURE}",))'
+        return f'hf_leep.rank(..., sort_by="{AUTO}")'
     kept: list[str] = []
     words = iter(command)
     for word in words:
         option, _, value = word.partition("=")
-        if option in ("--measures", "--sort-by"):
+        if option == "--sort-by":
             if not value:
                 next(words, None)
         elif option == "--output":
-            kept += ["--output", f"{(value or next(words, '')).rstrip('/')}-{FEATURE_MEASURE}"]
+            kept += ["--output", f"{(value or next(words, '')).rstrip('/')}-{AUTO}"]
         else:
             kept.append(word)
-    return shlex.join([*kept, "--measures", FEATURE_MEASURE])
+    return shlex.join([*kept, "--sort-by", AUTO])
 
 
 def _write(path: Path, content: bytes) -> None:

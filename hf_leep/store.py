@@ -169,6 +169,12 @@ class Store:
             if self._root is not None and (self._root / kind / key).exists():
                 self.drop(self._root / kind / key, error)
 
+    def forget(self, key: str) -> None:
+        """Remove all that is stored under a key, where it is not needed any more."""
+        for kind in ("extractions", "scores"):
+            if self._root is not None:
+                shutil.rmtree(self._root / kind / key, ignore_errors=True)
+
     @contextmanager
     def writing(self, key: str | None) -> Iterator[Writer]:
         """Write a pass: arrays straight into files beside the entry's place, renamed into it by `Writer.commit`.

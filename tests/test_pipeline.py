@@ -104,6 +104,43 @@ def test_headless_candidates_rank_on_a_feature_measure(checkpoints, pictures):
     assert by_leep.exit_code == 3
 
 
+def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pictures):
+    five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
+    mixed = rank([headless, five], pictures, measures=["leep"], sort_by="auto")
+    assert mixed.data["sort_by"] == "logme"
+    assert mixed.data["measures"] == ["leep", "logme"]
+    assert mixed.data["auto"] == {"num_headless": 1}
+    assert [c["rank"] for c in mixed.candidates] == [1, 2]
+    assert {c["id"]: c["scores"]["leep"]["value"] is None for c in mixed.candidates} == {
+        str(headless): True,
+        str(five): False,
+    }
+    again = rank([headless, five], pictures, measures=["leep"], sort_by="auto")  # from what the store says of them
+    assert again.data["candidates"][0]["run"]["from_store"]
+    assert again.data["auto"] == {"num_headless": 1}
+    headed = rank([seven, five], pictures, measures=["leep"], sort_by="auto")
+    assert headed.data["sort_by"] == "leave-one-out-leep"
+    assert headed.data["auto"] == {"num_headless": 0}
+
+
+def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pictures):
+    from transformers import AutoImageProcessor, AutoModel
+
+    path = checkpoints["headless"]
+    backbone = ("mine", AutoModel.from_pretrained(path), AutoImageProcessor.from_pretrained(path, backend="pil"))
+    mixed = rank([backbone, checkpoints["five"]], pictures, measures=["leep"], sort_by="auto")
+    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("logme", {"num_headless": 1})
+    assert [c["rank"] for c in mixed.candidates] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["five", "regression", "multi-label"])
+def test_the_plan_says_of_a_model_in_memory_what_it_says_of_its_folder(checkpoints, pictures, name):
+    folder, model = checkpoints[name], ("mine", *in_memory(checkpoints[name]))
+    planned = rank([folder, model], pictures, measures=["leep"], cache=False, dry_run=True).data["candidates"]
+    told = [[step[key] for key in ("action", "reason", "num_source_classes")] for step in planned]
+    assert told[0] == told[1]
+
+
 def test_nothing_that_can_be_scored_is_a_report_of_reasons(checkpoints, pictures):
     report = rank([checkpoints["empty"], checkpoints["headless"]], pictures)
     assert report.exit_code == 1
@@ -160,6 +197,9 @@ def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
         ({"batch_size": 0}, UserError, "batch_size is 0"),
         ({"dtype": "int8"}, UserError, "unknown dtype 'int8': float32, bfloat16, float16"),
         ({"device": "tpu"}, UserError, "unknown device 'tpu'"),
+        ({"top": 3}, UserError, "--confidence and --top are about a race: add --race"),
+        ({"race": True, "top": 0}, UserError, "top is 0; a race looks for at least 1 best candidate"),
+        ({"race": True, "confidence": 1.0}, UserError, "confidence is 1.0; it must be at least 0.5 and below 1"),
         ({"label": "nope"}, TargetError, "no column 'nope'"),
         ({"candidates": []}, UserError, "no candidates"),
         ({"candidates": "one"}, UserError, "candidates is one name; give a list of them"),

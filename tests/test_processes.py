@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import datasets
 import numpy as np
 import psutil
 import pytest
@@ -183,3 +184,23 @@ cli.main(sys.argv[2:])
     report = json.loads((output / "report.json").read_text())
     assert sorted(c["run"]["from_store"] for c in report["candidates"]) == [False, True]
     assert not list(home.rglob("*.partial"))
+
+
+def test_a_race_in_several_processes_goes_as_in_one(checkpoints, pictures, tmp_path):
+    rows = datasets.concatenate_datasets([pictures] * 4)  # 240: looks at 120 and at all
+    rows.save_to_disk(tmp_path / "rows")
+    models = [checkpoints[name] for name in ("five", "seven-classes")]
+    raced = ["--dataset", tmp_path / "rows", "--models", *models, "--race", "--batch-size", "7"]
+    reports, stored = [], []
+    for num_processes in (1, 2):
+        home, output = tmp_path / f"home-{num_processes}", tmp_path / f"report-{num_processes}"
+        done = launch(num_processes, [*raced, "--output", output], home)
+        assert "Report:" in done.stdout, done.stderr
+        reports.append(json.loads((output / "report.json").read_text()))
+        stored.append(arrays(home))
+    assert reports[0]["race"]["looks"] == [120, 240]
+    assert reports[0]["race"] == reports[1]["race"]
+    assert stored[0] == stored[1]
+    for one, many in zip(reports[0]["candidates"], reports[1]["candidates"], strict=True):
+        for key in ("id", "status", "reason", "rank", "num_examples", "stopped", "scores"):
+            assert one[key] == many[key]

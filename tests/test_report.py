@@ -133,10 +133,10 @@ def test_saving_and_loading_give_the_same_report(ranked, tmp_path):
 def test_the_command_for_features_keeps_everything_else(ranked):
     assert ranked.data["headless"] == {
         "count": 1,
-        "command": "hf-leep rank --dataset 'my data' --output out-logme --measures logme",
+        "command": "hf-leep rank --measures leep --dataset 'my data' --output out-auto --sort-by auto",
     }
     assert _on_features(["hf-leep", "rank", "--sort-by=leep", "--models", "a", "b", "--measures=leep,nce"]) == (
-        "hf-leep rank --models a b --measures logme"
+        "hf-leep rank --models a b --measures=leep,nce --sort-by auto"
     )
     assert "hf_leep.rank" in _on_features(None)
 

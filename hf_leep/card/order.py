@@ -1,4 +1,4 @@
-"""Whether the order holds: by other measures, once calibrated, and beside size."""
+"""By what the order is, and whether it holds: by other measures, once calibrated, and beside size."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ _MOST_ROWS = 10
 _ENOUGH_TO_SAY = 6  # what a correlation with size means
 _MUCH_ALIKE = 0.7  # Kendall's τ, from which on one order is much like another
 _ENOUGH = 3  # candidates, below which a correlation of orders says nothing
+
+
+def auto_sentence(data: Mapping[str, Any]) -> str | None:
+    """Say by what the order is, where that was left to hf_leep; None where it was not.
+
+    Args:
+        data: the content of report.json.
+    """
+    found = data.get("auto")
+    if not found:
+        return None
+    if not found["num_headless"]:
+        return f"Every candidate has a head, so the order is by {title(data['sort_by'])}."
+    lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
+    return (
+        f"{lack} no trained head, so the order of all is by {title(data['sort_by'])}: it needs none, and of the "
+        "measures of features it ordered candidates most like trained heads in our trials (README, Mixed pools). "
+        "Scores that need a head stand beside it, and are compared only with one another."
+    )
 
 
 def consensus(data: Mapping[str, Any], name: Callable[[str], str]) -> dict[str, str] | None:

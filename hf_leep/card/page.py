@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_leep.card import order, text, validation, why
 from hf_leep.card.metadata import metadata, on_hub
+from hf_leep.card.race import race_rows, race_sentence
 from hf_leep.card.verdict import disagreement, headless_note, verdict
 from hf_leep.measures import MEASURES
 
@@ -51,6 +52,9 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         measures=[MEASURES[name] for name in data["measures"] if name in MEASURES],
         verdict=verdict(data, text.code),
         disagreement=disagreement(data),
+        auto=order.auto_sentence(data),
+        race=race_sentence(data),
+        race_rows=race_rows(data, text.code),
         headless=headless_note(data),
         consensus=order.consensus(data, text.code),
         agreement=order.agreement_table(data),

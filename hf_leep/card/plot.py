@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from hf_leep.card.text import plain, short_names, title
+from hf_leep.card.text import examples, plain, short_names, title
 from hf_leep.measures import find
 
 _MOST_ROWS = 40
@@ -39,6 +39,8 @@ def plot_scores(data: Mapping[str, Any]) -> bytes:
     groups = [c["tie_group"] for _, c in shown]
     for row, (_, candidate) in enumerate(shown):
         colour = _GROUPS[(candidate["tie_group"] - 1) % len(_GROUPS)]
+        if candidate.get("stopped"):
+            colour = _QUIET
         if candidate["tie_group"] % 2 == 0:
             for panel in (axes, *beside):
                 panel.axhspan(row - 0.5, row + 0.5, color=_BAND, zorder=0, linewidth=0)
@@ -59,6 +61,10 @@ def plot_scores(data: Mapping[str, Any]) -> bytes:
     if measure.needs == "probabilities":
         axes.axvline(-data["target"]["class_entropy"], color=_QUIET, linestyle="--", linewidth=1, zorder=1)
         handles.append(Line2D([], [], color=_QUIET, linestyle="--", lw=1, label="knows only the class frequencies"))
+    if any(c.get("stopped") for _, c in shown):
+        handles.append(
+            Line2D([], [], marker="o", color=_QUIET, lw=2.2, ms=6, label=f"stopped, on fewer {examples(data)}")
+        )
     # parse_math off: a name such as a$b$c is text
     axes.set_yticks(range(len(shown)), [_clip(name) for name, _ in shown], parse_math=False)
     axes.set_ylim(len(shown) - 0.5, -0.5)

@@ -7,11 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_leep.card.order import baseline_note, consensus_note
+from hf_leep.card.order import auto_sentence, baseline_note, consensus_note
+from hf_leep.card.race import race_rows, race_sentence
 from hf_leep.card.text import (
     chance,
     classes,
     count,
+    examples,
     explained,
     listed,
     number,
@@ -77,6 +79,13 @@ def terminal(data: Mapping[str, Any], width: int | None = None) -> Group:
     if left_out:
         parts.append(Text())
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
+    stopped = [cells for cells, (_, c) in zip(race_rows(data, str), ranked, strict=False) if c["stopped"]]
+    if stopped:
+        parts.append(Text())
+    parts += [
+        Text.assemble((f"■ {name}", "bold"), f"  stopped after {ran} {examples(data)}: {why}")
+        for name, ran, why in stopped
+    ]
 
     notes = [*target["warnings"], disagreement(data), consensus_note(data, str), baseline_note(data)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
@@ -87,6 +96,7 @@ def terminal(data: Mapping[str, Any], width: int | None = None) -> Group:
         command = Text(plain(data["headless"]["command"]), style="bold", no_wrap=True, overflow="ignore")
         parts += [Text(note), command]
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
+    parts += [Text(sentence) for sentence in (auto_sentence(data), race_sentence(data)) if sentence]
     return Group(*parts)
 
 
@@ -110,6 +120,8 @@ def _columns(data: Mapping[str, Any], ranked: Sequence[tuple[str, Mapping[str, A
         ("source\nclasses", [classes(c["num_source_classes"]) for c in everyone]),
         ("para-\nmeters", [count(c["num_parameters"]) for c in everyone]),
     ]
+    if data.get("race"):
+        columns.insert(3, (f"{examples(data)}\nrun", [f"{c['num_examples']:,}" for c in everyone]))
     if data.get("best_by"):
         columns += [("ranks", [places(c) for c in everyone]), ("best", [chance(c) for c in everyone])]
     return columns
@@ -178,6 +190,7 @@ def notebook(data: Mapping[str, Any]) -> str:
     headings = ["#", "tie group", "candidate", *map(title, data["measures"]), "source classes", "parameters"]
     sure = bool(data.get("best_by"))
     headings += ["ranks", "best"] if sure else []
+    headings += [f"{examples(data)} run"] if data.get("race") else []
     rows = []
     for name, candidate in zip(short_names(data["candidates"]), data["candidates"], strict=True):
         if candidate["rank"] is None:
@@ -188,8 +201,10 @@ def notebook(data: Mapping[str, Any]) -> str:
         cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         cells += [places(candidate), chance(candidate)] if sure else []
+        cells += [f"{candidate['num_examples']:,}"] if data.get("race") else []
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
-    said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in verdict(data, str))
+    sentences = [*verdict(data, str), auto_sentence(data), race_sentence(data)]
+    said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in sentences if sentence)
     notes = [*data["target"]["warnings"], disagreement(data), consensus_note(data, str), baseline_note(data)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]

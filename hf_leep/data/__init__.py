@@ -51,6 +51,15 @@ class Rows:
         """Where words are labelled: number of examples before each row, and in the end of all, ``[rows + 1]``."""
         return None if self.words is None else self.words.offsets
 
+    def part(self, positions: Integers) -> Rows:
+        """Some of these rows.
+
+        Args:
+            positions: which, ascending.
+        """
+        words = None if self.words is None else self.words.of(positions)
+        return Rows(self.dataset, self.row_ids[positions], self.place, words)
+
     def lengths(self) -> Integers | None:
         """Characters of each row's texts, or its words, ``[n]``; None where the inputs are neither."""
         texts = [name for name, feature in self.dataset.features.items() if isinstance(feature, datasets.Value)]

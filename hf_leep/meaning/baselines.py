@@ -44,7 +44,7 @@ def baselines(results: Sequence[Result], ranking: Ranking) -> tuple[Baseline, ..
     found = []
     for name, values in known.items():
         other = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        there = np.isfinite(other)
+        there = np.isfinite(other) & np.isfinite(score)
         if there.any():
             found.append(Baseline(name, kendall_tau(score[there], other[there]), int(there.sum())))
     return tuple(found)

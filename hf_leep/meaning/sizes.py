@@ -62,4 +62,6 @@ def sizes(results: Sequence[Result], ranking: Ranking) -> Sizes:
         if inside:  # best first, as ranked
             bands.append(Band(low or 0, high, len(inside), inside[0]))
     scores = oriented([results[i] for i in sized], ranking.sort_by)
-    return Sizes(tuple(bands), len(ranked) - len(sized), kendall_tau(scores, parameters), len(sized))
+    there = np.isfinite(scores)  # in a race some ran too few rows to be compared
+    kendall = kendall_tau(scores[there], parameters[there])
+    return Sizes(tuple(bands), len(ranked) - len(sized), kendall, int(there.sum()))

@@ -4,6 +4,7 @@ import pytest
 
 from hf_leep.card.order import (
     agreement_table,
+    auto_sentence,
     band_rows,
     baseline_note,
     baseline_sentence,
@@ -140,3 +141,17 @@ def test_an_order_like_one_that_sees_no_label_is_called_that(report):
     assert baseline_note(report) is None
     report["baselines"] = []
     assert baseline_sentence(report) is None
+
+
+@pytest.mark.parametrize(("num_headless", "sort_by", "words"), [
+    (0, "leave-one-out-leep", "Every candidate has a head, so the order is by leave-one-out LEEP."),
+    (1, "logme", "1 candidate has no trained head, so the order of all is by LogME"),
+    (3, "logme", "3 candidates have no trained head"),
+])  # fmt: skip
+def test_an_order_left_to_hf_leep_says_by_what_it_is(report, num_headless, sort_by, words):
+    report["auto"], report["sort_by"] = {"num_headless": num_headless}, sort_by
+    assert words in auto_sentence(report)
+
+
+def test_an_order_that_was_asked_for_needs_no_word(report):
+    assert auto_sentence(report) is None

@@ -1,0 +1,60 @@
+"""What a race gave each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hf_leep.card.text import examples, number, short_names, title
+
+
+def race_sentence(data: Mapping[str, Any]) -> str | None:
+    """Say what a race saved; None where there was none.
+
+    Args:
+        data: the content of report.json.
+    """
+    race = data.get("race")
+    if not race or not race["num_examples_of_all"]:
+        return None
+    n, what = data["target"]["num_examples"], examples(data)
+    ran = [c for c in data["candidates"] if c["rank"] is not None]
+    stopped = [c for c in ran if c["stopped"] and c["stopped"]["behind"]]
+    broken_off = [c for c in ran if c["stopped"] and not c["stopped"]["behind"]]
+    best = "the best one" if race["top"] == 1 else f"the best {race['top']}"
+    share = 100 * race["num_examples_run"] / race["num_examples_of_all"]
+    said = (
+        f"A race for {best}, with {100 * race['confidence']:.3g} % confidence: {len(stopped)} of {len(ran)} "
+        f"candidates were clearly behind by {title(race['decided_by'])} before they had run all {n:,} {what}, and "
+        f"stopped. In all {share:.0f} % of the {what} of a full run were run."
+    )
+    if broken_off:
+        said += f" It was broken off: {len(broken_off)} were still in."
+    return said
+
+
+def race_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> list[list[str]]:
+    """Ranked candidates of a race: name, examples that its scores are of, and why it stopped.
+
+    Args:
+        data: the content of report.json.
+        name: how to write a candidate's name, such as `hf_leep.card.text.code`.
+    """
+    if not data.get("race"):
+        return []
+    named = list(zip(short_names(data["candidates"]), data["candidates"], strict=True))
+    names = {candidate["id"]: name(short) for short, candidate in named}
+    return [
+        [names[candidate["id"]], f"{candidate['num_examples']:,}", _why(candidate["stopped"], names)]
+        for _, candidate in named
+        if candidate["rank"] is not None
+    ]
+
+
+def _why(stopped: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
+    if stopped is None:
+        return "ran all"
+    if stopped["behind"] is None:
+        return "the run was broken off"
+    ahead = names.get(stopped["behind"], "another")
+    return f"behind {ahead} by {number(stopped['gap'])} ± {number(stopped['margin'])}"

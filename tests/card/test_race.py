@@ -1,0 +1,49 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from hf_leep.card import page, plot_scores
+from hf_leep.card.race import race_rows, race_sentence
+from hf_leep.card.table import notebook, terminal
+
+
+@pytest.fixture
+def raced(report):
+    looks = {"looks": [313, 625, 1250, 2500], "num_examples_run": 5313, "num_examples_of_all": 7500}
+    report["race"] = {"confidence": 0.95, "top": 1, "decided_by": "leave-one-out-leep", "level": 0.0083, **looks}
+    for candidate, num_examples in zip(report["candidates"], (2500, 2500, 313, None), strict=True):
+        candidate |= {"num_examples": num_examples, "stopped": None}
+    report["candidates"][2]["stopped"] = {"look": 0, "behind": "small/resnet", "gap": 0.731, "margin": 0.12}
+    return report
+
+
+def test_card_terminal_and_notebook_say_what_each_got_and_why_it_stopped(raced):
+    said = (
+        "1 of 3 candidates were clearly behind by leave-one-out LEEP before they had run all 2,500 rows, and stopped"
+    )
+    why = "behind small/resnet by 0.731 ± 0.120"
+    written = page(raced)
+    assert said in written
+    assert "| `weak/resnet` | 313 | behind `small/resnet` by 0.731 ± 0.120 |" in written
+    assert "71 % of the rows of a full run were run" in written
+    console = Console(width=120, file=io.StringIO(), color_system=None)
+    console.print(terminal(raced, 120), crop=False)
+    text = " ".join(console.file.getvalue().split())
+    assert said in text
+    assert f"■ weak/resnet stopped after 313 rows: {why}" in text
+    assert "<th>rows run</th>" in notebook(raced)
+    assert plot_scores(raced).startswith(b"\x89PNG")
+
+
+def test_who_was_still_in_when_the_run_was_broken_off_is_named(raced):
+    for candidate in raced["candidates"][:2]:
+        candidate["stopped"] = {"look": 1, "behind": None, "gap": None, "margin": None}
+    assert "It was broken off: 2 were still in." in race_sentence(raced)
+    assert race_rows(raced, str)[0] == ["big/resnet", "2,500", "the run was broken off"]
+
+
+def test_without_a_race_nothing_is_said_of_one(report):
+    assert race_sentence(report) is None
+    assert race_rows(report, str) == []
+    assert "race" not in page(report)
