@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_leep.card.text import number, plain, short_names, title
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TRIAL_HEADINGS = ("#", "tie", "candidate", "score", "accuracy (%)", "place", "behind (points)")
 AGREEMENT_HEADINGS = ("measure", "n", "Pearson's r", "p", "Kendall's τ", "p", "weighted τ", "by accuracy alone")
+_IN_TERMINAL = 6  # columns of it that 80 characters have room for; the card has all
 _FEW = 5  # candidates, below which there is no interval of Kendall's tau
 
 
@@ -117,7 +118,8 @@ def terminal(data: Mapping[str, Any]) -> Group:
 
     parts: list[Any] = [Text(method(data)), Text(), _table(TRIAL_HEADINGS, trial_rows(data, str), words=2)]
     parts += [Text.assemble((f"✗ {who}", "bold red"), f"  {plain(why)}") for who, why in failures(data, str)]
-    parts += [Text(), _table(AGREEMENT_HEADINGS, agreement_rows(data), words=0), Text()]
+    rows = [row[:_IN_TERMINAL] for row in agreement_rows(data)]
+    parts += [Text(), _table(AGREEMENT_HEADINGS[:_IN_TERMINAL], rows, words=0), Text()]
     return Group(*parts, *(Text(plain(sentence), style="bold") for sentence in sentences(data, str)))
 
 
@@ -137,7 +139,7 @@ def _ranked(data: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return [(short, candidate) for short, candidate in named if candidate["rank"] is not None]
 
 
-def _table(headings: tuple[str, ...], rows: list[list[str]], words: int) -> Any:
+def _table(headings: Sequence[str], rows: list[list[str]], words: int) -> Any:
     from rich.table import Table
     from rich.text import Text
 
