@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from hf_leep import hub
 from hf_leep.card.text import size
 from hf_leep.errors import CandidateError, HfLeepError, one_line
 from hf_leep.measures import find
 from hf_leep.records import Candidate, Target
+
+if TYPE_CHECKING:
+    from hf_leep.modalities import Inspection
 
 # A folder, a repo id, or a model in memory: (name, model, processor).
 CandidateLike: TypeAlias = str | Path | tuple[str, Any, Any]
@@ -148,7 +151,11 @@ def make(
     looking = partial(_look, client=client, stored=stored, needs_head=needs_head)
     for step, peeked in _side_by_side([partial(looking, name, candidate) for name, candidate in candidates.items()]):
         # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
-        looked.append(_judge(step, peeked, target, needs_head) if peeked else step)
+        if peeked is not None:
+            step = _judge(step, peeked, target, needs_head)
+        elif step.model is not None:
+            step = _judge_model(step, step.model[1], target, needs_head)
+        looked.append(step)
         advance(1)
     return Plan(target, tuple(_within(looked, max_download)))
 
@@ -228,6 +235,23 @@ def _judge(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> St
         inspection = ADAPTERS[target.modality].inspect(peeked.folder, peeked.shapes, target.class_names)
     except CandidateError as error:
         return replace(step, reason=str(error))
+    return _with(step, inspection, needs_head)
+
+
+def _judge_model(step: Step, model: Any, target: Target, needs_head: bool) -> Step:
+    """Hold against a model in memory that it has no head."""
+    from hf_leep.modalities import ADAPTERS
+
+    try:
+        inspection = ADAPTERS[target.modality].inspect_model(model, target.class_names)
+    except CandidateError as error:
+        return replace(step, reason=str(error))
+    except AttributeError:  # no model of transformers: its pass says what is wrong
+        return step
+    return _with(step, inspection, needs_head)
+
+
+def _with(step: Step, inspection: Inspection, needs_head: bool) -> Step:
     lacks_head = inspection.no_probabilities is not None
     step = replace(step, num_source_classes=inspection.num_source_classes, lacks_head=lacks_head)
     if inspection.no_probabilities and needs_head:

@@ -123,6 +123,24 @@ def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pi
     assert headed.data["auto"] == {"num_headless": 0}
 
 
+def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pictures):
+    from transformers import AutoImageProcessor, AutoModel
+
+    path = checkpoints["headless"]
+    backbone = ("mine", AutoModel.from_pretrained(path), AutoImageProcessor.from_pretrained(path, backend="pil"))
+    mixed = rank([backbone, checkpoints["five"]], pictures, measures=["leep"], sort_by="auto")
+    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("logme", {"num_headless": 1})
+    assert [c["rank"] for c in mixed.candidates] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["five", "regression", "multi-label"])
+def test_the_plan_says_of_a_model_in_memory_what_it_says_of_its_folder(checkpoints, pictures, name):
+    folder, model = checkpoints[name], ("mine", *in_memory(checkpoints[name]))
+    planned = rank([folder, model], pictures, measures=["leep"], cache=False, dry_run=True).data["candidates"]
+    told = [[step[key] for key in ("action", "reason", "num_source_classes")] for step in planned]
+    assert told[0] == told[1]
+
+
 def test_nothing_that_can_be_scored_is_a_report_of_reasons(checkpoints, pictures):
     report = rank([checkpoints["empty"], checkpoints["headless"]], pictures)
     assert report.exit_code == 1

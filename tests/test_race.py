@@ -120,13 +120,15 @@ def counted():
         handle.remove()
 
 
+def stored_passes():
+    return Store(Store.default_root()).usage().entries["extractions"]
+
+
 def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, pictures):
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     rows = datasets.concatenate_datasets([pictures] * 4)  # 240: looks at 120 and at all
     five, seven = str(checkpoints["five"]), str(checkpoints["seven-classes"])
-    store = Store(Store.default_root())
-    before = store.usage().entries["extractions"]
     model = AutoModelForImageClassification.from_pretrained(five)
     forward, calls = model.forward, []
 
@@ -139,6 +141,7 @@ def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, 
     model.forward = interrupt
     options = {"race": True, "top": 2, "batch_size": 40, "progress": False}
     alive = ("alive", model, AutoImageProcessor.from_pretrained(five, backend="pil"))
+    before = stored_passes()
     broken_off = hf_leep.rank([five, alive, seven], rows, **options)
     found = {c["id"]: c for c in broken_off.candidates}
     assert broken_off.data["race"]["looks"] == [120, 240]
@@ -149,7 +152,7 @@ def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, 
     with counted() as ran:
         again = hf_leep.rank([five, alive, seven], rows, **options)
     assert sum(ran) == 120 + 240  # the second half of seven, and what no store can keep
-    assert store.usage().entries["extractions"] == before + 2  # parts became one pass each
+    assert stored_passes() == before + 2  # parts became one pass each
     with counted() as ran:
         plain = hf_leep.rank([five, alive, seven], rows, progress=False)
     assert sum(ran) == 240

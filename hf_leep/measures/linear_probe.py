@@ -28,9 +28,9 @@ def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None 
 
     Five folds, stratified by class. Each probe is the class prior of its own training rows (with one pseudo-example)
     times exp(W f), W penalised, f centred and divided by its root mean square length. The strength is the one in
-    `STRENGTHS`, or none at all, with the highest held-out likelihood: stronger ones are tried as long as they help, in
-    the first fold already, for the fits that are not wanted take the longest. One number chosen from seven raises the
-    score by next to nothing, and no fixed one serves both noise and good features.
+    `STRENGTHS`, or none at all, with the highest held-out likelihood: stronger ones are tried as long as they help;
+    one that is worse by a standard error in the first fold is given up there, as its fits take the longest. One
+    number chosen from seven raises the score by next to nothing, and no fixed one serves both noise and good features.
 
     Args:
         features: penultimate features, ``[n, d]``.
@@ -122,7 +122,8 @@ def _cross_fitted(prepared: Design, target: Labels, draws: Integers | None) -> _
             found = fit(prepared, target, penalty, offset=offset, kept=training, start=start)
             terms[~training] = _log_likelihood(prepared, target, found, offset, ~training)
             weights.append(found)
-            if len(weights) == 1 and not terms[~training].sum() > best.terms[~training].sum():
+            gained = (terms - best.terms)[~training]
+            if len(weights) == 1 and gained.mean() < -gained.std() / np.sqrt(len(gained)):
                 return best
         if not terms.sum() > best.terms.sum():
             break

@@ -67,6 +67,23 @@ class Adapter:
             return zero_shot.inspect(config, class_names)
         return classifier.inspect(path, self._auto, self.what, shapes)
 
+    def inspect_model(self, model: Any, class_names: Sequence[str] = ()) -> Inspection:
+        """Judge a model that is in memory before its pass.
+
+        Args:
+            model: as `wrap` takes it.
+            class_names: names of the target's classes.
+
+        Raises:
+            CandidateError: it cannot be run.
+        """
+        if self.load_tokenizer is not None and zero_shot.holds(model):
+            return zero_shot.inspect(model.config, class_names)
+        if pooled.bare(model) is not None:
+            return Inspection(None, pooled.NO_HEAD["probabilities"])
+        missing = classifier.missing_of(model.config, None).get("probabilities")
+        return Inspection(None if missing else model.config.num_labels, missing)
+
     def reads_names(self, path: Path) -> bool:
         """Whether a checkpoint's pass depends on the names of the target's classes.
 
