@@ -337,7 +337,7 @@ def _checked(
         raise MeasureError(f"no measures: choose from {', '.join(MEASURES)}")
     order = sort_by if sort_by == ranking.AUTO else find(sort_by).name if sort_by else chosen[0]
     if order not in (*chosen, ranking.AUTO):
-        raise MeasureError(f"sort_by is {order}, which is not among the measures {', '.join(chosen)}")
+        raise MeasureError(f"sort_by is {order}, which is not among the measures {', '.join(chosen)}: add it to them")
     if seed < 0:
         raise UserError(f"seed is {seed}; it must be 0 or more")
     if batch_size is not None and batch_size < 1:
