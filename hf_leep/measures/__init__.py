@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 3  # part of each stored score's name: raise it when any measure comes to give other numbers
+SCORE_VERSION = 4  # part of each stored score's name: raise it when any measure comes to give other numbers
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ MEASURES = _Registry(
                 "pactran-dirichlet", "PACTran-Dirichlet", "probabilities", "nats", True,
                 "Ding et al., ECCV 2022, PACTran-Dirichlet, α = 1",
                 "evidence for LEEP's model under a Dirichlet prior",
-                pactran_dirichlet, _pactran_dirichlet.influence,
+                pactran_dirichlet, _pactran_dirichlet.influence, resamples=True,
             ),
             Measure(
                 "pactran-gaussian", "PACTran-Gaussian", "features", "nats", True,

@@ -16,16 +16,16 @@ the sum is divided by n, so that the unit is nats per example.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Labels
+from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.errors import InputError
 from hf_leep.measures.blocks import add_grouped, row_dot
-from hf_leep.measures.leep import joint
+from hf_leep.measures.resampling import Kept, jackknife, labels_of
 
 ALPHA = 1.0  # weight of the prior in each source column, in examples: the published code's
 _ROUNDS = 200
@@ -54,71 +54,52 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
 
     Reference: Ding et al. 2022, PACTran-Dirichlet.
     """
-    return _ascended(probabilities, labels, alpha).value
+    theta, target = _read(probabilities, labels)
+    return _evidence(theta, target, alpha)
 
 
-def influence(probabilities: ArrayLike, labels: ArrayLike, alpha: float = ALPHA) -> tuple[float, Float64]:
-    """The score and the influence of each example on it: value in nats and ``[n]`` values of mean 0.
+def influence(probabilities: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
+    """PACTran-Dirichlet and the pseudo-values of its jackknife, in nats, ``[10]``, mean 0; see `resampling.jackknife`.
 
-    The bound is at its maximum over q, so only the example's own term and the prior's dependence on the class
-    frequencies count: IF_i = log Σ_z θ_iz exp(ψ(a_{y_i z}) − ψ(a_·z)) + (α/n) D_{y_i}, centred, with
-    D_y = Σ_z [ψ(α) − ψ(α π_y) + ψ(a_yz) − ψ(a_·z)].
+    The derivative by an example's weight, which the maximum over q makes short, is no use: where a class has 5 to 20
+    examples, the error by it came to half of the true one, for the prior's log Γ(α π_y) is far from linear there.
 
-    Args and errors: as for `pactran_dirichlet`.
+    Args:
+        probabilities: as for `pactran_dirichlet`.
+        labels: as for `pactran_dirichlet`.
+        draws: which independent draw each example is of, ``[n]``.
+
+    Errors: as for `pactran_dirichlet`.
     """
-    from scipy.special import digamma
-
-    found = _ascended(probabilities, labels, alpha)
-    counts, target = found.counts, found.target
-    prior = _prior(target, alpha)
-    posterior = counts + prior[:, None]
-    expected = digamma(posterior) - digamma(counts.sum(axis=0) + alpha)
-    by_class = (expected + digamma(alpha) - digamma(prior)[:, None]).sum(axis=1)  # D [t]
-    log_g = np.empty(len(target))
-    for rows, block in arrays.row_blocks(found.theta):
-        log_g[rows] = np.log(row_dot(block, np.exp(expected)[target.codes[rows]]))
-    values = log_g + (alpha / len(target)) * by_class[target.codes]
-    return found.value, values - values.mean()
+    theta, target = _read(probabilities, labels)
+    return jackknife(lambda kept: _evidence(theta, labels_of(target, kept), ALPHA, kept), len(theta), draws)
 
 
-@dataclass(frozen=True)
-class _Ascended:
-    """Where the coordinate ascent ended.
-
-    Attributes:
-        theta: source probabilities, ``[n, s]``.
-        target: labels.
-        counts: expected counts N, ``[t, s]``.
-        value: the bound divided by n.
-    """
-
-    theta: FloatMatrix
-    target: Labels
-    counts: Float64
-    value: float
+def _read(probabilities: ArrayLike, labels: ArrayLike) -> tuple[FloatMatrix, Labels]:
+    theta = arrays.probabilities(probabilities)
+    return theta, arrays.labels(labels, len(theta))
 
 
-def _prior(target: Labels, alpha: float) -> Float64:
-    """α π, ``[t]``."""
-    return alpha * target.counts / len(target)
-
-
-def _ascended(probabilities: ArrayLike, labels: ArrayLike, alpha: float) -> _Ascended:
+def _evidence(theta: FloatMatrix, target: Labels, alpha: float, kept: Kept = None) -> float:
+    """The bound on log Z of the kept examples, whose labels ``target`` are, divided by their number."""
     from scipy.special import digamma, gammaln
 
     if not 0 < alpha < np.inf:
         raise InputError(f"alpha must be positive and finite, got {alpha!r}")
-    theta = arrays.probabilities(probabilities)
-    target = arrays.labels(labels, len(theta))
-    n, prior = len(theta), _prior(target, alpha)
+    n, best = len(target), -np.inf
+    prior = alpha * target.counts / n  # α π [t]
     constant = gammaln(alpha) - gammaln(prior).sum()  # −log B(α π)
-    counts, best = joint(theta, target), -np.inf
+    counts = np.zeros((target.num_classes, theta.shape[1]))  # N [t, s], of q = θ
+    first = 0
+    for codes, block in _blocks(theta, target, kept):
+        arrays.check_simplex(block, first)
+        add_grouped(counts, block, codes)
+        first += len(codes)
     for _ in range(_ROUNDS):
         expected = digamma(counts + prior[:, None]) - digamma(counts.sum(axis=0) + alpha)  # E[log V] [t, s]
         weight = np.exp(expected)
         counts, log_g = np.zeros_like(counts), 0.0
-        for rows, block in arrays.row_blocks(theta):
-            codes = target.codes[rows]
+        for codes, block in _blocks(theta, target, kept):
             g = row_dot(block, weight[codes])
             log_g += float(np.log(g).sum())
             add_grouped(counts, block, codes, 1.0 / g)
@@ -130,4 +111,13 @@ def _ascended(probabilities: ArrayLike, labels: ArrayLike, alpha: float) -> _Asc
         gained, best = value - best, max(value, best)
         if gained < _SETTLED:
             break
-    return _Ascended(theta, target, counts, min(best, 0.0))
+    return min(best, 0.0)
+
+
+def _blocks(theta: FloatMatrix, target: Labels, kept: Kept) -> Iterator[tuple[Integers, Float64]]:
+    """Class codes ``[b]`` and probabilities ``[b, s]`` of the kept examples, block by block."""
+    start = 0
+    for rows, block in arrays.row_blocks(theta):
+        some = block if kept is None else block[kept[rows]]
+        yield target.codes[start : start + len(some)], some
+        start += len(some)

@@ -1,4 +1,7 @@
-"""How often the 95 % intervals hold, by drawing samples again: ``python tests/benchmarks/coverage.py``.
+"""How often the 95 % intervals hold, by drawing samples again: ``python tests/benchmarks/coverage.py [SHARE [POOL]]``.
+
+POOL is a folder that pool.py wrote: the population then is what public checkpoints say about 6,000 images of CIFAR100,
+drawn with replacement. Without it, populations are synthetic, of a known order. SHARE is that of the samples to draw.
 
 Every figure is a share of samples drawn anew from a population that is known. An interval is right where it holds the
 score's expectation at that number of examples, taken as the mean over the samples; rank intervals are right where they
@@ -11,6 +14,10 @@ for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
 import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
@@ -44,13 +51,27 @@ def scored(measures, y, probabilities=None, features=None):
     return score(Extraction(Candidate("x"), probabilities, features, y, RUN), measures)
 
 
-def singles(rng, measures, n, width, repeats):
+def synthetic(rng, needs, n, width):
+    """Labels and arrays of one sample."""
+    y = np.concatenate([np.arange(T), rng.integers(0, T, n - T)])
+    return y, {needs: (predictions if needs == "probabilities" else cloud)(rng, y, width, 0.5)}
+
+
+def resampled(rng, recorded, needs, n, noise=0.0):
+    """The same of rows drawn with replacement from a pass; with noise on its log-probabilities, a noisy copy's."""
+    rows = rng.integers(0, len(recorded["labels"]), n)
+    return recorded["labels"][rows], {needs: noisy(rng, recorded[needs][rows], noise)}
+
+
+def noisy(rng, array, noise):
+    return softmax(np.log(array + 1e-9) + noise * rng.normal(size=array.shape)).astype("f4") if noise else array
+
+
+def singles(measures, draw, repeats):
     """Share of samples whose interval holds the mean of all, for each measure that has errors."""
     found = {measure: [] for measure in measures}
     for _ in range(repeats):
-        y = np.concatenate([np.arange(T), rng.integers(0, T, n - T)])
-        needs = MEASURES[measures[0]].needs
-        arrays = {needs: (predictions if needs == "probabilities" else cloud)(rng, y, width, 0.5)}
+        y, arrays = draw()
         for measure, one in scored(measures, y, **arrays).scores.items():
             if one.value is not None and half_width(one) is not None:
                 found[measure].append((one.value, half_width(one)))
@@ -62,12 +83,12 @@ def singles(rng, measures, n, width, repeats):
         yield measure, float(np.mean(np.abs(values - values.mean()) <= halves)), len(values)
 
 
-def apart(rng, sort_by, n, s, repeats):
+def apart(sort_by, draw, repeats):
     """Share of samples in which two equally good, independently noisy sources are told apart."""
     told = 0
     for _ in range(repeats):
-        y = rng.integers(0, T, n)
-        pair = [scored(with_checks([sort_by]), y, predictions(rng, y, s, 0.5)) for _ in range(2)]
+        y, both = draw()
+        pair = [scored(with_checks([sort_by]), y, one) for one in both]
         first, second = rank(pair, sort_by).places
         told += first.tie_group != second.tie_group
     return told / repeats
@@ -104,6 +125,42 @@ def pairwise(results, sort_by, low, high):
     return bool(((ahead.sum(axis=0) + 1 <= low) & (len(gap) - ahead.sum(axis=1) >= high)).all())
 
 
+def real(folder, share):
+    """Print how often intervals of single scores hold, and copies are told apart, on passes of real checkpoints."""
+    rng = np.random.default_rng(0)
+    passes = {name: dict(np.load(Path(folder, f"{name}.npz"))) for name in ("resnet20", "resnet56", "mobilenet-128")}
+    of_probabilities = ["leep", "leave-one-out-leep", "nce"]
+    of_features = [
+        name for name, m in MEASURES.items() if m.needs == "features" and name not in SLOW | {"sfda", "knn"}
+    ]
+    print("real passes, single scores: share of 95 % intervals that hold the expectation at n")
+    for name, needs, measures, n, number in (
+        ("resnet20", "probabilities", [*of_probabilities, "pactran-dirichlet"], 500, 1000),
+        ("resnet56", "probabilities", [*of_probabilities, "pactran-dirichlet"], 2000, 500),
+        ("mobilenet-128", "probabilities", of_probabilities, 5005, 200),
+        ("resnet20", "features", of_features, 640, 200),
+    ):
+        width = passes[name][needs].shape[1]
+        draw = partial(resampled, rng, passes[name], needs, n)
+        for measure, held, samples in singles(measures, draw, max(int(number * share), 20)):
+            print(
+                f"  {name:14} {measure:20} n = {n:4}, n/{needs[0]} = {n / width:5.1f}: {held:6.1%} of {samples}",
+                flush=True,
+            )
+    print("two copies of one candidate with independent noise told apart (5 % at most)")
+    for name, n, number in (("resnet20", 500, 1000), ("mobilenet-128", 5005, 200)):
+
+        def draw(recorded=passes[name], n=n):
+            y, arrays = resampled(rng, recorded, "probabilities", n)
+            return y, [noisy(rng, arrays["probabilities"], 1.0) for _ in range(2)]
+
+        for sort_by in of_probabilities:
+            print(
+                f"  {name:14} {sort_by:20} n = {n:4}: {apart(sort_by, draw, max(int(number * share), 20)):6.1%}",
+                flush=True,
+            )
+
+
 def main(share=1.0):
     """Print every figure; with a share below 1, of fewer samples."""
     rng = np.random.default_rng(0)
@@ -115,17 +172,23 @@ def main(share=1.0):
     of_features = [name for name, m in MEASURES.items() if m.needs == "features"]
     print("single scores: share of 95 % intervals that hold the expectation at n")
     for n, s in ((100, 20), (500, 100), (1000, 20), (100, 100)):
-        for measure, held, number in singles(rng, of_probabilities, n, s, times(2000)):
+        draw = partial(synthetic, rng, "probabilities", n, s)
+        for measure, held, number in singles(of_probabilities, draw, times(2000)):
             print(f"  {measure:20} n = {n:4}, s = {s:3}, n/s = {n / s:4.1f}: {held:6.1%} of {number}")
     for n, d in ((300, 10), (300, 60)):
         fast = [name for name in of_features if name not in SLOW]
         for names, samples in ((fast, times(1000)), (sorted(SLOW), times(200))):
-            for measure, held, number in singles(rng, names, n, d, samples):
+            for measure, held, number in singles(names, partial(synthetic, rng, "features", n, d), samples):
                 print(f"  {measure:20} n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}: {held:6.1%} of {number}")
     print("two equally good sources told apart (5 % at most)")
     for sort_by in of_probabilities:
         for n, s in ((100, 20), (500, 100)):
-            print(f"  {sort_by:20} n = {n:4}, s = {s:3}: {apart(rng, sort_by, n, s, times(2000)):6.1%}")
+
+            def draw(n=n, s=s):
+                y = rng.integers(0, T, n)
+                return y, [predictions(rng, y, s, 0.5) for _ in range(2)]
+
+            print(f"  {sort_by:20} n = {n:4}, s = {s:3}: {apart(sort_by, draw, times(2000)):6.1%}")
     print("rank intervals of all candidates hold (95 % at least); as pair-by-pair tests would; mean width in ranks")
     for name, signals in (
         ("10 equal", [0.5] * 10),
@@ -137,4 +200,7 @@ def main(share=1.0):
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))
+    if len(sys.argv) > 2:
+        real(sys.argv[2], float(sys.argv[1]))
+    else:
+        main(*map(float, sys.argv[1:]))
