@@ -318,12 +318,16 @@ def explain(
 @app.command()
 def validate(
     folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
-    top: Annotated[int | None, typer.Option(help="Only the first K candidates; all that have a rank.")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Only the first K candidates; all that have a rank by default.")
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Where the data set is now; where it was when it was ranked by default.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="For passes that are not in the store any more.")] = None,
-    dtype: Annotated[str, typer.Option(help="Number type that the ranking was run with.")] = "float32",
+    dtype: Annotated[
+        str | None, typer.Option(help="Number type of passes that are not in the store; as ranked by default.")
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print report.json to stdout, everything else to stderr.")
     ] = False,

@@ -189,7 +189,11 @@ def sentence(outcome: Outcome) -> str:
     )
     first, best = scored[0], max(scored, key=lambda trial: trial.accuracy)
     behind = 100 * (best.accuracy - first.accuracy)
-    choice = f"is {behind:.1f} points of accuracy behind the best, {best.name}" if behind else "has the best accuracy"
+    choice = (
+        f"is {behind:.1f} points of accuracy behind the best, {best.name}"
+        if behind
+        else "has the best of these accuracies"
+    )
     return (
         f"LEEP puts {right} of the {pairs} pairs of candidates in the order of their accuracies, leave-one-out LEEP "
         f"{right_left_out}; guessing would get {pairs / 2:g}. Pearson's r is {number(found.pearson, 2)}{interval}. "

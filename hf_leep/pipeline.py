@@ -29,7 +29,7 @@ from hf_leep.team import Team, launched
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
 _DEVICES = ("cpu", "cuda", "mps")
 _ENGINES = ("local", "ray")
-_DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16")
 _VERSIONS = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy")
 
 
@@ -344,8 +344,8 @@ def _checked(
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
     if device is not None and device not in _DEVICES:
         raise UserError(f"unknown device {device!r}: {', '.join(_DEVICES)}; leave it out for the best at hand")
-    if dtype not in _DTYPES:
-        raise UserError(f"unknown dtype {dtype!r}: {', '.join(_DTYPES)}")
+    if dtype not in DTYPES:
+        raise UserError(f"unknown dtype {dtype!r}: {', '.join(DTYPES)}")
     return chosen, order
 
 

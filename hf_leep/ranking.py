@@ -197,7 +197,7 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
     if measure.needs == "probabilities":
         if measure.checked_by is not None and n < ENOUGH_PER_SOURCE_CLASS * width:
             found.append(
-                f"only {n / width:.1f} examples a source class (fewer than {ENOUGH_PER_SOURCE_CLASS}): "
+                f"only {n / width:.2g} examples a source class (fewer than {ENOUGH_PER_SOURCE_CLASS}): "
                 "in-sample scores are too high; compare leave-one-out LEEP"
             )
         if width == 2:

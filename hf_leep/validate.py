@@ -36,7 +36,7 @@ def validate(
     top: int | None = None,
     dataset: Any = None,
     device: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     progress: bool = True,
 ) -> Report:
     """Train heads on the first candidates of a ranking, and say how well their accuracies follow its order.
@@ -46,7 +46,7 @@ def validate(
         top: how many candidates, from the first; all that have a rank by default.
         dataset: where the data set is now, or the object that was ranked on; where it was by default.
         device: ``cpu``, ``cuda`` or ``mps``, for a pass that is no longer in the store.
-        dtype: number type that the ranking was run with: passes are stored by it.
+        dtype: number type to run in what is no longer in the store; that of the ranking by default.
         progress: show a bar.
 
     Returns:
@@ -54,11 +54,13 @@ def validate(
         of each measure with accuracy, and how many of the pairs that the ranking tells apart accuracy confirms.
 
     Raises:
-        UserError: fewer than two candidates, or rows that are not those that were ranked.
+        UserError: fewer than two candidates, an unknown number type, or rows that are not those that were ranked.
         TargetError: the data set cannot be read.
     """
     if top is not None and top < 2:
         raise UserError(f"--top is {top}; an order has at least two candidates")
+    if dtype is not None and dtype not in pipeline.DTYPES:
+        raise UserError(f"unknown dtype {dtype!r}: {', '.join(pipeline.DTYPES)}")
     ranked = [candidate for candidate in report.candidates if candidate["rank"] is not None][:top]
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two")
@@ -103,7 +105,9 @@ def _reopened(known: Mapping[str, Any], dataset: Any, progress: bool) -> tuple[T
     return found
 
 
-def _tried(candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: str | None, dtype: str) -> _Trial:
+def _tried(
+    candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: str | None, dtype: str | None
+) -> _Trial:
     try:
         return _judged(_pass(candidate, target, rows, device, dtype), target)
     except UserError:
@@ -112,14 +116,16 @@ def _tried(candidate: Mapping[str, Any], target: Target, rows: data.Rows, device
         return _Trial(Score(None, reason=plan.reason_of(error)))
 
 
-def _pass(candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: str | None, dtype: str) -> Extraction:
+def _pass(
+    candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: str | None, dtype: str | None
+) -> Extraction:
     """The candidate's pass, from the store, or run again where it is not there."""
     revision = candidate["revision"]
     if revision is None:
         raise CandidateError("it was a model in memory: nothing of it is kept")
     local = str(revision).startswith("sha256:")
     name = candidate["id"] if local else f"{candidate['id']}@{revision}"
-    found = pipeline.extract(name, target, rows, device=device, dtype=dtype)
+    found = pipeline.extract(name, target, rows, device=device, dtype=dtype or candidate["run"]["dtype"])
     if found.candidate.revision != revision:
         raise CandidateError("the folder is not what it was when it was ranked: rank it again")
     return found
@@ -150,6 +156,9 @@ def cross_validated(
     Returns:
         Whether each example's class was predicted, ``[n]``, and the number of folds: 5, or as many as the largest
         class has examples. A class of one example is never predicted.
+
+    Raises:
+        UserError: no class has two examples.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -158,6 +167,8 @@ def cross_validated(
     from sklearn.preprocessing import StandardScaler
 
     folds = min(FOLDS, int(np.bincount(labels).max()))
+    if folds < 2:
+        raise UserError("no class has two examples, so no head can be judged on others than it was fitted to")
     dealt = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
     penalised = LogisticRegression(C=_LOGIT_VARIANCE / features.shape[1], max_iter=1000)
     head = make_pipeline(StandardScaler(), penalised)
@@ -198,11 +209,16 @@ def _described(
             for k, (candidate, trial) in enumerate(zip(ranked, trials, strict=True))
         ],
         "agreement": {
-            measure: _agreement([ranked[k]["scores"].get(measure) for k in done], accuracy)
+            measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy)
             for measure in report["measures"]
         },
         "pairs": _pairs(groups, gaps, CONFIDENCE_Z * errors),
     }
+
+
+def _comparable(candidate: Mapping[str, Any], measure: str) -> Mapping[str, Any] | None:
+    """A candidate's score; none where a race stopped it: its scores are of fewer rows than those of others."""
+    return None if candidate.get("stopped") else candidate["scores"].get(measure)
 
 
 def _agreement(scores: Sequence[Mapping[str, Any] | None], accuracy: Float64) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import kendalltau, pearsonr
 
 import hf_leep
-from hf_leep import cli
+from hf_leep import cli, forward
 from hf_leep.errors import UserError
 from hf_leep.validate import cross_validated, validate
 
@@ -75,6 +75,8 @@ def test_a_class_of_one_example_is_no_trouble(rng):
     right, _ = cross_validated(np.eye(3)[y], y)
     assert right[:-1].all()
     assert not right[-1]
+    with pytest.raises(UserError, match="no class has two examples"):
+        cross_validated(rng.normal(size=(5, 3)), np.arange(5))
 
 
 def test_the_agreement_is_that_of_scores_and_accuracies(ranked):
@@ -100,6 +102,18 @@ def test_the_first_two_alone(ranked):
     assert (found["top"], found["num_ranked"], len(found["candidates"])) == (2, 3, 2)
     with pytest.raises(UserError, match="--top is 1"):
         validate(ranked, top=1)
+    with pytest.raises(UserError, match="unknown dtype 'float64': float32, bfloat16, float16"):
+        validate(ranked, dtype="float64")
+
+
+def test_passes_are_found_by_the_number_type_of_the_ranking_and_stopped_ones_are_not_compared(files, monkeypatch):
+    names = [str(files / name) for name in ("five", "seven-classes", "headless")]
+    report = hf_leep.rank(names, str(files / "pictures.parquet"), measures=["logme"], dtype="bfloat16", progress=False)
+    report.data["candidates"][2]["stopped"] = {"look": 1}
+    monkeypatch.setattr(forward, "run", lambda *_args, **_kwargs: pytest.fail("a pass was made again"))
+    found = validate(report, progress=False).data["validation"]
+    assert [one["reason"] for one in found["candidates"]] == [None] * 3
+    assert found["agreement"]["logme"]["num_candidates"] == 2
 
 
 def test_other_rows_are_refused(ranked, files):

@@ -55,6 +55,7 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         auto=order.auto_sentence(data),
         race=race_sentence(data),
         race_rows=race_rows(data, text.code),
+        race_by=text.title(data["race"]["decided_by"]) if data.get("race") else None,
         headless=headless_note(data),
         consensus=order.consensus(data, text.code),
         agreement=order.agreement_table(data),

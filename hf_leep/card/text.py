@@ -172,7 +172,7 @@ def repeated_notes(data: Mapping[str, Any]) -> dict[str, list[str]]:
 def listed(names: Sequence[str], data: Mapping[str, Any], write: Callable[[str], str] = str) -> str:
     """Who carries a warning, in few words."""
     if len(names) > 1 and len(names) == sum(bool(candidate["scores"]) for candidate in data["candidates"]):
-        return "all of them"
+        return "all candidates"
     rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(write(name) for name in names[:4]) + rest
 

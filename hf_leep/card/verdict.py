@@ -36,7 +36,7 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
         said = [
             f"{names[id(best)]} comes first of {len(ranked)}, with {measure} {value}{unit}: ahead of the second, "
             f"{names[id(ranked[1])]}, by {number(gap['value'])} ± {number(half_width(gap))}, "
-            "and different from each other candidate beyond the paired sampling error."
+            "and different from every other candidate beyond the paired sampling error."
         ]
     else:
         listed = ", ".join(names[id(c)] for c in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")

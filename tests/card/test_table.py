@@ -72,7 +72,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     assert "−0.81 ± 0.04" in html
     assert "form one tie group" in html
     assert "repeat an earlier row exactly" in html
-    assert "licence &lt;img src=x onerror=alert(1)&gt;: all of them" in html
+    assert "licence &lt;img src=x onerror=alert(1)&gt;: all candidates" in html
 
 
 def test_the_parquet_file_has_a_row_for_each_candidate(report):
