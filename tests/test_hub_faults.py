@@ -97,11 +97,11 @@ cli.main(sys.argv[1:])
 def test_a_hub_that_never_answers_does_not_hang_the_run(hub, client, checkpoints, data):
     """The bound itself is shortened here; it is there for every request, of whatever call."""
     hub.add_folder("user/silent", checkpoints["five"])
-    hub.faults.append(Fault(r"user/silent", delay=30.0))
+    hub.faults.append(Fault(r"user/silent", delay=60.0))
     started = time.perf_counter()
     names = ["user/silent", checkpoints["five"]]
     done = client("rank", "--dataset", data, "--models", *names, "--json", code=SILENT, HF_TOKEN=WRITE_TOKEN)
     assert done.returncode == 3, done.stderr
     assert [c["rank"] for c in json.loads(done.stdout)["candidates"]] == [1, None]
     assert "the Hub did not answer" in json.loads(done.stdout)["candidates"][1]["reason"]
-    assert time.perf_counter() - started < 25
+    assert time.perf_counter() - started < 55
