@@ -6,7 +6,7 @@ import pytest
 from hf_leep.measures import MEASURES, standard_error
 from hf_leep.measures.resampling import half_samples, jackknife
 
-RESAMPLED = [measure.name for measure in MEASURES.values() if measure.resamples]
+RESAMPLED = [m.name for m in MEASURES.values() if m.resamples and m.needs == "features"]
 
 
 def mean_of(x):
