@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import kendalltau, pearsonr
 
 import hf_leep
-from hf_leep import cli, forward
+from hf_leep import cli
 from hf_leep.errors import UserError
+from hf_leep.store import Store
 from hf_leep.validate import cross_validated, validate
 
 
@@ -106,12 +107,15 @@ def test_the_first_two_alone(ranked):
         validate(ranked, dtype="float64")
 
 
-def test_passes_are_found_by_the_number_type_of_the_ranking_and_stopped_ones_are_not_compared(files, monkeypatch):
+def test_passes_are_found_by_the_number_type_of_the_ranking_and_stopped_ones_are_not_compared(files):
     names = [str(files / name) for name in ("five", "seven-classes", "headless")]
-    report = hf_leep.rank(names, str(files / "pictures.parquet"), measures=["logme"], dtype="bfloat16", progress=False)
+    rows = datasets.Dataset.from_parquet(str(files / "pictures.parquet")).select(range(50))  # ranked by no other test
+    report = hf_leep.rank(names, rows, measures=["logme"], dtype="bfloat16", progress=False)
     report.data["candidates"][2]["stopped"] = {"look": 1}
-    monkeypatch.setattr(forward, "run", lambda *_args, **_kwargs: pytest.fail("a pass was made again"))
-    found = validate(report, progress=False).data["validation"]
+    store = Store(Store.default_root())
+    before = store.usage().entries["extractions"]
+    found = validate(report, dataset=rows, progress=False).data["validation"]
+    assert store.usage().entries["extractions"] == before  # no pass was made again
     assert [one["reason"] for one in found["candidates"]] == [None] * 3
     assert found["agreement"]["logme"]["num_candidates"] == 2
 
