@@ -64,7 +64,7 @@ def test_an_index_never_leads_out_of_its_folder(checkpoints, tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("empty", "the folder is empty"),
+        ("empty", "it is empty"),
         ("truncated", "model.safetensors is truncated or damaged"),
         ("pickled", r"pickled weights only \(pytorch_model.bin\); hf_leep loads safetensors"),
     ],
@@ -97,3 +97,8 @@ def test_a_folder_without_weights_or_configuration_says_what_it_holds(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CandidateError, match="no weights: model.safetensors is missing"):
         hub.resolve(str(tmp_path))
+
+
+def test_a_folder_of_checkpoints_says_what_it_holds(checkpoints):
+    with pytest.raises(CandidateError, match=r"no config.json in the folder \(it holds empty/, five/, headless/"):
+        hub.resolve(str(checkpoints["five"].parent))

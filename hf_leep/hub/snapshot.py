@@ -222,9 +222,9 @@ def _described_in(folder: Path) -> dict[str, Any]:
 def _local(name: str, folder: Path, client: Client) -> Snapshot:
     files = sorted(p.name for p in folder.iterdir() if p.is_file())
     if "config.json" not in files:
-        raise CandidateError(
-            "the folder is empty" if not files else f"no config.json in the folder (it holds {', '.join(files[:5])})"
-        )
+        folders = sorted(f"{p.name}/" for p in folder.iterdir() if p.is_dir())
+        held = (files + folders)[:5]
+        raise CandidateError(f"no config.json in the folder (it holds {', '.join(held)})" if held else "it is empty")
     if (folder / _POOLING).is_file():
         files.append(_POOLING)
     chosen = _choose(files, client.allow_pickle, folder)
