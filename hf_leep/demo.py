@@ -192,7 +192,7 @@ def sentence(outcome: Outcome) -> str:
     choice = (
         f"is {behind:.1f} points of accuracy behind the best, {best.name}"
         if behind
-        else "has the best of these accuracies"
+        else "has the best accuracy of those that have a LEEP"
     )
     return (
         f"LEEP puts {right} of the {pairs} pairs of candidates in the order of their accuracies, leave-one-out LEEP "
