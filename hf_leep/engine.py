@@ -120,7 +120,13 @@ def attempt(step: Step, run: Callable[[], _T]) -> _T | Result:
 
 
 def stopped(planned: Plan, scored: dict[str, Result], stop: BaseException) -> None:
-    """Name the candidates that a run did not come to."""
+    """Name the candidates that a run did not come to.
+
+    Raises:
+        KeyboardInterrupt: nothing is finished, so there is no report to keep.
+    """
+    if isinstance(stop, KeyboardInterrupt) and not any(result.scores for result in scored.values()):
+        raise stop
     for step in planned.steps:
         scored.setdefault(step.name, Result(step.candidate, reason=f"not run: {str(stop) or 'interrupted'}"))
 

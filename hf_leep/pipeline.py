@@ -87,7 +87,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     configuration and the shapes of its weights.
 
     A candidate that cannot be loaded, run or scored becomes a row of the report with its reason; the others go on.
-    Interrupting keeps what is finished. A pass that an earlier run finished is taken from the store.
+    Interrupting keeps what is finished, if anything is. A pass that an earlier run finished is taken from the store.
 
     Started as several processes (torchrun, accelerate launch), each pass is shared among them; every process calls
     this with the same arguments, and gets the report. The scores do not depend on how many there are.
@@ -138,12 +138,13 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
 
     Raises:
         UserError: the call or the target was wrong; nothing has been run.
+        KeyboardInterrupt: it was interrupted before any candidate was finished.
     """
     started = time.perf_counter()
     chosen, sort_by = _checked(candidates, measures, sort_by, seed, batch_size, device, dtype)
-    budget = hub.parse_size(max_download, "max_download") if max_download is not None else None
+    budget = hub.parse_size(max_download, "--max-download") if max_download is not None else None
     if engine not in _ENGINES:
-        raise UserError(f"unknown engine {engine!r}: {', '.join(_ENGINES)}")
+        raise UserError(f"unknown --engine {engine!r}: {', '.join(_ENGINES)}")
     if engine == "ray":
         wanted_resources = cluster.check(resources, token)
         if evict:
@@ -153,7 +154,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     elif resources is not None or ray_address is not None:
         raise UserError("--resources and --ray-address are about a cluster: add --engine ray")
     if prefetch < 0:
-        raise UserError(f"prefetch is {prefetch}; it must be 0 or more")
+        raise UserError(f"--prefetch is {prefetch}; it must be 0 or more")
     rules = _rules(race, confidence, top)
     if search is None and collection is None:
         _named(candidates)
@@ -337,15 +338,17 @@ def _checked(
         raise MeasureError(f"no measures: choose from {', '.join(MEASURES)}")
     order = sort_by if sort_by == ranking.AUTO else find(sort_by).name if sort_by else chosen[0]
     if order not in (*chosen, ranking.AUTO):
-        raise MeasureError(f"sort_by is {order}, which is not among the measures {', '.join(chosen)}: add it to them")
+        raise MeasureError(
+            f"--sort-by is {order}, which is not among the --measures {', '.join(chosen)}: add it to them"
+        )
     if seed < 0:
-        raise UserError(f"seed is {seed}; it must be 0 or more")
+        raise UserError(f"--seed is {seed}; it must be 0 or more")
     if batch_size is not None and batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}; it must be at least 1")
+        raise UserError(f"--batch-size is {batch_size}; it must be at least 1")
     if device is not None and device not in _DEVICES:
-        raise UserError(f"unknown device {device!r}: {', '.join(_DEVICES)}; leave it out for the best at hand")
+        raise UserError(f"unknown --device {device!r}: {', '.join(_DEVICES)}; leave it out for the best at hand")
     if dtype not in DTYPES:
-        raise UserError(f"unknown dtype {dtype!r}: {', '.join(DTYPES)}")
+        raise UserError(f"unknown --dtype {dtype!r}: {', '.join(DTYPES)}")
     return chosen, order
 
 
@@ -357,9 +360,9 @@ def _rules(race: bool, confidence: float | None, top: int | None) -> Rules | Non
         return None
     rules = Rules(0.95 if confidence is None else confidence, 1 if top is None else top)
     if not 0.5 <= rules.confidence < 1:
-        raise UserError(f"confidence is {rules.confidence}; it must be at least 0.5 and below 1, such as 0.95")
+        raise UserError(f"--confidence is {rules.confidence}; it must be at least 0.5 and below 1, such as 0.95")
     if rules.top < 1:
-        raise UserError(f"top is {rules.top}; a race looks for at least 1 best candidate")
+        raise UserError(f"--top is {rules.top}; a race looks for at least 1 best candidate")
     return rules
 
 

@@ -219,6 +219,8 @@ class Report:
             UserError: there is no readable report.json of a known schema version.
         """
         path = Path(folder) / "report.json"
+        if Path(folder).is_file():
+            raise UserError(f"{folder} is a file: name the folder that its report.json is in")
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:

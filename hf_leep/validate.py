@@ -60,7 +60,7 @@ def validate(
     if top is not None and top < 2:
         raise UserError(f"--top is {top}; an order has at least two candidates")
     if dtype is not None and dtype not in pipeline.DTYPES:
-        raise UserError(f"unknown dtype {dtype!r}: {', '.join(pipeline.DTYPES)}")
+        raise UserError(f"unknown --dtype {dtype!r}: {', '.join(pipeline.DTYPES)}")
     ranked = [candidate for candidate in report.candidates if candidate["rank"] is not None][:top]
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two")

@@ -115,7 +115,7 @@ WRONG = {
     "bad split": (["--split", "valid"], "no split 'valid'; it has train"),
     "bad column": (["--label", "size"], "no column 'size': --label can be label"),
     "empty split": (["--split", "train[:0]"], "there are no rows"),
-    "bad seed": (["--seed", "-1"], "seed is -1; it must be 0 or more"),
+    "bad seed": (["--seed", "-1"], "--seed is -1; it must be 0 or more"),
     "no candidates": (["--models-file", os.devnull], "no candidates: name at least one checkpoint"),
 }
 

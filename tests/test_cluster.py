@@ -124,7 +124,7 @@ def test_what_no_machine_has_is_said_before_anything_runs(work, address, environ
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--engine", "dask"], "unknown engine 'dask': local, ray"),
+        (["--engine", "dask"], "unknown --engine 'dask': local, ray"),
         (["--resources", "cpus=1"], "add --engine ray"),
         (["--engine", "ray", "--resources", "cpus"], "cpus=2,gpus=1,memory=8GB"),
         (["--engine", "ray", "--evict"], "leave it out with --engine ray"),

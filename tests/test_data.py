@@ -159,6 +159,11 @@ BAD = {
         r"--input label \(ClassLabel\): that is no image, video or audio, no list of words, and not one or two "
         "texts; it can be image",
     ),
+    "label is the image": (
+        lambda p: p,
+        {"label": "image"},
+        r"column 'image' holds Image, no classes: --label can be label",
+    ),
     "unlabelled": (
         lambda p: relabelled(p, [-1, -1, 0, 1] * 15, datasets.ClassLabel(names=["x", "y"])),
         {},
@@ -167,8 +172,8 @@ BAD = {
     "label missing": (lambda p: relabelled(p, [None, 1, 0] * 20), {}, r"20 of 60 rows have no label"),
     "one class": (lambda p: p.filter(lambda r: r["label"] == 1), {}, r"all 20 labels in column 'label' are 'green'"),
     "empty": (lambda p: p.select([]), {}, r"there are no rows"),
-    "one sample": (lambda p: p, {"max_samples": 1}, r"max_samples is 1"),
-    "half a sample": (lambda p: p, {"max_samples": 9.5}, r"max_samples is 9.5; a score needs a whole number"),
+    "one sample": (lambda p: p, {"max_samples": 1}, r"--max-samples is 1"),
+    "half a sample": (lambda p: p, {"max_samples": 9.5}, r"--max-samples is 9.5; a score needs a whole number"),
     "no data set": (lambda p: "", {}, r"the data set has no name"),
     "a table": (lambda p: [{"text": "a"}], {}, r"the data set is a list: make a Dataset of it"),
     "a revision of a folder": (lambda p: ".", {"revision": "v1"}, r"--revision is for data sets on the Hub"),

@@ -179,6 +179,9 @@ def test_interrupting_keeps_what_is_finished(checkpoints, pictures):
     report = hf_leep.rank(candidates, pictures, progress=False)
     assert [c["status"] for c in report.candidates] == ["ok", "failed", "failed"]
     assert {c["reason"] for c in report.candidates[1:]} == {"not run: interrupted"}
+    for options in ({}, {"race": True}):  # nothing is finished: no report that could take the place of an earlier one
+        with pytest.raises(KeyboardInterrupt):
+            hf_leep.rank([candidates[1], candidates[0]], pictures, progress=False, **options)
 
 
 def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
@@ -193,13 +196,13 @@ def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
     [
         ({"measures": ["leap"]}, MeasureError, r"unknown measure 'leap': did you mean leep\?"),
         ({"measures": []}, MeasureError, "no measures: choose from leep"),
-        ({"sort_by": "logme"}, MeasureError, "sort_by is logme, which is not among the measures"),
-        ({"batch_size": 0}, UserError, "batch_size is 0"),
-        ({"dtype": "int8"}, UserError, "unknown dtype 'int8': float32, bfloat16, float16"),
-        ({"device": "tpu"}, UserError, "unknown device 'tpu'"),
+        ({"sort_by": "logme"}, MeasureError, "--sort-by is logme, which is not among the --measures"),
+        ({"batch_size": 0}, UserError, "--batch-size is 0"),
+        ({"dtype": "int8"}, UserError, "unknown --dtype 'int8': float32, bfloat16, float16"),
+        ({"device": "tpu"}, UserError, "unknown --device 'tpu'"),
         ({"top": 3}, UserError, "--confidence and --top are about a race: add --race"),
-        ({"race": True, "top": 0}, UserError, "top is 0; a race looks for at least 1 best candidate"),
-        ({"race": True, "confidence": 1.0}, UserError, "confidence is 1.0; it must be at least 0.5 and below 1"),
+        ({"race": True, "top": 0}, UserError, "--top is 0; a race looks for at least 1 best candidate"),
+        ({"race": True, "confidence": 1.0}, UserError, "--confidence is 1.0; it must be at least 0.5 and below 1"),
         ({"label": "nope"}, TargetError, "no column 'nope'"),
         ({"candidates": []}, UserError, "no candidates"),
         ({"candidates": "one"}, UserError, "candidates is one name; give a list of them"),

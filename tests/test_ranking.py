@@ -136,6 +136,10 @@ def test_few_examples_a_source_class_and_other_limits_are_warned_about(rng):
     assert any("only 3 examples a source class" in w for w in wide.scores["leep"].warnings)
     assert any("1 of 4 classes have one example" in w for w in wide.scores["leep"].warnings)
     assert not any("source class" in w for w in wide.scores["leave-one-out-leep"].warnings)
+    for per_class, few in ((9, True), (10, False)):
+        y = np.tile(np.arange(3), per_class)
+        warned = score(extraction("few", signal(rng, y, 2, 1.0), y), ("leep",)).scores["leep"].warnings
+        assert any(f"only {per_class} examples a target class" in w for w in warned) == few
     pair = score(extraction("pair", signal(rng, y, 2, 1.0), y), ("leep",))
     assert any("head of 2 classes" in w for w in pair.scores["leep"].warnings)
 

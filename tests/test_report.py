@@ -172,6 +172,12 @@ def test_what_is_no_report_is_one_clear_line(tmp_path, content, message):
         Report.load(tmp_path)
 
 
+def test_the_file_of_a_report_is_not_its_folder(ranked, tmp_path):
+    ranked.save(tmp_path)
+    with pytest.raises(UserError, match=r"report.json is a file: name the folder that its report.json is in"):
+        Report.load(tmp_path / "report.json")
+
+
 def test_a_folder_that_cannot_be_made_is_one_clear_line(ranked, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write the report to"):

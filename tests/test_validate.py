@@ -103,7 +103,7 @@ def test_the_first_two_alone(ranked):
     assert (found["top"], found["num_ranked"], len(found["candidates"])) == (2, 3, 2)
     with pytest.raises(UserError, match="--top is 1"):
         validate(ranked, top=1)
-    with pytest.raises(UserError, match="unknown dtype 'float64': float32, bfloat16, float16"):
+    with pytest.raises(UserError, match="unknown --dtype 'float64': float32, bfloat16, float16"):
         validate(ranked, dtype="float64")
 
 

@@ -108,6 +108,7 @@ def _figure(num_panels: int, columns: int) -> tuple[Any, list[Any]]:
 
     lines = math.ceil(num_panels / columns)
     figure = Figure(figsize=(max(4.6 * columns, 5.2), 3.9 * lines), dpi=110, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)  # a colour bar's label stands between two panels
     FigureCanvasAgg(figure)
     panels = list(np.ravel(figure.subplots(lines, columns, squeeze=False)))
     for axes in panels[num_panels:]:

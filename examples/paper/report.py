@@ -33,7 +33,7 @@ PAPER: dict[str, list[tuple[str, str, str, str]]] = {
         ("CIFAR10 → FashionMNIST, ResNet20", "0.704", "0.688", "0.822"),
         ("ImageNet → FashionMNIST, ResNet18", "0.645", "0.624", "0.059∗"),
     ],
-    "meta-transfer": [("CNAPs on CIFAR100 tasks", "0.591", "", "")],
+    "meta-transfer": [("CNAPs on CIFAR100 tasks", "0.591", "–", "–")],
 }
 COMPARED = ("leep", "nce", "h-score")
 TRANSFER = {
@@ -84,6 +84,7 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
     measures = found["study"]["measures"]
     return template.render(
         study=found["study"],
+        dataset=_called(found["study"]["dataset"]),
         short=_in_short(found["rows"], measures),
         compared=_compared(found["rows"]),
         sections=[
@@ -107,6 +108,11 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
         p_value=p_value,
         span=span,
     )
+
+
+def _called(dataset: str) -> str:
+    """What to call a data set: a folder by its name, wherever it lies."""
+    return Path(dataset).name if dataset.startswith((".", "/", "~")) else dataset
 
 
 def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[str]]:

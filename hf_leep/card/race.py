@@ -22,6 +22,8 @@ def race_sentence(data: Mapping[str, Any]) -> str | None:
     stopped = [c for c in ran if c["stopped"] and c["stopped"]["behind"]]
     broken_off = [c for c in ran if c["stopped"] and not c["stopped"]["behind"]]
     best = "the best one" if race["top"] == 1 else f"the best {race['top']}"
+    if len(ran) <= race["top"] and not broken_off:
+        return f"A race for {best} has nothing to decide among {len(ran)}: all ran all {n:,} {what}."
     share = 100 * race["num_examples_run"] / race["num_examples_of_all"]
     said = (
         f"A race for {best}, with {100 * race['confidence']:.3g} % confidence: {len(stopped)} of {len(ran)} "

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hf_leep.card.text import chance, count, examples, half_width, leave_one_out, number, short_names, title
+from hf_leep.card.text import (
+    chance,
+    count,
+    examples,
+    half_width,
+    leave_one_out,
+    number,
+    places,
+    short_names,
+    title,
+)
 from hf_leep.measures import find
 
 _LIKELY, _MOST_LIKELY = 0.05, 4  # a chance of being the best that is worth a word, and how many
@@ -36,8 +46,10 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
         said = [
             f"{names[id(best)]} comes first of {len(ranked)}, with {measure} {value}{unit}: ahead of the second, "
             f"{names[id(ranked[1])]}, by {number(gap['value'])} ± {number(half_width(gap))}, "
-            "and different from every other candidate beyond the paired sampling error."
+            "and different from each of the others, taken alone, beyond the paired sampling error."
         ]
+        if (best.get("rank_interval") or [1, 1])[1] > 1:
+            said.append(f"With all taken at once, these {examples(data)} leave it the ranks {places(best)}.")
     else:
         listed = ", ".join(names[id(c)] for c in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")
         said = [
@@ -65,7 +77,7 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
         said.insert(
             0,
             "Leave-one-out, no candidate explains these labels measurably better than the class frequencies alone: "
-            f"take the order below for noise, and more {examples(data)} or other candidates.",
+            f"take the order for noise, and more {examples(data)} or other candidates.",
         )
     return said + settling(data)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
-from hf_leep.data.columns import encode, find_inputs, find_label
+from hf_leep.data.columns import check_label, encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, digests_of
 from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import sample
@@ -128,11 +128,13 @@ def load(
         TargetError: the data set, split, columns or labels cannot be used; the message says what to choose instead.
     """
     if max_samples is not None and (not isinstance(max_samples, int) or max_samples < 2):
-        raise TargetError(f"max_samples is {max_samples}; a score needs a whole number of at least 2 examples")
+        raise TargetError(f"--max-samples is {max_samples}; a score needs a whole number of at least 2 examples")
     if streaming and max_samples is None:
         raise TargetError("--streaming reads a sample: say how many rows with --max-samples N")
     if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict) and max_samples is None:
-        raise TargetError("a streaming data set is sampled: give max_samples, or load it with streaming=False")
+        raise TargetError(
+            "a streaming data set is sampled: say how many rows with --max-samples N, or load it with streaming=False"
+        )
     drawn = None
     with bars(progress):
         found, name, sha, splits = open_split(
@@ -148,6 +150,7 @@ def load(
         num_rows = max(num_rows, stated[splits[0]].num_examples or 0)
     if len(found) == 0:
         raise TargetError(f"{name}, split {split or found.split}: there are no rows")
+    check_label(found, label)
     modality, input_columns = find_inputs(found, inputs, label)
     if isinstance(found.features[input_columns[0]], datasets.Audio) and find_spec("soundfile") is None:
         raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"')

@@ -34,6 +34,15 @@ _LABEL_NAMES = ("label", "labels")
 _TAG_NAMES = ("tags", "ner_tags", "pos_tags")  # of columns that label words
 
 
+def check_label(found: datasets.Dataset, label: str | None) -> None:
+    """Refuse a label that is there and can label nothing, before it is missed among the inputs."""
+    fitting = [name for name, held in found.features.items() if _can_be_label(held) or _can_label_words(held)]
+    if label is not None and label in found.features and label not in fitting:
+        raise TargetError(
+            f"column {label!r} holds {_type(found, label)}, no classes: --label can be {_listed(fitting)}"
+        )
+
+
 def find_inputs(
     found: datasets.Dataset, inputs: str | Sequence[str] | None, label: str | None
 ) -> tuple[str, tuple[str, ...]]:

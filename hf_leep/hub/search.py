@@ -52,11 +52,11 @@ class Search:
             UserError: a size, limit or order that is none.
         """
         if self.max_params is not None:
-            parse_size(self.max_params, "max_params")
+            parse_size(self.max_params, "--max-params")
         if self.limit < 1:
-            raise UserError(f"limit is {self.limit}; it must be at least 1")
+            raise UserError(f"--limit is {self.limit}; it must be at least 1")
         if self.sort not in SORTS:
-            raise UserError(f"cannot sort by {self.sort!r}: {', '.join(SORTS)}")
+            raise UserError(f"--sort cannot be {self.sort!r}: {', '.join(SORTS)}")
 
 
 def search(wanted: Search, client: Client | None = None) -> list[RepoId]:
@@ -68,7 +68,7 @@ def search(wanted: Search, client: Client | None = None) -> list[RepoId]:
     """
     client = client or Client()
     client.require_online("--search")
-    largest = parse_size(wanted.max_params, "max_params") if wanted.max_params is not None else None
+    largest = parse_size(wanted.max_params, "--max-params") if wanted.max_params is not None else None
     filters = [wanted.library, f"license:{wanted.license}" if wanted.license else None]
 
     def keep(info: Any) -> bool:

@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 4  # part of each stored score's name: raise it when any measure comes to give other numbers
+SCORE_VERSION = 5  # part of each stored score's name: raise it when a measure gives other numbers, or other warnings
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,16 @@ def real(folder, share):
                 f"  {name:14} {measure:20} n = {n:4}, n/{needs[0]} = {n / width:5.1f}: {held:6.1%} of {samples}",
                 flush=True,
             )
+    print("the same by examples a target class, of some of the classes")
+    for name in ("resnet20", "resnet56"):
+        for t in (10, 30, 100):
+            kept = passes[name]["labels"] < t
+            recorded = {key: passes[name][key][kept] for key in ("probabilities", "labels")}
+            for per_class in (5, 10, 20, 40):
+                draw = partial(resampled, rng, recorded, "probabilities", t * per_class)
+                held = singles(of_probabilities, draw, max(int(600 * share), 20))
+                found = ", ".join(f"{measure} {part:.1%}" for measure, part, _ in held)
+                print(f"  {name:14} {t:3} classes of {per_class:2}: {found}", flush=True)
     print("two copies of one candidate with independent noise told apart (5 % at most)")
     for name, n, number in (("resnet20", 500, 1000), ("mobilenet-128", 5005, 200)):
 
