@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hf_leep import measures
+from hf_leep import measures, oracles
 from hf_leep.arrays import Float64, Integers
 from hf_leep.measures.leave_one_out_leep import floor
 
@@ -90,7 +89,7 @@ _Found = Iterator[tuple[str, str, float, float]]
 def _leep(rng: np.random.Generator) -> _Found:
     p, y = _problem(rng)
     score = measures.leep(p, y)
-    yield "leep", "equals equations (1) and (2) written as loops", abs(score - _leep_by_loops(p, y)), 1e-12
+    yield "leep", "equals equations (1) and (2) written as loops", abs(score - oracles.leep_by_loops(p, y)), 1e-12
     constant = np.repeat(p[:1], len(p), axis=0)
     yield "leep", "constant predictions score −Ĥ(Y)", abs(measures.leep(constant, y) + _entropy(y)), 1e-12
     one_hot = np.eye(p.shape[1])[p.argmax(axis=1)]
@@ -106,7 +105,8 @@ def _leep(rng: np.random.Generator) -> _Found:
 def _leave_one_out(rng: np.random.Generator) -> _Found:
     p, y = _problem(rng, n=60, s=8)
     worst = max(
-        abs(measures.leave_one_out_leep(p, y, prior_weight=a) - _refitted(p, y, a)) for a in (1e-6, 1e-2, 1.0, 1e4)
+        abs(measures.leave_one_out_leep(p, y, prior_weight=a) - oracles.leave_one_out_leep_by_refitting(p, y, a))
+        for a in (1e-6, 1e-2, 1.0, 1e4)
     )
     yield "leave-one-out-leep", "equals refitting without each example", worst, 1e-9
     y = np.arange(500) % 10
@@ -146,7 +146,7 @@ def _logme(rng: np.random.Generator) -> _Found:
     for n, d in ((40, 6), (20, 20), (15, 40)):
         y = np.arange(n) % 3
         f = rng.normal(size=(n, d)) + y[:, None] / 2
-        difference = abs(measures.logme(f, y) - _logme_by_density(f, y))
+        difference = abs(measures.logme(f, y) - oracles.logme_by_density(f, y))
         relation = "<" if n < d else "=" if n == d else ">"
         yield "logme", f"equals the maximised Gaussian density, n {relation} d", difference, 1e-4
 
@@ -160,7 +160,7 @@ def _logme(rng: np.random.Generator) -> _Found:
 def _regularised_h_score(rng: np.random.Generator) -> _Found:
     for n, d in ((60, 6), (20, 40)):
         f, y = _clouds(rng, n, d)
-        difference = abs(measures.regularised_h_score(f, y) - _shrunk_h_score(f, y))
+        difference = abs(measures.regularised_h_score(f, y) - oracles.regularised_h_score_by_loops(f, y))
         yield "regularised-h-score", f"equals Ledoit and Wolf's loops, n = {n}, d = {d}", difference, 1e-8
 
 
@@ -181,7 +181,7 @@ def _n_leep(rng: np.random.Generator) -> _Found:
 def _transrate(rng: np.random.Generator) -> _Found:
     for n, d in ((60, 6), (20, 40)):
         f, y = _clouds(rng, n, d)
-        difference = abs(measures.transrate(f, y) - _coding_rates(f, y))
+        difference = abs(measures.transrate(f, y) - oracles.transrate_by_determinants(f, y))
         yield "transrate", f"equals determinants of d by d matrices, n = {n}, d = {d}", difference, 1e-8
     points = rng.normal(size=(20, 5))
     same = measures.transrate(np.vstack([points, points]), np.repeat([0, 1], 20))
@@ -216,7 +216,7 @@ def _parc(rng: np.random.Generator) -> _Found:
 def _sfda(rng: np.random.Generator) -> _Found:
     for n, d in ((60, 5), (25, 40)):
         f, y = _clouds(rng, n, d)
-        difference = abs(measures.sfda(f / 5, y) - _two_discriminants(f / 5, y))
+        difference = abs(measures.sfda(f / 5, y) - oracles.sfda_by_densities(f / 5, y))
         yield "sfda", f"equals Gaussian densities written out, n = {n}, d = {d}", difference, 1e-8
     points = rng.normal(size=(20, 5))
     same = measures.sfda(np.vstack([points, points, points]), np.repeat([0, 1, 2], 20))
@@ -237,7 +237,7 @@ def _knn(rng: np.random.Generator) -> _Found:
 def _linear_probe(rng: np.random.Generator) -> _Found:
     y = np.repeat([0, 1, 2], 20)
     f = rng.normal(size=(60, 5)) + np.eye(3, 5)[y]
-    difference = abs(measures.linear_probe(f, y) - _probe_by_newton(f, y))
+    difference = abs(measures.linear_probe(f, y) - oracles.linear_probe_by_newton(f, y))
     yield "linear-probe", "equals heads fitted by Newton's method on balanced folds", difference, 1e-5
     constant = measures.linear_probe(np.ones((60, 5)), y)
     yield "linear-probe", "features that say nothing score the class prior", abs(constant + np.log(3)), 1e-12
@@ -283,7 +283,7 @@ def _pactran_dirichlet(rng: np.random.Generator) -> _Found:
 def _pactran_gaussian(rng: np.random.Generator) -> _Found:
     for n, d in ((60, 4), (20, 30)):
         f, y = _clouds(rng, n, d)
-        difference = abs(measures.pactran_gaussian(f, y) - _bound_by_scikit_learn(f, y))
+        difference = abs(measures.pactran_gaussian(f, y) - oracles.pactran_gaussian_by_scikit_learn(f, y))
         relation = "<" if n < d else ">"
         yield "pactran-gaussian", f"equals the bound on scikit-learn's head, n {relation} d", difference, 1e-5
     constant = measures.pactran_gaussian(np.ones((60, 5)), np.arange(60) % 3)
@@ -326,144 +326,3 @@ def _entropy(y: Integers) -> float:
 def _shuffled(function: Callable[..., float], p: Float64, y: Integers, rng: np.random.Generator) -> float:
     rows, columns = rng.permutation(len(p)), rng.permutation(p.shape[1])
     return function(p[rows][:, columns], y[rows])
-
-
-def _leep_by_loops(p: Float64, y: Integers) -> float:
-    joint: dict[int, NDArray[Any]] = {}
-    for row, label in zip(p, y.tolist(), strict=True):
-        joint[label] = joint.get(label, np.zeros(p.shape[1])) + row / len(p)
-    marginal = np.sum(list(joint.values()), axis=0)
-    total = 0.0
-    for row, label in zip(p, y.tolist(), strict=True):
-        total += float(np.log(sum(joint[label][z] / marginal[z] * row[z] for z in range(p.shape[1]))))
-    return total / len(p)
-
-
-def _refitted(p: Float64, y: Integers, a: float) -> float:
-    classes, codes = np.unique(y, return_inverse=True)
-    total = 0.0
-    for i in range(len(p)):
-        others = np.arange(len(p)) != i
-        joint = np.stack([p[others & (codes == c)].sum(axis=0) for c in range(len(classes))])
-        prior = (np.sum(others & (codes == codes[i])) + 1 / len(classes)) / len(p)
-        total += float(np.log((p[i] * (joint[codes[i]] + a * prior) / (joint.sum(axis=0) + a)).sum()))
-    return total / len(p)
-
-
-def _logme_by_density(f: Float64, y: Integers) -> float:
-    """The mean over classes of max log N(y; 0, β⁻¹I + α⁻¹ffᵀ)/n, on dense covariances, β in closed form."""
-    from scipy.optimize import minimize_scalar
-
-    n, scale = len(f), np.log((f * f).sum() / len(f))
-
-    def negative(log_ratio: float, target: Float64) -> float:
-        shape = np.eye(n) + np.exp(-log_ratio) * f @ f.T  # covariance times β, at α/β = exp(log_ratio)
-        _, log_det = np.linalg.slogdet(shape)
-        variance = target @ np.linalg.solve(shape, target) / n  # the best 1/β
-        return float(0.5 * (n * np.log(2 * np.pi * variance) + log_det + n))
-
-    evidences = []
-    for label in np.unique(y):
-        target = (y == label).astype(np.float64)
-        grid = np.linspace(scale - 20, scale + 20, 81)
-        best = grid[int(np.argmin([negative(at, target) for at in grid]))]
-        found = minimize_scalar(negative, bounds=(best - 0.5, best + 0.5), args=(target,), method="bounded")
-        evidences.append(-found.fun / n)
-    return float(np.mean(evidences))
-
-
-def _probe_by_newton(f: Float64, y: Integers) -> float:
-    """Held-out log-likelihood of ridge logistic heads on folds of equal class sizes, with dense curvatures."""
-    from hf_leep import arrays
-    from hf_leep.measures.linear_probe import STRENGTHS, folds
-
-    n, t = len(y), len(np.unique(y))
-    x = f - f.mean(axis=0)
-    x = np.hstack([x / np.sqrt((x**2).sum() / n), np.ones((n, 1))])
-    one_hot, fold = np.eye(t)[y], folds(arrays.labels(y, n))
-    best = -np.log(t)
-    for strength in STRENGTHS:
-        total = 0.0
-        for part in range(fold.max() + 1):
-            own, target, w = x[fold != part], one_hot[fold != part], np.zeros((x.shape[1], t))
-            for _ in range(60):
-                p = np.exp(own @ w - (own @ w).max(axis=1, keepdims=True))
-                p /= p.sum(axis=1, keepdims=True)
-                gradient = (own.T @ (p - target) + w / strength).T.ravel()
-                block = np.einsum("ni,nc,nj->cij", own, p, own)
-                curvature = -np.einsum("ni,nc,ne,nj->ciej", own, p, p, own)
-                curvature[np.arange(t), :, np.arange(t)] += block
-                size = (gradient.size, gradient.size)
-                newton = np.linalg.solve(curvature.reshape(size) + np.eye(gradient.size) / strength, gradient)
-                w = w - newton.reshape(t, -1).T * min(1.0, 5 / (np.abs(newton).max() + 1e-300))
-            logits = x[fold == part] @ w
-            log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-            total += float((log_p * one_hot[fold == part]).sum())
-        if total / n <= best:
-            break
-        best = total / n
-    return float(best)
-
-
-def _bound_by_scikit_learn(f: Float64, y: Integers) -> float:
-    """PACTran-Gaussian with λ = 1, its Hessian trace as a sum over examples of traces of dense blocks."""
-    from sklearn.linear_model import LogisticRegression
-
-    x = f - f.mean(axis=0)
-    n, d = x.shape
-    head = LogisticRegression(C=1.0, tol=1e-9, max_iter=20_000).fit(x, y)
-    p = head.predict_proba(x)
-    t = p.shape[1]
-    risk = -np.log(p[np.arange(n), np.searchsorted(head.classes_, y)]).mean() + (head.coef_**2).sum() / (2 * n)
-    trace = sum(np.trace(np.kron(np.diag(q) - np.outer(q, q), np.outer(z, z))) for q, z in zip(p, x, strict=True)) / n
-    beta, variance = n * d / 10, 10 / d
-    return float(-risk - t * d / (2 * beta) * np.log(1 + beta * variance / (t * d) * trace))
-
-
-def _shrunk_h_score(f: Float64, y: Integers) -> float:
-    n, d = f.shape
-    centred = f - f.mean(axis=0)
-    covariance = centred.T @ centred / n
-    target = np.trace(covariance) / d * np.eye(d)
-    error = sum(float(((np.outer(x, x) - covariance) ** 2).sum()) for x in centred) / n**2
-    alpha = min(error / float(((covariance - target) ** 2).sum()), 1.0)
-    between = np.zeros((d, d))
-    for label in np.unique(y):
-        mean = centred[y == label].mean(axis=0)
-        between += np.mean(y == label) * np.outer(mean, mean)
-    return float(np.trace(np.linalg.solve((1 - alpha) * covariance + alpha * target, (1 - alpha) * between)))
-
-
-def _coding_rates(f: Float64, y: Integers) -> float:
-    def rate(z: Float64) -> float:
-        return 0.5 * float(np.linalg.slogdet(np.eye(z.shape[1]) + z.T @ z / (len(z) * 1e-4))[1])
-
-    z = f - f.mean(axis=0)
-    z = z / np.sqrt((z**2).sum() / len(z))
-    return rate(z) - sum(float(np.mean(y == label)) * rate(z[y == label]) for label in np.unique(y))
-
-
-def _two_discriminants(f: Float64, y: Integers) -> float:
-    from scipy.special import softmax
-    from scipy.stats import multivariate_normal
-
-    classes = np.unique(y)
-    prior = np.array([np.mean(y == c) for c in classes])
-
-    def moments(x: Float64) -> tuple[Float64, Float64]:
-        means = np.stack([x[y == c].mean(axis=0) for c in classes])
-        apart = x - means[np.searchsorted(classes, y)]
-        return means, apart.T @ apart / len(x)
-
-    def probability(x: Float64, shrunk: float) -> Float64:
-        means, within = moments(x)
-        ridged = (1 - shrunk) * within + shrunk * np.trace(within) / x.shape[1] * np.eye(x.shape[1])
-        logs = [np.log(q) + multivariate_normal.logpdf(x, m, ridged) for q, m in zip(prior, means, strict=True)]
-        return np.asarray(softmax(np.stack(logs, axis=1), axis=1))
-
-    own = (np.arange(len(f)), np.searchsorted(classes, y))
-    means, within = moments(f)
-    shrunk = max(float(np.exp(-5 * np.linalg.eigvalsh(within)[-1])), 1e-10)
-    kept = softmax(probability(f, shrunk), axis=1)[own][:, None]
-    others = np.stack([means[classes != c].mean(axis=0) for c in classes])
-    return float(probability(kept * f + (1 - kept) * others[own[1]], shrunk)[own].mean())
