@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 
 from hf_leep import __version__, cluster, data, hub, plan, ranking
 from hf_leep import race as racing
+from hf_leep.certificate import certificate
 from hf_leep.elimination import Rules
 from hf_leep.engine import carry_out, progress_bar
 from hf_leep.errors import MeasureError, ProcessError, UserError
@@ -222,6 +223,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
             course.ranking(names) if course else ranking.rank(results, sort_by),
             measures=chosen,
             race=course.record() if course else None,
+            certificate=certificate(job.measures, job.store),
             num_headless=planned.num_headless if auto else None,
             versions={
                 "python": platform.python_version(),

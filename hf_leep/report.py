@@ -18,6 +18,7 @@ from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.notes import notes, trained_on_target
 from hf_leep.ranking import AUTO, half_width
 from hf_leep.records import Calibration, Explanation, Place, Race, Ranking, Result, Score, Target
+from hf_leep.verify import Certificate
 
 SCHEMA_VERSION = 1
 
@@ -45,6 +46,7 @@ class Report:
         seconds: float,
         race: Race | None = None,
         num_headless: int | None = None,
+        certificate: Certificate | None = None,
     ) -> Report:
         """Put the records together as plain data.
 
@@ -58,6 +60,7 @@ class Report:
             seconds: wall time of the whole run.
             race: how the race went, if it was one.
             num_headless: with ``sort_by="auto"``, the candidates without a head that the order was chosen for.
+            certificate: what the checks of the measures gave on this machine.
         """
         ranked = [_candidate(results[place.result], target, place, ranking, measures) for place in ranking.places]
         others = [_candidate(results[i], target, None, ranking, measures) for i in ranking.unranked]
@@ -110,6 +113,7 @@ class Report:
                 "candidates": ranked + others,
                 "auto": {"num_headless": num_headless} if num_headless is not None else None,
                 "race": {**asdict(race), "looks": list(race.looks)} if race else None,
+                "certificate": _certificate(certificate) if certificate else None,
                 "headless": {"count": headless, "command": _on_features(command) if headless else None},
                 "run": {
                     "versions": dict(versions),
@@ -235,6 +239,10 @@ class Report:
         except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
             raise UserError(f"{path} is damaged: {type(error).__name__} {one_line(error)}") from None
         return cls(data)
+
+
+def _certificate(certificate: Certificate) -> dict[str, Any]:
+    return {**asdict(certificate), "failed": list(certificate.failed), "unchecked": list(certificate.unchecked)}
 
 
 def _candidate(

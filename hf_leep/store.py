@@ -5,6 +5,7 @@ Layout under the root, by default ``<HF_HOME>/hf_leep``::
     extractions/<key>/entry.json, probabilities.npy, features.npy    one candidate's pass over one set of rows
     scores/<key>/summary.json, <labels>-<measure>.score               what was made of it
     digests/<path>.json                                              hashes of local weight files
+    checks/<key>.json                                                what a measure's checks on this machine gave
     locks/<key>.lock
 
 An entry is written beside its place and renamed into it, so it is complete or absent. Whatever is read is checked
@@ -21,7 +22,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 from hf_leep.errors import one_line
 
 _LOG = logging.getLogger("hf_leep")
-_KINDS = ("extractions", "scores", "digests")
+_KINDS = ("extractions", "scores", "digests", "checks")
 _PARTIAL = ".partial"
 # What a file that is not ours, or not whole, can raise while it is read.
 _DAMAGE = (
@@ -258,6 +259,24 @@ class Store:
                 memo.parent.mkdir(parents=True, exist_ok=True)
                 _write_json(memo, {"stamp": stamp, "sha256": digest})
         return digest
+
+    def checks(self, key: str, make: Callable[[], Any]) -> Any:
+        """Plain data on a measure's checks, made if it is not there.
+
+        Args:
+            key: measure, versions and machine, as by `key`.
+            make: makes it.
+        """
+        path = self._root / "checks" / f"{key}.json" if self._root is not None else None
+        if path is not None:
+            with contextlib.suppress(OSError, *_DAMAGE):  # never made, or damaged: make it
+                return _read_json(path)
+        made = make()
+        if path is not None:
+            with contextlib.suppress(OSError):  # not remembered: made again the next time
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write_json(path, made)
+        return made
 
     def usage(self) -> Usage:
         """Count what is in the store."""

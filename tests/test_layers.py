@@ -35,6 +35,7 @@ TABLE = [
     ("metric.py", 9, {"numpy", "datasets", "evaluate", "pyarrow"}),
     ("space.py", 10, {"numpy", "evaluate"}),
     ("publish.py", 9, set()),
+    ("certificate.py", 9, set()),
     ("plan.py", 9, set()),
     ("job.py", 10, {"numpy", "torch"}),
     ("recipe.py", 11, set()),

@@ -5,11 +5,12 @@ import subprocess
 import sys
 from functools import partial
 
-import numpy as np
 import pytest
 
 from hf_leep import cli, verify
+from hf_leep.certificate import certificate
 from hf_leep.measures import MEASURES
+from hf_leep.store import Store
 from hf_leep.verify import Check
 
 
@@ -49,6 +50,20 @@ def test_a_wrong_measure_fails_the_command_and_the_others_pass_with_another_seed
 @pytest.mark.parametrize("name", [name.replace("-", "_") for name in MEASURES])
 def test_a_wrong_measure_is_noticed(name, monkeypatch):
     shifted(name, monkeypatch)
-    part = getattr(verify, f"_{name.removesuffix('_leep') if name.startswith('leave') else name}")
-    checks = [Check(measure, claim, float(d), limit) for measure, claim, d, limit in part(np.random.default_rng(0))]
-    assert not all(check.passed for check in checks)
+    assert not all(check.passed for check in verify.verify(names=[name.replace("_", "-")]))
+
+
+def test_a_certificate_is_of_the_measures_of_a_run_and_is_made_once(tmp_path, monkeypatch):
+    names, store = ["leep", "nce", "of-another-package"], Store(tmp_path)
+    made = certificate(names, store)
+    assert made.num_checks == len(verify.verify(names=["leep", "nce"]))
+    assert made.failed == ()
+    assert made.unchecked == ("of-another-package",)
+    shifted("leep", monkeypatch)
+    assert certificate(names, store) == made
+    again = certificate(names, Store(None))
+    assert again.num_checks == made.num_checks
+    assert "leep: constant predictions score −Ĥ(Y)" in again.failed
+    assert not any(failure.startswith("nce") for failure in again.failed)
+    store.clear()
+    assert certificate(names, store) == again

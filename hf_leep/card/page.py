@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from hf_leep.card import order, text, validation, why
+from hf_leep.card.certificate import passed_sentence
 from hf_leep.card.metadata import metadata, on_hub
 from hf_leep.card.race import race_rows, race_sentence
 from hf_leep.card.verdict import disagreement, headless_note, verdict
@@ -71,6 +72,7 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},
         from_store=sum(bool(row["run"] and row["run"].get("from_store")) for row in rows),
         has_leep="leep" in data["measures"],
+        certificate=passed_sentence(data),
         code=text.code,
         prose=text.prose,
         plain=text.plain,

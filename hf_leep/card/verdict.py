@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hf_leep.card.certificate import failed_sentence
 from hf_leep.card.text import (
     chance,
     count,
@@ -79,6 +80,8 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             "Leave-one-out, no candidate explains these labels measurably better than the class frequencies alone: "
             f"take the order for noise, and more {examples(data)} or other candidates.",
         )
+    if wrong := failed_sentence(data):
+        said.insert(0, wrong)
     return said + settling(data)
 
 

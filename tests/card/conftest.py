@@ -160,6 +160,7 @@ REPORT = {
             "run": None,
         },
     ],
+    "certificate": {"num_checks": 10, "failed": [], "unchecked": []},
     "headless": {"count": 1, "command": "hf-leep rank --dataset user/flowers --split train --measures logme"},
     "run": {
         "versions": {"python": "3.11.7", "hf-leep": "0.1.0"},

@@ -10,6 +10,7 @@ import yaml
 from hf_leep.card import notebook, render
 from hf_leep.card.page import page
 from hf_leep.card.text import classes, code, count, duration, number, prose, short_names, with_error
+from hf_leep.card.verdict import verdict
 
 GOLDEN = Path(__file__).with_name("golden.md")
 
@@ -182,6 +183,23 @@ def test_a_streamed_sample_is_not_called_stratified(report):
     assert "| examples | 2,500, a streamed sample with seed 0 |" in page(report)
     report["target"]["streamed"] = False
     assert "| examples | 2,500, the whole split |" in page(report)
+
+
+def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_they_failed(report):
+    report["certificate"]["unchecked"] = ["my-measure"]
+    assert "passed all 10 of their checks" in page(report)
+    assert "not checked: my-measure." in page(report)
+    report["certificate"]["failed"] = ["leep: constant predictions score −Ĥ(Y)"]
+    assert "passed all" not in page(report)
+    assert "1 of 10 checks of the measures failed" in verdict(report, code)[0]
+
+
+def test_a_page_without_a_rank_has_no_empty_tables(report):
+    for candidate in report["candidates"]:
+        candidate.update(rank=None, tie_group=None, scores={}, run=None, reason="it is no model")
+    shown = page(report)
+    assert "## What the numbers mean" not in shown
+    assert "image backend" not in shown
 
 
 def test_rendering_is_repeatable(report):
