@@ -26,7 +26,8 @@ app = typer.Typer(
 
 
 # Panels of the help page.
-_FIND, _BRING = "Find candidates on the Hub", "Download candidates"
+_DATA, _NAME, _FIND, _BRING = "Data set", "Candidates", "Find candidates on the Hub", "Download candidates"
+_ORDER, _RUN, _REPORT = "Scores and order", "How it runs", "Report"
 
 
 class _SpreadModels(TyperCommand):
@@ -65,18 +66,29 @@ def _root(
 
 @app.command(cls=_SpreadModels)
 def rank(
-    dataset: Annotated[str, typer.Option(help="Data set: Hub id, file, folder or save_to_disk folder.")],
-    config: Annotated[str | None, typer.Option(help="Configuration of the data set.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split, slices such as train[:20%] included.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a data set on the Hub.")] = None,
-    label: Annotated[str | None, typer.Option(help="Label column; inferred where it is clear.")] = None,
+    dataset: Annotated[
+        str, typer.Option(help="Data set: Hub id, file, folder or save_to_disk folder.", rich_help_panel=_DATA)
+    ],
+    config: Annotated[str | None, typer.Option(help="Configuration of the data set.", rich_help_panel=_DATA)] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split, slices such as train[:20%] included.", rich_help_panel=_DATA)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Revision of a data set on the Hub.", rich_help_panel=_DATA)
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Label column; inferred where it is clear.", rich_help_panel=_DATA)
+    ] = None,
     input: Annotated[  # noqa: A002
-        str | None, typer.Option(help="Input column, or two of text as A,B; inferred where it is clear.")
+        str | None,
+        typer.Option(help="Input column, or two of text as A,B; inferred where it is clear.", rich_help_panel=_DATA),
     ] = None,
     models: Annotated[
-        list[str] | None, typer.Option(help="Candidates, one or several: local folders or repo ids.")
+        list[str] | None, typer.Option(help="One or several: local folders or repo ids.", rich_help_panel=_NAME)
     ] = None,
-    models_file: Annotated[Path | None, typer.Option(help="File with one candidate a line.")] = None,
+    models_file: Annotated[
+        Path | None, typer.Option(help="File with one candidate a line.", rich_help_panel=_NAME)
+    ] = None,
     collection: Annotated[
         str | None,
         typer.Option(help="Candidates from a collection: owner/title-id.", rich_help_panel=_FIND),
@@ -137,58 +149,101 @@ def rank(
             "--allow-pickle", help="Accept pickled weights where there are no safetensors.", rich_help_panel=_BRING
         ),
     ] = False,
-    measures: Annotated[str, typer.Option(help=f"Comma-separated, from {', '.join(MEASURES)}.")] = (
-        "leep,leave-one-out-leep,nce"
-    ),
+    measures: Annotated[
+        str, typer.Option(help=f"Comma-separated, from {', '.join(MEASURES)}.", rich_help_panel=_ORDER)
+    ] = ("leep,leave-one-out-leep,nce"),
     sort_by: Annotated[
         str | None,
         typer.Option(
-            help="Measure that makes the order, the first one by default; auto for pools with headless ones."
+            help="Measure that makes the order, the first one by default; auto for pools with headless ones.",
+            rich_help_panel=_ORDER,
         ),
     ] = None,
     race: Annotated[
-        bool, typer.Option("--race", help="Run growing nested samples, and stop clear losers early.")
+        bool,
+        typer.Option(
+            "--race", help="Run growing nested samples, and stop clear losers early.", rich_help_panel=_ORDER
+        ),
     ] = False,
     confidence: Annotated[
-        float | None, typer.Option(help="With --race: probability that none of the truly best is stopped; 0.95.")
+        float | None,
+        typer.Option(
+            help="With --race: probability that none of the truly best is stopped; 0.95.", rich_help_panel=_ORDER
+        ),
     ] = None,
-    top: Annotated[int | None, typer.Option(help="With --race: how many best ones are sought; 1.")] = None,
+    top: Annotated[
+        int | None, typer.Option(help="With --race: how many best ones are sought; 1.", rich_help_panel=_ORDER)
+    ] = None,
     max_samples: Annotated[
         int | None,
-        typer.Option(help="Rank on a stratified sample of this many rows; of labelled words, on random sentences."),
+        typer.Option(
+            help="Rank on a stratified sample of this many rows; of labelled words, on random sentences.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     streaming: Annotated[
         bool,
-        typer.Option("--streaming", help="Read only --max-samples rows of a data set on the Hub: not stratified."),
+        typer.Option(
+            "--streaming",
+            help="Read only --max-samples rows of a data set on the Hub: not stratified.",
+            rich_help_panel=_DATA,
+        ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(help="Rows a batch; chosen by timing by default.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.")] = None,
-    dtype: Annotated[str, typer.Option(help="Number type to compute in: float32, bfloat16 or float16.")] = "float32",
+    seed: Annotated[int, typer.Option(help="Seed of the sample.", rich_help_panel=_DATA)] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows a batch; chosen by timing by default.", rich_help_panel=_RUN)
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.", rich_help_panel=_RUN)
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Number type to compute in: float32, bfloat16 or float16.", rich_help_panel=_RUN)
+    ] = "float32",
     compile: Annotated[  # noqa: A002
-        bool, typer.Option("--compile", help="Compile each model first (torch.compile): worth it on many rows.")
+        bool,
+        typer.Option(
+            "--compile", help="Compile each model first (torch.compile): worth it on many rows.", rich_help_panel=_RUN
+        ),
     ] = False,
-    engine: Annotated[str, typer.Option(help="local, or ray: each candidate a task of a cluster.")] = "local",
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: each candidate a task of a cluster.", rich_help_panel=_RUN)
+    ] = "local",
     resources: Annotated[
-        str | None, typer.Option(help="With ray, what a candidate takes: cpus=2,gpus=1,memory=8GB.")
+        str | None,
+        typer.Option(help="With ray, what a candidate takes: cpus=2,gpus=1,memory=8GB.", rich_help_panel=_RUN),
     ] = None,
     ray_address: Annotated[
-        str | None, typer.Option(help="The Ray cluster; that of RAY_ADDRESS, else one on this machine.")
+        str | None,
+        typer.Option(help="The Ray cluster; that of RAY_ADDRESS, else one on this machine.", rich_help_panel=_RUN),
     ] = None,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Run every pass again, and keep none in the store.")
+        bool,
+        typer.Option("--no-cache", help="Run every pass again, and keep none in the store.", rich_help_panel=_RUN),
     ] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder for the report: README.md, report.json, plots.")] = None,
-    push_to_hub: Annotated[
-        str | None, typer.Option(help="Repository OWNER/NAME on the Hub to push the report to, when it is done.")
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the report: README.md, report.json, plots.", rich_help_panel=_REPORT),
     ] = None,
-    repo_type: Annotated[str, typer.Option(help="Its type, when it is pushed to: dataset or model.")] = "dataset",
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            help="Repository OWNER/NAME on the Hub to push the report to, when it is done.", rich_help_panel=_REPORT
+        ),
+    ] = None,
+    repo_type: Annotated[
+        str, typer.Option(help="Its type, when it is pushed to: dataset or model.", rich_help_panel=_REPORT)
+    ] = "dataset",
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.", rich_help_panel=_REPORT)
+    ] = False,
     create_pr: Annotated[
-        bool, typer.Option("--create-pr", help="Push as a pull request instead of a commit.")
+        bool, typer.Option("--create-pr", help="Push as a pull request instead of a commit.", rich_help_panel=_REPORT)
     ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print report.json to stdout, everything else to stderr.")
+        bool,
+        typer.Option(
+            "--json", help="Print report.json to stdout, everything else to stderr.", rich_help_panel=_REPORT
+        ),
     ] = False,
 ) -> None:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
