@@ -358,7 +358,11 @@ def find(name: str) -> Measure:
 
 
 def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
-    """Return the standard error of a measure, in its unit, from closed-form influence values: std(IF)/√n.
+    """Return the standard error of a measure, in its unit: std/√(their number) of its influence values.
+
+    These are one an example and in closed form, or, for the measures of ten resamples (`Measure.resamples`), ten from
+    a jackknife or from half-samples, which is eleven times the work of the score. A standard error from ten values is
+    itself known to about a quarter.
 
     It is about sampling: how much the score at this n would move on other examples of the same kind. It says nothing
     about the in-sample bias of a plug-in score, which differs with the number of source classes.
