@@ -45,15 +45,16 @@ class Joint:
         """Put scores together; in chunks of the examples, so that it holds O(K² + chunk) memory beside them."""
         values = np.array([np.nan if s.value is None else s.value for s in scores], dtype=np.float64)
         covariance = np.full((len(scores), len(scores)), np.nan)
-        influence = [s.influence for s in scores if s.influence is not None]
+        # Of as many values each: resamples of another number say nothing of how two scores vary together.
+        n = max((len(s.influence) for s in scores if s.influence is not None), default=0)
+        known = [k for k, s in enumerate(scores) if s.influence is not None and len(s.influence) == n]
+        influence = [found for k in known if (found := scores[k].influence) is not None]
         if not influence:
             return cls(values, covariance, 0)
-        n = len(influence[0])
         product = np.zeros((len(influence), len(influence)))  # Σ_i IF_a IF_b; each IF has mean 0
         for start in range(0, n, _EXAMPLES_AT_ONCE):
             chunk = np.array([row[start : start + _EXAMPLES_AT_ONCE] for row in influence], dtype=np.float64)
             product += chunk @ chunk.T
-        known = [k for k, s in enumerate(scores) if s.influence is not None]
         covariance[np.ix_(known, known)] = product / (n - 1) / n
         return cls(values, covariance, n)
 
