@@ -11,6 +11,7 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.errors import one_line
 from hf_leep.measures import Measure, find
 from hf_leep.measures.blocks import standard_error
+from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.placing import Comparison, Joint, chances_of_being_best, critical_value
 from hf_leep.records import Extraction, Place, Ranking, Result, Score, Settling
 
@@ -18,6 +19,8 @@ CONFIDENCE_Z = 1.96  # two-sided 95 %
 AUTO = "auto"  # what an order can be by, beside the name of a measure
 FEATURE_MEASURE = "logme"  # orders pools with headless candidates; tests/benchmarks/choice.py says why
 ENOUGH_PER_FEATURE = 5  # below this, H-score mostly counts features
+FLOOR_NOISE = 0.02  # nats by which predictions of lot were seen to score above the leave-one-out floor
+FLATTERED = "leave-one-out these predictions explain nothing measurable: what stands above the floor here is in-sample"
 TOP = (1, 3)  # how many of the first places readers care to see settled
 ENOUGH_PER_SOURCE_CLASS = 5  # below this many examples a source class, an in-sample score is flattered
 ENOUGH_PER_CELL = 5  # below this, random predictions gain (s − 1)(t − 1)/2n ≈ 0.1 nats and more in-sample
@@ -47,6 +50,11 @@ def measures_of(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
     scores = {name: _score(find(name), extraction) for name in measures}
+    if (judge := scores.get("leave-one-out-leep")) is not None and _knows_nothing(judge, extraction.labels):
+        flattered = [
+            n for n, s in scores.items() if s.value is not None and find(n).checked_by == "leave-one-out-leep"
+        ]
+        scores |= {n: replace(scores[n], warnings=(*scores[n].warnings, FLATTERED)) for n in flattered}
     if extraction.run.num_truncated:
         run, groups = extraction.run, extraction.groups
         if run.max_seconds is not None:
@@ -159,6 +167,13 @@ def _joint(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -
     """Scores of the ranked candidates on one measure, turned so that higher is better."""
     joint = Joint.of([results[i].scores[measure.name] for i in ranked])
     return joint if measure.higher_is_better else replace(joint, values=-joint.values)
+
+
+def _knows_nothing(leave_one_out: Score, labels: Integers) -> bool:
+    """Whether predictions score no more than the class frequencies alone would, each example left out."""
+    if leave_one_out.value is None:
+        return False
+    return leave_one_out.value <= floor(labels) + max(half_width(leave_one_out) or 0.0, FLOOR_NOISE)
 
 
 def _of_shuffled_labels(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -> Float64:

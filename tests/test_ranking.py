@@ -148,6 +148,20 @@ def test_few_examples_a_source_class_and_other_limits_are_warned_about(rng):
     assert any("head of 2 classes" in w for w in pair.scores["leep"].warnings)
 
 
+@pytest.mark.parametrize("s", [10, 300, 21843])
+@pytest.mark.parametrize("sharp", [True, False])
+def test_predictions_that_know_nothing_are_said_to_be_flattered(rng, s, sharp):
+    y = np.arange(500) % 10
+    p = np.full((500, s), 0.02 / s)
+    p[np.arange(500), rng.integers(0, s, 500)] += 0.98
+    p = p if sharp else np.full((500, s), 1 / s) * rng.uniform(0.5, 1.5, (500, s))
+    scores = score(extraction("guesses", p / p.sum(axis=1, keepdims=True), y), (*MEASURED, "nce")).scores
+    said = {name: any("explain nothing measurable" in w for w in found.warnings) for name, found in scores.items()}
+    assert said == {"leep": True, "leave-one-out-leep": False, "nce": True}
+    knowing = score(extraction("knowing", signal(rng, y, 10, 2.0), y), MEASURED).scores["leep"]
+    assert not any("explain nothing" in w for w in knowing.warnings)
+
+
 @pytest.mark.parametrize(("name", "noise_scores"), [("h-score", "t − 1"), ("sfda", "1")])
 def test_what_noise_scores_as_well_is_no_score(rng, name, noise_scores):
     y = np.arange(60) % 2
