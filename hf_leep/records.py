@@ -169,6 +169,8 @@ class Score:
         warnings: what a reader must know before trusting the value.
         influence: each example's influence on the value, ``[n]``, or each group's, ``[g]``; float32, for paired
             differences.
+        shuffled: what the candidate scores once the labels are shuffled, of a measure that is fitted to the examples
+            that it scores; None for others.
     """
 
     value: float | None
@@ -176,6 +178,7 @@ class Score:
     reason: str | None = None
     warnings: tuple[str, ...] = ()
     influence: NDArray[np.float32] | None = None
+    shuffled: float | None = None
 
 
 @dataclass(frozen=True)

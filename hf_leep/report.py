@@ -393,6 +393,7 @@ def _score(score: Score) -> dict[str, Any]:
         "value": score.value,
         "standard_error": score.standard_error,
         "half_width": half_width(score),
+        "shuffled": score.shuffled,
         "warnings": list(score.warnings),
         "reason": score.reason,
     }

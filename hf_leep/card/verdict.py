@@ -52,12 +52,22 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
         if (best.get("rank_interval") or [1, 1])[1] > 1:
             said.append(f"With all taken at once, these {examples(data)} leave it the ranks {places(best)}.")
     else:
-        listed = ", ".join(names[id(c)] for c in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")
-        said = [
-            f"The first {len(top)} of {len(ranked)} form one tie group, in which these {examples(data)} cannot settle "
-            f"the order: {listed}. {names[id(best)]} has the highest {measure}, {value}{unit}."
-        ]
-        sized = [c for c in top if c["num_parameters"]]
+        # In a long list each candidate is like its neighbours and the group has no end: those of it that may be first.
+        among = [c for c in top if (c.get("rank_interval") or (1, 1))[0] == 1]
+        listed = ", ".join(names[id(c)] for c in among[:5]) + (f" and {len(among) - 5} more" if len(among) > 5 else "")
+        highest = f"{names[id(best)]} has the highest {measure}, {value}{unit}."
+        if len(among) == len(top):
+            said = [
+                f"The first {len(top)} of {len(ranked)} form one tie group, in which these {examples(data)} cannot "
+                f"settle the order: {listed}. {highest}"
+            ]
+        else:
+            said = [
+                f"{len(among)} of {len(ranked)} may be the first, as far as these {examples(data)} tell: {listed}. "
+                f"{highest} The tie group goes on to place {len(top)}, each candidate being like its neighbours: "
+                "go by the ranks."
+            ]
+        sized = [c for c in among if c["num_parameters"]]
         smallest = min(sized, key=lambda c: c["num_parameters"], default=None)
         if smallest is not None and smallest is not best and smallest["num_parameters"] < best["num_parameters"]:
             said.append(

@@ -194,6 +194,13 @@ def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_t
     assert "1 of 10 checks of the measures failed" in verdict(report, code)[0]
 
 
+def test_of_a_tie_group_without_end_the_verdict_names_those_that_may_be_first(report):
+    report["candidates"][2]["tie_group"] = 1
+    first = verdict(report, code)[0]
+    assert first.startswith("2 of 3 may be the first, as far as these rows tell: `big/resnet`, `small/resnet`. ")
+    assert "The tie group goes on to place 3" in first
+
+
 def test_a_page_without_a_rank_has_no_empty_tables(report):
     for candidate in report["candidates"]:
         candidate.update(rank=None, tie_group=None, scores={}, run=None, reason="it is no model")
