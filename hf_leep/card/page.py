@@ -118,7 +118,8 @@ def _why(data: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
                 "examples": why.example_rows(found["examples"][:_MOST_EXAMPLES], text.code),
             }
         if first is None:
-            first = f"{text.code(name)} comes first, but nothing explains it: {text.prose(why.unexplained(data, candidate))}."
+            reason = text.prose(why.unexplained(data, candidate))
+            first = f"{text.code(name)} comes first, but nothing explains it: {reason}."
     return None
 
 

@@ -186,8 +186,8 @@ def explained(data: Mapping[str, Any], candidate: Mapping[str, Any], everything:
         Text("Target classes, best served first", style="bold"),
         Text(
             "right: probability that the predictions give the true class, a geometric mean; ×: that against the "
-            "frequency of the class; told by: the checkpoint's own classes z that it goes by, with their share, and in "
-            "brackets P̂(y|z): how much of what z gets is of the class",
+            "frequency of the class; told by: the checkpoint's own classes z that it goes by, their share, and in "
+            "brackets P̂(y|z), how much of what z gets is of the class",
             style="dim",
         ),
         table(("class", "examples", "right", "×", "told by"), rows, (1, 2, 3)),
