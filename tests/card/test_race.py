@@ -6,6 +6,7 @@ from rich.console import Console
 from hf_leep.card import page, plot_scores
 from hf_leep.card.race import gap_sentence, race_rows, race_sentence
 from hf_leep.card.table import notebook, terminal
+from hf_leep.card.text import chance
 
 
 @pytest.fixture
@@ -49,8 +50,9 @@ def test_card_terminal_and_notebook_say_what_each_got_and_why_it_stopped(raced):
 def test_the_only_one_that_ran_all_rows_is_not_said_to_be_the_best_of_them(raced):
     raced["candidates"][1]["probability_best"] = None
     raced["candidates"][0]["probability_best"] = 1.0
-    assert "> 99" not in page(raced)
-    assert "> 99" not in notebook(raced)
+    assert chance(raced, raced["candidates"][0]) == "–"
+    assert "99\u00a0%" not in page(raced) + notebook(raced)
+    assert "the best by" not in page(raced)
     assert "It compares those that ran all rows, of which there are fewer than two." in page(raced)
 
 
