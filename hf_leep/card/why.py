@@ -18,6 +18,7 @@ NO_USE = (
 
 _MOST_SERVED = 12  # in a terminal, of the best and of the worst each
 _MOST_USED = 12  # source classes in a terminal
+_LEAST_SHARE = 0.001  # of a source class that is worth a word
 _WIDTH = 26  # of a source class's name: ImageNet's list synonyms
 
 
@@ -34,7 +35,8 @@ def class_rows(classes: Sequence[Mapping[str, Any]], name: Callable[[str], str])
             _times(math.exp(served["gain"])),
             ", ".join(
                 f"{name(clipped(source['name']))} {share(source['weight'])} ({share(source['conditional'])})"
-                for source in served["sources"]
+                for place, source in enumerate(served["sources"])
+                if not place or source["weight"] >= _LEAST_SHARE
             ),
         ]
         for served in classes

@@ -47,6 +47,14 @@ def test_the_best_and_the_worst_are_parted_by_how_many_are_between(report):
     assert served_rows(found, 4, str)[4][0] == "… 92 between …"
 
 
+def test_source_classes_without_a_part_worth_a_word_are_not_named(report):
+    served = report["candidates"][0]["explanation"]["classes"][0]
+    served["sources"][1]["weight"] = 0.0009
+    assert "bee" not in shown(report)
+    served["sources"] = served["sources"][1:]  # the first one is, whatever its part
+    assert "bee 0.09 % (80 %)" in shown(report).replace("\xa0", " ")
+
+
 def test_all_shows_every_class_that_the_report_holds(report):
     found = report["candidates"][0]["explanation"]
     found["classes"] = [{**found["classes"][0], "name": f"rose {k}"} for k in range(40)]
