@@ -12,6 +12,7 @@ from hf_leep.card.text import (
     examples,
     half_width,
     leave_one_out,
+    num_compared,
     number,
     places,
     short_names,
@@ -74,8 +75,10 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
                 f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
             )
         likely = sorted(ranked, key=lambda c: -(c.get("probability_best") or 0))[:_MOST_LIKELY]
-        chances = [f"{names[id(c)]} ({chance(c)})" for c in likely if (c.get("probability_best") or 0) >= _LIKELY]
-        if chances:
+        chances = [
+            f"{names[id(c)]} ({chance(data, c)})" for c in likely if (c.get("probability_best") or 0) >= _LIKELY
+        ]
+        if chances and num_compared(data) > 1:
             by = title(data["best_by"])
             said.append(f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}.")
     if best.get("trained_on_target"):
