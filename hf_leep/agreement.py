@@ -20,6 +20,9 @@ from hf_leep.ranking import CONFIDENCE_Z
 
 _KENDALL_VARIANCE = 0.437
 _NOTHING_LEFT = 1e-9  # of a length of 1: what rounding leaves of values on a straight line
+_ROUNDING = 1e-12
+_RESAMPLES = 1000
+_FEWEST_RESAMPLED = 5  # pairs, below which hardly any resample differs from another
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Correlation:
 
     Attributes:
         value: the correlation.
-        interval: its 95 % interval; None where k is too small for one.
-        p_value: two-sided, for values that are uncorrelated; None where k is too small for one.
+        interval: its 95 % interval; None where k is too small for one, or the value is ±1.
+        p_value: two-sided, for values that are uncorrelated; None where k is too small for one, or none is given.
     """
 
     value: float
@@ -46,11 +49,12 @@ class Agreement:
     Attributes:
         num_candidates: the number k of pairs.
         pearson: Pearson's r, of the values and not only their order.
-        pearson_interval: its 95 % interval after Fisher, tanh(artanh r ± 1.96/√(k − 3)); needs k ≥ 4.
+        pearson_interval: its 95 % interval after Fisher, tanh(artanh r ± 1.96/√(k − 3)); needs k ≥ 4, and |r| < 1,
+            for at ±1 the formula has no width whatever k is.
         pearson_p_value: two-sided, for normal values that are uncorrelated; needs k ≥ 3.
         kendall: tau-b, of the order alone; pairs tied on one side only pull it towards 0.
         kendall_interval: its 95 % interval, tanh(artanh τ ± 1.96 √(0.437/(k − 4))), an approximation for few ties and
-            |τ| below 0.8; needs k ≥ 5.
+            |τ| below 0.8; needs k ≥ 5 and |τ| < 1.
         kendall_p_value: two-sided, for orders that are independent; exact for up to 33 candidates without ties,
             otherwise the normal approximation, rough for small k.
         weighted_tau: exchanges weighted 1/r + 1/r′ by the ranks of the two candidates, 1 the best; the mean of
@@ -132,7 +136,12 @@ def kendall_tau(scores: Sequence[float] | Float64, others: Sequence[float] | Flo
 
 
 def partial_correlation(
-    scores: Sequence[float] | Float64, accuracies: Sequence[float] | Float64, given: Sequence[float] | Float64
+    scores: Sequence[float] | Float64,
+    accuracies: Sequence[float] | Float64,
+    given: Sequence[float] | Float64,
+    *,
+    by_rank: bool = False,
+    resampled: np.random.Generator | None = None,
 ) -> Correlation | None:
     """Pearson's r of what a straight line in a third quantity leaves of scores and of accuracies.
 
@@ -140,11 +149,16 @@ def partial_correlation(
         scores: one a candidate or task, ``[k]``.
         accuracies: of the same, ``[k]``.
         given: the quantity that is taken out, such as the log of the number of classes, ``[k]``.
+        by_rank: take ranks in place of all three, ties sharing their mean: Spearman's partial correlation, which
+            supposes no straight line in the values and is the same for any increasing transformation of them.
+        resampled: draws the resamples of a bootstrap over the pairs, whose percentiles are then the interval: it
+            supposes neither normal residuals nor ones of equal spread. By default Fisher's formula is used.
 
     Returns:
         r with Fisher's interval for k − 1 pairs, which needs k ≥ 5, and Student's p-value with k − 3 degrees of
-        freedom, which needs k ≥ 4. None where nothing is left to correlate: fewer than three pairs, a third quantity
-        that is all the same, or one that explains a side exactly.
+        freedom, which needs k ≥ 4; or with the 2.5 and 97.5 % percentiles of 1,000 resamples, which need k ≥ 5, and no
+        p-value. None where nothing is left to correlate: fewer than three pairs, a third quantity that is all the
+        same, or one that explains a side exactly.
 
     Raises:
         InputError: as for `agreement`.
@@ -154,12 +168,25 @@ def partial_correlation(
         raise InputError(f"got {len(x)} scores, {len(y)} accuracies and {len(z)} given values; each needs all three")
     if len(x) < 3 or any(v.min() == v.max() for v in (x, y, z)):
         return None
-    line = _unit(z)
-    left = [unit - (unit @ line) * line for unit in (_unit(x), _unit(y))]
-    if any(np.linalg.norm(v) < _NOTHING_LEFT for v in left):
+    values = np.stack([_unit(v) for v in (x, y, z)])  # [3, k]
+    r = float(_partial(values[:, None], by_rank)[0])
+    if math.isnan(r):
         return None
-    r = _pearson(*left)
-    return Correlation(r, _fisher_interval(r, len(x) - 1), _pearson_p_value(r, len(x) - 1))
+    if resampled is None:
+        return Correlation(r, _fisher_interval(r, len(x) - 1), _pearson_p_value(r, len(x) - 1))
+    if len(x) < _FEWEST_RESAMPLED or _is_one(r):
+        return Correlation(r, None, None)
+    found = _partial(values[:, resampled.integers(len(x), size=(_RESAMPLES, len(x)))], by_rank)
+    return Correlation(r, percentile_interval(found), None)
+
+
+def percentile_interval(resamples: Float64) -> tuple[float, float] | None:
+    """The 2.5 and 97.5 % percentiles of what a quantity came to in resamples; None if it was defined in none."""
+    known = resamples[~np.isnan(resamples)]
+    if not len(known):
+        return None
+    low, high = np.percentile(known, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def reliability(first: Sequence[float] | Float64, second: Sequence[float] | Float64) -> float | None:
@@ -230,6 +257,26 @@ def _values(values: Sequence[float] | Float64, name: str) -> Float64:
     return array
 
 
+def _partial(values: Float64, by_rank: bool) -> Float64:
+    """Partial correlation of each of b resamples of scores, accuracies and given, ``[3, b, k]`` → ``[b]``.
+
+    NaN where nothing is left of a side.
+    """
+    if by_rank:
+        from scipy.stats import rankdata
+
+        values = rankdata(values, axis=-1)
+    centred = values - values.mean(axis=-1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x, y, z = centred / lengths
+        left = [side - (side * z).sum(axis=-1, keepdims=True) * z for side in (x, y)]
+        remaining = [np.linalg.norm(side, axis=-1) for side in left]
+        found = (left[0] * left[1]).sum(axis=-1) / (remaining[0] * remaining[1])
+    found[~((remaining[0] >= _NOTHING_LEFT) & (remaining[1] >= _NOTHING_LEFT))] = np.nan
+    return np.clip(found, -1.0, 1.0)
+
+
 def _pearson(x: Float64, y: Float64) -> float:
     """Pearson's r of two sequences ``[k]``, neither of them constant."""
     return _within(float(_unit(x) @ _unit(y)))
@@ -250,11 +297,9 @@ def _fisher_interval(r: float, k: int) -> tuple[float, float] | None:
 
 
 def _interval(value: float, variance: float, weight: int) -> tuple[float, float] | None:
-    """tanh(artanh value ± 1.96 √(variance/weight))."""
-    if weight < 1:
+    """tanh(artanh value ± 1.96 √(variance/weight)); at ±1 that has no width, which a few pairs in line do not earn."""
+    if weight < 1 or _is_one(value):
         return None
-    if abs(value) == 1.0:  # the limit
-        return value, value
     half = CONFIDENCE_Z * math.sqrt(variance / weight)
     return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
@@ -266,6 +311,11 @@ def _pearson_p_value(r: float, k: int) -> float | None:
     from scipy.special import betainc
 
     return float(betainc((k - 2) / 2, 0.5, (1 - r) * (1 + r)))
+
+
+def _is_one(value: float) -> bool:
+    """Whether a correlation is ±1, but for rounding."""
+    return 1 - abs(value) < _ROUNDING
 
 
 def _within(value: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from scipy.special import stdtr
+from scipy.stats import rankdata
 
 from hf_leep.agreement import (
     Agreement,
@@ -135,8 +136,8 @@ def test_a_perfect_order_is_one_and_a_reversed_one_minus_one(sign):
     found = agreement(x, sign * 3 * x)
     correlations = [found.pearson, found.kendall, found.weighted_tau, found.weighted_tau_by_accuracy]
     assert correlations == pytest.approx([sign] * 4)
-    assert found.pearson_interval == pytest.approx((sign, sign))
-    assert max(map(abs, [*correlations, *found.pearson_interval])) <= 1.0  # rounding never leads beyond
+    assert found.pearson_interval is found.kendall_interval is None  # the formula's width is 0, for any k
+    assert max(map(abs, correlations)) <= 1.0  # rounding never leads beyond
     assert found.pearson_p_value == pytest.approx(0.0, abs=1e-12)
     assert found.kendall_p_value == pytest.approx(2 / math.factorial(5))
 
@@ -169,8 +170,9 @@ def test_two_candidates_have_an_order_but_no_uncertainty():
 def test_no_value_is_ever_nan(x, y):
     found = agreement(x, y)
     for field in fields(found):
-        if field.name != "kendall_interval":  # needs five
-            assert np.isfinite(getattr(found, field.name)).all(), field.name
+        value = getattr(found, field.name)
+        if value is not None:  # an interval of Kendall's tau needs five, and any a correlation below 1
+            assert np.isfinite(value).all(), field.name
 
 
 def test_an_offset_costs_no_precision():
@@ -237,6 +239,42 @@ def test_partial_correlation_finds_nothing_where_the_third_quantity_is_all_there
     assert partial_correlation([1, 2], [1, 2], [2, 1]) is None
     with pytest.raises(InputError, match="3 scores, 2 accuracies and 3 given"):
         partial_correlation([1, 2, 3], [1, 2], [1, 2, 3])
+
+
+def test_a_partial_rank_correlation_is_that_of_the_ranks():
+    rng = np.random.default_rng(9)
+    z = rng.integers(2, 9, size=40).astype(float)
+    x, y = np.exp(z) + rng.normal(size=40), -(z**3) + 40 * rng.normal(size=40)
+    ranks = [rankdata(v) for v in (x, y, z)]
+    found = partial_correlation(x, y, z, by_rank=True)
+    assert found.value == pytest.approx(partial_correlation(*ranks).value)
+    assert found.value == pytest.approx(partial_correlation(np.log(x - x.min() + 1), y**3, z**2, by_rank=True).value)
+
+
+def test_a_third_quantity_that_bends_is_taken_out_by_rank_alone():
+    """Both sides are z's and noise of their own: a straight line leaves what they owe to the bend."""
+    rng = np.random.default_rng(10)
+    z = rng.uniform(0, 3, size=2000)
+    x, y = (np.exp(z) + 0.1 * rng.normal(size=2000) for _ in range(2))
+    assert partial_correlation(x, y, z).value > 0.9
+    assert abs(partial_correlation(x, y, z, by_rank=True).value) < 0.1
+
+
+@pytest.mark.parametrize("by_rank", [False, True])
+def test_resampled_intervals_cover_where_the_spread_grows_and_are_the_same_for_a_seed(by_rank):
+    covered, times, k = 0, 150, 60
+    for n in range(times):
+        rng = np.random.default_rng([11, n])
+        z = rng.uniform(1, 5, size=k)
+        x, y = (z + z * rng.normal(size=k) for _ in range(2))  # nothing in common beside z, but more of it where z is
+        low, high = partial_correlation(x, y, z, by_rank=by_rank, resampled=rng).interval
+        covered += low <= 0 <= high
+    assert covered / times == pytest.approx(0.95, abs=0.06)
+    first, again = (partial_correlation(x, y, z, resampled=np.random.default_rng(3)) for _ in range(2))
+    assert first == again
+    assert first.value == partial_correlation(x, y, z).value
+    assert first.p_value is None
+    assert partial_correlation(x[:4], y[:4], z[:4], resampled=rng).interval is None
 
 
 def test_reliability_is_the_squared_correlation_with_what_is_measured():

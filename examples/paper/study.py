@@ -163,7 +163,7 @@ def _curve(
 def _meta_training(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
     """Meta-train the CNAPs of a source, on the classes that no task is of; accuracy in its first and last quarter."""
     right = transfer.meta_train(
-        source, bench.opened, learned_classes(bench.opened.pool, bench.settings.seed), bench.settings.training,
+        source, bench.opened, learned_classes(bench.opened.pool.num_classes, bench.settings.seed), bench.settings.training,
         bench.cnaps(source), seed=bench.settings.seed, device=bench.device,
     )  # fmt: skip
     quarter = -(-len(right) // 4)

@@ -6,8 +6,12 @@ any process, and every source model faces the same tasks.
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +19,11 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError
 
-_CLASSES, _COUNTS, _TASK, _HALVES, _LEARNED = range(5)  # what a stream of random numbers is for
+_CLASSES, _COUNTS, _TASK, _HALVES, _LEARNED, _SETS = range(6)  # what a stream of random numbers is for
+# From so many classes on, sets of classes are drawn one by one: they hardly ever repeat but where there are few of a
+# size, as of all classes there is one.
+MANY_CLASSES = 100
+_BLOCK = 256  # sets of classes that are listed at once
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,10 @@ class Task:
 
 
 def fitted(experiment: Experiment, num_classes: int) -> Experiment:
-    """The experiment on a data set of that many classes: a number of classes that it lacks becomes half of them.
+    """The experiment on a data set of that many classes.
+
+    A range of numbers of classes is cut to those that fit, or from 2 on where none does; a fixed number that would
+    leave no choice becomes half of the classes.
 
     Raises:
         TargetError: there are too few classes for tasks to differ.
@@ -110,15 +121,89 @@ def fitted(experiment: Experiment, num_classes: int) -> Experiment:
         raise TargetError(f"the data set has {num_classes} classes; tasks are drawn from at least 3")
     if experiment.unlearned:
         num_classes -= num_classes // 2
-    low = low if low < num_classes else max(2, num_classes // 2)
-    high = num_classes if high is None else high if high < num_classes else max(low, num_classes // 2)
-    return replace(experiment, classes=(low, high))
+    if low == high:
+        low = high = low if low < num_classes else max(2, num_classes // 2)
+    return replace(
+        experiment, classes=(low if low < num_classes else 2, num_classes if high is None else min(high, num_classes))
+    )
 
 
-def learned_classes(pool: Pool, seed: int) -> Integers:
+def most_tasks(experiment: Experiment, num_classes: int) -> int | None:
+    """How many tasks there can be before the first repeats itself, images and all.
+
+    Args:
+        experiment: as `fitted` has it.
+        num_classes: of the pool.
+
+    Returns:
+        None where a task's images are drawn, so that none is like another; so, too, from `MANY_CLASSES` on, where
+        they are drawn regardless of each other.
+    """
+    if experiment.images is not None or num_classes >= MANY_CLASSES:
+        return None
+    low, high = experiment.classes[0], experiment.classes[1] or num_classes
+    return sum(math.comb(num_classes, t) for t in range(low, high + 1))
+
+
+def learned_classes(num_classes: int, seed: int) -> Integers:
     """The half of the classes that CNAPs is meta-trained on, ascending; meta-transfer tasks are of the other half."""
     rng = np.random.default_rng([seed, _LEARNED])
-    return np.sort(rng.permutation(pool.num_classes)[: pool.num_classes // 2])
+    return np.sort(rng.permutation(num_classes)[: num_classes // 2])
+
+
+def classes_of(experiment: Experiment, num_classes: int, seed: int, index: int) -> Integers:
+    """The classes of a task, ascending.
+
+    They depend on how many there may be alone, not on the experiment: tasks of few images, with noise or without,
+    balanced or not, are of the same classes, so that what differs between these experiments is what they are about.
+
+    No set of classes comes twice while there are others in the range, unless there are `MANY_CLASSES`.
+
+    Args:
+        experiment: as `fitted` has it.
+        num_classes: of the pool.
+        seed: of the study.
+        index: of the task.
+    """
+    if experiment.whole_first and index == 0:
+        return np.arange(num_classes)
+    low, high = experiment.classes[0], experiment.classes[1] or num_classes
+    known = np.arange(num_classes)
+    if experiment.unlearned:
+        known = np.setdiff1d(known, learned_classes(num_classes, seed))
+    if num_classes < MANY_CLASSES:
+        sets = _first_sets(len(known), low, high, seed, (index // _BLOCK + 1) * _BLOCK)
+        whole = experiment.whole_first and len(sets[index]) == num_classes
+        return known[list(sets[0 if whole else index])]  # the first task took the place of that one
+    rng = np.random.default_rng([seed, low, high, index, _CLASSES])
+    number = int(rng.integers(low, high, endpoint=True))
+    return np.sort(rng.choice(known, number, replace=False))
+
+
+@lru_cache(maxsize=64)
+def _first_sets(num_classes: int, low: int, high: int, seed: int, count: int) -> tuple[tuple[int, ...], ...]:
+    rng = np.random.default_rng([seed, low, high, _SETS])
+    return tuple(islice(_class_sets(num_classes, low, high, rng), count))
+
+
+def _class_sets(num_classes: int, low: int, high: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
+    """Sets of low to high of the classes, without end: each size in turn, in a random order, while it has one left.
+
+    When all are used they come again.
+    """
+    while True:
+        left = {t: math.comb(num_classes, t) for t in range(low, high + 1)}
+        used: set[tuple[int, ...]] = set()
+        while left:
+            for t in rng.permutation(list(left)).tolist():
+                drawn = None
+                while drawn is None or drawn in used:
+                    drawn = tuple(np.sort(rng.choice(num_classes, t, replace=False)).tolist())
+                used.add(drawn)
+                yield drawn
+                left[t] -= 1
+                if not left[t]:
+                    del left[t]
 
 
 def draw(experiment: Experiment, pool: Pool, seed: int, index: int) -> Task:
@@ -139,11 +224,14 @@ def draw(experiment: Experiment, pool: Pool, seed: int, index: int) -> Task:
     return _task(experiment, pool, classes, np.concatenate(train), test, rng)
 
 
-def halves(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[Task, Task]:
+def halves(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[Task, Task] | tuple[()]:
     """Draw a task's classes twice over, with training and test images that the two have none of in common.
 
     What an accuracy owes to the images that happened to be drawn differs between the two; what it owes to the classes
     does not. Each has half of a class's test images, and as many training images as the task, or half of all.
+
+    Returns:
+        Both; nothing where one of them would lack a class to train on or all images to test on.
     """
     classes, counts = _outline(experiment, pool, seed, index)
     rng = _generator(experiment, seed, index, _HALVES)
@@ -162,7 +250,8 @@ def halves(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[T
         )
         for k in range(2)
     )
-    return first, second
+    whole = all(len(np.unique(t.train_labels)) == len(classes) and len(t.test_rows) for t in (first, second))
+    return (first, second) if whole else ()
 
 
 def _generator(experiment: Experiment, seed: int, index: int, purpose: int) -> np.random.Generator:
@@ -170,24 +259,12 @@ def _generator(experiment: Experiment, seed: int, index: int, purpose: int) -> n
 
 
 def _outline(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[Integers, list[int]]:
-    """Classes of a task, ascending, and training images of each: what the experiment wants, or all that there are.
-
-    Classes depend on how many there may be alone, not on the experiment: tasks of few images, with noise or without,
-    balanced or not, are of the same classes, so that what differs between these experiments is what they are about.
-    """
-    low, high = experiment.classes[0], experiment.classes[1] or pool.num_classes
-    rng = np.random.default_rng([seed, low, high, index, _CLASSES])
-    number = int(rng.integers(low, high, endpoint=True))
-    if experiment.whole_first and index == 0:
-        number = pool.num_classes
-    known = np.arange(pool.num_classes)
-    if experiment.unlearned:
-        known = np.setdiff1d(known, learned_classes(pool, seed))
-    classes = np.sort(rng.choice(known, number, replace=False))
+    """Classes of a task, ascending, and training images of each: what the experiment wants, or all that there are."""
+    classes = classes_of(experiment, pool.num_classes, seed, index)
     there = np.bincount(pool.train, minlength=pool.num_classes)[classes]
     if experiment.images is None:
         return classes, there.tolist()
-    wanted = _generator(experiment, seed, index, _COUNTS).integers(*experiment.images, size=number, endpoint=True)
+    wanted = _generator(experiment, seed, index, _COUNTS).integers(*experiment.images, size=len(classes), endpoint=True)
     return classes, np.minimum(wanted, there).tolist()
 
 

@@ -144,7 +144,7 @@ def test_networks_are_trained_where_an_experiment_is_about_that(bench, tmp_path)
     ]  # fmt: skip
     (convergence,) = found["convergence"]
     assert (convergence["num_tasks"], convergence["epochs"], convergence["scratch_epochs"]) == (2, 2, 3)
-    learned = learned_classes(made.opened.pool, 0)
+    learned = learned_classes(made.opened.pool.num_classes, 0)
     for index in range(9):
         task = draw(made.experiment("meta-transfer"), made.opened.pool, 0, index)
         assert not set(task.classes) & set(learned)

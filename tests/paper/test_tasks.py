@@ -1,11 +1,12 @@
 """Tasks are drawn as an experiment says, the same every time, and their halves have nothing in common."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from examples.paper.tasks import EXPERIMENTS, Pool, draw, fitted, halves
+from examples.paper.tasks import EXPERIMENTS, Pool, classes_of, draw, fitted, halves, most_tasks
 from hf_leep.errors import TargetError
 
 
@@ -81,5 +82,47 @@ def test_a_small_data_set_makes_smaller_tasks_and_too_small_a_one_none():
     assert fitted(EXPERIMENTS["large-balanced-fixed"], 10).classes == (5, 5)
     assert fitted(EXPERIMENTS["small-balanced"], 10).classes == (5, 5)
     assert fitted(EXPERIMENTS["large-balanced"], 10).classes == (2, 10)
+    assert fitted(EXPERIMENTS["convergence"], 10).classes == (2, 10)
+    assert fitted(EXPERIMENTS["meta-transfer"], 10).classes == (2, 5)  # of the five that no CNAPs learns from
+    assert fitted(EXPERIMENTS["meta-transfer"], 16).classes == (5, 8)
+    assert fitted(EXPERIMENTS["meta-transfer"], 100).classes == (5, 10)
     with pytest.raises(TargetError, match="2 classes; tasks are drawn from at least 3"):
         fitted(EXPERIMENTS["small-balanced"], 2)
+
+
+@pytest.mark.parametrize("name", ["large-balanced", "small-balanced", "source-selection", "meta-transfer"])
+def test_of_ten_classes_no_set_comes_twice_while_there_are_others(name):
+    experiment = fitted(EXPERIMENTS[name], 10)
+    low, high = experiment.classes
+    there = sum(math.comb(5 if experiment.unlearned else 10, t) for t in range(low, high + 1))
+    drawn = [tuple(classes_of(experiment, 10, 0, index)) for index in range(EXPERIMENTS[name].num_tasks)]
+    assert len(set(drawn)) == min(len(drawn), there)
+    assert all(low <= len(classes) <= high for classes in drawn if len(classes) < 10)
+    if name == "large-balanced":  # sizes are met alike, as far as there are as many sets of each
+        sizes = np.bincount([len(classes) for classes in drawn])
+        assert sizes[10] == 1
+        assert sizes[9] == 10
+        assert sizes[3:8].max() - sizes[3:8].min() <= 1
+
+
+def test_of_a_hundred_classes_tasks_are_those_of_earlier_studies():
+    """Studies of CIFAR100 that were begun before go on; written down from the release that drew them."""
+    found = classes_of(fitted(EXPERIMENTS["small-balanced"], 100), 100, 0, 7)
+    assert found.tolist() == [19, 50, 56, 78, 82]
+    assert len(classes_of(fitted(EXPERIMENTS["large-balanced"], 100), 100, 0, 3)) == 22
+    assert classes_of(fitted(EXPERIMENTS["meta-transfer"], 100), 100, 0, 2).tolist() == [7, 23, 24, 26, 27, 57, 63, 72]
+
+
+def test_where_all_images_are_used_tasks_end_with_the_sets_of_classes():
+    assert most_tasks(fitted(EXPERIMENTS["large-balanced"], 4), 4) == 6 + 4 + 1
+    assert most_tasks(fitted(EXPERIMENTS["small-balanced"], 4), 4) is None
+    assert most_tasks(fitted(EXPERIMENTS["large-balanced"], 100), 100) is None
+
+
+def test_a_class_of_one_image_has_no_halves():
+    labels = np.append(np.repeat(np.arange(3), 10), 3)
+    experiment = fitted(EXPERIMENTS["large-balanced"], 4)
+    pool = Pool(labels, np.repeat(np.arange(4), 4), 4)
+    lone = [3 in draw(experiment, pool, 0, index).classes for index in range(8)]
+    assert [not halves(experiment, pool, 0, index) for index in range(8)] == lone
+    assert 0 < sum(lone) < 8
