@@ -45,7 +45,8 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
         The largest lower bound on log Z/n found from q = θ by coordinate ascent, in (−∞, 0]. Exact, and the
         Dirichlet-multinomial evidence of the table of counts, for one-hot predictions. Invariant to the order of rows
         and of source columns and to renaming labels; neither to repeated rows nor to splitting columns, which
-        dilutes the prior. Where columns are emptied slowly, the 200 rounds end short of the maximum, by up to 0.001.
+        dilutes the prior. Where columns are emptied slowly, the 200 rounds end short of the maximum, by up to 0.001 in
+        what was tried.
 
     Raises:
         InputError: as for `leep`, or an α that is not positive and finite.
