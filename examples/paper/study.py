@@ -163,9 +163,14 @@ def _curve(
 def _meta_training(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
     """Meta-train the CNAPs of a source, on the classes that no task is of; accuracy in its first and last quarter."""
     right = transfer.meta_train(
-        source, bench.opened, learned_classes(bench.opened.pool.num_classes, bench.settings.seed), bench.settings.training,
-        bench.cnaps(source), seed=bench.settings.seed, device=bench.device,
-    )  # fmt: skip
+        source,
+        bench.opened,
+        learned_classes(bench.opened.pool.num_classes, bench.settings.seed),
+        bench.settings.training,
+        bench.cnaps(source),
+        seed=bench.settings.seed,
+        device=bench.device,
+    )
     quarter = -(-len(right) // 4)
     return {
         "episodes": len(right), "first": float(np.mean(right[:quarter])), "last": float(np.mean(right[-quarter:]))
