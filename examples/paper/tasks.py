@@ -264,7 +264,9 @@ def _outline(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple
     there = np.bincount(pool.train, minlength=pool.num_classes)[classes]
     if experiment.images is None:
         return classes, there.tolist()
-    wanted = _generator(experiment, seed, index, _COUNTS).integers(*experiment.images, size=len(classes), endpoint=True)
+    wanted = _generator(experiment, seed, index, _COUNTS).integers(
+        *experiment.images, size=len(classes), endpoint=True
+    )
     return classes, np.minimum(wanted, there).tolist()
 
 
