@@ -14,8 +14,8 @@ from examples.paper.tasks import EXPERIMENTS
 from hf_leep.card.text import code, number, prose, title
 from hf_leep.measures import MEASURES
 
-# Correlation with transfer, (re-trained head, fine-tuning): the paper's table, with (∗) not significant. The source that
-# we hold gives one p-value, and the number of tasks of these settings alone.
+# Correlation with transfer, (re-trained head, fine-tuning): the paper's table, with (∗) not significant. The
+# source that we hold gives one p-value, and the number of tasks of these settings alone.
 PAPER_TASKS = {"large-balanced": "200", "small-balanced": "200", "noisy-labels": "200"}
 PAPER: dict[str, list[tuple[str, str, str, str]]] = {
     "large-balanced": [
