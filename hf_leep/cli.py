@@ -361,13 +361,16 @@ def explain(
     candidate: Annotated[
         str | None, typer.Argument(help="Its name, or its number in the ranking; the first one by default.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every class that report.json holds, not the first and last few.")
+    ] = False,
 ) -> None:
     """Show why a candidate scores as it does: which of its classes tell yours, what it fails at, and odd rows."""
     from hf_leep.card.why import explained
     from hf_leep.report import Report
 
     report = Report.load(folder)
-    _say(explained(report.data, report.explained(candidate)))
+    _say(explained(report.data, report.explained(candidate), everything))
 
 
 @app.command()

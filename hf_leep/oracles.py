@@ -1,11 +1,11 @@
 """Measures once more, as slowly and as plainly as their definitions: what `hf_leep.verify` holds them against.
 
-Features or probabilities ``[n, d]`` and labels ``[n]`` in, the score out; no code is shared with `hf_leep.measures`,
-but for the folds of the linear probe.
+Features or probabilities ``[n, d]`` and labels ``[n]`` in, the score out; no code is shared with `hf_leep.measures`.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -60,19 +60,39 @@ def logme_by_density(f: Float64, y: Integers) -> float:
     return float(np.mean(evidences))
 
 
-def linear_probe_by_newton(f: Float64, y: Integers) -> float:
-    """Held-out log-likelihood of ridge logistic heads on folds of equal class sizes, with dense curvatures."""
-    from hf_leep import arrays
-    from hf_leep.measures.linear_probe import STRENGTHS, folds
+def knn_by_distances(f: Float64, y: Integers, k: int) -> float:
+    """Leave-one-out accuracy from the matrix of distances: those level with the k-th share its place, in fractions."""
+    squared = ((f[:, None] - f) ** 2).sum(axis=2)
+    total = Fraction(0)
+    for i, label in enumerate(y):
+        others = np.delete(np.arange(len(y)), i)
+        reach = np.sort(squared[i, others])[k - 1]
+        closer, level = others[squared[i, others] < reach], others[squared[i, others] == reach]
+        share = Fraction(k - len(closer), len(level))
+        votes = {c: int((y[closer] == c).sum()) + share * int((y[level] == c).sum()) for c in np.unique(y)}
+        winners = [c for c in votes if votes[c] == max(votes.values())]
+        total += Fraction(int(label in winners), len(winners))
+    return float(total / len(y))
 
+
+def linear_probe_by_newton(f: Float64, y: Integers) -> float:
+    """Held-out log-likelihood of ridge logistic heads on five folds, with dense curvatures.
+
+    Each class must have the same multiple of five examples: only then is dealing out class by class all there is to
+    the folds, and the class prior of every fold an equal one.
+    """
     n, t = len(y), len(np.unique(y))
+    order, fold = np.random.default_rng(n).permutation(n), np.empty(n, dtype=np.int64)
+    for label in np.unique(y):
+        rows = order[y[order] == label]
+        fold[rows] = np.arange(len(rows)) % 5
     x = f - f.mean(axis=0)
     x = np.hstack([x / np.sqrt((x**2).sum() / n), np.ones((n, 1))])
-    one_hot, fold = np.eye(t)[y], folds(arrays.labels(y, n))
+    one_hot = np.eye(t)[y]
     best = -np.log(t)
-    for strength in STRENGTHS:
+    for strength in (0.1, 1.0, 10.0, 100.0, 1e3, 1e4):
         total = 0.0
-        for part in range(fold.max() + 1):
+        for part in range(5):
             own, target, w = x[fold != part], one_hot[fold != part], np.zeros((x.shape[1], t))
             for _ in range(60):
                 p = np.exp(own @ w - (own @ w).max(axis=1, keepdims=True))
@@ -91,6 +111,22 @@ def linear_probe_by_newton(f: Float64, y: Integers) -> float:
             break
         best = total / n
     return float(best)
+
+
+def pactran_dirichlet_by_shares(p: Float64, y: Integers) -> float:
+    """The bound on log Z/n at α = 1, from the table of every example's shares q in the source classes, iterated."""
+    from scipy.special import digamma, gammaln, rel_entr
+
+    classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    prior = counts[:, None] / len(y)
+    q, before, value = p, -np.inf, -1e300
+    while value - before > 1e-14:
+        a = prior + np.stack([q[codes == c].sum(axis=0) for c in range(len(classes))])
+        log_beta = gammaln(a).sum(axis=0) - gammaln(a.sum(axis=0)), gammaln(prior).sum() - gammaln(1.0)
+        before, value = value, float((log_beta[0] - log_beta[1]).sum() - rel_entr(q, p).sum()) / len(y)
+        q = p * np.exp(digamma(a) - digamma(a.sum(axis=0)))[codes]
+        q = q / q.sum(axis=1, keepdims=True)
+    return value
 
 
 def pactran_gaussian_by_scikit_learn(f: Float64, y: Integers) -> float:

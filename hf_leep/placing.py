@@ -22,7 +22,7 @@ NUM_DRAWS = 10_000  # a share of them is known to 0.5 %
 _NUM_MAXIMA = 2_000  # a level of 5 % to 0.5 %
 _ENOUGH_VALUES = 100  # influence values, below which a covariance of many candidates is not known well enough
 _EXAMPLES_AT_ONCE = 4096
-_CELLS_AT_ONCE = 2**20
+_CELLS_AT_ONCE = 2**18  # a block of draws stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,15 +45,16 @@ class Joint:
         """Put scores together; in chunks of the examples, so that it holds O(K² + chunk) memory beside them."""
         values = np.array([np.nan if s.value is None else s.value for s in scores], dtype=np.float64)
         covariance = np.full((len(scores), len(scores)), np.nan)
-        influence = [s.influence for s in scores if s.influence is not None]
+        # Of as many values each: resamples of another number say nothing of how two scores vary together.
+        n = max((len(s.influence) for s in scores if s.influence is not None), default=0)
+        known = [k for k, s in enumerate(scores) if s.influence is not None and len(s.influence) == n]
+        influence = [found for k in known if (found := scores[k].influence) is not None]
         if not influence:
             return cls(values, covariance, 0)
-        n = len(influence[0])
         product = np.zeros((len(influence), len(influence)))  # Σ_i IF_a IF_b; each IF has mean 0
         for start in range(0, n, _EXAMPLES_AT_ONCE):
             chunk = np.array([row[start : start + _EXAMPLES_AT_ONCE] for row in influence], dtype=np.float64)
             product += chunk @ chunk.T
-        known = [k for k, s in enumerate(scores) if s.influence is not None]
         covariance[np.ix_(known, known)] = product / (n - 1) / n
         return cls(values, covariance, n)
 
@@ -66,13 +67,13 @@ class Joint:
         return np.subtract.outer(self.values, self.values), errors
 
     def draws(self, number: int, rng: np.random.Generator) -> Iterator[Float64]:
-        """Errors of all scores drawn together, in parts ``[b, K]`` of b·K² numbers at most; all have to be known.
+        """Errors of all scores drawn together, in parts ``[b, K]`` of bounded size; all have to be known.
 
         Student's t, since the covariance is an estimate itself.
         """
         scales, axes = np.linalg.eigh(self.covariance)
         root = (axes * np.sqrt(np.maximum(scales, 0.0))).T  # [K, K]
-        freedom, step = self.num_values - 1, max(1, _CELLS_AT_ONCE // len(scales) ** 2)
+        freedom, step = self.num_values - 1, max(1, _CELLS_AT_ONCE // len(scales))
         for start in range(0, number, step):
             size = min(step, number - start)
             spread = np.sqrt(freedom / rng.chisquare(freedom, size))
@@ -115,12 +116,24 @@ def simultaneous_value(joint: Joint, rng: np.random.Generator) -> float:
     error = some.differences()[1]
     own = np.diag(some.covariance)
     rounding = 1e-6 * np.sqrt(own[:, None] + own[None, :])  # copies of one candidate differ by nothing else
-    scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > rounding)
-    largest = [
-        np.abs((drawn[:, :, None] - drawn[:, None, :]) * scale).max(axis=(1, 2))
-        for drawn in some.draws(_NUM_MAXIMA, rng)
-    ]
-    return max(float(np.quantile(np.concatenate(largest), 1 - LEVEL)), critical_value(joint.num_values))
+    scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > rounding).astype(np.float32)
+    largest = np.concatenate([_largest(drawn, scale) for drawn in some.draws(_NUM_MAXIMA, rng)])
+    return max(float(np.quantile(largest, 1 - LEVEL)), critical_value(joint.num_values))
+
+
+def _largest(drawn: Float64, scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The largest |difference|·scale over all pairs of columns, of each draw, ``[b]``.
+
+    In float32, one candidate against all later ones at a time: of 500 candidates ten times as fast as all at once.
+    """
+    by_candidate = np.ascontiguousarray(drawn.T, dtype=np.float32)  # [K, b]
+    largest = np.zeros(len(drawn), np.float32)
+    for i in range(len(scale) - 1):
+        gap = by_candidate[i + 1 :] - by_candidate[i]
+        np.abs(gap, out=gap)
+        gap *= scale[i, i + 1 :, None]
+        np.maximum(largest, gap.max(axis=0), out=largest)
+    return largest
 
 
 def chances_of_being_best(joint: Joint, rng: np.random.Generator) -> Float64 | None:

@@ -9,7 +9,7 @@ from math import log2
 
 import numpy as np
 
-from hf_leep import elimination, ranking
+from hf_leep import elimination, meaning, ranking
 from hf_leep.arrays import Integers
 from hf_leep.elimination import Out, Rules
 from hf_leep.engine import Supply, attempt, keep_going, stopped, supplied, terminable
@@ -18,7 +18,7 @@ from hf_leep.job import Job
 from hf_leep.measures import find
 from hf_leep.parts import examples_of, join, take
 from hf_leep.plan import Plan, Step
-from hf_leep.records import Extraction, Race, Ranking, Result, Score, Stop
+from hf_leep.records import Extraction, Meaning, Race, Ranking, Result, Score, Stop
 
 
 def carry_out(
@@ -200,10 +200,18 @@ class Course:
         )
 
     def _put_out(self, runner: _Runner, stop: Stop) -> Result:
-        """Score a candidate that is out on what it ran."""
+        """Score and explain a candidate that is out on what it ran."""
         extraction = self._extend(runner, self._job.part(self._parts[-1]))
         result = ranking.score(extraction, self._job.measures)
-        return replace(result, num_examples=len(extraction.labels), stop=stop, from_store=runner.from_store)
+        ran = examples_of(self._job.target, np.sort(np.concatenate(self._parts)))
+        return replace(
+            result,
+            num_examples=len(extraction.labels),
+            stop=stop,
+            from_store=runner.from_store,
+            # Calibrations are compared with one another, and this one would be of fewer rows.
+            meaning=Meaning(explanation=meaning.interpret(extraction, ran).explanation),
+        )
 
     def _leave(self, runner: _Runner, result: Result, rows_left: int) -> None:
         """A candidate runs no more rows."""

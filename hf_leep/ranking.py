@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hf_leep.arrays import Float64, Integers
+from hf_leep.arrays import Float64, FloatMatrix, Integers
+from hf_leep.errors import one_line
 from hf_leep.measures import Measure, find
 from hf_leep.measures.blocks import standard_error
+from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.placing import Comparison, Joint, chances_of_being_best, critical_value
 from hf_leep.records import Extraction, Place, Ranking, Result, Score, Settling
 
@@ -17,8 +19,11 @@ CONFIDENCE_Z = 1.96  # two-sided 95 %
 AUTO = "auto"  # what an order can be by, beside the name of a measure
 FEATURE_MEASURE = "logme"  # orders pools with headless candidates; tests/benchmarks/choice.py says why
 ENOUGH_PER_FEATURE = 5  # below this, H-score mostly counts features
+FLOOR_NOISE = 0.02  # nats by which predictions of lot were seen to score above the leave-one-out floor
+FLATTERED = "leave-one-out these predictions explain nothing measurable: what stands above the floor here is in-sample"
 TOP = (1, 3)  # how many of the first places readers care to see settled
 ENOUGH_PER_SOURCE_CLASS = 5  # below this many examples a source class, an in-sample score is flattered
+ENOUGH_PER_CELL = 5  # below this, random predictions gain (s − 1)(t − 1)/2n ≈ 0.1 nats and more in-sample
 ENOUGH_PER_TARGET_CLASS = 10  # below this, 95 % intervals held 89 to 99 % of the time (tests/benchmarks/coverage.py)
 
 
@@ -45,6 +50,11 @@ def measures_of(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
     scores = {name: _score(find(name), extraction) for name in measures}
+    if (judge := scores.get("leave-one-out-leep")) is not None and _knows_nothing(judge, extraction.labels):
+        flattered = [
+            n for n, s in scores.items() if s.value is not None and find(n).checked_by == "leave-one-out-leep"
+        ]
+        scores |= {n: replace(scores[n], warnings=(*scores[n].warnings, FLATTERED)) for n in flattered}
     if extraction.run.num_truncated:
         run, groups = extraction.run, extraction.groups
         if run.max_seconds is not None:
@@ -93,6 +103,9 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     reach = critical_value(joint.num_values)
     compared, best_by, judge = Comparison.of(joint), measure, joint
     disagreements = 0
+    if measure.in_sample:
+        judge = replace(joint, values=joint.values - _of_shuffled_labels(results, ranked, measure))
+        compared &= Comparison.of(judge)
     if measure.checked_by is not None:
         best_by = find(measure.checked_by)
         judge = _joint(results, ranked, best_by)
@@ -156,6 +169,19 @@ def _joint(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -
     return joint if measure.higher_is_better else replace(joint, values=-joint.values)
 
 
+def _knows_nothing(leave_one_out: Score, labels: Integers) -> bool:
+    """Whether predictions score no more than the class frequencies alone would, each example left out."""
+    if leave_one_out.value is None:
+        return False
+    return leave_one_out.value <= floor(labels) + max(half_width(leave_one_out) or 0.0, FLOOR_NOISE)
+
+
+def _of_shuffled_labels(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -> Float64:
+    """What the ranked candidates score of shuffled labels, turned like their scores; 0 where that is not known."""
+    sign = 1.0 if measure.higher_is_better else -1.0
+    return np.array([sign * (results[i].scores[measure.name].shuffled or 0.0) for i in ranked])
+
+
 def _value(result: Result, name: str) -> float | None:
     return result.scores[name].value if name in result.scores else None
 
@@ -173,22 +199,58 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         why = f"any features, noise included, score {measure.noise_scores}"
         return Score(None, reason=f"{measure.title} of n = {n} ≤ d = {d}: {why}")
     one_draw = extraction.groups is not None and not extraction.groups.any()
+    draws = None if one_draw else extraction.groups
     try:
-        value, influence = measure.influence_by_draw(
-            inputs, extraction.labels, None if one_draw else extraction.groups
-        )
+        value, influence = _computed(measure, inputs, extraction.labels, draws)
     except (ValueError, np.linalg.LinAlgError) as error:  # outputs that are NaN, mostly: this candidate's fault alone
         return Score(None, reason=f"{measure.title}: {error}")
+    except Exception as error:  # one bad measure, of another package perhaps, never takes the others with it
+        return Score(None, reason=f"{measure.title}: {type(error).__name__}: {one_line(error)}")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} came out as {value}")
     warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
     trusted &= not one_draw  # nobody knows how far another one would differ
-    return Score(
+    score = Score(
         value=value,
         standard_error=standard_error(influence) if trusted else None,
         warnings=warnings,
         influence=influence.astype(np.float32) if trusted else None,
     )
+    return _beside_shuffled(score, measure, inputs, extraction.labels) if measure.in_sample else score
+
+
+def _computed(
+    measure: Measure, inputs: FloatMatrix, labels: Integers, draws: Integers | None
+) -> tuple[float, Float64]:
+    """A measure's value and influence values, held to what is promised of them."""
+    value, influence = measure.influence_by_draw(inputs, labels, draws)
+    influence = np.asarray(influence, dtype=np.float64)
+    expected = len(labels) if draws is None else int(draws.max()) + 1
+    if influence.ndim != 1 or len(influence) < 2 or not (measure.resamples or len(influence) == expected):
+        wanted = "two or more" if measure.resamples else str(expected)
+        raise ValueError(f"its influence has the shape {influence.shape}, where {wanted} values were expected")
+    if not np.isfinite(influence).all():
+        raise ValueError("its influence has values that are not finite")
+    return float(value), influence
+
+
+def _beside_shuffled(score: Score, measure: Measure, inputs: FloatMatrix, labels: Integers) -> Score:
+    """Add what a fit to the same examples scores where there is nothing to learn.
+
+    One shuffle, the same for all candidates: over the examples it moves far less than the score itself.
+    """
+    try:
+        shuffled = float(measure.function(inputs, np.random.default_rng(len(labels)).permutation(labels)))
+    except Exception:  # the score itself stands
+        return score
+    if not np.isfinite(shuffled):
+        return score
+    score = replace(score, shuffled=shuffled)
+    sign = 1.0 if measure.higher_is_better else -1.0
+    if score.value is None or sign * (score.value - shuffled) > (half_width(score) or 0.0):
+        return score
+    noise = f"{measure.title} is no better than of shuffled labels: what it found here is noise"
+    return replace(score, warnings=(*score.warnings, noise))
 
 
 def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[tuple[str, ...], bool]:
@@ -196,11 +258,14 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
     found = []
     trusted = True
     if measure.needs == "probabilities":
-        if measure.checked_by is not None and n < ENOUGH_PER_SOURCE_CLASS * width:
-            found.append(
-                f"only {n / width:.2g} examples a source class (fewer than {ENOUGH_PER_SOURCE_CLASS}): "
-                "in-sample scores are too high; compare leave-one-out LEEP"
-            )
+        in_sample = measure.checked_by is not None
+        what = "in-sample scores are too high; compare leave-one-out LEEP" if in_sample else "its error is rough"
+        if n < ENOUGH_PER_SOURCE_CLASS * width:
+            few = f"only {n / width:.2g} examples a source class (fewer than {ENOUGH_PER_SOURCE_CLASS})"
+            found.append(f"{few}: {what}")
+        elif in_sample and n < ENOUGH_PER_CELL * width * len(counts):
+            few = f"only {n / width / len(counts):.2g} examples a pair of source and target class"
+            found.append(f"{few} (fewer than {ENOUGH_PER_CELL}): {what}")
         if width == 2:
             found.append("a head of 2 classes tells at most log 2 = 0.69 nats about the target")
     elif measure.noise_scores is not None and n < ENOUGH_PER_FEATURE * width:
@@ -214,10 +279,11 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             f"{int((counts < width).sum())} of {len(counts)} classes have fewer examples than the {width} features: "
             f"noise raises {measure.title} there, the more so the wider the features"
         )
-    if trusted and n < ENOUGH_PER_TARGET_CLASS * len(counts):
+    usual = min(n / len(counts), float(np.median(counts)))  # one large class says nothing of the others
+    if trusted and usual < ENOUGH_PER_TARGET_CLASS:
         found.append(
-            f"only {n / len(counts):.2g} examples a target class (fewer than {ENOUGH_PER_TARGET_CLASS}): "
-            "its error is rough, for LEEP a little too small"
+            f"only {usual:.2g} examples a target class (fewer than {ENOUGH_PER_TARGET_CLASS}): its error is rough, "
+            "for LEEP a little too small"
         )
     if (counts == 1).any():
         found.append(f"{int((counts == 1).sum())} of {len(counts)} classes have one example")

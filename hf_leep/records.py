@@ -169,6 +169,8 @@ class Score:
         warnings: what a reader must know before trusting the value.
         influence: each example's influence on the value, ``[n]``, or each group's, ``[g]``; float32, for paired
             differences.
+        shuffled: what the candidate scores once the labels are shuffled, of a measure that is fitted to the examples
+            that it scores; None for others.
     """
 
     value: float | None
@@ -176,6 +178,7 @@ class Score:
     reason: str | None = None
     warnings: tuple[str, ...] = ()
     influence: NDArray[np.float32] | None = None
+    shuffled: float | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,34 @@ class ServedClass:
 
 
 @dataclass(frozen=True)
+class Told:
+    """A target class that a source class tells of.
+
+    Attributes:
+        index: the target class.
+        conditional: P̂(y|z), how much of the source class's mass is of its examples.
+    """
+
+    index: int
+    conditional: float
+
+
+@dataclass(frozen=True)
+class UsedClass:
+    """A source class that the predictions use, and which target classes it tells of.
+
+    Attributes:
+        index: output of the head.
+        mass: its share of all predictions, P̂(z) = Σ_i θ_iz / n.
+        targets: the target classes of the highest P̂(y|z), highest first.
+    """
+
+    index: int
+    mass: float
+    targets: tuple[Told, ...]
+
+
+@dataclass(frozen=True)
 class HardExample:
     """An example whose label the others do not predict: wrongly labelled, or hard.
 
@@ -267,12 +298,16 @@ class Explanation:
         classes: target classes, best served first, which is by their gain.
         num_left_out: classes in the middle that are left out of these.
         examples: the examples of the lowest predictions, lowest first.
+        source_classes: the source classes of the most mass, most first.
+        num_sources_left_out: source classes of less mass that are left out of these; those of none do not count.
     """
 
     prior_weight: float | None
     classes: tuple[ServedClass, ...]
     num_left_out: int
     examples: tuple[HardExample, ...]
+    source_classes: tuple[UsedClass, ...]
+    num_sources_left_out: int
 
 
 @dataclass(frozen=True)

@@ -146,10 +146,12 @@ class Report:
         if not found:
             known = ", ".join(short for short, _ in named[:8]) + (" and others" if len(named) > 8 else "")
             raise UserError(f"no candidate {wanted!r} in the report: it has {known}")
-        if not found[0].get("explanation"):
-            reason = found[0]["reason"] or "it has no source predictions, or the report is of an older hf_leep"
-            raise UserError(f"nothing explains {found[0]['id']}: {reason}")
-        return found[0]
+        if found[0].get("explanation"):
+            return found[0]
+        reason = card.unexplained(self.data, found[0])
+        others = [short for short, c in named if c["rank"] is not None and c.get("explanation")]
+        instead = f"; the best candidate with an explanation is {others[0]}" if others else ""
+        raise UserError(f"nothing explains {found[0]['id']}: {reason}{instead}")
 
     @property
     def exit_code(self) -> int:
@@ -276,6 +278,7 @@ def _candidate(
         "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
         "calibration": _calibration(result.meaning.calibration),
         "explanation": _explanation(result.meaning.explanation, result.candidate.source_labels, target),
+        "explained": _explained(result, target),
         "check": _score(check) if ok and check else None,
         "behind_best": _behind(place) if place else None,
         "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]) if place else None,
@@ -292,6 +295,13 @@ def _order(ranking: Ranking) -> list[int]:
 
 def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
     return {**asdict(calibration), "curve": [list(point) for point in calibration.curve]} if calibration else None
+
+
+def _explained(result: Result, target: Target) -> float | None:
+    """(T + Ĥ(Y))/Ĥ(Y) with T the leave-one-out LEEP, asked for or not; below 0 where noise is better."""
+    score, calibration = result.scores.get("leave-one-out-leep"), result.meaning.calibration
+    value = score.value if score else calibration.as_is if calibration else None
+    return None if value is None else (value + target.class_entropy) / target.class_entropy
 
 
 def _explanation(
@@ -326,6 +336,17 @@ def _explanation(
             for served in explanation.classes
         ],
         "num_left_out": explanation.num_left_out,
+        "source_classes": [
+            {
+                "name": source(used.index),
+                "mass": used.mass,
+                "targets": [
+                    {"name": target.class_names[told.index], "conditional": told.conditional} for told in used.targets
+                ],
+            }
+            for used in explanation.source_classes
+        ],
+        "num_sources_left_out": explanation.num_sources_left_out,
         "examples": [
             {
                 **row(example.index),
@@ -393,6 +414,7 @@ def _score(score: Score) -> dict[str, Any]:
         "value": score.value,
         "standard_error": score.standard_error,
         "half_width": half_width(score),
+        "shuffled": score.shuffled,
         "warnings": list(score.warnings),
         "reason": score.reason,
     }

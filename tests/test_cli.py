@@ -45,6 +45,9 @@ def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
     assert explained.returncode == 0, explained.stderr
     assert "number 2 of the ranking" in explained.stdout
     assert "told by" in explained.stdout
+    assert "most used first" in explained.stdout
+    everything = hf_leep("explain", tmp_path / "out", "2", "--all")
+    assert everything.stdout == explained.stdout  # few classes: nothing was hidden
     unknown = hf_leep("explain", tmp_path / "out", "nobody")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("hf-leep: no candidate 'nobody' in the report: it has ")

@@ -22,6 +22,13 @@ def ranked(scores):
     return ranking, sorted(ranking.places, key=lambda place: place.result)
 
 
+def test_scores_of_fewer_resamples_than_the_others_have_no_known_error(rng):
+    scores = [*sample(rng, [0, 1], 30), *sample(rng, [2], 10)]
+    joint = Joint.of(scores)
+    assert joint.num_values == 30
+    assert np.isfinite(joint.covariance).tolist() == [[True, True, False], [True, True, False], [False] * 3]
+
+
 @pytest.mark.parametrize("n", [2, 10, 300, 10**6])
 def test_one_interval_reaches_as_far_as_student_says(n):
     assert critical_value(n) == pytest.approx(stats.t.ppf(0.975, n - 1))

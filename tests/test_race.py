@@ -34,6 +34,11 @@ def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
         assert (stop.look, job.ran[name], scored[name].num_examples) == (0, [100], 100)
         assert stop.behind in ("best", "near")
         assert stop.gap > stop.margin > 0
+        means = scored[name].meaning
+        assert means.calibration is None  # of fewer rows than those of others
+        for served in means.explanation.classes:
+            assert served.count == np.sum(target.labels[course._order[:100]] == served.index)
+        assert {example.index for example in means.explanation.examples} <= set(course._order[:100])
     record = course.record()
     assert record.looks == (100, 200, 400, 800, 1600)
     assert record.num_examples_run == 2 * 1600 + 2 * 100

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -135,13 +136,30 @@ def test_few_examples_a_source_class_and_other_limits_are_warned_about(rng):
     wide = score(extraction("wide", signal(rng, y, 20, 1.0), y), ("leep", "leave-one-out-leep", "nce"))
     assert any("only 3 examples a source class" in w for w in wide.scores["leep"].warnings)
     assert any("1 of 4 classes have one example" in w for w in wide.scores["leep"].warnings)
-    assert not any("source class" in w for w in wide.scores["leave-one-out-leep"].warnings)
+    assert any("source class (fewer than 5): its error" in w for w in wide.scores["leave-one-out-leep"].warnings)
+    guesses = score(extraction("guesses", softmax(9 * rng.normal(size=(60, 6))), y), ("leep", "leave-one-out-leep"))
+    assert any("only 2.5 examples a pair of source and target" in w for w in guesses.scores["leep"].warnings)
+    assert not any("source" in w for w in guesses.scores["leave-one-out-leep"].warnings)
     for per_class, few in ((9, True), (10, False)):
         y = np.tile(np.arange(3), per_class)
         warned = score(extraction("few", signal(rng, y, 2, 1.0), y), ("leep",)).scores["leep"].warnings
         assert any(f"only {per_class} examples a target class" in w for w in warned) == few
     pair = score(extraction("pair", signal(rng, y, 2, 1.0), y), ("leep",))
     assert any("head of 2 classes" in w for w in pair.scores["leep"].warnings)
+
+
+@pytest.mark.parametrize("s", [10, 300, 21843])
+@pytest.mark.parametrize("sharp", [True, False])
+def test_predictions_that_know_nothing_are_said_to_be_flattered(rng, s, sharp):
+    y = np.arange(500) % 10
+    p = np.full((500, s), 0.02 / s)
+    p[np.arange(500), rng.integers(0, s, 500)] += 0.98
+    p = p if sharp else np.full((500, s), 1 / s) * rng.uniform(0.5, 1.5, (500, s))
+    scores = score(extraction("guesses", p / p.sum(axis=1, keepdims=True), y), (*MEASURED, "nce")).scores
+    said = {name: any("explain nothing measurable" in w for w in found.warnings) for name, found in scores.items()}
+    assert said == {"leep": True, "leave-one-out-leep": False, "nce": True}
+    knowing = score(extraction("knowing", signal(rng, y, 10, 2.0), y), MEASURED).scores["leep"]
+    assert not any("explain nothing" in w for w in knowing.warnings)
 
 
 @pytest.mark.parametrize(("name", "noise_scores"), [("h-score", "t − 1"), ("sfda", "1")])
@@ -167,7 +185,57 @@ def test_a_measure_that_rewards_noise_in_small_classes_says_so(rng):
     for d, number, (warning,) in zip(scores, (1, 2, 3), said, strict=True):
         assert warning.startswith(f"{number} of 3 classes have fewer examples than the {d} features")
     enough = score(extraction("x", None, np.arange(60) % 3, rng.normal(size=(60, 20))), ("transrate",))
-    assert enough.scores["transrate"].warnings == ()
+    assert not any("fewer examples than" in w for w in enough.scores["transrate"].warnings)
+
+
+@pytest.mark.parametrize("name", ["transrate", "pactran-gaussian"])
+def test_wide_noise_never_stands_above_narrow_features_as_different(rng, name):
+    y = np.arange(400) % 4
+    real = 0.8 * np.eye(4)[y] @ rng.normal(size=(4, 12)) + rng.normal(size=(400, 12))
+    results = [score(extraction(n, None, y, f), (name,)) for n, f in (("real", real), ("wide", noise(rng, 500)))]
+    assert results[1].scores[name].value > results[0].scores[name].value  # fooled …
+    places = rank(results, name).places
+    assert [place.tie_group for place in places] == [1, 1]  # … but not called better
+    assert max(places, key=lambda place: place.probability_best).result == 0
+    said = [any("shuffled labels" in w for w in result.scores[name].warnings) for result in results]
+    assert said == [False, True]
+
+
+def noise(rng, d):
+    return rng.normal(size=(400, d))
+
+
+def fails(inputs, labels):
+    raise TypeError("not\nready")
+
+
+@pytest.mark.parametrize(
+    ("influence", "reason"),
+    [
+        (fails, "X: TypeError: not ready"),
+        (lambda f, y: (np.float32(1), np.full(len(y), np.nan)), "X: its influence has values that are not finite"),
+        (lambda f, y: (np.float32(1), np.ones(3)), r"X: its influence has the shape \(3,\), where 60 values"),
+        (lambda f, y: (np.float32(np.nan), np.zeros(len(y))), "X came out as nan"),
+    ],
+)
+def test_a_measure_that_fails_takes_no_other_with_it(rng, monkeypatch, influence, reason):
+    bad = replace(MEASURES["lfc"], name="x", title="X", influence=influence, in_sample=False)
+    monkeypatch.setitem(MEASURES.data, "x", bad)
+    y = np.arange(60) % 3
+    result = score(extraction("a", signal(rng, y, 4, 1.0), y, rng.normal(size=(60, 3))), ("x", "leep"))
+    assert result.scores["x"].value is None
+    assert re.search(reason, result.scores["x"].reason)
+    assert result.scores["leep"].standard_error > 0
+    assert result.reason is None
+
+
+def test_a_value_of_numpy_is_a_number_of_python(rng, monkeypatch):
+    good = replace(
+        MEASURES["lfc"], name="x", influence=lambda f, y: (np.float32(1), np.zeros(len(y))), in_sample=False
+    )
+    monkeypatch.setitem(MEASURES.data, "x", good)
+    value = score(extraction("a", None, np.arange(60) % 3, rng.normal(size=(60, 3))), ("x",)).scores["x"].value
+    assert type(value) is float
 
 
 def test_effective_source_classes_counts_what_is_used():

@@ -42,12 +42,18 @@ def test_what_scores_mean_is_told_of_each_headed_candidate(ranked, pictures):
     assert data["agreement"] == []
     assert data["calibration"]["num_pairs"] == 1
     assert data["size"]["bands"][0]["best"] == {"id": first["id"], "rank": 1}
-    assert failed["calibration"] is failed["explanation"] is failed["consensus"] is None
+    assert failed["calibration"] is failed["explanation"] is failed["explained"] is failed["consensus"] is None
     names = {first["id"].rsplit("/")[-1]: first, second["id"].rsplit("/")[-1]: second}
     for candidate in (first, second):
         assert candidate["calibration"]["value"] >= candidate["calibration"]["as_is"]
         assert candidate["calibration"]["as_is"] == pytest.approx(candidate["check"]["value"], abs=1e-9)
+        entropy = data["target"]["class_entropy"]
+        assert candidate["explained"] == pytest.approx(1 + candidate["check"]["value"] / entropy)
         found = candidate["explanation"]
+        for used in found["source_classes"]:
+            assert {told["name"] for told in used["targets"]} <= {"red", "green", "blue"}
+        if found["source_classes"]:
+            assert sum(used["mass"] for used in found["source_classes"]) == pytest.approx(1)
         assert {served["name"] for served in found["classes"]} <= {"red", "green", "blue"}
         for example in found["examples"]:
             assert example["word"] is None
@@ -55,6 +61,14 @@ def test_what_scores_mean_is_told_of_each_headed_candidate(ranked, pictures):
     sources = {s["name"] for served in names["five"]["explanation"]["classes"] for s in served["sources"]}
     assert sources
     assert sources <= {f"class {k}" for k in range(5)}
+
+
+def test_what_is_explained_is_known_without_leep_among_the_measures(ranked, checkpoints, pictures):
+    known = {candidate["id"]: candidate["explained"] for candidate in ranked.candidates}
+    paths = [str(checkpoints[name]) for name in ("five", "headless")]
+    for options in ({"sort_by": "auto"}, {"measures": ["logme"]}, {"measures": ["leave-one-out-leep"]}):
+        for candidate in hf_leep.rank(paths, pictures, progress=False, **options).candidates:
+            assert candidate["explained"] == pytest.approx(known[candidate["id"]])
 
 
 def test_how_sure_the_places_are_is_told(ranked):
@@ -113,8 +127,9 @@ def test_an_explanation_is_found_by_name_or_number(ranked):
         Report({**ranked.data, "candidates": ranked.candidates[2:]}).explained()
     older = json.loads(ranked.to_json())
     del older["candidates"][0]["explanation"]
-    with pytest.raises(UserError, match="or the report is of an older hf_leep"):
+    with pytest.raises(UserError, match="the report is of an older hf_leep, .*: rank again; the best .* is") as raised:
         Report(older).explained()
+    assert str(raised.value).endswith(f"the best candidate with an explanation is {second['id'].rsplit('/')[-1]}")
 
 
 def test_saving_and_loading_give_the_same_report(ranked, tmp_path):

@@ -10,6 +10,7 @@ from hf_leep.card.page import page
 from hf_leep.card.plot import plot_scores
 from hf_leep.card.table import notebook, parquet
 from hf_leep.card.text import short_names
+from hf_leep.card.why import unexplained
 
 __all__ = [
     "FILES",
@@ -22,6 +23,7 @@ __all__ = [
     "render",
     "short_names",
     "target_on_hub",
+    "unexplained",
 ]
 
 FILES = frozenset({"README.md", "scores.parquet", "plots/scores.png"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hf_leep.card.text import count, number, short_names, title
+from hf_leep.card.text import count, number, short_names, temperature, title
 
 _MOST_MEASURES = 6  # in a table of each with each; with more, of each with the one that makes the order
 _MOST_ROWS = 10
@@ -101,7 +101,7 @@ def calibration_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> lis
     for written, candidate in named:
         found = candidate.get("calibration")
         if candidate["rank"] is not None and found:
-            cells = (number(found["as_is"]), number(found["temperature"], 2), number(found["value"]))
+            cells = (number(found["as_is"]), temperature(found), number(found["value"]))
             rows.append([written, *cells, number(found["spread"], 2)])
     return rows[:_MOST_ROWS]
 
@@ -162,7 +162,7 @@ def size_sentence(data: Mapping[str, Any]) -> str | None:
 def baseline_sentence(data: Mapping[str, Any]) -> str | None:
     """Say how far the order is one by popularity, width or stable rank; size has a sentence of its own."""
     found = [
-        f"{baseline['name']} τ = {signed(baseline['kendall'])}"
+        baseline
         for baseline in data.get("baselines") or ()
         if baseline["name"] != "parameters"
         and baseline["kendall"] is not None
@@ -170,8 +170,13 @@ def baseline_sentence(data: Mapping[str, Any]) -> str | None:
     ]
     if not found:
         return None
+    listed = ", ".join(
+        f"{b['name']} τ = {signed(b['kendall'])} over {b['num_candidates']} candidates"
+        + ("" if b["num_candidates"] >= _ENOUGH_TO_SAY else " (few to tell by)")
+        for b in found
+    )
     note = baseline_note(data)
-    return f"Score and other things that see no label: {', '.join(found)}.{f' {note}' if note else ''}"
+    return f"Score and other things that see no label: {listed}.{f' {note}' if note else ''}"
 
 
 def baseline_note(data: Mapping[str, Any]) -> str | None:

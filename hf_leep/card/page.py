@@ -14,6 +14,7 @@ from hf_leep.card.verdict import disagreement, headless_note, verdict
 from hf_leep.measures import MEASURES
 
 _MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # on a page: of the best and of the worst served, and of the hardest
+_MOST_SOURCES = 6  # of the most used source classes
 
 
 def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
@@ -37,18 +38,19 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
             "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
             "behind": _behind(candidate),
             "places": text.places(candidate),
-            "chance": text.chance(candidate),
-            "explained": text.explained(data, candidate),
+            "chance": text.chance(data, candidate),
         }
         for name, candidate in zip(names, data["candidates"], strict=True)
     ]
+    ranked = [row for row in rows if row["rank"] is not None]
     return template.render(
         data=data,
         streamed=bool(data["target"].get("streamed")),
         sentences=data["target"].get("num_sentences"),
         examples=text.examples(data),
         metadata=metadata(data, repo_type),
-        ranked=[row for row in rows if row["rank"] is not None],
+        ranked=ranked,
+        explained=text.explained_cells(data, ranked),
         left_out=[row for row in rows if row["rank"] is None],
         measures=[MEASURES[name] for name in data["measures"] if name in MEASURES],
         verdict=verdict(data, text.code),
@@ -67,11 +69,11 @@ def page(data: Mapping[str, Any], repo_type: str = "dataset") -> str:
         validation=_validation(data) if data.get("validation") else None,
         baseline_sentence=order.baseline_sentence(data),
         sure=text.title(data["best_by"]) if data.get("best_by") else None,
+        num_compared=text.num_compared(data),
         why=_why(data, names),
         warnings={warning: text.listed(who, data, text.code) for warning, who in text.repeated_warnings(data).items()},
         notes={note: text.listed(who, data, text.code) for note, who in text.repeated_notes(data).items()},
         from_store=sum(bool(row["run"] and row["run"].get("from_store")) for row in rows),
-        has_leep="leep" in data["measures"],
         certificate=passed_sentence(data),
         code=text.code,
         prose=text.prose,
@@ -97,15 +99,27 @@ def _validation(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _why(data: Mapping[str, Any], names: list[str]) -> dict[str, Any] | None:
-    """The explanation of the first candidate, as far as a page has room."""
+    """The explanation of the best candidate that has one, as far as a page has room."""
+    first = None
     for name, candidate in zip(names, data["candidates"], strict=True):
-        if candidate["rank"] == 1 and (found := candidate.get("explanation")):
+        if candidate["rank"] is None:
+            continue
+        found = candidate.get("explanation")
+        if found:
+            ran = candidate["num_examples"] if candidate.get("stopped") else None
             return {
                 "name": text.code(name),
+                "first": first,
+                "rank": candidate["rank"],
+                "ran": None if ran is None else f"{ran:,}",
                 "useless": why.NO_USE if found["prior_weight"] is None else None,
                 "classes": why.served_rows(found, _MOST_CLASSES, text.code),
+                "sources": why.source_rows(found, _MOST_SOURCES, text.code),
                 "examples": why.example_rows(found["examples"][:_MOST_EXAMPLES], text.code),
             }
+        if first is None:
+            reason = text.prose(why.unexplained(data, candidate))
+            first = f"{text.code(name)} comes first, but nothing explains it: {reason}."
     return None
 
 

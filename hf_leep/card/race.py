@@ -41,6 +41,8 @@ def race_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> list[list[
     Args:
         data: the content of report.json.
         name: how to write a candidate's name, such as `hf_leep.card.text.code`.
+
+    The gap is in the measure that `gap_sentence` names.
     """
     if not data.get("race"):
         return []
@@ -50,6 +52,30 @@ def race_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> list[list[
         [names[candidate["id"]], f"{candidate['num_examples']:,}", _why(candidate["stopped"], names)]
         for _, candidate in named
         if candidate["rank"] is not None
+    ]
+
+
+def gap_sentence(data: Mapping[str, Any]) -> str | None:
+    """Say in which measure candidates were behind when they stopped, and what ± is there; None where no one was.
+
+    Args:
+        data: the content of report.json.
+    """
+    if not any((candidate.get("stopped") or {}).get("behind") for candidate in data["candidates"]):
+        return None
+    return (
+        f"Behind: in {title(data['race']['decided_by'])}, which decides the race, on the {examples(data)} that both "
+        "ran; ± is at the race's level, and so wider than at 95 %."
+    )
+
+
+def stops(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Candidates that did not run all examples: name, and after how many of them it stopped and why."""
+    ranked = [candidate for candidate in data["candidates"] if candidate["rank"] is not None]
+    return [
+        (name, f"stopped after {ran} {examples(data)}: {why}")
+        for (name, ran, why), candidate in zip(race_rows(data, str), ranked, strict=False)
+        if candidate["stopped"]
     ]
 
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_leep.card.order import auto_sentence, baseline_note, consensus_note
-from hf_leep.card.race import race_rows, race_sentence
+from hf_leep.card.race import gap_sentence, race_sentence, stops
 from hf_leep.card.text import (
     chance,
     classes,
     count,
     examples,
-    explained,
+    explained_cells,
     listed,
     number,
     places,
@@ -64,7 +64,7 @@ def terminal(data: Mapping[str, Any], width: int | None = None) -> Group:
     names = short_names(data["candidates"])
     table = Table(box=None, header_style="bold", pad_edge=False)
     ranked = [(n, c) for n, c in zip(names, data["candidates"], strict=True) if c["rank"] is not None]
-    columns = _fitting(_columns(data, ranked), width)
+    columns = _fitting(_columns(data, ranked), [_heading(m) for m in data["measures"] if m != data["sort_by"]], width)
     for heading, _ in columns:
         if heading == "candidate":
             table.add_column(heading, overflow="fold", min_width=_NAME_WIDTH)
@@ -75,17 +75,21 @@ def terminal(data: Mapping[str, Any], width: int | None = None) -> Group:
         table.add_row(*(Text(cells[row]) for _, cells in columns), style=style)
     if table.row_count:
         parts += [Text(), table]
+        shown = {heading for heading, _ in columns}
+        hidden = sum(_heading(measure) not in shown for measure in data["measures"])
+        if hidden:
+            subject = "1 more measure is" if hidden == 1 else f"{hidden} more measures are"
+            parts.append(Text(f"{subject} on the card (README.md of the report) only.", style="dim"))
     left_out = [(n, c) for n, c in zip(names, data["candidates"], strict=True) if c["rank"] is None]
     if left_out:
         parts.append(Text())
     parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(c['reason'])}") for name, c in left_out]
-    stopped = [cells for cells, (_, c) in zip(race_rows(data, str), ranked, strict=False) if c["stopped"]]
+    stopped = stops(data)
     if stopped:
         parts.append(Text())
-    parts += [
-        Text.assemble((f"■ {name}", "bold"), f"  stopped after {ran} {examples(data)}: {why}")
-        for name, ran, why in stopped
-    ]
+    parts += [Text.assemble((f"■ {name}", "bold"), f"  {why}") for name, why in stopped]
+    if behind := gap_sentence(data):
+        parts.append(Text(behind))
 
     notes = [*target["warnings"], disagreement(data), consensus_note(data, str), baseline_note(data)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
@@ -109,13 +113,11 @@ def _columns(data: Mapping[str, Any], ranked: Sequence[tuple[str, Mapping[str, A
         ("candidate", [name for name, _ in ranked]),
     ]
     for measure in data["measures"]:
-        heading = title(measure).replace("leave-one-out ", "leave-\none-out\n")
         scores = [c["scores"][measure] for c in everyone]
         cells = [with_error(score) if measure == data["sort_by"] else number(score["value"]) for score in scores]
-        columns.append((heading, cells))
-    if "leep" in data["measures"]:
-        shares = [explained(data, c) for c in everyone]
-        columns.append(("expl.", ["–" if share is None else f"{100 * share:.0f} %" for share in shares]))
+        columns.append((_heading(measure), cells))
+    if shares := explained_cells(data, everyone):
+        columns.append(("expl.", shares))
     columns += [
         ("source\nclasses", [classes(c["num_source_classes"]) for c in everyone]),
         ("para-\nmeters", [count(c["num_parameters"]) for c in everyone]),
@@ -123,17 +125,29 @@ def _columns(data: Mapping[str, Any], ranked: Sequence[tuple[str, Mapping[str, A
     if data.get("race"):
         columns.insert(3, (f"{examples(data)}\nrun", [f"{c['num_examples']:,}" for c in everyone]))
     if data.get("best_by"):
-        columns += [("ranks", [places(c) for c in everyone]), ("best", [chance(c) for c in everyone])]
+        columns += [("ranks", [places(c) for c in everyone]), ("best", [chance(data, c) for c in everyone])]
     return columns
 
 
-def _fitting(columns: list[tuple[str, list[str]]], width: int | None) -> list[tuple[str, list[str]]]:
-    """The columns without those that have to go so that the others fit."""
+def _heading(measure: str) -> str:
+    return title(measure).replace("leave-one-out ", "leave-\none-out\n")
+
+
+def _fitting(
+    columns: list[tuple[str, list[str]]], measures: Sequence[str], width: int | None
+) -> list[tuple[str, list[str]]]:
+    """The columns without those that have to go so that the others fit.
+
+    Args:
+        columns: headings with their cells.
+        measures: headings of the measures that may go, the last ones first.
+        width: how many characters a line has.
+    """
 
     def needed(heading: str, cells: list[str]) -> int:
         return _NAME_WIDTH if heading == "candidate" else max(map(len, [*heading.split("\n"), *cells]))
 
-    for expendable in _EXPENDABLE:
+    for expendable in (*_EXPENDABLE, *reversed(measures)):
         if width is None or sum(needed(*column) + 2 for column in columns) - 2 <= width:
             break
         columns = [column for column in columns if column[0] != expendable]
@@ -187,7 +201,11 @@ def notebook(data: Mapping[str, Any]) -> str:
     """
     from html import escape
 
-    headings = ["#", "tie group", "candidate", *map(title, data["measures"]), "source classes", "parameters"]
+    ranked = [candidate for candidate in data["candidates"] if candidate["rank"] is not None]
+    shares = explained_cells(data, ranked)
+    headings = ["#", "tie group", "candidate", *map(title, data["measures"])]
+    headings += ["explained"] if shares else []
+    headings += ["source classes", "parameters"]
     sure = bool(data.get("best_by"))
     headings += ["ranks", "best"] if sure else []
     headings += [f"{examples(data)} run"] if data.get("race") else []
@@ -199,8 +217,9 @@ def notebook(data: Mapping[str, Any]) -> str:
             continue
         cells = [candidate["rank"], candidate["tie_group"], name]
         cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
+        cells += [shares[len(rows)]] if shares else []
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
-        cells += [places(candidate), chance(candidate)] if sure else []
+        cells += [places(candidate), chance(data, candidate)] if sure else []
         cells += [f"{candidate['num_examples']:,}"] if data.get("race") else []
         rows.append("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>")
     sentences = [*verdict(data, str), auto_sentence(data), race_sentence(data)]
@@ -208,6 +227,7 @@ def notebook(data: Mapping[str, Any]) -> str:
     notes = [*data["target"]["warnings"], disagreement(data), consensus_note(data, str), baseline_note(data)]
     for said_of_some in (repeated_warnings(data), repeated_notes(data)):
         notes += [f"{words}: {listed(who, data)}" for words, who in said_of_some.items()]
+    notes += [f"■ {name} {why}" for name, why in stops(data)] + [gap_sentence(data)]
     said += "".join(f"<p>{escape(plain(note))}</p>" for note in notes if note)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"

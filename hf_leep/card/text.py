@@ -77,14 +77,27 @@ def places(candidate: Mapping[str, Any]) -> str:
     return f"{low}" if low == high else f"{low}–{high}"
 
 
-def chance(candidate: Mapping[str, Any]) -> str:
-    """The probability that a candidate is the best; a dash where that is not known."""
+def chance(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> str:
+    """The probability that a candidate is the best; a dash where that is not known, or there is no other."""
     found = candidate.get("probability_best")
-    if found is None:
+    if found is None or num_compared(data) < 2:
         return "–"
     if found < 0.005:
         return "< 1 %"
     return "> 99 %" if found > 0.995 else f"{100 * found:.0f} %"
+
+
+def num_compared(data: Mapping[str, Any]) -> int:
+    """How many candidates the probability of being best is one among: in a race, those that ran all rows."""
+    return sum(candidate.get("probability_best") is not None for candidate in data["candidates"])
+
+
+def temperature(calibration: Mapping[str, Any]) -> str:
+    """The best temperature of those that were tried; at an end of these, that it is at least so high, or so low."""
+    found, tried = calibration["temperature"], [tau for tau, _ in calibration["curve"]]
+    if found == max(tried):
+        return f"≥ {found:g}"
+    return f"≤ {found:g}" if found == min(tried) else number(found, 2)
 
 
 def count(value: float | None) -> str:
@@ -134,9 +147,20 @@ def explained(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> float | 
 
     T is leave-one-out LEEP, since the in-sample score explains a share of anything; below 0 it explains nothing.
     """
-    value = leave_one_out(data, candidate)
-    entropy: float = data["target"]["class_entropy"]
-    return None if value is None else max(float(value["value"]) + entropy, 0.0) / entropy
+    if "explained" in candidate:
+        found = candidate["explained"]
+    else:  # a report of an older hf_leep
+        score, entropy = leave_one_out(data, candidate), data["target"]["class_entropy"]
+        found = None if score is None else (score["value"] + entropy) / entropy
+    return None if found is None else max(float(found), 0.0)
+
+
+def explained_cells(data: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """That share of each of some candidates, for a table; None where no one has it."""
+    shares = [explained(data, candidate) for candidate in candidates]
+    if all(share is None for share in shares):
+        return None
+    return ["–" if share is None else f"{100 * share:.0f} %" for share in shares]
 
 
 def leave_one_out(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -12,6 +12,7 @@ from hf_leep.card.text import (
     examples,
     half_width,
     leave_one_out,
+    num_compared,
     number,
     places,
     short_names,
@@ -52,20 +53,32 @@ def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
         if (best.get("rank_interval") or [1, 1])[1] > 1:
             said.append(f"With all taken at once, these {examples(data)} leave it the ranks {places(best)}.")
     else:
-        listed = ", ".join(names[id(c)] for c in top[:5]) + (f" and {len(top) - 5} more" if len(top) > 5 else "")
-        said = [
-            f"The first {len(top)} of {len(ranked)} form one tie group, in which these {examples(data)} cannot settle "
-            f"the order: {listed}. {names[id(best)]} has the highest {measure}, {value}{unit}."
-        ]
-        sized = [c for c in top if c["num_parameters"]]
+        # In a long list each candidate is like its neighbours and the group has no end: those of it that may be first.
+        among = [c for c in top if (c.get("rank_interval") or (1, 1))[0] == 1]
+        listed = ", ".join(names[id(c)] for c in among[:5]) + (f" and {len(among) - 5} more" if len(among) > 5 else "")
+        highest = f"{names[id(best)]} has the highest {measure}, {value}{unit}."
+        if len(among) == len(top):
+            said = [
+                f"The first {len(top)} of {len(ranked)} form one tie group, in which these {examples(data)} cannot "
+                f"settle the order: {listed}. {highest}"
+            ]
+        else:
+            said = [
+                f"{len(among)} of {len(ranked)} may be the first, as far as these {examples(data)} tell: {listed}. "
+                f"{highest} The tie group goes on to place {len(top)}, each candidate being like its neighbours: "
+                "go by the ranks."
+            ]
+        sized = [c for c in among if c["num_parameters"]]
         smallest = min(sized, key=lambda c: c["num_parameters"], default=None)
         if smallest is not None and smallest is not best and smallest["num_parameters"] < best["num_parameters"]:
             said.append(
                 f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
             )
         likely = sorted(ranked, key=lambda c: -(c.get("probability_best") or 0))[:_MOST_LIKELY]
-        chances = [f"{names[id(c)]} ({chance(c)})" for c in likely if (c.get("probability_best") or 0) >= _LIKELY]
-        if chances:
+        chances = [
+            f"{names[id(c)]} ({chance(data, c)})" for c in likely if (c.get("probability_best") or 0) >= _LIKELY
+        ]
+        if chances and num_compared(data) > 1:
             by = title(data["best_by"])
             said.append(f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}.")
     if best.get("trained_on_target"):

@@ -5,23 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hf_leep import arrays
+from hf_leep.arrays import Integers
 from hf_leep.errors import InputError
 from hf_leep.meaning.baselines import baselines
 from hf_leep.meaning.calibration import calibrate, reordered
 from hf_leep.meaning.consensus import agreements, consensus, voters
-from hf_leep.meaning.explanation import explain
+from hf_leep.meaning.explanation import explain, placed
 from hf_leep.meaning.sizes import sizes
 from hf_leep.meaning.terms import Predictor
-from hf_leep.records import Calibration, Explanation, Extraction, HardExample, Meaning, ServedClass, Source
+from hf_leep.records import (
+    Calibration,
+    Explanation,
+    Extraction,
+    HardExample,
+    Meaning,
+    ServedClass,
+    Source,
+    Told,
+    UsedClass,
+)
 
 __all__ = ["agreements", "baselines", "consensus", "interpret", "reordered", "restored", "sizes", "voters"]
 
 
-def interpret(extraction: Extraction) -> Meaning:
+def interpret(extraction: Extraction, examples: Integers | None = None) -> Meaning:
     """Say what a pass's predictions mean for the labels; nothing where there is no head, or its outputs are broken.
 
     Costs O(n·s) time in row blocks, and O(t·s + block) memory beyond the pass.
+
+    Args:
+        extraction: the pass.
+        examples: where it is of some of the target's examples alone, the position of each among all, ``[n]``.
     """
     if extraction.probabilities is None:
         return Meaning()
@@ -32,7 +49,10 @@ def interpret(extraction: Extraction) -> Meaning:
     except InputError:  # the scores say so
         return Meaning()
     calibration, level, terms = calibrate(predictor)
-    return Meaning(calibration, explain(predictor, level, terms))
+    explanation = explain(predictor, level, terms)
+    # Of a part some classes may be missing, and those that occur have been numbered anew.
+    everything = np.arange(len(theta)) if examples is None else examples
+    return Meaning(calibration, placed(explanation, target.classes, everything))
 
 
 def restored(data: Mapping[str, Any]) -> Meaning:
@@ -47,5 +67,9 @@ def restored(data: Mapping[str, Any]) -> Meaning:
             for served in explanation["classes"]
         )
         examples = tuple(HardExample(**example) for example in explanation["examples"])
-        explanation = Explanation(**{**explanation, "classes": classes, "examples": examples})
+        used = tuple(
+            UsedClass(**{**source, "targets": tuple(Told(**target) for target in source["targets"])})
+            for source in explanation["source_classes"]
+        )
+        explanation = Explanation(**{**explanation, "classes": classes, "examples": examples, "source_classes": used})
     return Meaning(calibration, explanation)

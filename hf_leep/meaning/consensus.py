@@ -6,8 +6,8 @@ candidates are ordered by pairs won minus pairs lost. No raw score meets one of 
 - Where more than half of the measures order all candidates alike, that is the consensus, whatever the others say: a
   measure that fails, or that is upside down, changes nothing beside two that agree.
 - A measure has no say on a pair of which it lacks a score, or whose scores are equal.
-- Measures that are kin have one vote: a measure that another checks votes with that one's score. So LEEP and NCE vote
-  as leave-one-out LEEP.
+- Measures that are kin have one vote, with the score of one of them: LEEP, NCE and PACTran-Dirichlet vote as
+  leave-one-out LEEP, H-score votes as regularised H-score, where that is there. One that looks at no label has none.
 """
 
 from __future__ import annotations
@@ -56,8 +56,19 @@ class Pair:
 
 
 def voters(measures: Sequence[str]) -> tuple[str, ...]:
-    """The independent measures behind some measures: of those that are kin, the one that checks the others."""
-    return tuple(dict.fromkeys(find(name).checked_by or find(name).name for name in measures))
+    """The independent measures behind some measures: of those that are kin, one.
+
+    The one that checks the others, which is always computed; else the one that speaks for them, if it is among the
+    measures, or the first of them.
+    """
+    found = [find(name) for name in measures]
+    names = {measure.checked_by or measure.name for measure in found}
+    spoken: dict[str, str] = {}  # kind → the measure that votes
+    for measure in found:
+        kind = measure.checked_by or measure.kin or measure.name
+        if measure.votes:
+            spoken.setdefault(kind, kind if kind in names else measure.name)
+    return tuple(spoken.values())
 
 
 def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[Standing | None]:

@@ -6,16 +6,20 @@ examples are judged on its leave-one-out form, so that no example explains itsel
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hf_leep.arrays import Float64, Integers
 from hf_leep.meaning.terms import Predictor, conditional
 from hf_leep.measures.blocks import divide
 from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
-from hf_leep.records import Explanation, HardExample, ServedClass, Source
+from hf_leep.records import Explanation, HardExample, ServedClass, Source, Told, UsedClass
 
 MOST_CLASSES = 100  # with more, the best and the worst served half of these
 MOST_SOURCES = 3  # of each target class
+MOST_SOURCE_CLASSES = 100  # of those that the predictions use most
+MOST_TARGETS = 3  # of each source class
 MOST_EXAMPLES = 10
 
 
@@ -36,7 +40,7 @@ def explain(predictor: Predictor, level: int, terms: Float64) -> Explanation:
     """
     weight = PRIOR_WEIGHTS[level]
     if np.isinf(weight):
-        return Explanation(None, (), 0, ())
+        return Explanation(None, (), 0, (), (), 0)
     log_prediction = np.bincount(predictor.codes, weights=terms) / predictor.counts  # [t]
     gain = log_prediction - np.log(predictor.prior)
     order = np.argsort(-gain, kind="stable")
@@ -49,7 +53,45 @@ def explain(predictor: Predictor, level: int, terms: Float64) -> Explanation:
         for y, sources in zip(order, told_by, strict=True)
     )
     hardest = np.argsort(terms, kind="stable")[:MOST_EXAMPLES]
-    return Explanation(float(weight), classes, left_out, _examples(predictor, hardest, weight, np.exp(terms[hardest])))
+    examples = _examples(predictor, hardest, weight, np.exp(terms[hardest]))
+    used, num_unused = _used(predictor)
+    return Explanation(float(weight), classes, left_out, examples, used, num_unused)
+
+
+def placed(explanation: Explanation, classes: Integers, examples: Integers) -> Explanation:
+    """An explanation of some examples, in terms of all.
+
+    Args:
+        explanation: of the part, whose classes are those that occur in it.
+        classes: target class of each of those, ``[t]``.
+        examples: position of each example of the part among all, ``[n]``.
+    """
+
+    def told(targets: tuple[Told, ...]) -> tuple[Told, ...]:
+        return tuple(replace(target, index=int(classes[target.index])) for target in targets)
+
+    return replace(
+        explanation,
+        classes=tuple(replace(served, index=int(classes[served.index])) for served in explanation.classes),
+        examples=tuple(
+            replace(hard, index=int(examples[hard.index]), likely=int(classes[hard.likely]))
+            for hard in explanation.examples
+        ),
+        source_classes=tuple(replace(used, targets=told(used.targets)) for used in explanation.source_classes),
+    )
+
+
+def _used(predictor: Predictor) -> tuple[tuple[UsedClass, ...], int]:
+    """The source classes of the most mass, and how many others have some."""
+    mass = predictor.joint.sum(axis=0) / len(predictor.codes)  # P̂(z) [s]
+    order = np.argsort(-mass, kind="stable")[: np.count_nonzero(mass)]
+    shown = order[:MOST_SOURCE_CLASSES]
+    tells = conditional(predictor.joint[:, shown])  # P̂(y|z) [t, k]
+    targets = np.argsort(-tells, axis=0, kind="stable")[:MOST_TARGETS]
+    return tuple(
+        UsedClass(int(z), float(mass[z]), tuple(Told(int(y), float(tells[y, k])) for y in best if tells[y, k] > 0))
+        for k, (z, best) in enumerate(zip(shown, targets.T, strict=True))
+    ), len(order) - len(shown)
 
 
 def _sources(predictor: Predictor, classes: Integers) -> list[tuple[Source, ...]]:

@@ -112,6 +112,12 @@ class Measure:
             argument.
         rewards_small_classes: of a measure of features: whether noise scores too, where a class has fewer examples
             than there are features.
+        in_sample: of a measure of features that is fitted to the very examples that it scores, so that noise scores
+            too, the more the wider it is: it scores shuffled labels as well, and two candidates count as different
+            only if what they score above that differs, too.
+        kin: measures of one kind have one vote in a consensus: the name of the one that votes for them. Those checked
+            by another are that one's kin.
+        votes: whether it has a vote; a baseline that looks at no label has none.
         holds_out: of a measure that scores examples by others: whether ``influence`` takes the independent draws as a
             third argument, so that no example is scored by another of its draw.
     """
@@ -129,6 +135,9 @@ class Measure:
     noise_scores: str | None = None
     resamples: bool = False
     rewards_small_classes: bool = False
+    in_sample: bool = False
+    kin: str | None = None
+    votes: bool = True
     holds_out: bool = False
 
     def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
@@ -228,6 +237,8 @@ def _fault(measure: object, known: Mapping[str, Measure]) -> str | None:
         return "its function or influence cannot be called"
     if measure.checked_by is not None and measure.checked_by not in known:
         return f"it is checked by {measure.checked_by!r}, which is no measure"
+    if measure.kin is not None and measure.kin not in known:
+        return f"it is kin to {measure.kin!r}, which is no measure"
     return None
 
 
@@ -257,7 +268,7 @@ MEASURES = _Registry(
                 "h-score", "H-score", "features", "", True,
                 "Bao et al., ICIP 2019",
                 "share of feature variance between the classes; too high when n is not many times d",
-                h_score, _h_score.influence, noise_scores="t − 1",
+                h_score, _h_score.influence, noise_scores="t − 1", in_sample=True, kin="regularised-h-score",
             ),
             Measure(
                 "logme", "LogME", "features", "nats", True,
@@ -281,31 +292,31 @@ MEASURES = _Registry(
                 "pactran-dirichlet", "PACTran-Dirichlet", "probabilities", "nats", True,
                 "Ding et al., ECCV 2022, PACTran-Dirichlet, α = 1",
                 "evidence for LEEP's model under a Dirichlet prior",
-                pactran_dirichlet, _pactran_dirichlet.influence, resamples=True,
+                pactran_dirichlet, _pactran_dirichlet.influence, resamples=True, kin="leave-one-out-leep",
             ),
             Measure(
                 "pactran-gaussian", "PACTran-Gaussian", "features", "nats", True,
                 "Ding et al., ECCV 2022, PACTran-Gaussian, λ = 1",
                 "bound on the loss of a linear head, from its fit and the flatness around it; in-sample",
-                pactran_gaussian, _pactran_gaussian.influence, resamples=True,
+                pactran_gaussian, _pactran_gaussian.influence, resamples=True, in_sample=True,
             ),
             Measure(
                 "lfc", "LFC", "features", "", True,
                 "Deshpande et al. 2021 (arXiv 2102.00084)",
                 "correlation of feature similarity and class equality over all pairs of examples",
-                lfc, _lfc.influence,
+                lfc, _lfc.influence, in_sample=True,
             ),
             Measure(
                 "stable-rank", "stable rank", "features", "", True,
                 "Rudelson & Vershynin, Journal of the ACM 2007",
                 "directions that carry the features' variance; a baseline that looks at no label",
-                stable_rank, _stable_rank.influence,
+                stable_rank, _stable_rank.influence, votes=False,
             ),
             Measure(
                 "regularised-h-score", "regularised H-score", "features", "", True,
                 "Ibrahim et al., 2021, the shrinkage-based H-score",
                 "H-score with the covariance shrunk as Ledoit and Wolf do; for n not many times d",
-                regularised_h_score, _regularised_h_score.influence, resamples=True,
+                regularised_h_score, _regularised_h_score.influence, resamples=True, in_sample=True,
             ),
             Measure(
                 "n-leep", "N-LEEP", "features", "nats", True,
@@ -317,13 +328,13 @@ MEASURES = _Registry(
                 "transrate", "TransRate", "features", "nats", True,
                 "Huang et al., ICML 2022",
                 "coding rate that the class explains; too high where a class has fewer examples than features",
-                transrate, _transrate.influence, resamples=True, rewards_small_classes=True,
+                transrate, _transrate.influence, resamples=True, rewards_small_classes=True, in_sample=True,
             ),
             Measure(
                 "gbc", "GBC", "features", "", True,
                 "Pándy et al., CVPR 2022",
                 "how little the classes overlap as spherical Gaussians; a sum over pairs of classes",
-                gbc, _gbc.influence, resamples=True,
+                gbc, _gbc.influence, resamples=True, in_sample=True,
             ),
             Measure(
                 "parc", "PARC", "features", "", True,
@@ -335,7 +346,7 @@ MEASURES = _Registry(
                 "sfda", "SFDA", "features", "", True,
                 "Shao et al., ECCV 2022",
                 "mean probability of the right class in a self-challenged Fisher discriminant; 1 for noise when n ≤ d",
-                sfda, _sfda.influence, noise_scores="1", resamples=True,
+                sfda, _sfda.influence, noise_scores="1", resamples=True, in_sample=True,
             ),
         )
     }
@@ -358,7 +369,11 @@ def find(name: str) -> Measure:
 
 
 def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
-    """Return the standard error of a measure, in its unit, from closed-form influence values: std(IF)/√n.
+    """Return the standard error of a measure, in its unit: std/√(their number) of its influence values.
+
+    These are one an example and in closed form, or, for the measures of ten resamples (`Measure.resamples`), ten from
+    a jackknife or from half-samples, which is eleven times the work of the score. A standard error from ten values is
+    itself known to about a quarter.
 
     It is about sampling: how much the score at this n would move on other examples of the same kind. It says nothing
     about the in-sample bias of a plug-in score, which differs with the number of source classes.

@@ -35,14 +35,16 @@ def gbc(features: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         GBC in [−t(t − 1), 0]. Invariant to the order of rows, to shifting, rotating and rescaling the features as a
-        whole, to constant columns and to renaming labels. Costs O(n d min(n, d) + min(n, d)³ + 64 t²) and
-        O(t·q + block) memory.
-
-        Not to be compared between targets: it is a sum over pairs of classes, and grows with their number squared.
-        Nor where n is not many times 64: the axes are chosen on the same examples.
+        whole, to constant columns and to renaming labels.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d) + min(n, d)³ + 64 t²) time; O(d·min(n, d) + t·d + block) memory.
+
+    Not for: comparing targets: it is a sum over pairs of classes, and grows with their number squared. Nor for n that
+    is not many times 64, least of all for candidates of different width, since the axes are chosen on the same
+    examples: at n = 200 and 5 balanced classes, noise of 8, 64 and 512 columns scores −18.7, −13.2 and −13.8.
 
     Reference: Pándy et al. 2022.
     """

@@ -23,11 +23,15 @@ def h_score(features: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         H in [0, min(t − 1, d)]. Invariant to the order of rows, to invertible affine maps of the features, to
-        renaming labels and to repeating the data set. With n ≤ d the sample covariance can be fitted exactly: any
-        features in general position, noise included, then score t − 1.
+        renaming labels and to repeating the data set.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d) + min(n, d)³ + n·t·min(n, d)) time; O(d·min(n, d) + t·d + block) memory.
+
+    Not for: n that is not many times d, nor there for candidates of different width: Gaussian noise scores
+    (t − 1) d/(n − 1) in the mean, and t − 1, the maximum, where n ≤ d, as do any features in general position.
 
     Reference: Bao et al. 2019.
     """

@@ -27,8 +27,8 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, dr
     """Score the share of examples that their nearest neighbours classify rightly; higher is better.
 
     Ties are split, never broken by position: where several examples are as far away as the k-th, they share the
-    places that are left; where several classes have most votes, each counts as chosen with equal chance. So the score
-    is the expected accuracy of a rule that breaks ties by lot.
+    places that are left, each with a part of a vote; where several classes have most votes, each counts as chosen with
+    equal chance. So the score is the expected accuracy of a rule that draws lots between equal votes.
 
     Args:
         features: penultimate features, ``[n, d]``; distances are Euclidean, of the features as they are.
@@ -40,12 +40,16 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, dr
 
     Returns:
         A in [0, 1], dimensionless. Invariant to the order of rows, to rotating, shifting and rescaling the features
-        and to renaming labels; not to repeated rows, which let an example see its own copy, nor to rescaling single
-        columns. An example alone in its class counts as wrong. O(n²·d) time and O(n·(d + block)) memory, whatever t:
-        not for n far beyond 100,000, and of little use where most classes have fewer than k/2 examples.
+        and to renaming labels; not to repeated rows, nor to rescaling single columns. An example alone in its class
+        counts as wrong.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes, k below 1.
+
+    Cost: O(n²·d) time; O(n·d + block) memory.
+
+    Not for: n far beyond 100,000; classes most of which have fewer than k/2 examples; data with repeated rows, where
+    an example sees its own copy; features of which one column has a far larger unit, which alone decides distances.
 
     Reference: Fix & Hodges 1951; leave-one-out.
     """

@@ -41,11 +41,17 @@ def leave_one_out_leep(probabilities: ArrayLike, labels: ArrayLike, prior_weight
 
     Returns:
         T_loo in (−∞, 0], at least its floor (1/n) Σ log π_{y_i} when the weight is chosen. Invariant to the order of
-        rows and of source columns and to renaming labels; not to repeated rows, which let an example see its own
-        copy, nor to splitting a source column.
+        rows and of source columns and to renaming labels; not to repeated rows, nor to splitting a source column.
+        Random predictions score the floor, ±0.02, from n = 300 on. With fewer examples the chosen weight flatters them
+        at times: at n of 50 to 200, in 1 to 25 % of draws they were more than 0.02 above it, by up to 0.17.
 
     Raises:
         InputError: as for `leep`, or a weight that is not positive.
+
+    Cost: a pass of O(n·s) time for each of 22 prior weights, and one before; O(t·s + block) memory.
+
+    Not for: data with repeated rows, where an example sees its own copy. Nor for comparing targets: the floor is the
+    target's own.
 
     Reference: hf_leep; leave-one-out form of Nguyen et al. 2020, eq. (2).
     """

@@ -29,11 +29,16 @@ def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         T in (−∞, 0]; −Ĥ(Y), the negative class entropy, for predictions that carry no information. Invariant to the
         order of rows and of source columns, to renaming labels, to repeating the data set and to splitting a source
-        column into equal parts. In-sample: many source classes and few examples flatter it, see
-        `leave_one_out_leep`.
+        column into equal parts.
 
     Raises:
         InputError: wrong shapes, rows that are no probabilities, negative labels, fewer than two classes.
+
+    Cost: two passes of O(n·s) time; O(t·s + block) memory.
+
+    Not for: heads of different width on few examples, since it is in-sample: at n = 200 and 5 balanced classes, random
+    guesses over 10 source classes score −1.51, over 1,000 −0.12 (floor −1.61); `leave_one_out_leep` is made for that.
+    Nor for comparing targets: the floor −Ĥ(Y) is the target's own.
 
     Reference: Nguyen et al. 2020, eq. (2).
     """

@@ -30,12 +30,16 @@ def lfc(features: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         r in [−1, 1]; 0 for features that are alike in all pairs. Invariant to the order of rows, to rotating and
-        rescaling the features, to renaming labels and to repeating the data set; not to shifting the features. One
-        direction of large variance decides it, whatever a linear head could make of the others. O(n·d·min(n, d))
-        time and O(min(n, d)² + t·d + block) memory.
+        rescaling the features, to renaming labels and to repeating the data set; not to shifting the features.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d)) time; O(d·min(n, d) + t·d + block) memory.
+
+    Not for: features with a large mean, or one direction of large variance, which decides it whatever a linear head
+    could make of the others. Nor for candidates of different width on few examples, since the pairs of an example with
+    itself count: at n = 200 and 5 balanced classes, noise of 8, 64 and 512 columns scores 0.03, 0.07 and 0.12.
 
     Reference: Deshpande et al. 2021.
     """

@@ -42,11 +42,15 @@ def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None 
         L in (−∞, 0], never below the held-out log-likelihood of the class prior, its floor. Invariant to rotating,
         shifting and rescaling the features and to renaming labels, up to the solver's tolerance (1e-5). Folds are
         drawn from n and the labels alone, the same for all candidates; another order of rows makes other folds, which
-        moves the score by a fraction of its standard error. Some hundred passes of O(n·d·t), and O(n·(d + t)) memory:
-        the slowest measure. A class of one example is never seen by the probe that scores it.
+        moves the score by a fraction of its standard error.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d)) time, then some hundred passes of O(n·d·t); O(n·(d + t)) memory. The slowest measure.
+
+    Not for: classes of one example, which the probe that scores them has never seen; nor data with repeated rows, of
+    which one can be fitted and its copy scored.
 
     Reference: Alain & Bengio 2017, cross-fitted.
     """

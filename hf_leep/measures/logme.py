@@ -36,11 +36,19 @@ def logme(features: ArrayLike, labels: ArrayLike) -> float:
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
 
     Returns:
-        The mean log evidence; it is a density of 0/1 targets, so positive values are normal. Invariant to the order
-        of rows, to rotating and to rescaling the features, and to renaming labels.
+        The mean log evidence, any real number: it is a density of 0/1 targets, so positive values are normal.
+        Invariant to the order of rows, to rotating and to rescaling the features, and to renaming labels; not to
+        shifting them, nor to repeating the data set.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d) + min(n, d)³) time, and O(t·min(n, d)) for each of some 200 points of the search over α/β;
+    O(d·min(n, d) + t·d + block) memory.
+
+    Not for: comparing targets, whose 0/1 densities differ with their classes. Nor for features that fit a class
+    without error in fewer directions than examples: the evidence has no maximum then, and the score says where the
+    search ended.
 
     Reference: You et al. 2021, eq. (2).
     """
@@ -73,10 +81,15 @@ def logme_regression(
     Returns:
         The mean over the m targets of the log evidence divided by n. It is a density: multiplying a target by c
         lowers its evidence by log |c| for all candidates alike, so values compare between candidates, not between
-        targets. Invariant to the order of rows, to rotating and to rescaling the features. Costs as for `logme`.
+        targets. Invariant to the order of rows, to rotating and to rescaling the features.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, a target that is the same for all examples.
+
+    Cost: as for `logme`, with m targets in place of t classes.
+
+    Not for: comparing data sets, or one target in two units. Nor for targets that the features fit without error, as
+    for `logme`.
 
     Reference: You et al. 2021, eq. (2).
     """

@@ -42,16 +42,17 @@ def n_leep(features: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         A score in (−∞, 0]; −Ĥ(Y), the negative class entropy, where there is one cluster (n < 10, or features that do
         not vary). Invariant to the order of rows, to shifting, rotating and rescaling the features as a whole and to
-        renaming labels; up to rounding, which EM can magnify where two fits are equally good. Costs
-        O(n d min(n, d) + min(n, d)³ + n q c (log c + steps of EM)) for q axes and c = min(5 t, n/5) components, with
-        10 to 50 steps as a rule, and O(n (q + c)) memory.
-
-        Not to be used to settle small differences: another seed finds other clusters, which moves the score by a few
-        hundredths. EM stops where a step gains less than 5e-5 nats an example and axis; to go on would move the score
-        by less than another seed does. In-sample, as LEEP is: more classes flatter it.
+        renaming labels; up to rounding, which EM can magnify where two fits are equally good. EM stops where a step
+        gains less than 5e-5 nats an example and axis; to go on would move the score by less than another seed does.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d) + min(n, d)³ + n·q·c·(log c + steps of EM)) time for q axes and c = min(5 t, n/5) components,
+    with 10 to 50 steps as a rule; O(n·(q + c) + d·min(n, d)) memory.
+
+    Not for: small differences: another seed finds other clusters, which moves the score by a few hundredths. Nor for
+    comparing targets: in-sample, as LEEP is, it is flattered by more classes, and its floor −Ĥ(Y) is the target's own.
 
     Reference: Li et al. 2021.
     """

@@ -22,11 +22,17 @@ def nce(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         −Ĥ(Y|Z) in [−log t, 0], never below −Ĥ(Y). Invariant to the order of rows and to renaming labels, to the
-        order of source columns where no row has a tie, and to repeating the data set. A plug-in estimate: too high
-        where examples are few for t·s. Equal to LEEP for one-hot probabilities.
+        order of source columns where no row has a tie, and to repeating the data set. Equal to LEEP for one-hot
+        probabilities.
 
     Raises:
         InputError: as for `leep`.
+
+    Cost: one pass of O(n·s) time and a sort of n numbers; O(n + s + block) memory.
+
+    Not for: examples that are few for the t·s cells of its table, since a plug-in estimate is too high there: at
+    n = 200 and 5 balanced classes, random guesses over 1,000 source classes score −0.10 (floor −1.61). Nor for
+    comparing targets: the floor −Ĥ(Y) is the target's own.
 
     Reference: Tran et al. 2019.
     """

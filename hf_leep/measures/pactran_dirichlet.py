@@ -45,12 +45,18 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
         The largest lower bound on log Z/n found from q = θ by coordinate ascent, in (−∞, 0]. Exact, and the
         Dirichlet-multinomial evidence of the table of counts, for one-hot predictions. Invariant to the order of rows
         and of source columns and to renaming labels; neither to repeated rows nor to splitting columns, which
-        dilutes the prior. Unlike LEEP it does not reward mere numbers of source classes, but it is no likelihood of
-        unseen labels either: the prior's α decides what many sparse columns cost. Up to 200 rounds of O(n·s + s·t)
-        time, O(s·t + block) memory.
+        dilutes the prior. Where columns are emptied slowly, the 200 rounds end short of the maximum, by up to 0.001 in
+        what was tried.
 
     Raises:
         InputError: as for `leep`, or an α that is not positive and finite.
+
+    Cost: up to 200 rounds of O(n·s + s·t) time; O(s·t + block) memory.
+
+    Not for: candidates that are near the floor −Ĥ(Y), or below it, if their heads differ in width: it does not reward
+    mere numbers of source classes as LEEP does, but it is no likelihood of unseen labels either, and α decides what
+    many sparse columns cost. At n = 200 and 5 balanced classes (floor −1.61), random guesses over 10 source classes
+    score −1.87, over 1,000 −1.66. Nor for comparing targets.
 
     Reference: Ding et al. 2022, PACTran-Dirichlet.
     """

@@ -42,13 +42,18 @@ def pactran_gaussian(features: ArrayLike, labels: ArrayLike, strength: float = S
     Returns:
         −bound in (−∞, 0]; −Ĥ(Y), the negative class entropy, for features that do not vary. Invariant to the order of
         rows, to shifting and rotating the features and to renaming labels, up to the solver's tolerance (1e-6); not to
-        rescaling them, nor to constant columns, which count in d. In-sample: only the flatness term, of the order
-        (5 t/n) log(1 + n ‖f‖²/(t d)), tells noise that fits from features that fit. Up to a few hundred passes of
-        O(n·d·t), and O(d·t + block) memory.
+        rescaling them, nor to constant columns, which count in d.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes, a λ that is not
             positive and finite.
+
+    Cost: O(n·d·min(n, d)) time, then up to a few hundred passes of O(n·d·t); O(n·(d + t)) memory.
+
+    Not for: candidates of different width on few examples, since it is in-sample: only the flatness term, of the order
+    (5 t/n) log(1 + n ‖f‖²/(t d)), tells noise that fits from features that fit. At n = 200 and 5 balanced classes,
+    noise of 8, 64 and 512 columns scores −1.94, −1.16 and −0.13 (floor −1.61). Nor for candidates whose features have
+    other units.
 
     Reference: Ding et al. 2022, PACTran-Gaussian.
     """

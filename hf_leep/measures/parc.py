@@ -36,14 +36,16 @@ def parc(features: ArrayLike, labels: ArrayLike) -> float:
         vary over its columns counts as uncorrelated with all others. With more than 2,000 examples, a random 2,000 of
         them are used, the same ones for every candidate (seed 0, by position). Invariant to the order of columns, to
         rescaling and shifting each row as a whole, to renaming labels and, up to 2,000 examples, to the order of rows;
-        not to shifting a column. Costs O(m² d + m² log m) and O(m²) memory for m = min(n, 2000).
-
-        Not to be used with few columns: two have a correlation of ±1, one has none. Nor to compare targets: with p the
-        share of pairs of different classes, the best that distances without ties can reach is √(3 p (1 − p)), which
-        is small where classes are many.
+        not to shifting a column.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d + m²·d + m² log m) time for m = min(n, 2000); O(m² + m·d + block) memory.
+
+    Not for: few columns: two have a correlation of ±1, one has none. Nor for comparing targets: with p the share of
+    pairs of different classes, the best that distances without ties can reach is √(3 p (1 − p)), which is small where
+    classes are many.
 
     Reference: Bolya et al. 2021.
     """

@@ -30,13 +30,15 @@ def regularised_h_score(features: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         H_α in [0, min(t − 1, d)], at most the H-score, which it is for α = 0. Invariant to the order of rows, to
         shifting, rotating and rescaling the features as a whole and to renaming labels; not to rescaling a single
-        column, nor to repeating the data set, which lowers α. Costs O(n d min(n, d) + min(n, d)³).
-
-        Not to be used to compare features of which some are nearly isotropic: there α comes close to 1, and the
-        factor 1 − α of the definition takes the score to 0, however well the classes are apart.
+        column, nor to repeating the data set, which lowers α.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d) + min(n, d)³) time; O(d·min(n, d) + t·d + block) memory.
+
+    Not for: comparing features of which some are nearly isotropic: there α comes close to 1, and the factor 1 − α of
+    the definition takes the score to 0, however well the classes are apart.
 
     Reference: Ibrahim et al. 2021, the shrinkage-based H-score.
     """

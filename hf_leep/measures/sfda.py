@@ -44,15 +44,17 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         A score in [0, 1]. Invariant to the order of rows, to shifting and rotating the features and to renaming
-        labels; not to rescaling them, since λ depends on their unit. Repeating the data set changes nothing. Costs
-        O(n d min(n, d) + min(n, d)³ + n t min(n, d)), and no more memory than O(min(n, d)² + t·d + n + block).
-
-        Not to be used where n is not many times d and the features are large (σ of 5 or more): hardly anything is
-        shrunk then, and any features are told apart, noise included. Nor to compare candidates whose features
-        have other units.
+        labels; not to rescaling them, since λ depends on their unit. Repeating the data set changes nothing.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d) + min(n, d)³ + n·t·min(n, d)) time; O(d·min(n, d) + t·d + n + block) memory.
+
+    Not for: n that is not many times d, if the features are large (σ of 5 or more): hardly anything is shrunk then,
+    and any features are told apart, noise included, up to the full score of 1. Nor for candidates of different width
+    on few examples: at n = 200 and 5 balanced classes, noise of 8, 64 and 512 columns scores 0.20, 0.35 and 1. Nor for
+    candidates whose features have other units.
 
     Reference: Shao et al. 2022.
     """

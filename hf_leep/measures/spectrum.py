@@ -3,7 +3,7 @@
 With F [n, d] the features, as they are, or of mean 0 in each column, or of length 1 as well, and F = U diag(σ) Vᵀ,
 H-score and LogME depend on F only through σ² and UᵀY, Y the class indicators 1[y=c] or real targets; other measures
 need rows of U diag(σ), the principal coordinates. All come from the smaller of the two Gram matrices: FᵀF [d, d] where
-n ≥ d, FFᵀ [n, n] otherwise, so memory is O(min(n, d)² + t·d + block).
+n ≥ d, FFᵀ [n, n] otherwise, from a copy of the fewer rows, so memory is O(d·min(n, d) + t·d + block).
 """
 
 from __future__ import annotations

@@ -28,10 +28,14 @@ def stable_rank(features: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         tr(C)/λ_max(C) in [1, min(n − 1, d)]; 0 for constant features. Invariant to the order of rows, to rotating,
-        shifting and rescaling the features, to labels and to repeating the data set. O(n·d·min(n, d)) time.
+        shifting and rescaling the features, to labels and to repeating the data set.
 
     Raises:
         InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+
+    Cost: O(n·d·min(n, d) + min(n, d)³) time; O(d·min(n, d) + t·d + block) memory.
+
+    Not for: choosing a checkpoint. It sees no label, and white noise scores high, the higher the wider it is.
 
     Reference: Rudelson & Vershynin 2007.
     """

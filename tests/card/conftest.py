@@ -31,6 +31,18 @@ def _explanation():
             served("weed", 258, -2.4, -0.1, ("hay", 0.31), ("rapeseed", 0.2), ("broom", 0.05)),
         ],
         "num_left_out": 0,
+        "source_classes": [
+            {
+                "name": long,
+                "mass": 0.213,
+                "targets": [{"name": "daisy", "conditional": 0.8}, {"name": "flower 1", "conditional": 0.0312}],
+            },
+            *(
+                {"name": f"plant {k}", "mass": 0.1 - k / 200, "targets": [{"name": f"flower {k}", "conditional": 0.5}]}
+                for k in range(15)
+            ),
+        ],
+        "num_sources_left_out": 984,
         "examples": [
             example(41234, "weed", 0.00012, "daisy", 0.97, long),
             *(example(100 + k, "rose", 0.004 + k / 100, "tulip", 0.5, "vase") for k in range(8)),
@@ -71,6 +83,7 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "scores": {"leep": _score(leep, 0.02, [few]), "leave-one-out-leep": _score(loo, 0.025)},
         "calibration": _calibration(loo),
         "explanation": _explanation(),
+        "explained": (loo + 2.302585) / 2.302585,
         "consensus": None,
         "check": _score(loo, 0.025),
         "behind_best": {"value": behind, "standard_error": 0.015, "half_width": 0.0294}
@@ -154,6 +167,7 @@ REPORT = {
             "check": None,
             "calibration": None,
             "explanation": None,
+            "explained": None,
             "behind_best": None,
             "interval": None,
             "headless": True,

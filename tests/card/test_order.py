@@ -128,11 +128,15 @@ def test_too_few_sizes_say_nothing(report):
 
 
 def test_an_order_like_one_that_sees_no_label_is_called_that(report):
-    assert baseline_sentence(report) == "Score and other things that see no label: downloads τ = +0.33."
+    assert (
+        baseline_sentence(report)
+        == "Score and other things that see no label: downloads τ = +0.33 over 3 candidates (few to tell by)."
+    )
     assert baseline_note(report) is None
     for baseline in report["baselines"]:
         baseline.update(kendall=0.8, num_candidates=6)
     report["baselines"][2]["kendall"] = -0.9
+    assert "downloads τ = +0.80 over 6 candidates, source classes" in baseline_sentence(report)
     words = "The order is much like a list by parameters (τ = +0.80) and by downloads (τ = +0.80), which see no label."
     assert baseline_note(report) == words
     assert words in page(report)

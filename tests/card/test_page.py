@@ -50,6 +50,8 @@ def test_names_of_strangers_change_nothing_outside_their_cell(report):
         for served in candidate["explanation"]["classes"]:
             served["name"] = EVIL
             served["sources"][0]["name"] = EVIL
+        for used in candidate["explanation"]["source_classes"]:
+            used["name"] = used["targets"][0]["name"] = EVIL
         for example in candidate["explanation"]["examples"]:
             example.update(label=EVIL, likely=EVIL, source=EVIL)
     dirty = page(report)
@@ -163,7 +165,7 @@ def test_a_report_from_before_the_notes_is_rendered(report):
     for candidate in report["candidates"]:
         for key in ("notes", "gated", "trained_on", "trained_on_target", "calibration", "explanation", "consensus"):
             del candidate[key]
-        for key in ("rank_interval", "probability_best", "downloads"):
+        for key in ("rank_interval", "probability_best", "downloads", "explained"):
             del candidate[key]
         for score in (*candidate["scores"].values(), candidate["check"], candidate["behind_best"]):
             if score:
@@ -173,6 +175,7 @@ def test_a_report_from_before_the_notes_is_rendered(report):
     text = render(report)["README.md"].decode()
     for heading in ("Before you choose", "Does the order hold?", "Why `big/resnet`"):
         assert heading not in text
+    assert "| 56 % |" in text
     assert notebook(report)
 
 
@@ -194,12 +197,36 @@ def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_t
     assert "1 of 10 checks of the measures failed" in verdict(report, code)[0]
 
 
+def test_of_a_tie_group_without_end_the_verdict_names_those_that_may_be_first(report):
+    report["candidates"][2]["tie_group"] = 1
+    first = verdict(report, code)[0]
+    assert first.startswith("2 of 3 may be the first, as far as these rows tell: `big/resnet`, `small/resnet`. ")
+    assert "The tie group goes on to place 3" in first
+
+
 def test_a_page_without_a_rank_has_no_empty_tables(report):
     for candidate in report["candidates"]:
         candidate.update(rank=None, tie_group=None, scores={}, run=None, reason="it is no model")
     shown = page(report)
     assert "## What the numbers mean" not in shown
     assert "image backend" not in shown
+
+
+def test_what_is_explained_is_shown_wherever_a_candidate_has_it(report):
+    report.update(measures=["logme"], sort_by="logme", checked_by=None, num_disagreements=0)
+    for candidate in report["candidates"]:
+        candidate["scores"] = {"logme": candidate["scores"]["leep"]} if candidate["scores"] else {}
+        candidate["check"] = None
+    report["candidates"][1]["explained"] = None
+    report["candidates"][2]["explained"] = -0.2
+    rows = [line.split(" | ") for line in page(report).splitlines() if re.match(r"\| [#123] \|", line)][:4]
+    assert [row[4] for row in rows] == ["explained", "56 %", "–", "0 %"]
+    assert "- **explained**" in page(report)
+    assert "<th>explained</th>" in notebook(report)
+    for candidate in report["candidates"]:
+        candidate["explained"] = None
+    assert "explained" not in page(report).split("## Why")[0]
+    assert "<th>explained</th>" not in notebook(report)
 
 
 def test_rendering_is_repeatable(report):

@@ -37,6 +37,26 @@ def test_every_column_fits_the_terminal(report, width):
     assert any("25.6M" in line and "−0.81" in line for line in lines)
 
 
+def test_many_measures_leave_room_for_names_and_the_terminal_says_how_many_it_left_out(report):
+    from hf_leep.measures import MEASURES
+
+    report["measures"] = ["nce", "h-score", *(m for m in MEASURES if m not in ("nce", "h-score", "leep")), "leep"]
+    for candidate in report["candidates"][:3]:
+        candidate["scores"] = dict.fromkeys(report["measures"], candidate["scores"]["leep"])
+    lines = [line for line in shown(report, 80).splitlines() if not line.startswith("hf-leep rank")]
+    assert max(map(len, lines)) <= 80
+    first = next(line for line in lines if line.startswith("1 "))
+    assert "big/resnet" in first
+    assert "−0.81 ± 0.04" in first  # by which the order is, although it is the last
+    heading = next(line for line in lines if "candidate" in line)
+    assert "NCE" in heading
+    assert "LEEP" in heading
+    (said,) = [line for line in lines if "on the card (README.md of the report) only" in line]
+    left_out = int(said.split()[0])
+    assert left_out + first.count("−0.81") == len(report["measures"])
+    assert "on the card (README" not in shown(report, 400)
+
+
 def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
     wide = next(line for line in shown(report, 100).splitlines() if line.startswith("2 "))
     assert wide.split()[-5:] == ["1,000", "5M", "1–3", "70", "%"]

@@ -3,15 +3,16 @@
 import io
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from hf_leep.card.page import page
-from hf_leep.card.why import clipped, explained, served_rows, share, where
+from hf_leep.card.why import clipped, explained, served_rows, share, source_rows, unexplained, where
 
 
-def shown(report, which=0, width=100):
+def shown(report, which=0, width=100, everything=False):
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(explained(report, report["candidates"][which]), crop=False)
+    console.print(explained(report, report["candidates"][which], everything), crop=False)
     return console.file.getvalue()
 
 
@@ -20,16 +21,18 @@ def test_a_terminal_shows_classes_and_rows(report):
     flat = " ".join(text.split())
     assert text.startswith("big/resnet, number 1 of the ranking\n")
     assert "LEEP −1.021 nats; −0.971 at temperature 1.41, the best for it" in flat
-    assert "daisy 250 90 % 9.0 × daisy, Bellis perennis, a… 91 %, bee 4.0 %" in flat
-    assert "weed 258 9.1 % 0.9 × hay 31 %, rapeseed 20 %, broom 5.0 %" in flat
+    assert "daisy 250 90 % 9.0 × daisy, Bellis perennis, a… 91 % (80 %), bee 4.0 % (80 %)" in flat
+    assert "weed 258 9.1 % 0.9 × hay 31 % (80 %), rapeseed 20 % (80 %), broom 5.0 % (80 %)" in flat
     assert "41234 weed 0.01 % daisy 97 % daisy, Bellis perennis, a… 91 %" in flat
-    assert text.count("flower") == 8
+    assert "daisy, Bellis perennis, a… 21 % daisy 80 %, flower 1 3.1 %" in flat
+    assert "plant 10 5.0 % flower 10 50 % … 988 less used …" in flat  # 16 of 1,000, 12 shown
+    assert "--all shows every class" in flat
     assert text.count("tulip") == 8
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_it_fits_the_terminal(report, width):
-    assert max(map(len, shown(report, width=width).splitlines())) <= width
+    assert max(map(cell_len, shown(report, width=width).splitlines())) <= width
 
 
 def test_the_best_and_the_worst_are_parted_by_how_many_are_between(report):
@@ -42,6 +45,77 @@ def test_the_best_and_the_worst_are_parted_by_how_many_are_between(report):
     found["num_left_out"] = 90
     assert served_rows(found, 5, str)[5][0] == "… 90 between …"
     assert served_rows(found, 4, str)[4][0] == "… 92 between …"
+
+
+def test_source_classes_without_a_part_worth_a_word_are_not_named(report):
+    served = report["candidates"][0]["explanation"]["classes"][0]
+    served["sources"][1]["weight"] = 0.0009
+    assert "bee" not in shown(report)
+    served["sources"] = served["sources"][1:]  # the first one is, whatever its part
+    assert "bee 0.09 % (80 %)" in shown(report).replace("\xa0", " ")
+
+
+def test_all_shows_every_class_that_the_report_holds(report):
+    found = report["candidates"][0]["explanation"]
+    found["classes"] = [{**found["classes"][0], "name": f"rose {k}"} for k in range(40)]
+    few, everything = shown(report), shown(report, everything=True)
+    assert (few.count("rose "), everything.count("rose ")) == (24 + 8, 40 + 8)  # of the hard rows 8
+    assert "… 16 between …" in few
+    assert "between" not in everything
+    assert "plant 14  " in everything
+    assert "plant 14  " not in few
+    assert "… 984 less used …" in everything
+    assert "--all" not in everything
+
+
+def test_a_report_from_before_source_classes_is_explained_without_them(report):
+    for candidate in report["candidates"][:3]:
+        for key in ("source_classes", "num_sources_left_out"):
+            del candidate["explanation"][key]
+    assert source_rows(report["candidates"][0]["explanation"], 6, str) == []
+    assert "most used" not in shown(report)
+    assert "| its class |" not in page(report)
+
+
+def test_the_reason_why_nothing_explains_a_candidate_is_the_true_one(report):
+    headless, broken, stopped, failed = report["candidates"]
+    for candidate in report["candidates"]:
+        candidate.update(explanation=None, stopped=None)
+    headless.update(num_source_classes=None, scores={"logme": {"reason": None}})
+    assert unexplained(report, headless) == "it has no head, so no predictions to explain"
+    headless["scores"]["leep"] = {"reason": "no trained classification head"}
+    assert unexplained(report, headless) == "no trained classification head"
+    assert unexplained(report, broken) == "its predictions are no probabilities"
+    stopped.update(num_examples=1313, stopped={"behind": "big/resnet"})
+    assert unexplained(report, stopped) == "stopped in the race after 1,313 rows: rank it again to see why"
+    stopped["stopped"]["behind"] = None
+    assert "broken off when it had run 1,313 rows" in unexplained(report, stopped)
+    assert unexplained(report, failed) == failed["reason"]
+    del broken["explanation"]
+    assert "older hf_leep" in unexplained(report, broken)
+
+
+def test_the_card_explains_the_best_candidate_that_can_be_and_says_so(report):
+    first, second, _, _ = report["candidates"]
+    first.update(explanation=None, num_source_classes=None)
+    section = page(report).split("## Why `small/resnet`\n\n")[1]
+    assert section.startswith(
+        "`big/resnet` comes first, but nothing explains it: it has no head, so no predictions to explain. "
+        "Number 2 is the best candidate with an explanation.\n"
+    )
+    assert "comes first, but" not in shown(report, 1)
+    second.update(stopped={"behind": "big/resnet", "gap": 0.5, "margin": 0.1}, num_examples=313)
+    assert "All of this is of the 313 rows that it ran in the race.\n" in page(report)
+    assert "It was stopped in the race: all of this is of the 313 rows that it ran." in shown(report, 1)
+
+
+def test_a_temperature_at_the_end_of_what_was_tried_is_marked(report):
+    calibration = report["candidates"][0]["calibration"]
+    calibration.update(temperature=2.0)
+    assert "at temperature ≥ 2, the best" in shown(report)
+    calibration.update(temperature=0.5)
+    assert "at temperature ≤ 0.5, the best" in shown(report)
+    assert "| `big/resnet` | −1.021 | ≤ 0.5 | −0.971 |" in page(report)
 
 
 def test_predictions_that_say_nothing_are_not_explained(report):
@@ -60,6 +134,8 @@ def test_names_of_strangers_do_nothing_to_the_terminal(report):
         for served in candidate["explanation"]["classes"]:
             served["name"] += "\x1b[2J[bold red]\n"
             served["sources"][0]["name"] = "\x1b]0;title\x07[red]"
+        for used in candidate["explanation"]["source_classes"]:
+            used["name"] = used["targets"][0]["name"] = "\x1b]0;title\x07[red]"
         for example in candidate["explanation"]["examples"]:
             example.update(label="\x1b[2J[red]", likely="\x1b[2J", source="\x07")
     text = shown(report)

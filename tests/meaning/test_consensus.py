@@ -92,6 +92,9 @@ def test_kin_have_one_vote():
     assert voters(["leep", "leave-one-out-leep", "nce"]) == ("leave-one-out-leep",)
     assert voters(["nce", "logme", "h-score", "leep"]) == ("leave-one-out-leep", "logme", "h-score")
     assert voters(["logme"]) == ("logme",)
+    assert voters(["pactran-dirichlet", "leep", "stable-rank"]) == ("leave-one-out-leep",)
+    assert voters(["pactran-dirichlet", "stable-rank", "logme"]) == ("pactran-dirichlet", "logme")
+    assert voters(["h-score", "regularised-h-score"]) == ("regularised-h-score",)
 
 
 def test_agreement_of_each_two_over_the_candidates_of_both(rng):

@@ -6,7 +6,7 @@ import pytest
 
 from hf_leep.meaning import interpret, restored
 from hf_leep.meaning.calibration import calibrate
-from hf_leep.meaning.explanation import MOST_CLASSES, explain
+from hf_leep.meaning.explanation import MOST_CLASSES, MOST_SOURCE_CLASSES, explain
 from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
 from hf_leep.records import Candidate, Extraction, Meaning, Run
 from tests.meaning.test_terms import predictor, refitted
@@ -92,6 +92,13 @@ def test_everything_equals_naive_loops(rng):
             assert source.weight == pytest.approx(parts[source.index] / sum(parts))
             assert source.conditional == pytest.approx(p[own, source.index].sum() / p[:, source.index].sum())
             assert source.share == pytest.approx(p[own, source.index].mean())
+    assert [used.index for used in found.source_classes] == np.argsort(-p.sum(axis=0)).tolist()
+    for used in found.source_classes:
+        assert used.mass == pytest.approx(p[:, used.index].mean())
+        tells = np.array([p[y == c, used.index].sum() for c in range(t)]) / p[:, used.index].sum()  # P̂(y|z)
+        assert [told.index for told in used.targets] == np.argsort(-tells)[:3].tolist()
+        assert [told.conditional for told in used.targets] == pytest.approx(np.sort(tells)[::-1][:3])
+    assert found.num_sources_left_out == 0
     gains = [served.gain for served in found.classes]
     assert gains == sorted(gains, reverse=True)
     assert [example.index for example in found.examples] == np.argsort(terms)[:10].tolist()
@@ -139,6 +146,31 @@ def test_only_the_best_and_the_worst_of_many_classes_are_kept(rng):
     assert set(kept) == {*order[:50], *order[-50:]}
 
 
+def test_only_the_most_used_source_classes_are_kept_and_unused_ones_do_not_count(rng):
+    s = MOST_SOURCE_CLASSES + 30
+    p, y = planted(rng, 300, [3, 5], s + 7)
+    p[:, s:] = 0
+    p /= p.sum(axis=1, keepdims=True)
+    found = explained(p, y)
+    assert len(found.source_classes) == MOST_SOURCE_CLASSES
+    assert found.num_sources_left_out == 30
+    kept = {used.index for used in found.source_classes}
+    assert p.sum(axis=0)[sorted(set(range(s)) - kept)].max() <= p.sum(axis=0)[sorted(kept)].min()
+    assert all(len(used.targets) == 2 for used in found.source_classes)  # there are no more
+
+
+def test_a_part_is_explained_in_terms_of_the_whole(rng):
+    """Classes that a part lacks keep their numbers, and its examples have their positions among all."""
+    p, y = planted(rng, 400, [7, 2, 11, 5], 15)
+    wrong = 40  # of class 0, said to be of class 3
+    y[wrong] = 3
+    part = np.flatnonzero((y != 1) & (np.arange(400) >= 20))
+    found = interpret(extraction(p[part], y[part]), part).explanation
+    assert {served.index: served.sources[0].index for served in found.classes} == {0: 7, 2: 11, 3: 5}
+    assert {u.index: u.targets[0].index for u in found.source_classes[:3]} == {7: 0, 11: 2, 5: 3}
+    assert (found.examples[0].index, found.examples[0].likely) == (wrong, 0)
+
+
 def test_fewer_examples_and_source_classes_than_are_shown(rng):
     p, y = population(rng, 6, 2, 2)
     y[:2] = 0, 1
@@ -156,6 +188,7 @@ def test_a_way_through_json_changes_nothing(rng):
     p, y = population(rng, 120, 9, 4)
     found = interpret(extraction(p, y))
     assert found.explanation.examples
+    assert found.explanation.source_classes
     assert restored(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
     assert restored(asdict(Meaning())) == Meaning()
 

@@ -1,6 +1,8 @@
 """What holds for every measure of the registry."""
 
+import inspect
 import random
+import re
 import subprocess
 import sys
 
@@ -193,6 +195,14 @@ def test_a_record_says_what_people_need_to_know(measure):
     assert measure.checked_by is None or measure.checked_by in MEASURES
     assert "Raises:" in measure.function.__doc__
     assert "Reference:" in measure.function.__doc__
+
+
+@EVERY
+def test_a_docstring_says_what_a_score_costs_and_what_it_is_not_for(measure):
+    said = inspect.getdoc(measure.function)
+    assert re.search(r"^Cost: .* time[\s\S]*? memory\.", said, re.MULTILINE)
+    assert re.search(r"^Not for: \S", said, re.MULTILINE)
+    assert re.search(r"``\[n, [sd]\]``", said)
 
 
 def test_names_go_in_both_spellings_and_typos_list_the_right_ones():
