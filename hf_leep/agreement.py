@@ -274,7 +274,7 @@ def _partial(values: Float64, by_rank: bool) -> Float64:
         remaining = [np.linalg.norm(side, axis=-1) for side in left]
         found = (left[0] * left[1]).sum(axis=-1) / (remaining[0] * remaining[1])
     found[~((remaining[0] >= _NOTHING_LEFT) & (remaining[1] >= _NOTHING_LEFT))] = np.nan
-    return np.clip(found, -1.0, 1.0)
+    return np.asarray(np.clip(found, -1.0, 1.0))
 
 
 def _pearson(x: Float64, y: Float64) -> float:
