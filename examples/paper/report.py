@@ -61,6 +61,7 @@ def write(folder: Path) -> None:
     pictures: dict[str, bytes] = {}
     for name in EXPERIMENTS:
         rows = [row for row in found["rows"] if row["experiment"] == name]
+        rows = [row for row in rows if row["num_tasks"] >= results.FEWEST_TASKS]
         if rows and any(point["score"] is not None for row in rows for point in row["points"]):
             pictures[f"{name}.png"] = plots.scatter(rows)
     if drawn := [one for one in found["convergence"] if one["bins"]]:
