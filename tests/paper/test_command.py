@@ -39,8 +39,7 @@ def test_the_commands_of_make_paper(colours, checkpoints, tmp_path):
                 rest += [option, str(checkpoints[stand_ins[Path(value).name]])]
             elif option not in ("--source", "--dataset", "--output"):
                 rest += [option, small.get(option, value)]
-        if "--tasks" not in rest:
-            rest += ["--tasks", "1"]
+        rest += ["--measures", "leep"] if "--tasks" in rest else ["--measures", "leep", "--tasks", "1"]
         assert run(colours, tmp_path, *rest) == 0
     page = (tmp_path / "README.md").read_text()
     for section in (
