@@ -72,7 +72,7 @@ def validate(
             bar.set_description(names[id(candidate)][-30:])
             trials.append(_tried(candidate, target, rows, device, dtype))
             bar.update(1)
-    return Report({**report.data, "validation": _described(report.data, ranked, trials)})
+    return Report({**report.data, "validation": _described(report.data, ranked, trials, top)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ def cross_validated(
 
 
 def _described(
-    report: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]], trials: Sequence[_Trial]
+    report: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]], trials: Sequence[_Trial], asked: int | None
 ) -> dict[str, Any]:
     """All of it as plain data."""
     done = [k for k, trial in enumerate(trials) if trial.accuracy.value is not None]
@@ -193,6 +193,7 @@ def _described(
         "judged_by": "accuracy of a re-trained head, cross-validated",
         "folds": max((trial.folds for trial in trials), default=0),
         "top": len(ranked),
+        "asked": asked,
         "num_ranked": sum(candidate["rank"] is not None for candidate in report["candidates"]),
         "candidates": [
             {

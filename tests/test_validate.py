@@ -107,6 +107,24 @@ def test_the_first_two_alone(ranked):
         validate(ranked, dtype="float64")
 
 
+def test_more_than_there_are_is_said_and_a_perfect_order_has_no_interval(ranked):
+    from hf_leep.card import validation
+
+    found = validate(ranked, top=100, progress=False)
+    assert "features of all 3 (of 100 asked for) ranked candidates" in validation.method(found.data)
+    perfect = {"num_candidates": 5, "kendall": 1.0, "kendall_interval": None, "kendall_p_value": 0.0167,
+               "pearson": 0.9, "pearson_interval": [0.1, 0.99], "pearson_p_value": 0.03,
+               "weighted_tau": 1.0, "weighted_tau_by_accuracy": 1.0}  # fmt: skip
+    described = found.data["validation"]
+    trials = (described["candidates"] * 2)[:5]
+    told = {**described, "candidates": trials, "agreement": {"logme": perfect}}
+    data = {**found.data, "validation": told, "candidates": (found.data["candidates"] * 2)[:5]}
+    (row,) = validation.agreement_rows(data)
+    assert row[2:6] == ["0.90 [0.10, 0.99]", "0.030", "1.00 [–]", "0.017"]
+    said = "Kendall's τ of LogME with accuracy, over 5 candidates: 1.00 (no interval, p = 0.017)."
+    assert said in validation.sentences(data, str)
+
+
 def test_passes_are_found_by_the_number_type_of_the_ranking_and_stopped_ones_are_not_compared(files):
     names = [str(files / name) for name in ("five", "seven-classes", "headless")]
     rows = datasets.Dataset.from_parquet(str(files / "pictures.parquet")).select(range(50))  # ranked by no other test

@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from examples.paper.study import FAST
-from examples.paper.tasks import EXPERIMENTS
+from examples.paper.tasks import EXPERIMENTS, fitted
 from examples.paper.transfer import Precision, Training
 from hf_leep.errors import HfLeepError, UserError
 
 app = typer.Typer(help="Reproduce the study of the LEEP paper.", add_completion=False, no_args_is_help=True)
 
-_TRAINING = Training()
+_KEPT = Training()  # what stands where nothing is said, unless networks in the folder were trained otherwise
+_LEAST = 1e-12  # of a learning rate
 TRANSFERS = ("head-sgd", "fine-tuning")
 GROUPS = {"noisy-labels": ("noisy-labels-10", "noisy-labels-20"), "all": tuple(EXPERIMENTS)}
 QUICK = (
@@ -44,55 +45,121 @@ def run(
     ] = None,
     transfer: Annotated[
         list[str] | None,
-        typer.Option(help=f"Beside the re-trained head; may be repeated: {', '.join(TRANSFERS)}."),
+        typer.Option(
+            help=f"Beside the re-trained head; may be repeated: {', '.join(TRANSFERS)}. Not for meta-transfer and "
+            "convergence, which are about one way, nor for source-selection, which compares heads alone."
+        ),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Of fine-tuning.")] = _TRAINING.epochs,
-    learning_rate: Annotated[float, typer.Option(help="Of fine-tuning.")] = _TRAINING.learning_rate,
+    epochs: Annotated[int | None, typer.Option(min=1, help=f"Of fine-tuning, {_KEPT.epochs} by default.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=_LEAST, help=f"Of fine-tuning, {_KEPT.learning_rate} by default.")
+    ] = None,
     scratch_epochs: Annotated[
-        int, typer.Option(help="Of the reference that is trained from scratch.")
-    ] = _TRAINING.scratch_epochs,
-    scratch_learning_rate: Annotated[float, typer.Option(help="Of that reference.")] = _TRAINING.scratch_learning_rate,
-    batch_size: Annotated[int, typer.Option(help="Images a step of training.")] = _TRAINING.batch_size,
-    precision: Annotated[Precision, typer.Option(help="What networks compute in.")] = _TRAINING.precision,
-    episodes: Annotated[int, typer.Option(help="Of the meta-training of CNAPs.")] = _TRAINING.episodes,
-    tasks: Annotated[int | None, typer.Option(help="Tasks of each experiment; 200, 100 or 20 by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
-    measures: Annotated[str, typer.Option(help="Comma-separated, or all; the slowest are left out.")] = ",".join(FAST),
+        int | None,
+        typer.Option(min=1, help=f"Of the reference that is trained from scratch, {_KEPT.scratch_epochs} by default."),
+    ] = None,
+    scratch_learning_rate: Annotated[
+        float | None, typer.Option(min=_LEAST, help=f"Of that reference, {_KEPT.scratch_learning_rate} by default.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help=f"Images a step of training, {_KEPT.batch_size} by default.")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help=f"What networks compute in, {_KEPT.precision} by default.")
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help=f"Of the meta-training of CNAPs, {_KEPT.episodes} by default.")
+    ] = None,
+    momentum: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help=f"Of SGD, of networks and of head-sgd, {_KEPT.momentum} by default."),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(min=0, help=f"Of networks, {_KEPT.weight_decay} by default.")
+    ] = None,
+    sgd_epochs: Annotated[int | None, typer.Option(min=1, help=f"Of head-sgd, {_KEPT.sgd_epochs} by default.")] = None,
+    sgd_learning_rate: Annotated[
+        float | None, typer.Option(min=_LEAST, help=f"Of head-sgd, {_KEPT.sgd_learning_rate} by default.")
+    ] = None,
+    tasks: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tasks of each experiment, as far as there are so many; 200, 100, 50 or 20."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    measures: Annotated[
+        str, typer.Option(help="Comma-separated, or all; they join those that a folder has. The slowest are left out.")
+    ] = ",".join(FAST),
     config: Annotated[str | None, typer.Option(help="Configuration of the data set.")] = None,
     train_split: Annotated[str, typer.Option(help="Split that tasks train on.")] = "train",
     test_split: Annotated[str, typer.Option(help="Split that accuracy is measured on.")] = "test",
+    hold_out: Annotated[
+        float | None,
+        typer.Option(help="In place of a test split: the share of each class of the training split to measure on."),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Label column; inferred where it is clear.")] = None,
     input: Annotated[str | None, typer.Option(help="Image column; inferred where it is clear.")] = None,  # noqa: A002
-    workers: Annotated[int, typer.Option(help="Parallel processes, of one thread each.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="Parallel processes, of one thread each.")] = os.cpu_count() or 1,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default; on one GPU, --workers 1.")
     ] = None,
-) -> None:
-    """Run experiments, or what is left of them, and write the report."""
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run tasks again that failed before.")] = False,
+) -> int:
+    """Run experiments, or what is left of them, and write the report; exit code 3 if some tasks failed."""
     from examples.paper import sources, study
     from examples.paper.report import write
     from hf_leep.measures import MEASURES, find
 
-    chosen = [name for asked in experiment or QUICK for name in GROUPS.get(asked, (asked,))]
+    chosen = list(dict.fromkeys(name for asked in experiment or QUICK for name in GROUPS.get(asked, (asked,))))
     for name in chosen:
         if name not in EXPERIMENTS:
             raise UserError(f"unknown experiment {name!r}: {', '.join((*EXPERIMENTS, *GROUPS))}")
-    if len(source) == 1 and not experiment:
-        chosen.remove("source-selection")
     asked = tuple(MEASURES) if measures == "all" else tuple(find(name).name for name in measures.split(","))
     for name in transfer or ():
         if name not in TRANSFERS:
             raise UserError(f"unknown transfer {name!r}: {', '.join(TRANSFERS)}")
-    training = Training(epochs, learning_rate, scratch_epochs, scratch_learning_rate, batch_size, precision, episodes)
-    settings = study.Settings(seed=seed, measures=asked, training=training)
-    opened = sources.open_dataset(sources.Dataset(dataset, config, train_split, test_split, label, input))
+    if hold_out is not None and not 0 < hold_out < 1:
+        raise UserError(f"--hold-out is {hold_out}; it is a share of each class, such as 0.2")
+    if "source-selection" in chosen and len({*sources.names_of(source), *study.known_sources(output)}) < 2:
+        if list(experiment or ()) == ["source-selection"]:
+            raise UserError("source-selection compares sources and needs two: give --source more than once")
+        if experiment:
+            print("examples.paper: source-selection is left out: it needs two sources", file=sys.stderr)
+        chosen.remove("source-selection")
+    training = study.settled_training(
+        output,
+        {
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "scratch_epochs": scratch_epochs,
+            "scratch_learning_rate": scratch_learning_rate,
+            "batch_size": batch_size,
+            "precision": precision,
+            "episodes": episodes,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "sgd_epochs": sgd_epochs,
+            "sgd_learning_rate": sgd_learning_rate,
+        },
+    )
+    opened = sources.open_dataset(
+        sources.Dataset(dataset, config, train_split, test_split, label, input, hold_out, seed)
+    )
+    for name in chosen:  # before the passes
+        fitted(EXPERIMENTS[name], opened.pool.num_classes)
     found = sources.extract(source, opened, output / "sources", device=device)
-    bench = study.Bench(opened, {s.name: s for s in found}, settings, output, device)
-    study.settle(bench)
+    settings = study.Settings(seed=seed, measures=asked, training=training)
+    bench = study.settle(study.Bench(opened, {s.name: s for s in found}, settings, output, device))
     plan = study.planned(bench, chosen, tasks, transfer or ())
-    study.run(bench, plan, workers=workers)
+    failed = study.run(bench, plan, workers=workers, retry=retry_failed)
     write(output)
     print(f"Report: {output / 'README.md'}")
+    if failed:
+        print(
+            f"examples.paper: {failed} of {sum(map(len, plan.values()))} tasks failed, as the report says; "
+            "--retry-failed runs them again",
+            file=sys.stderr,
+        )
+    return 3 if failed else 0
 
 
 @app.command()
@@ -105,7 +172,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study.")]) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0, or one line on stderr and 1 or 2."""
+    """Run the command line: 0, 3 if some tasks failed, or one line on stderr and 1 or 2."""
     try:
         return int(app(None if arguments is None else list(arguments), standalone_mode=False) or 0)
     except typer.TyperException as error:

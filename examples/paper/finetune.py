@@ -20,9 +20,6 @@ from examples.paper.networks import autocast, minibatches, predict
 from hf_leep.arrays import Integers
 from hf_leep.forward import accelerator
 
-_MOMENTUM = 0.9
-_WEIGHT_DECAY = 5e-4
-
 
 def train(
     model: nn.Module,
@@ -33,6 +30,8 @@ def train(
     epochs: int,
     learning_rate: float,
     batch_size: int = 32,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
     precision: str = "float32",
     seed: int = 0,
     device: str | None = None,
@@ -47,6 +46,8 @@ def train(
         epochs: passes over the images.
         learning_rate: of the first step.
         batch_size: images a step, at most.
+        momentum: Nesterov's; 0 for none.
+        weight_decay: of all parameters.
         precision: ``float32`` or ``bfloat16``, as `networks.autocast` has it.
         seed: of the order of the images.
         device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
@@ -58,7 +59,7 @@ def train(
     rng = np.random.default_rng(seed)
     steps = epochs * len(minibatches(len(labels), batch_size, np.random.default_rng(0)))
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=learning_rate, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY, nesterov=True
+        model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay, nesterov=momentum > 0
     )
     falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
     model, optimizer, falling = on.prepare(model, optimizer, falling)

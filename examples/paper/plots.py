@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from examples.paper.tasks import EXPERIMENTS
 from hf_leep.card.text import number, title
 
 _INK, _QUIET = "#1f2937", "#9ca3af"
@@ -51,12 +52,13 @@ def convergence(found: Sequence[Mapping[str, Any]]) -> bytes:
     for axes, one in zip(panels, found, strict=True):
         axes.axhline(0, color=_QUIET, linewidth=1, zorder=1)
         for colour, part in zip(_COLOURS, one["bins"], strict=False):
-            low, high = (number(v, 2) for v in part["leep"])
+            ends = " to ".join(dict.fromkeys(number(v, 2) for v in part["leep"]))
             epochs = range(1, len(part["gain"]) + 1)
-            label = f"LEEP {low} to {high} ({part['num_tasks']} tasks)"
+            label = f"LEEP {ends} ({part['num_tasks']} task{'s' if part['num_tasks'] > 1 else ''})"
             axes.plot(epochs, [100 * g for g in part["gain"]], "o-", ms=4, color=colour, label=label)
         axes.set_title(
-            f"{one['source']}, {one['num_tasks']} tasks of {one['num_classes'][0]} to {one['num_classes'][1]} classes",
+            f"{EXPERIMENTS[one['experiment']].title}, {one['source']}\n"
+            f"{one['num_tasks']} tasks of {' to '.join(map(str, dict.fromkeys(one['num_classes'])))} classes",
             fontsize=9,
             color=_INK,
         )
@@ -72,12 +74,11 @@ def selection(found: Mapping[str, Any], measures: Sequence[str]) -> bytes:
 
     Args:
         found: the selection's results; it has the whole data set.
-        measures: the ones to draw; those without all scores are left out.
+        measures: the ones to draw, each with a score of every source.
     """
     whole = found["whole"]
-    drawn = [m for m in measures if all(one["scores"].get(m) is not None for one in whole.values())]
-    figure, panels = _figure(len(drawn), min(len(drawn), 3))
-    for axes, measure in zip(panels, drawn, strict=True):
+    figure, panels = _figure(len(measures), min(len(measures), 3))
+    for axes, measure in zip(panels, measures, strict=True):
         x = np.array([one["scores"][measure] for one in whole.values()])
         y = np.array([100 * one["accuracy"] for one in whole.values()])
         for colour, (name, a, b) in zip(_COLOURS * 3, zip(whole, x, y, strict=True), strict=False):
@@ -96,7 +97,7 @@ def selection(found: Mapping[str, Any], measures: Sequence[str]) -> bytes:
 def said(found: Mapping[str, Any]) -> str:
     """Pearson's r with its interval, in few words."""
     if not found or found["pearson"] is None:
-        return "no correlation is defined"
+        return "no correlation"
     interval = found["pearson_interval"]
     span = f" [{number(interval[0], 2)}, {number(interval[1], 2)}]" if interval else ""
     return f"r = {number(found['pearson'])}{span}"

@@ -14,7 +14,9 @@ from examples.paper.tasks import EXPERIMENTS
 from hf_leep.card.text import code, number, prose, title
 from hf_leep.measures import MEASURES
 
-# Correlation with transfer, (re-trained head, fine-tuning): the paper's table, with (∗) not significant.
+# Correlation with transfer, (re-trained head, fine-tuning): the paper's table, with (∗) not significant. The
+# source that we hold gives one p-value, and the number of tasks of these settings alone.
+PAPER_TASKS = {"large-balanced": "200", "small-balanced": "200", "noisy-labels": "200"}
 PAPER: dict[str, list[tuple[str, str, str, str]]] = {
     "large-balanced": [
         ("CIFAR10 → CIFAR100, ResNet20", "0.982 / 0.967", "0.982 / 0.967", "0.831 / 0.787"),
@@ -33,7 +35,7 @@ PAPER: dict[str, list[tuple[str, str, str, str]]] = {
         ("CIFAR10 → FashionMNIST, ResNet20", "0.704", "0.688", "0.822"),
         ("ImageNet → FashionMNIST, ResNet18", "0.645", "0.624", "0.059∗"),
     ],
-    "meta-transfer": [("CNAPs on CIFAR100 tasks", "0.591", "–", "–")],
+    "meta-transfer": [("CNAPs on CIFAR100 tasks", "0.591, p < 0.001", "–", "–")],
 }
 COMPARED = ("leep", "nce", "h-score")
 TRANSFER = {
@@ -52,18 +54,22 @@ def write(folder: Path) -> None:
 
     Raises:
         UserError: there is no study, or no finished task.
+        CandidateError: all tasks failed.
     """
     found = results.collect(folder)
     (folder / "plots").mkdir(exist_ok=True)
     pictures: dict[str, bytes] = {}
     for name in EXPERIMENTS:
         rows = [row for row in found["rows"] if row["experiment"] == name]
+        rows = [row for row in rows if row["num_tasks"] >= results.FEWEST_TASKS]
         if rows and any(point["score"] is not None for row in rows for point in row["points"]):
             pictures[f"{name}.png"] = plots.scatter(rows)
-    if found["convergence"]:
-        pictures["convergence.png"] = plots.convergence(found["convergence"])
+    if drawn := [one for one in found["convergence"] if one["bins"]]:
+        pictures["convergence.png"] = plots.convergence(drawn)
     if found["selection"] and found["selection"]["whole"]:
-        pictures["source-selection.png"] = plots.selection(found["selection"], found["study"]["measures"])
+        whole = found["selection"]["whole"].values()
+        if drawn := [m for m in found["study"]["measures"] if all(o["scores"].get(m) is not None for o in whole)]:
+            pictures["source-selection.png"] = plots.selection(found["selection"], drawn)
     for name, content in pictures.items():
         (folder / "plots" / name).write_bytes(content)
     write_json(folder / "results.json", found)
@@ -94,12 +100,16 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
         ],
         trained=bool(found["convergence"])
         or any(row["transfer"] in ("fine-tuning", "cnaps") for row in found["rows"]),
+        trained_head=any(row["transfer"] == "head-sgd" for row in found["rows"]),
+        failures=found["failures"],
+        num_failed=sum(len(one["tasks"]) for one in found["failures"]),
         meta_training=found["meta_training"],
-        convergence=found["convergence"],
+        convergence=[(EXPERIMENTS[one["experiment"]], one, _speeds(one, measures)) for one in found["convergence"]],
         selection=found["selection"],
         pictures=pictures,
         left_out=[name for name in MEASURES if name not in measures],
         transfer=TRANSFER,
+        kinds={**TRANSFER, "curves": "fine-tuning and training from scratch", "meta-training": "meta-training"},
         titles=title,
         code=code,
         prose=prose,
@@ -107,12 +117,28 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
         correlation=correlation,
         p_value=p_value,
         span=span,
+        ranges=_ranges,
+        fewest=results.FEWEST_TASKS,
+        drawn={row["experiment"] for row in found["rows"]},
+        partly=_partly(found["selection"]),
     )
 
 
 def _called(dataset: str) -> str:
     """What to call a data set: a folder by its name, wherever it lies."""
     return Path(dataset).name if dataset.startswith((".", "/", "~")) else dataset
+
+
+def _ranges(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Least and greatest of what rows have a range of."""
+    ends = (min(row[name][0] for row in rows), max(row[name][1] for row in rows))
+    return " to ".join(dict.fromkeys(f"{end:,}" for end in ends))
+
+
+def _partly(selection: Mapping[str, Any] | None) -> list[str]:
+    """The measures that not every source of the selection has a score by."""
+    measures = selection["measures"] if selection else {}
+    return [title(m) for m, one in measures.items() if one["num_sources"] < len(selection["sources"])]
 
 
 def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[str]]:
@@ -158,13 +184,42 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         ours = [row for row in rows if row["experiment"] == name]
         if ours and group not in told:
             label = "small balanced, noisy" if group == "noisy-labels" else experiment.title
-            lines += [[label, "paper", setting, "200", *cells] for setting, *cells in PAPER.get(group, [])]
+            lines += [
+                [label, "paper", setting, PAPER_TASKS.get(group, "–"), *cells]
+                for setting, *cells in PAPER.get(group, [])
+            ]
             told.add(group)
         for row in ours:
             what = f"{code(row['source'])}, {TRANSFER[row['transfer']]}"
-            cells = [correlation(row["measures"].get(m), "pearson") for m in COMPARED]
+            cells = [_with_p_value(row["measures"].get(m)) for m in COMPARED]
             lines.append([experiment.title, "**ours**", what, str(row["num_tasks"]), *cells])
     return lines
+
+
+def _with_p_value(found: Mapping[str, Any] | None) -> str:
+    """Pearson's r with its interval and p-value."""
+    told = correlation(found, "pearson")
+    if not found or found["pearson_p_value"] is None:
+        return told
+    p = p_value(found["pearson_p_value"])
+    return f"{told}, p {p if p.startswith('<') else f'= {p}'}"
+
+
+def _speeds(one: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
+    """How each measure agrees with how fast fine-tuning is, the baseline last."""
+    named = [(title(m), one["measures"][m]) for m in measures]
+    return [
+        [
+            name,
+            str(found["speed"]["num_candidates"]),
+            correlation(found["speed"], "kendall", 2),
+            p_value(found["speed"]["kendall_p_value"]),
+            correlation(found["first_epoch"], "pearson", 2),
+            p_value(found["first_epoch"]["pearson_p_value"]),
+            correlation(found["first_epoch_partial"], "value", 2),
+        ]
+        for name, found in (*named, ("*baseline: −log t*", one["baseline"]))
+    ]
 
 
 def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
@@ -172,7 +227,6 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
     lines = []
     for measure in measures:
         found = row["measures"][measure]
-        partial = found["partial"]
         ahead = found["ahead_of_leep"]
         lines.append(
             [
@@ -180,7 +234,8 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
                 str(found["num_candidates"]),
                 correlation(found, "pearson"),
                 p_value(found["pearson_p_value"]),
-                correlation(partial, "value"),
+                correlation(found["partial"], "value"),
+                correlation(found["partial_rank"], "value"),
                 correlation(found, "kendall", 2),
                 number(found["weighted_tau"], 2),
                 number(found["weighted_tau_by_accuracy"], 2),
@@ -195,6 +250,7 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
             correlation(base, "pearson"),
             p_value(base["pearson_p_value"]),
             "–",
+            "–",
             correlation(base, "kendall", 2),
             number(base["weighted_tau"], 2),
             number(base["weighted_tau_by_accuracy"], 2),
@@ -205,13 +261,14 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
 
 
 def correlation(found: Mapping[str, Any] | None, name: str, digits: int = 3) -> str:
-    """A correlation with its interval; (∗) where it is not significant at 5 %, a dash where it is not defined."""
+    """A correlation with its interval; (∗) where it is not significant at 5 %, a dash for what is not defined."""
     if not found or found[name] is None:
         return "–"
     p = found["p_value" if name == "value" else f"{name}_p_value"]
-    star = "∗" if p is not None and p >= 0.05 else ""
     interval = found["interval" if name == "value" else f"{name}_interval"]
-    return f"{number(found[name], digits)}{star} {span(interval)}".strip()
+    # Where resamples stand in for a test of no correlation, what counts is whether their interval holds 0.
+    chance = p >= 0.05 if p is not None else interval is not None and interval[0] <= 0 <= interval[1]
+    return f"{number(found[name], digits)}{'∗' if chance else ''} {span(interval) or '[–]'}"
 
 
 def p_value(p: float | None) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.paper.tasks import Pool
-from hf_leep import data, pipeline
+from hf_leep import data, pipeline, plan
 from hf_leep.engine import progress_bar
 from hf_leep.errors import CandidateError, TargetError, UserError
+from hf_leep.parts import part_of
 from hf_leep.records import Extraction, Target
 
+PLAIN = "CifarResNet"  # what the config.json of plain weights calls their architecture
+_WRITTEN_FROM = ".written-from"  # hash of the plain weights, beside the checkpoint that was made of them
 _BATCH_SIZE = 64  # fixed, not by timing: another size would move the last digits of a pass that is made again
 
 
@@ -31,6 +35,9 @@ class Dataset:
         test: the split that accuracy is measured on.
         label: label column; inferred where it is clear, and ``fine_label`` where there is one.
         input: image column; inferred where it is clear.
+        hold_out: share of each class of the training split that is kept for measuring accuracy, in place of a test
+            split.
+        seed: of what is held out.
     """
 
     name: str
@@ -39,6 +46,8 @@ class Dataset:
     test: str = "test"
     label: str | None = None
     input: str | None = None
+    hold_out: float | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,31 +123,55 @@ def open_dataset(dataset: Dataset) -> Opened:
     Raises:
         TargetError: a split cannot be used, or the test split has classes that the training split lacks.
     """
-    train = _load(dataset, dataset.train)
-    column = {"label": train[0].label_column, "inputs": ",".join(train[0].input_columns)}
-    test = data.load(dataset.name, config=dataset.config, split=dataset.test, progress=False, **column)
+    train = _load(dataset, dataset.train, "--train-split")
     if train[0].modality != "image":
         raise TargetError(f"{dataset.name} holds {train[0].modality}; the study is of images")
+    if dataset.hold_out is not None:
+        train, test = _parted(train, dataset.hold_out, np.random.default_rng(dataset.seed))
+    else:
+        known = replace(dataset, label=train[0].label_column, input=",".join(train[0].input_columns))
+        test = _load(known, dataset.test, "--test-split")
     names = {name: code for code, name in enumerate(train[0].class_names)}
     unknown = sorted(set(test[0].class_names) - set(names))
     if unknown:
-        raise TargetError(f"{dataset.name}: {unknown[0]!r} occurs in {dataset.test}, but not in {dataset.train}")
+        raise TargetError(
+            f"{dataset.name}: {unknown[0]!r} occurs in {dataset.test}, but not in {dataset.train}; "
+            "slices of a split that is sorted by class lack classes: --hold-out 0.2 keeps a part of each for testing"
+        )
     codes = np.array([names[name] for name in test[0].class_names])
     return Opened(Pool(train[0].labels, codes[test[0].labels], len(names)), train, test)
 
 
-def _load(dataset: Dataset, split: str) -> tuple[Target, data.Rows]:
+def _load(dataset: Dataset, split: str, option: str) -> tuple[Target, data.Rows]:
     options = {"config": dataset.config, "split": split, "inputs": dataset.input, "progress": False}
     try:
         return data.load(dataset.name, label=dataset.label, **options)
-    except TargetError:
-        if dataset.label is not None:
+    except TargetError as error:
+        if dataset.label is None:
+            try:  # CIFAR100 has coarse labels, too
+                return data.load(dataset.name, label="fine_label", **options)
+            except TargetError:
+                pass
+        if "no split" not in str(error):
             raise
-        try:  # CIFAR100 has coarse labels, too
-            return data.load(dataset.name, label="fine_label", **options)
-        except TargetError:
-            pass
-        raise
+        instead = "" if option == "--train-split" else ", or keep a part of the training split with --hold-out 0.2"
+        raise TargetError(f"{error} ({option} NAME{instead})") from None
+
+
+def _parted(
+    whole: tuple[Target, data.Rows], share: float, rng: np.random.Generator
+) -> tuple[tuple[Target, data.Rows], tuple[Target, data.Rows]]:
+    """The split without what is held out, and that: of each class its share, rounded, and never all of it."""
+    target, rows = whole
+    held = []
+    for c in range(len(target.class_names)):
+        own = rng.permutation(np.flatnonzero(target.labels == c))
+        held.append(own[: min(round(share * len(own)), len(own) - 1)])
+    out = np.sort(np.concatenate(held))
+    if len(out) == 0:
+        raise TargetError(f"--hold-out {share} of {len(target.labels)} images in {len(held)} classes holds none")
+    first, second = ((part_of(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
+    return first, second
 
 
 def extract(
@@ -154,15 +187,13 @@ def extract(
         progress: show a bar.
 
     Raises:
-        UserError: two sources have the same name.
+        UserError: a source is named twice.
         CandidateError: a source cannot be loaded or run, or has no features.
     """
     from examples.paper import cifar_resnet  # transformers, which processes that re-train heads do without
 
     cifar_resnet.register()
-    short = [Path(name).name for name in names]
-    if len(set(short)) < len(short):
-        raise UserError(f"two sources have the same name: {', '.join(sorted(short))}")
+    short = names_of(names)
     splits = (opened.train, opened.test)
     sources = []
     with progress_bar(len(names) * sum(len(rows) for _, rows in splits), progress, "image") as bar:
@@ -181,18 +212,57 @@ def extract(
     return sources
 
 
+def names_of(paths: Sequence[str]) -> list[str]:
+    """What to call each source: the last parts of its path, as many as tell it from the others, joined by hyphens.
+
+    Raises:
+        UserError: a source is named twice.
+    """
+    parts = [(Path(path).resolve() if Path(path).is_dir() else Path(path)).parts for path in paths]
+    names = []
+    for path, own in zip(paths, parts, strict=True):
+        others = [other for other in parts if other is not own]
+        if own in others:
+            raise UserError(f"--source {path} is named twice")
+        taken = next(k for k in range(1, len(own) + 2) if all(other[-k:] != own[-k:] for other in others))
+        names.append("-".join(part.strip("/\\") for part in own[-taken:]) or "root")
+    return names
+
+
 def as_checkpoint(path: str, folder: Path) -> str | Path:
-    """The checkpoint itself, or what the plain weights of a CIFAR ResNet are written as."""
+    """The checkpoint itself, or what the plain weights of a CIFAR ResNet are written as.
+
+    They are written again where they are no longer those that were.
+
+    Raises:
+        CandidateError: the plain weights cannot be read.
+    """
     described = Path(path) / "config.json"
-    if not described.is_file() or "architecture" not in json.loads(described.read_text(encoding="utf-8")):
+    try:
+        said = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
+    except ValueError:
+        return path  # what is wrong with it is said where it is loaded
+    if not isinstance(said, dict) or said.get("architecture") != PLAIN:
         return path
-    if (folder / "preprocessor_config.json").exists():
+    digest = hashlib.sha256()
+    for file in (described, described.with_name("model.safetensors")):
+        digest.update(file.read_bytes() if file.is_file() else b"")
+    written = folder / _WRITTEN_FROM
+    if written.is_file() and written.read_text(encoding="utf-8") == digest.hexdigest():
         return folder
     from examples.paper import cifar_resnet
     from hf_leep.modalities.classifier import quiet
 
-    with quiet():
-        return cifar_resnet.convert(path, folder)
+    written.unlink(missing_ok=True)
+    try:
+        with quiet():
+            cifar_resnet.convert(path, folder)
+    except Exception as error:  # whatever lies in the file
+        raise CandidateError(
+            f"{path}: its weights cannot be read as a CIFAR ResNet: {plan.reason_of(error)}"
+        ) from None
+    written.write_text(digest.hexdigest(), encoding="utf-8")
+    return folder
 
 
 def _source(name: str, checkpoint: str, train: Extraction, test: Extraction) -> Source:

@@ -5,25 +5,38 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from huggingface_hub.utils import tqdm
 
 from examples.paper import transfer
 from examples.paper.sources import Opened, Source
-from examples.paper.tasks import EXPERIMENTS, Experiment, Task, draw, fitted, halves, learned_classes
+from examples.paper.tasks import (
+    EXPERIMENTS,
+    MANY_CLASSES,
+    Experiment,
+    Task,
+    draw,
+    fitted,
+    halves,
+    learned_classes,
+    most_tasks,
+)
 from hf_leep.arrays import FloatMatrix, Integers
 from hf_leep.engine import terminable
-from hf_leep.errors import UserError
+from hf_leep.errors import CandidateError, ProcessError, UserError
 from hf_leep.measures import MEASURES
+from hf_leep.plan import reason_of
 
 # All of the registry but the slowest (linear-probe, n-leep, sfda, knn, pactran-dirichlet: seconds to minutes a task).
 FAST = (
@@ -39,6 +52,12 @@ FAST = (
     "lfc",
     "stable-rank",
 )
+
+
+# How sets of classes are drawn where there are few: a study of another way cannot go on. Of `MANY_CLASSES` the first
+# way, which no study.json names, is still the one.
+_DRAWING = 2
+_EVERY = 60.0  # seconds from one line on progress to the next, where no bar can be shown
 
 
 @dataclass(frozen=True)
@@ -109,32 +128,68 @@ class Bench:
         """The experiment as this data set allows it."""
         return fitted(EXPERIMENTS[name], self.opened.pool.num_classes)
 
+    def is_open(self, job: Job, *, retry: bool = False) -> bool:
+        """Whether there is something to do: no result yet, or measures that are missing in it.
+
+        Args:
+            job: the job.
+            retry: count one that failed as open.
+        """
+        known = read_record(job.path(self.output))
+        return known is None or (retry if "failed" in known else bool(self._unscored(job, known)))
+
+    def attempt(self, job: Job) -> bool:
+        """Run a job and keep its result, or why there is none; the file is whole or absent.
+
+        Returns:
+            Whether it could be done.
+        """
+        try:
+            self.do(job)
+        except Exception as error:  # one task that cannot be done never stops the others, whatever it raises
+            write_json(job.path(self.output), {**asdict(job), "failed": reason_of(error)})
+            return False
+        return True
+
     def do(self, job: Job) -> None:
-        """Run a job and keep its result; the file is whole or absent."""
+        """Run a job, or score it with the measures that are missing in its result, and keep what is found."""
         experiment, pool, seed = self.experiment(job.experiment), self.opened.pool, self.settings.seed
-        task = draw(experiment, pool, seed, job.index)
-        found = KINDS[job.kind](self, self.sources[job.source], experiment, job.index, task)
+        task, source = draw(experiment, pool, seed, job.index), self.sources[job.source]
+        path = job.path(self.output)
+        known = read_record(path)
+        if known is not None and "failed" not in known and (missing := self._unscored(job, known)):
+            write_json(path, {**known, "scores": {**known["scores"], **_scored(missing, source, task)}})
+            return
+        found = KINDS[job.kind](self, source, experiment, job.index, task)
         size = {"num_classes": len(task.classes), "num_train": len(task.train_rows), "num_test": len(task.test_rows)}
-        write_json(job.path(self.output), {**asdict(job), **size, **found})
+        write_json(path, {**asdict(job), **size, **found})
+
+    def _unscored(self, job: Job, known: Mapping[str, Any]) -> list[str]:
+        return [m for m in self.settings.measures if job.kind == "head" and m not in known["scores"]]
 
 
 def _head(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
     """Scores, the quality of a re-trained head, and that of two on disjoint halves of the images."""
-    theta = None if source.probabilities is None else source.probabilities[task.train_rows]
     l2 = bench.settings.l2
     # Source selection compares sources on one task: how accuracies repeat from task to task is no part of it.
     repeated = experiment.name != "source-selection"
     both = halves(experiment, bench.opened.pool, bench.settings.seed, index) if repeated else ()
     return {
-        "scores": scores(bench.settings.measures, theta, source.train[task.train_rows], task.train_labels),
+        "scores": _scored(bench.settings.measures, source, task),
         "quality": _quality(experiment, task, transfer.head(source, task, l2)),
         "halves": [_quality(experiment, half, transfer.head(source, half, l2)) for half in both],
     }
 
 
+def _scored(measures: Sequence[str], source: Source, task: Task) -> dict[str, float | None]:
+    theta = None if source.probabilities is None else source.probabilities[task.train_rows]
+    return scores(measures, theta, source.train[task.train_rows], task.train_labels)
+
+
 def _head_sgd(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
     """Quality of a head re-trained as in the paper: with stochastic gradient descent."""
-    return {"quality": _quality(experiment, task, transfer.head_sgd(source, task, bench.seed_of(index)))}
+    predicted = transfer.head_sgd(source, task, bench.settings.training, bench.seed_of(index))
+    return {"quality": _quality(experiment, task, predicted)}
 
 
 def _fine_tuning(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
@@ -162,15 +217,11 @@ def _curve(
 
 def _meta_training(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
     """Meta-train the CNAPs of a source, on the classes that no task is of; accuracy in its first and last quarter."""
+    classes = learned_classes(bench.opened.pool.num_classes, bench.settings.seed)
     right = transfer.meta_train(
-        source,
-        bench.opened,
-        learned_classes(bench.opened.pool.num_classes, bench.settings.seed),
-        bench.settings.training,
-        bench.cnaps(source),
-        seed=bench.settings.seed,
-        device=bench.device,
-    )
+        source, bench.opened, classes, bench.settings.training, bench.cnaps(source),
+        seed=bench.settings.seed, device=bench.device,
+    )  # fmt: skip
     quarter = -(-len(right) // 4)
     return {
         "episodes": len(right), "first": float(np.mean(right[:quarter])), "last": float(np.mean(right[-quarter:]))
@@ -179,6 +230,8 @@ def _meta_training(bench: Bench, source: Source, experiment: Experiment, index: 
 
 def _cnaps(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
     """Quality of the meta-trained CNAPs, adapted in one pass: to the task, and to disjoint halves of its images."""
+    if not bench.cnaps(source).exists():
+        raise CandidateError(f"no CNAPs of {source.name} was meta-trained")
     tasks = (task, *halves(experiment, bench.opened.pool, bench.settings.seed, index))
     predicted = transfer.by_cnaps(
         source, bench.opened, tasks, bench.settings.training, bench.cnaps(source), device=bench.device
@@ -200,7 +253,12 @@ KINDS = {
     "cnaps": _cnaps,
 }
 # The transfer that an experiment is about, beside the head that is trained anyway.
-OWN_KINDS = {"meta-transfer": ("cnaps",), "convergence": ("curves",), "convergence-large": ("curves",)}
+OWN_KINDS: dict[str, tuple[str, ...]] = {
+    "meta-transfer": ("cnaps",),
+    "convergence": ("curves",),
+    "convergence-large": ("curves",),
+    "source-selection": (),
+}
 
 
 def scores(
@@ -220,38 +278,98 @@ def scores(
     return found
 
 
-def run(bench: Bench, plan: dict[str, list[Job]], *, workers: int, progress: bool = True) -> None:
-    """Run what is not finished yet.
+def run(
+    bench: Bench, plan: Mapping[str, Sequence[Job]], *, workers: int, progress: bool = True, retry: bool = False
+) -> int:
+    """Run what is not finished yet; a job that fails is noted and the others go on.
 
     Args:
         bench: data set, sources, settings.
         plan: experiment → its jobs.
         workers: parallel processes, each with one thread; 1 for none beside this one.
-        progress: show a bar with the time left for each experiment.
+        progress: show a bar with the time left, or a line a minute where no bar can be shown.
+        retry: run again what failed before.
+
+    Returns:
+        The number of jobs in the plan that failed, now or before.
+
+    Raises:
+        ProcessError: a worker process was killed.
     """
-    with terminable(), _pool(bench, workers) as pool:
-        for name, jobs in plan.items():
-            open_jobs = [job for job in jobs if not job.path(bench.output).exists()]
+    left = {name: [job for job in jobs if bench.is_open(job, retry=retry)] for name, jobs in plan.items()}
+    total, to_do = sum(map(len, plan.values())), sum(map(len, left.values()))
+    with terminable(), _pool(bench, workers) as pool, _progress(total, to_do, progress) as advance:
+        for name, jobs in left.items():
             started = time.perf_counter()
-            with tqdm(
-                total=len(jobs),
-                initial=len(jobs) - len(open_jobs),  # the time left is judged by what this run does
-                unit="task",
-                desc=name,
-                disable=None if progress else True,
-                dynamic_ncols=True,
-            ) as bar:
-                if pool is None:
-                    for job in open_jobs:
-                        bench.do(job)
-                        bar.update(1)
-                else:
-                    futures = [pool.submit(_do, job) for job in open_jobs]
-                    for future in as_completed(futures):
-                        future.result()
-                        bar.update(1)
-            if open_jobs:
-                _log(bench.output, name, len(open_jobs), workers, time.perf_counter() - started)
+            try:
+                for _ in map(bench.attempt, jobs) if pool is None else _done(pool, jobs):
+                    advance(name)
+            except BrokenProcessPool:
+                raise ProcessError(
+                    "a worker process was killed, perhaps for want of memory: the same command goes on from here; "
+                    "fewer --workers need less"
+                ) from None
+            if jobs:
+                _log(bench.output, name, len(jobs), workers, time.perf_counter() - started)
+    records = (read_record(job.path(bench.output)) for jobs in plan.values() for job in jobs)
+    return sum(record is not None and "failed" in record for record in records)
+
+
+def _done(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[bool]:
+    for future in as_completed([pool.submit(_attempt, job) for job in jobs]):
+        yield future.result()
+
+
+@contextmanager
+def _progress(total: int, to_do: int, show: bool) -> Iterator[Callable[[str], None]]:
+    """What to call after each job with the name of its experiment: a bar, or a line a minute where none is seen."""
+    told = Lines(total, to_do, sys.stderr)
+    with tqdm(
+        total=total,
+        initial=total - to_do,  # the time left is judged by what this run does
+        unit="task",
+        disable=None if show else True,
+        dynamic_ncols=True,
+    ) as bar:
+
+        def advance(name: str) -> None:
+            if bar.disable:
+                told.advance(name, write=show)
+            else:
+                bar.set_description(name, refresh=False)
+                bar.update(1)
+
+        yield advance
+
+
+class Lines:
+    """Progress of a run in lines, for a log.
+
+    Args:
+        total: jobs of the plan.
+        to_do: how many of them this run has to do.
+        stream: where lines are written.
+        clock: seconds.
+    """
+
+    def __init__(self, total: int, to_do: int, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total, self._to_do, self._stream, self._clock = total, to_do, stream, clock
+        self._started = self._told = clock()
+        self._done = 0
+
+    def advance(self, name: str, *, write: bool = True) -> None:
+        """Count a job of an experiment, and write a line if the last one was a minute ago."""
+        self._done += 1
+        now = self._clock()
+        if write and now - self._told >= _EVERY:
+            self._told = now
+            left = (now - self._started) / self._done * (self._to_do - self._done)
+            finished = self._total - self._to_do + self._done
+            print(
+                f"{name}: {finished} of all {self._total} tasks done, about {max(1, round(left / 60))} min left",
+                file=self._stream,
+                flush=True,
+            )
 
 
 @contextmanager
@@ -283,8 +401,8 @@ def _start(bench: Bench) -> None:
     threadpool_limits(1)
 
 
-def _do(job: Job) -> None:
-    _bench.do(job)
+def _attempt(job: Job) -> bool:
+    return _bench.attempt(job)
 
 
 @contextmanager
@@ -310,60 +428,125 @@ def planned(
     Args:
         bench: data set, sources, settings.
         experiments: their names.
-        tasks: of each experiment and source; each experiment's own number by default.
+        tasks: of each experiment and source, or as many as there can be; each experiment's own number by default.
         transfers: kinds of transfer beside the re-trained head, keys of `KINDS`; experiments that are about one kind
-            have that.
+            have that, and source selection has heads alone.
+
+    Raises:
+        TargetError: there are too few classes.
     """
     plan = {}
     for name in experiments:
         kinds = tuple(dict.fromkeys(("head", *OWN_KINDS.get(name, transfers))))
         if "cnaps" in kinds:  # of which each source needs one before the first task
             plan["meta-training"] = [Job(name, source, "meta-training", 0) for source in bench.sources]
+        count = EXPERIMENTS[name].num_tasks if tasks is None else tasks
+        there = most_tasks(bench.experiment(name), bench.opened.pool.num_classes)
         plan[name] = [
             Job(name, source, kind, index)
-            for index in range(tasks or EXPERIMENTS[name].num_tasks)
+            for index in range(count if there is None else min(count, there))
             for source in bench.sources
             for kind in kinds
         ]
     return plan
 
 
-def settle(bench: Bench) -> None:
-    """Note in the study's folder what decides its numbers, or check that it is the same as before.
-
-    Sources may join; what is known of them must not change.
+def known_study(output: Path) -> dict[str, Any]:
+    """What a folder's study.json says; nothing where there is none.
 
     Raises:
-        UserError: the folder holds another study; the message names the first setting that differs.
+        UserError: it cannot be read.
     """
-    path, train = bench.output / "study.json", bench.opened.train[0]
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path = output / "study.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {reason_of(error)}") from None
+
+
+def known_sources(output: Path) -> set[str]:
+    """The sources whose tasks the folder's report compares."""
+    return set(known_study(output).get("sources", {}))
+
+
+def settled_training(output: Path, asked: Mapping[str, Any]) -> transfer.Training:
+    """How networks are trained: as asked; else as those of the folder were; else by default.
+
+    Args:
+        output: folder of the study.
+        asked: settings of `Training` by name; None where nothing was asked.
+    """
+    known = known_study(output).get("training", {})
+    used = {name: known[name] for name in _trained_with(output) if name in known}
+    return transfer.Training(**{**used, **{name: value for name, value in asked.items() if value is not None}})
+
+
+def _trained_with(output: Path) -> set[str]:
+    """The settings of `Training` that numbers in the folder depend on."""
+    kinds = {path.parent.name for path in (output / "tasks").glob("*/*/*/*.json")}
+    return {name for kind in kinds for name in transfer.USED.get(kind, ())}
+
+
+def settle(bench: Bench) -> Bench:
+    """Note in the study's folder what decides its numbers, or check that it is the same as before.
+
+    Sources and measures may join; what is known of sources must not change. How networks are trained may change as
+    long as nothing was trained so; where the data set lies may change, but not its content.
+
+    Returns:
+        The bench with all measures of the study.
+
+    Raises:
+        UserError: the folder holds another study; the message names what differs.
+    """
+    path, train, pool = bench.output / "study.json", bench.opened.train[0], bench.opened.pool
+    known = known_study(bench.output)
+    measures = tuple(dict.fromkeys((*known.get("measures", ()), *bench.settings.measures)))
+    settings = replace(bench.settings, measures=measures)
     described = {
-        "dataset": train.dataset,
+        "dataset": known.get("dataset", train.dataset),
         "fingerprint": bench.opened.fingerprint,
-        "num_classes": bench.opened.pool.num_classes,
-        "num_train": len(bench.opened.pool.train),
-        "num_test": len(bench.opened.pool.test),
-        **asdict(bench.settings),
+        "num_classes": pool.num_classes,
+        "num_train": len(pool.train),
+        "num_test": len(pool.test),
+        **({"drawing": _DRAWING} if pool.num_classes < MANY_CLASSES else {}),
+        **asdict(settings),
+        "sources": {
+            **known.get("sources", {}),
+            **{
+                source.name: {
+                    name: getattr(source, name)
+                    for name in ("revision", "num_source_classes", "num_features", "num_parameters")
+                }
+                for source in bench.sources.values()
+            },
+        },
     }
-    sources = {
-        source.name: {
-            name: getattr(source, name)
-            for name in ("revision", "num_source_classes", "num_features", "num_parameters")
-        }
-        for source in bench.sources.values()
-    }
-    described = json.loads(json.dumps({**described, "sources": {**known.get("sources", {}), **sources}}))
-    for name, before in known.items():
-        now = described.get(name)
-        if name == "sources":
-            before, now = ({s: both[s] for s in known[name] if s in both} for both in (before, now))
-        if before != now:
-            raise UserError(
-                f"{bench.output} holds a study with another {name}: {before}, now {now}; "
-                "give this one a folder of its own"
-            )
+    described = json.loads(json.dumps(described))
+    if known and (differs := _difference(known, described, _trained_with(bench.output))):
+        raise UserError(f"{bench.output} holds a study with another {differs}; give this one a folder of its own")
     write_json(path, described)
+    return replace(bench, settings=settings)
+
+
+def _difference(known: Mapping[str, Any], now: Mapping[str, Any], trained_with: set[str]) -> str | None:
+    """What makes it another study, and how: the first that differs."""
+    if known["fingerprint"] != now["fingerprint"]:
+        return (
+            f"data set: {known['dataset']} of {known['num_train']} and {known['num_test']} images is not what it was"
+        )
+    for name in ("seed", "l2", "drawing"):
+        if known.get(name) != now.get(name):
+            return f"{name}: {known.get(name)}, now {now.get(name)}"
+    for name, source in known["sources"].items():
+        if source != now["sources"][name]:
+            differing = next(key for key in source if source[key] != now["sources"][name].get(key))
+            return f"source {name}: {differing} {source[differing]}, now {now['sources'][name].get(differing)}"
+    before = {**json.loads(json.dumps(asdict(transfer.Training()))), **known["training"]}
+    for name in sorted(trained_with):
+        if before[name] != now["training"][name]:
+            return f"--{name.replace('_', '-')}: {before[name]}, now {now['training'][name]}"
+    return None
 
 
 def _log(output: Path, experiment: str, tasks: int, workers: int, seconds: float) -> None:
@@ -371,6 +554,14 @@ def _log(output: Path, experiment: str, tasks: int, workers: int, seconds: float
     line = {"experiment": experiment, "jobs": tasks, "workers": workers, "seconds": round(seconds, 1)}
     with (output / "log.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A job's result, or why there is none, under ``failed``; None where it was not run."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -22,6 +22,15 @@ from hf_leep.arrays import Integers
 if TYPE_CHECKING:
     from hf_leep.modalities.classifier import Classifier
 
+_DESCENT = ("learning_rate", "batch_size", "precision", "momentum", "weight_decay")
+USED = {  # which of the settings of `Training` decide the numbers of a kind of job
+    "head-sgd": ("sgd_epochs", "sgd_learning_rate", "momentum"),
+    "fine-tuning": ("epochs", *_DESCENT),
+    "curves": ("epochs", "scratch_epochs", "scratch_learning_rate", *_DESCENT),
+    "meta-training": ("episodes", "precision"),
+    "cnaps": ("episodes", "precision"),
+}
+
 # torch and transformers are imported where they are needed: heads are re-trained without them.
 
 
@@ -44,6 +53,10 @@ class Training:
         batch_size: images a step.
         precision: what networks compute in.
         episodes: of the meta-training of CNAPs.
+        momentum: of stochastic gradient descent, of networks and of the head.
+        weight_decay: of networks.
+        sgd_epochs: of a head that is re-trained by stochastic gradient descent.
+        sgd_learning_rate: of that head.
     """
 
     epochs: int = 10
@@ -53,6 +66,10 @@ class Training:
     batch_size: int = 32
     precision: Precision = Precision.float32
     episodes: int = 200
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    sgd_epochs: int = 100
+    sgd_learning_rate: float = 0.01
 
 
 def head(source: Source, task: Task, l2: float | None) -> Integers:
@@ -60,10 +77,16 @@ def head(source: Source, task: Task, l2: float | None) -> Integers:
     return _head_of(source, task, l2).predict(source.test[task.test_rows])
 
 
-def head_sgd(source: Source, task: Task, seed: int) -> Integers:
+def head_sgd(source: Source, task: Task, training: Training, seed: int) -> Integers:
     """By a head that is re-trained as in the paper, by stochastic gradient descent."""
     trained = heads.train_head_sgd(
-        source.train[task.train_rows], task.train_labels, num_classes=len(task.classes), seed=seed
+        source.train[task.train_rows],
+        task.train_labels,
+        num_classes=len(task.classes),
+        seed=seed,
+        lr=training.sgd_learning_rate,
+        epochs=training.sgd_epochs,
+        momentum=training.momentum,
     )
     return trained.predict(source.test[task.test_rows])
 
@@ -95,6 +118,8 @@ def fine_tuned(
             epochs=training.scratch_epochs if scratch else training.epochs,
             learning_rate=training.scratch_learning_rate if scratch else training.learning_rate,
             batch_size=training.batch_size,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
             precision=training.precision,
             seed=seed,
             device=device,

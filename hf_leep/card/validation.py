@@ -97,6 +97,8 @@ def sentences(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             f"Pairs that the ranking tells apart: {pairs['told_apart']}; accuracy confirms {pairs['confirmed']}, "
             f"contradicts {pairs['contradicted']}, and leaves {pairs['open']} open."
         )
+    if len(tried) >= _FEW and (told := _told(data["validation"]["agreement"].get(data["sort_by"]), measure)):
+        said.append(told)
     if len(tried) < _FEW:
         said.append(f"A correlation of {len(tried)} candidates says little.")
     elif len(tried) < found["num_ranked"]:
@@ -105,6 +107,18 @@ def sentences(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
             "than over all."
         )
     return said
+
+
+def _told(found: Mapping[str, Any] | None, measure: str) -> str | None:
+    """The correlation of the ranking's own measure, in a sentence."""
+    if found is None or found["num_candidates"] < _FEW or found["kendall"] is None:
+        return None
+    interval, p = found["kendall_interval"], _p_value(found["kendall_p_value"])
+    span = f"95 % interval {number(interval[0], 2)} to {number(interval[1], 2)}" if interval else "no interval"
+    return (
+        f"Kendall's τ of {measure} with accuracy, over {found['num_candidates']} candidates: "
+        f"{number(found['kendall'], 2)} ({span}, p {p if p.startswith('<') else f'= {p}'})."
+    )
 
 
 def terminal(data: Mapping[str, Any]) -> Group:
@@ -127,6 +141,8 @@ def method(data: Mapping[str, Any]) -> str:
     """What was done, in a sentence."""
     found = data["validation"]
     which = "all" if found["top"] == found["num_ranked"] else f"the first {found['top']} of {found['num_ranked']}"
+    if (found.get("asked") or 0) > found["num_ranked"]:
+        which = f"all {found['num_ranked']} (of {found['asked']} asked for)"
     return (
         f"A linear head was trained on the features of {which} ranked candidates, and judged on the same "
         f"examples in {found['folds']} folds, each by a head that was fitted without it; ± is the half-width of a "
@@ -162,9 +178,11 @@ def _percent(value: Mapping[str, Any]) -> str:
 
 
 def _with_interval(found: Mapping[str, Any], name: str) -> str:
+    """A correlation and its interval; a dash in the brackets of one that has none, and for what is not defined."""
+    if found[name] is None:
+        return "–"
     interval = found[f"{name}_interval"]
-    span = f" [{number(interval[0], 2)}, {number(interval[1], 2)}]" if interval else ""
-    return number(found[name], 2) + span
+    return f"{number(found[name], 2)} [{f'{number(interval[0], 2)}, {number(interval[1], 2)}' if interval else '–'}]"
 
 
 def _p_value(p: float | None) -> str:

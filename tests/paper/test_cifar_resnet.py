@@ -1,6 +1,7 @@
 """The CIFAR ResNet equals a forward pass written from the state dict alone, and is a checkpoint like any other."""
 
 import json
+import shutil
 
 import datasets
 import numpy as np
@@ -12,6 +13,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelFor
 
 import hf_leep
 from examples.paper import cifar_resnet
+from examples.paper.sources import as_checkpoint, names_of
+from hf_leep.errors import CandidateError, UserError
 
 TINY = {"depth": 8, "widths": [4, 6, 8]}
 
@@ -138,3 +141,36 @@ def test_another_architecture_is_refused(tiny, tmp_path, change, words):
     said, weights = tiny
     with pytest.raises(ValueError, match=words):
         cifar_resnet.load_plain(write(tmp_path / "plain", {**said, **change}, weights))
+
+
+def test_plain_weights_that_changed_are_written_anew(tiny, tmp_path):
+    said, weights = tiny
+    plain = write(tmp_path / "plain", said, weights)
+    folder = as_checkpoint(str(plain), tmp_path / "saved")
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert as_checkpoint(str(plain), tmp_path / "saved") == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    shutil.rmtree(plain)
+    write(plain, said, {**weights, "linear.bias": weights["linear.bias"] + 1})
+    model = AutoModelForImageClassification.from_pretrained(as_checkpoint(str(plain), tmp_path / "saved"))
+    torch.testing.assert_close(model.classifier.bias, weights["linear.bias"] + 1)
+
+
+def test_other_checkpoints_are_left_to_those_who_know_them(tmp_path):
+    for name, content in (("timm", '{"architecture": "resnet18"}'), ("broken", "{"), ("list", "[]")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(content)
+        assert as_checkpoint(str(tmp_path / name), tmp_path / "saved") == str(tmp_path / name)
+    (tmp_path / "broken" / "config.json").write_text('{"architecture": "CifarResNet"}')
+    with pytest.raises(CandidateError, match="its weights cannot be read as a CIFAR ResNet: KeyError"):
+        as_checkpoint(str(tmp_path / "broken"), tmp_path / "saved")
+
+
+def test_sources_are_told_apart_by_as_much_of_their_paths_as_that_takes(tmp_path, monkeypatch):
+    assert names_of(["a/resnet", "b/resnet", "c/other"]) == ["a-resnet", "b-resnet", "other"]
+    assert names_of(["user/net"]) == ["net"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert names_of(["."]) == ["here"]
+    with pytest.raises(UserError, match="--source a/net is named twice"):
+        names_of(["a/net", "a/net"])

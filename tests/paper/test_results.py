@@ -41,8 +41,9 @@ def test_convergence_is_told_by_bins_of_leep(folder):
         atol=1e-12,
     )
     tau = kendalltau([-1.0, -1.2, -1.1, -2.0, -1.6, -2.5], [-1, -2, -1, -3, -4, -5])
-    assert found["speed"]["kendall"] == pytest.approx(tau.statistic)
-    assert found["speed"]["kendall_p_value"] == pytest.approx(tau.pvalue)
+    speed = found["measures"]["leep"]["speed"]
+    assert speed["kendall"] == pytest.approx(tau.statistic)
+    assert speed["kendall_p_value"] == pytest.approx(tau.pvalue)
 
 
 def test_a_page_and_a_picture_of_it(folder):

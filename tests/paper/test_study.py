@@ -1,16 +1,15 @@
 """The study from end to end on small data: resumed without repeating, the same every time, and told as measured."""
 
+import io
 import json
 import pickle
 from dataclasses import replace
 
-import datasets
 import numpy as np
 import pytest
 from scipy.stats import kendalltau, pearsonr
 
 from examples.paper import results, study
-from examples.paper.__main__ import main
 from examples.paper.report import write
 from examples.paper.sources import Dataset, extract, open_dataset
 from examples.paper.tasks import draw, learned_classes
@@ -21,24 +20,8 @@ MEASURES = ("leep", "nce", "h-score", "logme")
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """6 classes that differ in colour, 40 training and 20 test pictures of each, saved to disk."""
-    from PIL import Image
-
-    rng = np.random.default_rng(8)
-    colours = rng.integers(60, 190, (6, 3))
-
-    def rows(count):
-        labels = np.arange(6 * count) % 6
-        pixels = np.clip(colours[labels][:, None, None] + rng.normal(0, 60, (len(labels), 8, 8, 3)), 0, 255)
-        named = datasets.ClassLabel(names=list("abcdef"))
-        features = datasets.Features({"image": datasets.Image(), "label": named})
-        images = [Image.fromarray(p.astype(np.uint8)) for p in pixels]
-        return datasets.Dataset.from_dict({"image": images, "label": labels.tolist()}, features=features)
-
-    folder = tmp_path_factory.mktemp("study") / "colours"
-    datasets.DatasetDict({"train": rows(40), "test": rows(20)}).save_to_disk(str(folder))
-    return open_dataset(Dataset(str(folder)))
+def opened(colours):
+    return open_dataset(Dataset(str(colours)))
 
 
 @pytest.fixture(scope="module")
@@ -172,23 +155,38 @@ def test_the_report_is_made_of_the_finished_tasks(bench):
     assert pictures == {"large-balanced.png", "small-imbalanced.png", "source-selection.png"}
 
 
-def test_what_is_no_study_is_said_on_one_line(tmp_path):
-    with pytest.raises(UserError, match="holds no study"):
-        write(tmp_path)
+def test_source_selection_compares_heads_alone(bench):
+    jobs = study.planned(bench, ("source-selection",), 2, ("fine-tuning", "head-sgd"))["source-selection"]
+    assert {job.kind for job in jobs} == {"head"}
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--experiment", "sideways"], "unknown experiment 'sideways': large-balanced, "),
-        (["--transfer", "prayer"], "unknown transfer 'prayer': head-sgd, fine-tuning"),
-        (["--experiment", "small-balanced"], "nowhere"),
-    ],
-)
-def test_a_wrong_call_is_one_line(tmp_path, capsys, words, message):
-    call = ["run", "--dataset", str(tmp_path / "nowhere"), "--source", "x", "--output", str(tmp_path / "out"), *words]
-    assert main(call) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("examples.paper: ")
-    assert message in error
-    assert error.count("\n") == 1
+def test_a_source_without_a_score_leaves_the_choice_to_the_others(bench):
+    found = {
+        name: {i: {"quality": q + i / 100, "scores": {"leep": leep}} for i in range(3)}
+        for name, q, leep in (("good", 0.8, -1.0), ("fair", 0.6, -2.0), ("headless", 0.9, None))
+    }
+    selection = results._selection(found, ["leep", "nce"])
+    assert (selection["measures"]["leep"]["num_sources"], selection["measures"]["leep"]["num_tasks"]) == (2, 3)
+    assert (selection["measures"]["leep"]["kendall"], selection["measures"]["leep"]["regret"]) == (1.0, 0.0)
+    assert selection["measures"]["nce"]["num_sources"] == 0
+
+
+def test_progress_is_a_line_a_minute_where_there_is_no_terminal():
+    now, stream = [0.0], io.StringIO()
+    lines = study.Lines(total=100, to_do=90, stream=stream, clock=lambda: now[0])
+    for _ in range(30):
+        now[0] += 5.0
+        lines.advance("small-balanced")
+    assert stream.getvalue().splitlines() == [
+        "small-balanced: 22 of all 100 tasks done, about 6 min left",
+        "small-balanced: 34 of all 100 tasks done, about 6 min left",
+    ]
+
+
+def test_a_job_that_fails_is_noted_and_not_repeated_unless_asked_for(bench, tmp_path):
+    other = replace(bench, output=tmp_path)
+    job = study.Job("small-balanced", "five", "cnaps", 0)
+    assert not other.attempt(job)  # of a CNAPs that was never meta-trained
+    assert study.read_record(job.path(tmp_path))["failed"] == "no CNAPs of five was meta-trained"
+    assert not other.is_open(job)
+    assert other.is_open(job, retry=True)
