@@ -162,7 +162,11 @@ def _breaks():
 
 
 WRONG = {
-    "no size": (lambda: stream_of([5, 5]), {}, "a streaming data set is sampled: say how many rows with --max-samples N"),
+    "no size": (
+        lambda: stream_of([5, 5]),
+        {},
+        "a streaming data set is sampled: say how many rows with --max-samples N",
+    ),
     "no size by name": (lambda: "user/data", {"streaming": True}, r"say how many rows with --max-samples N"),
     "a slice": (
         lambda: datasets.IterableDatasetDict(a=stream_of([5, 5]), b=stream_of([5])),
