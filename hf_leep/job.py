@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hf_leep.forward import Feed, Share, Sink
 
-_MEANING = "_meaning2"  # kept in the store beside the scores; no measure's name has an underscore. 2: source classes
+_MEANING = "_meaning"  # kept in the store beside the scores; no measure's name has an underscore
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal, overload
 from hf_leep import __version__, cluster, data, hub, plan, ranking
 from hf_leep import race as racing
 from hf_leep.certificate import certificate
+from hf_leep.contents import contents
 from hf_leep.elimination import Rules
 from hf_leep.engine import carry_out, progress_bar
 from hf_leep.errors import MeasureError, ProcessError, UserError
@@ -217,21 +218,23 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
             scored = carry_out(planned, job, budget, prefetch, evict, progress)
         names = [_name(candidate) for candidate in listed]
         results = [scored[name] for name in names]
-        report = Report.build(
-            target,
-            results,
-            course.ranking(names) if course else ranking.rank(results, sort_by),
-            measures=chosen,
-            race=course.record() if course else None,
-            certificate=certificate(job.measures, job.store),
-            num_headless=planned.num_headless if auto else None,
-            versions={
-                "python": platform.python_version(),
-                "hf-leep": __version__,
-                **{n: version(n) for n in _VERSIONS},
-            },
-            command=command,
-            seconds=time.perf_counter() - started,
+        report = Report(
+            contents(
+                target,
+                results,
+                course.ranking(names) if course else ranking.rank(results, sort_by),
+                measures=chosen,
+                race=course.record() if course else None,
+                certificate=certificate(job.measures, job.store),
+                num_headless=planned.num_headless if auto else None,
+                versions={
+                    "python": platform.python_version(),
+                    "hf-leep": __version__,
+                    **{n: version(n) for n in _VERSIONS},
+                },
+                command=command,
+                seconds=time.perf_counter() - started,
+            )
         )
         return report
     finally:

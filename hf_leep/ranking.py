@@ -274,11 +274,6 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             "the more so the wider the features; it has no error here, and settles no order"
         )
         trusted = False
-    elif measure.rewards_small_classes and (counts < width).any():
-        found.append(
-            f"{int((counts < width).sum())} of {len(counts)} classes have fewer examples than the {width} features: "
-            f"noise raises {measure.title} there, the more so the wider the features"
-        )
     usual = min(n / len(counts), float(np.median(counts)))  # one large class says nothing of the others
     if trusted and usual < ENOUGH_PER_TARGET_CLASS:
         found.append(

@@ -174,20 +174,6 @@ def test_what_noise_scores_as_well_is_no_score(rng, name, noise_scores):
     assert few.scores[name].standard_error is None  # so that it settles no order
 
 
-def test_a_measure_that_rewards_noise_in_small_classes_says_so(rng):
-    y = np.repeat([0, 1, 2], [40, 19, 1])
-    scores = {}
-    for d in (10, 30, 50):
-        scores[d] = score(extraction("x", None, y, rng.normal(size=(60, d))), ("transrate", "logme")).scores
-        assert not any("fewer examples than" in w for w in scores[d]["logme"].warnings)
-    said = [[w for w in scores[d]["transrate"].warnings if "noise raises TransRate" in w] for d in scores]
-    assert [len(warnings) for warnings in said] == [1, 1, 1]
-    for d, number, (warning,) in zip(scores, (1, 2, 3), said, strict=True):
-        assert warning.startswith(f"{number} of 3 classes have fewer examples than the {d} features")
-    enough = score(extraction("x", None, np.arange(60) % 3, rng.normal(size=(60, 20))), ("transrate",))
-    assert not any("fewer examples than" in w for w in enough.scores["transrate"].warnings)
-
-
 @pytest.mark.parametrize("name", ["transrate", "pactran-gaussian"])
 def test_wide_noise_never_stands_above_narrow_features_as_different(rng, name):
     y = np.arange(400) % 4

@@ -178,7 +178,7 @@ def test_what_scores_mean_is_kept_beside_them_and_made_where_it_is_missing(
     with monkeypatch.context() as broken:
         broken.setattr("hf_leep.meaning.interpret", lambda _: pytest.fail("made again"))
         assert ranked() == first
-    written = list((tmp_path / "hf_leep" / "scores").rglob("*-_meaning2.score"))
+    written = list((tmp_path / "hf_leep" / "scores").rglob("*-_meaning.score"))
     assert len(written) == 1
     written[0].unlink()  # as an older hf_leep left it
     assert ranked() == first

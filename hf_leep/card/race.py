@@ -38,11 +38,11 @@ def race_sentence(data: Mapping[str, Any]) -> str | None:
 def race_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> list[list[str]]:
     """Ranked candidates of a race: name, examples that its scores are of, and why it stopped.
 
+    Gaps are in the measure that `gap_sentence` names.
+
     Args:
         data: the content of report.json.
         name: how to write a candidate's name, such as `hf_leep.card.text.code`.
-
-    The gap is in the measure that `gap_sentence` names.
     """
     if not data.get("race"):
         return []

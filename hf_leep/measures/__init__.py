@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 5  # part of each stored score's name: raise it when a measure gives other numbers, or other warnings
+SCORE_VERSION = 6  # part of each stored score's name: raise it when numbers, warnings or what they mean change
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,6 @@ class Measure:
             when n ≤ d.
         resamples: whether ``influence`` is of resamples, not of examples, and takes the independent draws as a third
             argument.
-        rewards_small_classes: of a measure of features: whether noise scores too, where a class has fewer examples
-            than there are features.
         in_sample: of a measure of features that is fitted to the very examples that it scores, so that noise scores
             too, the more the wider it is: it scores shuffled labels as well, and two candidates count as different
             only if what they score above that differs, too.
@@ -134,7 +132,6 @@ class Measure:
     checked_by: str | None = None
     noise_scores: str | None = None
     resamples: bool = False
-    rewards_small_classes: bool = False
     in_sample: bool = False
     kin: str | None = None
     votes: bool = True
@@ -328,7 +325,7 @@ MEASURES = _Registry(
                 "transrate", "TransRate", "features", "nats", True,
                 "Huang et al., ICML 2022",
                 "coding rate that the class explains; too high where a class has fewer examples than features",
-                transrate, _transrate.influence, resamples=True, rewards_small_classes=True, in_sample=True,
+                transrate, _transrate.influence, resamples=True, in_sample=True,
             ),
             Measure(
                 "gbc", "GBC", "features", "", True,
