@@ -237,7 +237,8 @@ def _computed(
 def _beside_shuffled(score: Score, measure: Measure, inputs: FloatMatrix, labels: Integers) -> Score:
     """Add what a fit to the same examples scores where there is nothing to learn.
 
-    One shuffle, the same for all candidates: over the examples it moves far less than the score itself.
+    One shuffle, the same for all candidates: from one to another it moved by a fifth to three quarters of the score's
+    own half-width, on features of a ResNet (n of 500 and 1,000).
     """
     try:
         shuffled = float(measure.function(inputs, np.random.default_rng(len(labels)).permutation(labels)))

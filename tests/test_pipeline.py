@@ -23,6 +23,8 @@ def test_the_main_job(checkpoints, pictures):
     assert report.data["measures"] == ["leep", "leave-one-out-leep", "nce"]
     assert report.data["sort_by"] == "leep"
     assert [c["num_source_classes"] for c in sorted(report.candidates, key=lambda c: c["id"])] == [5, 7]
+    assert report.data["certificate"]["num_checks"] > 3  # each measure has some
+    assert report.data["certificate"]["failed"] == []
     for candidate in report.candidates:
         assert candidate["revision"].startswith("sha256:")
         assert -np.log(3) <= candidate["scores"]["leep"]["value"] <= 0

@@ -144,6 +144,9 @@ def test_few_examples_a_source_class_and_other_limits_are_warned_about(rng):
         y = np.tile(np.arange(3), per_class)
         warned = score(extraction("few", signal(rng, y, 2, 1.0), y), ("leep",)).scores["leep"].warnings
         assert any(f"only {per_class} examples a target class" in w for w in warned) == few
+    y = np.repeat(np.arange(4), [200, 9, 9, 9])  # one large class says nothing of the others
+    warned = score(extraction("few", signal(rng, y, 2, 1.0), y), ("leep",)).scores["leep"].warnings
+    assert any("only 9 examples a target class" in w for w in warned)
     pair = score(extraction("pair", signal(rng, y, 2, 1.0), y), ("leep",))
     assert any("head of 2 classes" in w for w in pair.scores["leep"].warnings)
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 import hf_leep
+from hf_leep.contents import _on_features
 from hf_leep.errors import UserError
-from hf_leep.report import Report, _on_features
+from hf_leep.report import Report
 
 
 @pytest.fixture(scope="module")

@@ -197,6 +197,16 @@ def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_t
     assert "1 of 10 checks of the measures failed" in verdict(report, code)[0]
 
 
+def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
+    report["candidates"][0]["rank_interval"] = [1, 1]
+    for group, candidate in enumerate(report["candidates"][:3], start=1):
+        candidate["tie_group"] = group
+    assert "taken alone" in verdict(report, code)[0]
+    assert not any("With all taken at once" in sentence for sentence in verdict(report, code))
+    report["candidates"][0]["rank_interval"] = [1, 2]
+    assert verdict(report, code)[1] == "With all taken at once, these rows leave it the ranks 1–2."
+
+
 def test_of_a_tie_group_without_end_the_verdict_names_those_that_may_be_first(report):
     report["candidates"][2]["tie_group"] = 1
     first = verdict(report, code)[0]

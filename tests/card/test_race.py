@@ -70,3 +70,9 @@ def test_without_a_race_nothing_is_said_of_one(report):
     assert race_sentence(report) is None
     assert race_rows(report, str) == []
     assert "race" not in page(report)
+
+
+def test_a_race_for_as_many_as_there_are_decides_nothing(raced):
+    raced["race"]["top"] = 3
+    raced["candidates"][2]["stopped"] = None
+    assert race_sentence(raced) == "A race for the best 3 has nothing to decide among 3: all ran all 2,500 rows."
