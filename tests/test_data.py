@@ -198,6 +198,7 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
     ("name", "content", "message"),
     [
         ("rows.parquet", b"not parquet", r"rows.parquet: "),
+        ("header.csv", b"text,label\n", r"header.csv: there are no rows"),
         ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
         (
             "rows.csv",

@@ -122,6 +122,8 @@ def _open_name(
                 f"{name}: datasets reads a folder of sounds with torchcodec alone: "
                 "pip install torchcodec, or give it as parquet"
             ) from None
+        if "corresponds to no data" in str(error):  # what datasets says of a file that has only its header
+            raise TargetError(f"{name}: there are no rows") from None
         raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
     found, used = _take(splits, split, name)
     return found, name, sha, used
