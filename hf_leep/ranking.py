@@ -260,7 +260,8 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
     trusted = True
     if measure.needs == "probabilities":
         in_sample = measure.checked_by is not None
-        what = "in-sample scores are too high; compare leave-one-out LEEP" if in_sample else "its error is rough"
+        what = "in-sample scores are too high; compare leave-one-out LEEP"
+        what = what if in_sample else f"the error of {measure.title} is rough"
         if n < ENOUGH_PER_SOURCE_CLASS * width:
             few = f"only {n / width:.2g} examples a source class (fewer than {ENOUGH_PER_SOURCE_CLASS})"
             found.append(f"{few}: {what}")
@@ -278,8 +279,8 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
     usual = min(n / len(counts), float(np.median(counts)))  # one large class says nothing of the others
     if trusted and usual < ENOUGH_PER_TARGET_CLASS:
         found.append(
-            f"only {usual:.2g} examples a target class (fewer than {ENOUGH_PER_TARGET_CLASS}): its error is rough, "
-            "for LEEP a little too small"
+            f"only {usual:.2g} examples a target class (fewer than {ENOUGH_PER_TARGET_CLASS}): errors are rough, "
+            "that of LEEP a little too small"
         )
     if (counts == 1).any():
         found.append(f"{int((counts == 1).sum())} of {len(counts)} classes have one example")

@@ -136,7 +136,10 @@ def test_few_examples_a_source_class_and_other_limits_are_warned_about(rng):
     wide = score(extraction("wide", signal(rng, y, 20, 1.0), y), ("leep", "leave-one-out-leep", "nce"))
     assert any("only 3 examples a source class" in w for w in wide.scores["leep"].warnings)
     assert any("1 of 4 classes have one example" in w for w in wide.scores["leep"].warnings)
-    assert any("source class (fewer than 5): its error" in w for w in wide.scores["leave-one-out-leep"].warnings)
+    assert any(
+        "source class (fewer than 5): the error of leave-one-out LEEP is rough" in w
+        for w in wide.scores["leave-one-out-leep"].warnings
+    )
     guesses = score(extraction("guesses", softmax(9 * rng.normal(size=(60, 6))), y), ("leep", "leave-one-out-leep"))
     assert any("only 2.5 examples a pair of source and target" in w for w in guesses.scores["leep"].warnings)
     assert not any("source" in w for w in guesses.scores["leave-one-out-leep"].warnings)
