@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
-PASS_VERSION = 4  # part of each stored pass's key: raise it when a pass comes to give other numbers
+PASS_VERSION = 5  # part of each stored pass's key: raise it when a pass comes to give other numbers
 
 
 @dataclass(frozen=True)

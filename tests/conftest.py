@@ -34,6 +34,14 @@ def shared():
     return SHARED
 
 
+@pytest.fixture(autouse=True)
+def _same_weights():
+    """Models made in a test have the same weights whichever tests ran before it."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(20)

@@ -139,6 +139,8 @@ def run(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
 def sees_padding(model: Any, alone: Sequence[Mapping[str, torch.Tensor]], beside: torch.Tensor | None) -> bool:
     """Whether inputs have other logits in a batch, the shorter ones filled up, than alone, beyond rounding.
 
+    Of a model that fails on them this is not known, and taken to be so: it may run on other inputs.
+
     Args:
         model: a classifier, or a pooled backbone; of each token too, where texts are filled up on the right.
         alone: inputs one at a time, of various lengths.
@@ -148,7 +150,7 @@ def sees_padding(model: Any, alone: Sequence[Mapping[str, torch.Tensor]], beside
     for k, batch in enumerate(alone):
         own = outputs(model, batch)
         if own is None or beside is None:
-            return False  # what stops the model here stops the pass, which says where
+            return True
         if float((own[0] - beside[k][: len(own[0])]).abs().max()) > tolerance * max(1.0, float(own.abs().max())):
             return True
     return False
