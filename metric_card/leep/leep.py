@@ -52,7 +52,7 @@ Examples:
     ...     predictions=probabilities, references=[0, 0, 1, 1], standard_error=True, leave_one_out=True
     ... )
     >>> print({name: round(value, 4) for name, value in results.items()})
-    {'leep': -0.384, 'standard_error': 0.0545, 'leave_one_out_leep': -0.5883}
+    {'leep': -0.384, 'standard_error': 0.0552, 'leave_one_out_leep': -0.5883}
 
     Logits, batch by batch:
 
