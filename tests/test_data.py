@@ -1,5 +1,9 @@
+import io
+
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +14,12 @@ from hf_leep.errors import TargetError
 
 def load(dataset, **options):
     return data.load(dataset, **options)
+
+
+def no_rows():
+    table = pa.table({"text": ["a"], "label": [0]}).slice(0, 0)
+    pq.write_table(table, written := io.BytesIO())  # one row group, of no rows
+    return written.getvalue()
 
 
 def relabelled(pictures, values, feature=None, name="label"):
@@ -199,6 +209,8 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
     [
         ("rows.parquet", b"not parquet", r"rows.parquet: "),
         ("header.csv", b"text,label\n", r"header.csv: there are no rows"),
+        ("no-rows.parquet", no_rows(), r"no-rows.parquet: there are no rows"),
+        ("nothing.jsonl", b"", r"nothing.jsonl: the file is empty"),
         ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
         (
             "rows.csv",

@@ -24,6 +24,8 @@ _BUILDERS = {
     ".jsonl": "json",
     ".arrow": "arrow",
 }
+# What is said of CSV that has only its header, and of parquet without rows.
+_NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
 
 
 @contextmanager
@@ -100,6 +102,8 @@ def _open_name(
             suffix = path.suffix.lower()
             if suffix not in _BUILDERS:
                 raise TargetError(f"{name}: cannot read {path.suffix!r} files; give one of {', '.join(_BUILDERS)}")
+            if not path.stat().st_size:
+                raise TargetError(f"{name}: the file is empty")
             extra = {"sep": "\t"} if suffix == ".tsv" else {}
             splits = datasets.load_dataset(_BUILDERS[suffix], data_files=glob.escape(str(path)), **extra)
             sha = None
@@ -122,7 +126,7 @@ def _open_name(
                 f"{name}: datasets reads a folder of sounds with torchcodec alone: "
                 "pip install torchcodec, or give it as parquet"
             ) from None
-        if "corresponds to no data" in str(error):  # what datasets says of a file that has only its header
+        if any(said in str(error.__cause__ or error) for said in _NO_ROWS):
             raise TargetError(f"{name}: there are no rows") from None
         raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
     found, used = _take(splits, split, name)
