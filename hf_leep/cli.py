@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +13,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from hf_leep import __version__
 from hf_leep.errors import HfLeepError, UserError
+from hf_leep.inference.processes import is_main
 from hf_leep.measures import MEASURES
-from hf_leep.team import is_main
 
 app = typer.Typer(
     name="hf-leep",
@@ -51,7 +51,7 @@ class _SpreadModels(TyperCommand):
 
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(f"hf-leep {__version__}")
+        typer.echo(f"hf-leep {version('hf-leep')}")
         raise typer.Exit
 
 
@@ -247,9 +247,9 @@ def rank(
     ] = False,
 ) -> None:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
-    from hf_leep import hub, pipeline, publish
-    from hf_leep.card.table import planned
+    from hf_leep import api, hub, publish
     from hf_leep.report import Report
+    from hf_leep.report.card.table import planned
 
     if output is not None and is_main():
         Report.check_folder(output)
@@ -259,7 +259,7 @@ def rank(
         raise UserError(
             "--private, --create-pr and --repo-type are about a push: name its target, --push-to-hub OWNER/NAME"
         )
-    names = [*(models or []), *(pipeline.read_names(models_file) if models_file else [])]
+    names = [*(models or []), *(api.read_names(models_file) if models_file else [])]
     wanted: dict[str, Any] = {
         "text": search,
         "task": task,
@@ -275,7 +275,7 @@ def rank(
     if given and not asked:
         raise UserError(f"--{', --'.join(given)}: of which search? --search TEXT asks for part of a name, '' for any")
     found = hub.Search(**{**given, "library": given.get("library", "transformers") or None}) if asked else None
-    run_or_plan: Callable[..., Any] = pipeline.rank
+    run_or_plan: Callable[..., Any] = api.rank
     outcome = run_or_plan(
         names,
         dataset,
@@ -366,8 +366,8 @@ def explain(
     ] = False,
 ) -> None:
     """Show why a candidate scores as it does: which of its classes tell yours, what it fails at, and odd rows."""
-    from hf_leep.card.why import explained
     from hf_leep.report import Report
+    from hf_leep.report.card.explanation import explained
 
     report = Report.load(folder)
     _say(explained(report.data, report.explained(candidate), everything))
@@ -391,9 +391,9 @@ def validate(
     ] = False,
 ) -> None:
     """Train a head on each candidate of a report, add its accuracy, and say how far to trust the order."""
-    from hf_leep.card.validation import terminal
     from hf_leep.report import Report
-    from hf_leep.validate import validate as validated
+    from hf_leep.report.card.validation import terminal
+    from hf_leep.validation import validate as validated
 
     report = validated(Report.load(folder), top=top, dataset=dataset, device=device, dtype=dtype, progress=not json)
     report.save(folder)
@@ -429,8 +429,8 @@ def push(
     from json import dumps
 
     from hf_leep import publish
-    from hf_leep.card.text import plain
     from hf_leep.report import Report
+    from hf_leep.text import plain
 
     report = Report.load(folder)
     if annotate_models:
@@ -463,8 +463,8 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove every stored pass and score.")] = False,
 ) -> None:
     """Show what the store of finished passes and scores holds, or clear it."""
-    from hf_leep.card.text import size
     from hf_leep.store import Store
+    from hf_leep.text import size
 
     store = Store(Store.default_root())
     usage = store.clear() if clear else store.usage()
@@ -482,7 +482,7 @@ def verify(
     """Check the measures on this machine, against proved limits and independent oracles, in seconds."""
     from dataclasses import asdict
 
-    from hf_leep import verify as verification
+    from hf_leep.selfcheck import checks as verification
 
     checks = verification.verify()
     failed = sum(not check.passed for check in checks)
@@ -492,7 +492,7 @@ def verify(
         )
     else:
         _say(verification.table(checks))
-        _say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {__version__}")
+        _say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {version('hf-leep')}")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -521,7 +521,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) -> None:
     """Save and show a report, then leave with its exit code."""
-    from hf_leep.card.table import terminal
+    from hf_leep.report.card.table import terminal
 
     if output is not None:
         report.save(output)
@@ -537,7 +537,7 @@ def _deliver(report: Any, output: Path | None, json: bool, stop: bool = True) ->
 
 def _announce(pushed: Any, error: bool = False) -> None:
     """Say where something was pushed, on one line however long, and before that what strangers may read there."""
-    from hf_leep.card.text import plain
+    from hf_leep.text import plain
 
     if pushed.local_names:
         names = ", ".join(pushed.local_names[:4])
@@ -561,7 +561,7 @@ def _say(what: Any, error: bool = False) -> None:
 
 def _complain(message: str) -> None:
     """Say what is wrong, once: in the main process."""
-    from hf_leep.card.text import plain
+    from hf_leep.text import plain
 
     if is_main():
         print(f"hf-leep: {plain(message)}", file=sys.stderr)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_leep import data, pipeline
-from hf_leep.agreement import Agreement, agreement
+from hf_leep import api, data
 from hf_leep.arrays import Integers
-from hf_leep.card.text import number
 from hf_leep.errors import UserError
-from hf_leep.modalities.classifier import quiet
+from hf_leep.models.classifier import quiet
+from hf_leep.ranking.correlation import Agreement, agreement
 from hf_leep.report import Report
+from hf_leep.text import number
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -119,7 +119,7 @@ def run(
         sources: the checkpoints to make.
 
     Returns:
-        The report, as `hf_leep.pipeline.rank` makes it, and the outcome.
+        The report, as `hf_leep.api.rank` makes it, and the outcome.
 
     Raises:
         UserError: the folder cannot be written.
@@ -138,7 +138,7 @@ def run(
             _make(home, sources, progress)
         except OSError as error:
             raise UserError(f"cannot write the demo's checkpoints to {home}: {error.strerror or error}") from None
-        report = pipeline.rank(paths, target, split="train", progress=progress, command=command)
+        report = api.rank(paths, target, split="train", progress=progress, command=command)
         return report, _retrain(report, progress)
 
 
@@ -311,7 +311,7 @@ def _retrain(report: Report, progress: bool) -> Outcome:
             name = Path(candidate["id"]).name
             bar.set_description(name)
             train_features, test_features = (
-                pipeline.extract(candidate["id"], target, rows).features for target, rows in splits
+                api.extract(candidate["id"], target, rows).features for target, rows in splits
             )
             head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
             accuracy = float(head.fit(train_features, ranking.labels).score(test_features, test.labels))

@@ -6,13 +6,14 @@ import re
 from collections.abc import Set
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import hf_leep
-from hf_leep import card, hub
+from hf_leep import hub
 from hf_leep.errors import HubError, UserError
-from hf_leep.report import Report
+from hf_leep.evaluate_module import metric_path
+from hf_leep.report import Report, card
 
 _FILES = card.FILES | {"report.json"}
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
@@ -242,7 +243,7 @@ def push_metric(
         UserError: the Space has another name or holds something else, no login, or HF_HUB_OFFLINE is set.
         HubError: the Hub refused, somebody else committed meanwhile, or it did not answer.
     """
-    folder = Path(hf_leep.metric_path(metric))
+    folder = Path(metric_path(metric))
     client = hub.Client(token=token)
     hub.check_repo_id(repo_id, client)
     owner, _, name = repo_id.partition("/")
@@ -260,7 +261,7 @@ def push_metric(
         files,
         repo_id,
         repo_type="space",
-        message=f"hf_leep {hf_leep.__version__}: the {folder.name} metric",
+        message=f"hf_leep {version('hf-leep')}: the {folder.name} metric",
         refuse=refuse,
         private=private,
         create_pr=create_pr,

@@ -456,3 +456,18 @@ class Ranking:
     num_disagreements: int
     best_by: str
     settling: tuple[Settling, ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What came of the checks of some measures.
+
+    Attributes:
+        num_checks: how many there were.
+        failed: measure and claim of each that did not hold.
+        unchecked: measures that have none, being of other packages.
+    """
+
+    num_checks: int
+    failed: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from hf_leep import ranking
-from hf_leep.elimination import Rules
-from hf_leep.parts import part_of
-from hf_leep.plan import Plan, Step
-from hf_leep.race import Course
+from hf_leep.ranking import scoring
+from hf_leep.ranking.elimination import Rules
 from hf_leep.records import Candidate, Extraction, Run, Target
+from hf_leep.runs.plan import Plan, Step
+from hf_leep.runs.race import Course
+from hf_leep.runs.subsets import part_of
 
 RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)
 
@@ -31,10 +31,10 @@ def extraction_of(name, arrays, target):
 
 
 class Job:
-    """What a race needs of `hf_leep.job.Job`, over recorded passes; keeps what rows each candidate ran."""
+    """What a race needs of `hf_leep.runs.job.Job`, over recorded passes; keeps what rows each candidate ran."""
 
     def __init__(self, passes, target, measures=("leave-one-out-leep",), positions=None, ran=None):
-        self.passes, self.target, self.measures = passes, target, ranking.with_checks(measures)
+        self.passes, self.target, self.measures = passes, target, scoring.with_checks(measures)
         self.positions = np.arange(len(target.row_ids)) if positions is None else positions
         self.rows = self.positions
         self.ran = {name: [] for name in passes} if ran is None else ran
@@ -55,11 +55,11 @@ class Job:
         return extraction_of(step.name, {k: array[self.positions] for k, array in arrays.items()}, self.target), False
 
     def finish(self, _step, extraction, from_store, _parts):
-        return replace(ranking.score(extraction, self.measures), from_store=from_store)
+        return replace(scoring.score(extraction, self.measures), from_store=from_store)
 
 
 class Supply:
-    """What a race needs of `hf_leep.engine.Supply`: nothing has to come from anywhere."""
+    """What a race needs of `hf_leep.runs.local.Supply`: nothing has to come from anywhere."""
 
     def fetch(self, _step):
         return None

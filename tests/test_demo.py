@@ -17,8 +17,8 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 
 from hf_leep import cli, demo
-from hf_leep.agreement import agreement
 from hf_leep.errors import UserError
+from hf_leep.ranking.correlation import agreement
 
 NAMES = ("ten-digits", "three-digits", "odd-even", "noisy-labels", "no-head")
 QUICK = tuple(replace(source, steps=20) for source in demo.SOURCES if source.name in NAMES)

@@ -176,7 +176,7 @@ def test_what_scores_mean_is_kept_beside_them_and_made_where_it_is_missing(
     first = ranked()
     assert first["candidates"][0]["explanation"]["examples"]
     with monkeypatch.context() as broken:
-        broken.setattr("hf_leep.meaning.interpret", lambda _: pytest.fail("made again"))
+        broken.setattr("hf_leep.explain.interpret", lambda _: pytest.fail("made again"))
         assert ranked() == first
     written = list((tmp_path / "hf_leep" / "scores").rglob("*-_meaning.score"))
     assert len(written) == 1
@@ -320,7 +320,8 @@ def test_two_runs_at_once_make_each_pass_once(job, tmp_path):
 KILL = """
 import json, os, signal, sys, time
 import hf_leep
-from hf_leep import forward, modalities  # noqa: what a run imports, once for all the children
+from hf_leep import models
+from hf_leep.inference import forward  # noqa: what a run imports, once for all the children
 from pathlib import Path
 
 options, place = json.loads(sys.argv[1]), Path(os.environ["HF_HOME"], "hf_leep", "extractions")

@@ -31,8 +31,8 @@ from torch.nn import functional
 from examples.paper.networks import autocast, predict
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
-from hf_leep.forward import accelerator
-from hf_leep.modalities.classifier import Classifier
+from hf_leep.inference.forward import accelerator
+from hf_leep.models.classifier import Classifier
 
 _CONTEXT = 64  # width of the vector that stands for a set
 _HIDDEN = 64

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from examples.paper.networks import autocast, minibatches, predict
 from hf_leep.arrays import Integers
-from hf_leep.forward import accelerator
+from hf_leep.inference.forward import accelerator
 
 
 def train(

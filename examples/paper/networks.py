@@ -16,8 +16,8 @@ from examples.paper import cifar_resnet
 from hf_leep.arrays import Integers
 from hf_leep.data import Rows
 from hf_leep.errors import CandidateError
-from hf_leep.modalities.classifier import Classifier, find_head, quiet, why
-from hf_leep.modalities.image import ADAPTER
+from hf_leep.models.classifier import Classifier, find_head, quiet, why
+from hf_leep.models.image import ADAPTER
 
 _AT_ONCE = 256  # images that are prepared, or classified, together
 

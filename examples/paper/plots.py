@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from examples.paper.tasks import EXPERIMENTS
-from hf_leep.card.text import number, title
+from hf_leep.report.card.wording import title
+from hf_leep.text import number
 
 _INK, _QUIET = "#1f2937", "#9ca3af"
 _COLOURS = ("#dc2626", "#d97706", "#2563eb", "#059669", "#9333ea", "#0891b2")

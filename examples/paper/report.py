@@ -11,8 +11,9 @@ import jinja2
 from examples.paper import plots, results
 from examples.paper.study import write_json
 from examples.paper.tasks import EXPERIMENTS
-from hf_leep.card.text import code, number, prose, title
 from hf_leep.measures import MEASURES
+from hf_leep.report.card.wording import title
+from hf_leep.text import code, number, prose
 
 # Correlation with transfer, (re-trained head, fine-tuning): the paper's table, with (∗) not significant. The
 # source that we hold gives one p-value, and the number of tasks of these settings alone.

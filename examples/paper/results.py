@@ -12,7 +12,8 @@ import numpy as np
 
 from examples.paper.tasks import EXPERIMENTS, Experiment, classes_of, fitted
 from examples.paper.transfer import Training
-from hf_leep.agreement import (
+from hf_leep.errors import CandidateError, UserError
+from hf_leep.ranking.correlation import (
     Agreement,
     Correlation,
     agreement,
@@ -21,7 +22,6 @@ from hf_leep.agreement import (
     percentile_interval,
     reliability,
 )
-from hf_leep.errors import CandidateError, UserError
 
 TRANSFERS = ("head", "head-sgd", "fine-tuning", "cnaps")  # kinds of job that end in the quality of a transferred model
 CONVERGENCE = ("convergence", "convergence-large")

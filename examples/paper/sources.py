@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.paper.tasks import Pool
-from hf_leep import data, pipeline, plan
-from hf_leep.engine import progress_bar
+from hf_leep import api, data
 from hf_leep.errors import CandidateError, TargetError, UserError
-from hf_leep.parts import part_of
 from hf_leep.records import Extraction, Target
+from hf_leep.runs import plan
+from hf_leep.runs.local import progress_bar
+from hf_leep.runs.subsets import part_of
 
 PLAIN = "CifarResNet"  # what the config.json of plain weights calls their architecture
 _WRITTEN_FROM = ".written-from"  # hash of the plain weights, beside the checkpoint that was made of them
@@ -204,9 +205,9 @@ def extract(
             passes = []
             for target, rows in splits:
                 how = {"device": device, "batch_size": _BATCH_SIZE}
-                pipeline.extract(checkpoint, target, rows, advance=bar.update, **how)
+                api.extract(checkpoint, target, rows, advance=bar.update, **how)
                 # Once more, from the store: the arrays of a pass that was just run are mapped at a place they left.
-                passes.append(pipeline.extract(checkpoint, target, rows, **how))
+                passes.append(api.extract(checkpoint, target, rows, **how))
             bar.update(before + sum(len(rows) for _, rows in splits) - bar.n)
             sources.append(_source(name, checkpoint, *passes))
     return sources
@@ -251,7 +252,7 @@ def as_checkpoint(path: str, folder: Path) -> str | Path:
     if written.is_file() and written.read_text(encoding="utf-8") == digest.hexdigest():
         return folder
     from examples.paper import cifar_resnet
-    from hf_leep.modalities.classifier import quiet
+    from hf_leep.models.classifier import quiet
 
     written.unlink(missing_ok=True)
     try:

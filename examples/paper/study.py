@@ -33,10 +33,10 @@ from examples.paper.tasks import (
     most_tasks,
 )
 from hf_leep.arrays import FloatMatrix, Integers
-from hf_leep.engine import terminable
 from hf_leep.errors import CandidateError, ProcessError, UserError
 from hf_leep.measures import MEASURES
-from hf_leep.plan import reason_of
+from hf_leep.runs.local import terminable
+from hf_leep.runs.plan import reason_of
 
 # All of the registry but the slowest (linear-probe, n-leep, sfda, knn, pactran-dirichlet: seconds to minutes a task).
 FAST = (

@@ -20,7 +20,7 @@ from examples.paper.tasks import Task
 from hf_leep.arrays import Integers
 
 if TYPE_CHECKING:
-    from hf_leep.modalities.classifier import Classifier
+    from hf_leep.models.classifier import Classifier
 
 _DESCENT = ("learning_rate", "batch_size", "precision", "momentum", "weight_decay")
 USED = {  # which of the settings of `Training` decide the numbers of a kind of job

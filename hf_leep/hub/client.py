@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,12 +51,10 @@ class Client:
         from huggingface_hub import HfApi
         from huggingface_hub.utils import get_session
 
-        from hf_leep import __version__
-
         hooks = get_session().event_hooks["request"]
         if _bound not in hooks:
             hooks.append(_bound)
-        return HfApi(library_name="hf_leep", library_version=__version__, token=self.token)
+        return HfApi(library_name="hf_leep", library_version=version("hf-leep"), token=self.token)
 
     @property
     def offline(self) -> bool:

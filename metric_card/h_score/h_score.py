@@ -1,8 +1,8 @@
-"""H-score as an evaluate metric; the code is in hf_leep.metric."""
+"""H-score as an evaluate metric; the code is in hf_leep.evaluate_module.metric."""
 
 import evaluate
 
-import hf_leep.metric  # From: hf-leep
+import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 H-score is the share of the variance of a source model's features that lies between the classes of a target data set:
@@ -48,11 +48,11 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class HScore(hf_leep.metric.FeatureMetric):
+class HScore(hf_leep.evaluate_module.metric.FeatureMetric):
     """H-score, Bao et al., ICIP 2019."""
 
     measure = "h_score"
 
     def _info(self) -> evaluate.MetricInfo:
         urls = ["https://ieeexplore.ieee.org/document/8803726"]
-        return hf_leep.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)
+        return hf_leep.evaluate_module.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)

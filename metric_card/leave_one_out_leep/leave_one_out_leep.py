@@ -1,8 +1,8 @@
-"""Leave-one-out LEEP as an evaluate metric; the code is in hf_leep.metric."""
+"""Leave-one-out LEEP as an evaluate metric; the code is in hf_leep.evaluate_module.metric."""
 
 import evaluate
 
-import hf_leep.metric  # From: hf-leep
+import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 Leave-one-out LEEP scores how well the predictions of a source classifier explain target labels that the empirical
@@ -50,11 +50,11 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class LeaveOneOutLeep(hf_leep.metric.ProbabilityMetric):
+class LeaveOneOutLeep(hf_leep.evaluate_module.metric.ProbabilityMetric):
     """Leave-one-out LEEP, of hf_leep, after Nguyen et al., ICML 2020, equation (2)."""
 
     measure = "leave_one_out_leep"
 
     def _info(self) -> evaluate.MetricInfo:
         urls = ["https://proceedings.mlr.press/v119/nguyen20b.html"]
-        return hf_leep.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)
+        return hf_leep.evaluate_module.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import hf_leep.space
+import hf_leep.evaluate_module.space
 
-demo = hf_leep.space.app(Path(__file__).with_name("leep.py"))
+demo = hf_leep.evaluate_module.space.app(Path(__file__).with_name("leep.py"))
 
 if __name__ == "__main__":
     demo.launch()

@@ -1,8 +1,8 @@
-"""LEEP as an evaluate metric; the code is in hf_leep.metric."""
+"""LEEP as an evaluate metric; the code is in hf_leep.evaluate_module.metric."""
 
 import evaluate
 
-import hf_leep.metric  # From: hf-leep
+import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 LEEP (Log Expected Empirical Prediction) scores how well the predictions of a source classifier explain the labels of
@@ -65,11 +65,11 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class Leep(hf_leep.metric.LeepMetric):
+class Leep(hf_leep.evaluate_module.metric.LeepMetric):
     """LEEP, Nguyen et al., ICML 2020, equation (2)."""
 
     measure = "leep"
 
     def _info(self) -> evaluate.MetricInfo:
         urls = ["https://proceedings.mlr.press/v119/nguyen20b.html"]
-        return hf_leep.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)
+        return hf_leep.evaluate_module.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)

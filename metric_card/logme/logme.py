@@ -1,8 +1,8 @@
-"""LogME as an evaluate metric; the code is in hf_leep.metric."""
+"""LogME as an evaluate metric; the code is in hf_leep.evaluate_module.metric."""
 
 import evaluate
 
-import hf_leep.metric  # From: hf-leep
+import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 LogME (Log of Maximum Evidence) scores how well a Bayesian linear model on a source model's features explains the
@@ -47,11 +47,11 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class Logme(hf_leep.metric.FeatureMetric):
+class Logme(hf_leep.evaluate_module.metric.FeatureMetric):
     """LogME, You et al., ICML 2021, equation (2)."""
 
     measure = "logme"
 
     def _info(self) -> evaluate.MetricInfo:
         urls = ["https://proceedings.mlr.press/v139/you21b.html"]
-        return hf_leep.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)
+        return hf_leep.evaluate_module.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)

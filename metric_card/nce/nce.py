@@ -1,8 +1,8 @@
-"""NCE as an evaluate metric; the code is in hf_leep.metric."""
+"""NCE as an evaluate metric; the code is in hf_leep.evaluate_module.metric."""
 
 import evaluate
 
-import hf_leep.metric  # From: hf-leep
+import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 NCE (Negative Conditional Entropy) scores how well the top prediction of a source classifier explains the labels of a
@@ -48,11 +48,11 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class Nce(hf_leep.metric.ProbabilityMetric):
+class Nce(hf_leep.evaluate_module.metric.ProbabilityMetric):
     """NCE, Tran et al., ICCV 2019."""
 
     measure = "nce"
 
     def _info(self) -> evaluate.MetricInfo:
         urls = ["https://arxiv.org/abs/1908.08142"]
-        return hf_leep.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)
+        return hf_leep.evaluate_module.metric.info(_DESCRIPTION, _CITATION, _KWARGS_DESCRIPTION, urls)

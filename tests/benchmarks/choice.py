@@ -34,8 +34,8 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from hf_leep.agreement import kendall_tau
 from hf_leep.measures import MEASURES
+from hf_leep.ranking.correlation import kendall_tau
 
 PUBLIC = ("resnet20", "resnet56", "mobilenet-128", "mobilenet-160", "mobilenet-224")
 SLOW = ("linear-probe", "n-leep")

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 
 from hf_leep.measures import MEASURES
-from hf_leep.ranking import half_width, paired_differences, rank, score, with_checks
+from hf_leep.ranking.ordering import paired_differences, rank
+from hf_leep.ranking.scoring import half_width, score, with_checks
 from hf_leep.records import Candidate, Extraction, Run
 
 RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)

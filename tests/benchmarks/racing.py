@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
-from hf_leep.elimination import Rules, nested_order
-from hf_leep.ranking import rank, score, with_checks
+from hf_leep.ranking.elimination import Rules, nested_order
+from hf_leep.ranking.ordering import rank
+from hf_leep.ranking.scoring import score, with_checks
 from tests.recorded import extraction_of, race, target_of
 
 ROWS = 2000

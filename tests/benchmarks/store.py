@@ -29,7 +29,8 @@ def main(dataset, split, rows, *models):
         os.environ["HF_HOME"] = home
         import transformers  # noqa: F401 - imports are no part of the first run in process
 
-        from hf_leep import forward, modalities  # noqa: F401
+        from hf_leep import models
+        from hf_leep.inference import forward
 
         hf_leep.rank(models, dataset, split=split, max_samples=2, cache=False, progress=False)  # datasets prepared
         times = []

@@ -16,8 +16,9 @@ import datasets
 import numpy as np
 import torch
 
-from hf_leep import data, forward
-from hf_leep.modalities import text
+from hf_leep import data
+from hf_leep.inference import forward
+from hf_leep.models import text
 from hf_leep.records import Candidate
 
 ROWS, BATCH = 384, 32

@@ -1,0 +1,127 @@
+"""Sounds: AutoModelForAudioClassification with the checkpoint's own feature extractor."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hf_leep.errors import CandidateError, TargetError, one_line
+from hf_leep.models.adapter import Adapter
+from hf_leep.models.classifier import Classifier, quiet, source_labels, why
+from hf_leep.models.ragged import Alike, in_one_batch, outputs, sees_padding
+
+
+def _load_extractor(path: Path) -> Any:
+    from transformers import AutoFeatureExtractor
+
+    try:
+        with quiet():
+            return AutoFeatureExtractor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+    except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CandidateError(f"its feature extractor cannot be loaded: {why(error)}") from None
+
+
+def _assemble(
+    model: Any, extractor: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
+) -> Classifier:
+    (column,) = columns
+    rate = int(extractor.sampling_rate)
+    # Some pad to a length of their own; the others must be told to.
+    padding = signature(extractor.__call__).parameters.get("padding")
+    options = {"padding": True} if padding is not None and padding.default is False else {}
+
+    def inputs(waves: Sequence[NDArray[np.float32]]) -> dict[str, torch.Tensor]:
+        with quiet():
+            return dict(extractor(list(waves), sampling_rate=rate, return_tensors="pt", **options))
+
+    # Without a mask the padding counts, in the model and where the extractor makes all sounds equally loud.
+    noise = np.random.default_rng(0).standard_normal(rate // 2, dtype=np.float32)
+    tried = [noise[: rate * percent // 100] for percent in (29, 35, 42, 50)]
+    together, single = inputs(tried), [inputs([wave]) for wave in tried[:-1]]
+    alike = len(together) == 1 or sees_padding(model, single, outputs(model, together))
+    longest = _longest(extractor)
+
+    def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        waves = [_wave(row[column], rate) for row in rows]
+        batch = in_one_batch([inputs([wave]) for wave in waves], 1) if alike else inputs(waves)
+        if longest is None:
+            return batch
+        return {**batch, "num_truncated": torch.tensor(sum(len(wave) > longest for wave in waves))}
+
+    return Classifier(
+        model=Alike(model, head) if alike else model,
+        head=head,
+        collate=collate,
+        row_wise=False,
+        source_labels=source_labels(model.config),
+        missing=missing,
+        task=ADAPTER.task,
+        processor=extractor.to_json_string(),
+        processor_backend=None,
+        max_seconds=None if longest is None else longest / rate,
+    )
+
+
+def _longest(extractor: Any) -> int | None:
+    """Samples of the longest sound that an extractor hears to its end; None without a limit."""
+    if hasattr(extractor, "n_samples"):  # Whisper's
+        return int(extractor.n_samples)
+    if hasattr(extractor, "num_mel_bins") and getattr(extractor, "max_length", None):  # AST's, in whole frames
+        shift, length = extractor.sampling_rate // 100, extractor.sampling_rate // 40
+        return int(extractor.max_length * shift + length - 1)
+    return None
+
+
+def _wave(sound: Mapping[str, Any], rate: int) -> NDArray[np.float32]:
+    """One channel at the model's sampling rate, ``[samples]``, of decoded samples or of a file.
+
+    Raises:
+        TargetError: it cannot be decoded, or there is nothing to hear in it.
+    """
+    if "array" in sound:
+        if sound["array"] is None or not sound["sampling_rate"]:
+            raise TargetError("a sound lacks its samples or its sampling rate: drop such rows first")
+        wave, own = np.asarray(sound["array"], dtype=np.float32), int(sound["sampling_rate"])
+    else:
+        wave, own = _decoded(sound)
+    if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
+        raise TargetError(f"a sound of shape {wave.shape} is empty, not finite or of several channels: drop such rows")
+    if own == rate:
+        return wave
+    from scipy.signal import resample_poly
+
+    shared = gcd(own, rate)
+    return np.asarray(resample_poly(wave, rate // shared, own // shared), dtype=np.float32)
+
+
+def _decoded(sound: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
+    """Samples of a file, the mean of its channels, and its sampling rate."""
+    try:
+        import soundfile
+    except ImportError:
+        raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"') from None
+    try:
+        source = sound["path"] if sound["bytes"] is None else io.BytesIO(sound["bytes"])
+        channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
+        name = f" {Path(sound['path']).name}" if sound["path"] else ""
+        raise TargetError(f"the audio file{name} cannot be decoded: {one_line(error)}") from None
+    return channels.mean(axis=1), int(rate)
+
+
+ADAPTER = Adapter(
+    task="audio-classification",
+    what="audio classifier",
+    auto_model="AutoModelForAudioClassification",
+    load_processor=_load_extractor,
+    assemble=_assemble,
+)

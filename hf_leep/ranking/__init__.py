@@ -1,0 +1,1 @@
+"""Scores, and the order that they make, with how sure it is."""

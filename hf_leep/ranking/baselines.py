@@ -1,0 +1,50 @@
+"""Score beside what costs no pass: whether an order just follows size, popularity or width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hf_leep.ranking.consensus import oriented
+from hf_leep.ranking.correlation import kendall_tau
+from hf_leep.records import Ranking, Result
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How far the order is one by something that looks at no label.
+
+    Attributes:
+        name: ``parameters``, ``downloads``, ``source classes`` or ``stable rank``.
+        kendall: Kendall's tau-b of the score with it; None where it is not defined.
+        num_candidates: ranked candidates of which it is known.
+    """
+
+    name: str
+    kendall: float | None
+    num_candidates: int
+
+
+def baselines(results: Sequence[Result], ranking: Ranking) -> tuple[Baseline, ...]:
+    """Compare the order with each baseline that is known of some ranked candidate.
+
+    Stable rank is known where it is among the measures.
+    """
+    ranked = [results[place.result] for place in ranking.places]
+    score = oriented(ranked, ranking.sort_by)
+    known: dict[str, Sequence[float | None]] = {
+        "parameters": [result.candidate.num_parameters for result in ranked],
+        "downloads": [result.candidate.downloads for result in ranked],
+        "source classes": [result.num_source_classes for result in ranked],
+    }
+    if ranking.sort_by != "stable-rank":
+        known["stable rank"] = list(oriented(ranked, "stable-rank"))
+    found = []
+    for name, values in known.items():
+        other = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+        there = np.isfinite(other) & np.isfinite(score)
+        if there.any():
+            found.append(Baseline(name, kendall_tau(score[there], other[there]), int(there.sum())))
+    return tuple(found)

@@ -1,0 +1,67 @@
+"""Size beside score: the best candidate of each size, and how far an order is just a list by size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from hf_leep.ranking.consensus import oriented
+from hf_leep.ranking.correlation import kendall_tau
+from hf_leep.records import Ranking, Result
+
+BOUNDS = (10**7, 10**8, 10**9)  # parameters at which a new band begins
+
+
+@dataclass(frozen=True)
+class Band:
+    """Ranked candidates of like size.
+
+    Attributes:
+        low: parameters from which on, 0 for the first band.
+        high: parameters below which, None for the last band.
+        num_candidates: how many are ranked.
+        best: which of the results is ranked highest.
+    """
+
+    low: int
+    high: int | None
+    num_candidates: int
+    best: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Size beside score.
+
+    Attributes:
+        bands: the bands that have candidates, small to large.
+        num_unknown: ranked candidates whose number of parameters is not known.
+        kendall: Kendall's tau-b of score and number of parameters; None where it is not defined.
+        num_candidates: candidates that it is of.
+    """
+
+    bands: tuple[Band, ...]
+    num_unknown: int
+    kendall: float | None
+    num_candidates: int
+
+
+def sizes(results: Sequence[Result], ranking: Ranking) -> Sizes:
+    """Group ranked candidates by size, and compare the order with that by size."""
+    ranked = [place.result for place in ranking.places]
+    sized = [i for i in ranked if results[i].candidate.num_parameters]
+    parameters = np.array([results[i].candidate.num_parameters for i in sized], dtype=np.float64)
+    edges = (0, *BOUNDS, None)
+    bands = []
+    for low, high in pairwise(edges):
+        within = (parameters >= (low or 0)) & (parameters < (high or np.inf))
+        inside = [sized[k] for k in np.flatnonzero(within)]
+        if inside:  # best first, as ranked
+            bands.append(Band(low or 0, high, len(inside), inside[0]))
+    scores = oriented([results[i] for i in sized], ranking.sort_by)
+    there = np.isfinite(scores)  # in a race some ran too few rows to be compared
+    kendall = kendall_tau(scores[there], parameters[there])
+    return Sizes(tuple(bands), len(ranked) - len(sized), kendall, int(there.sum()))

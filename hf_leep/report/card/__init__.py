@@ -1,0 +1,51 @@
+"""Report → page, plots, table: pure functions of report.json's data that write nothing themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf_leep.report.card.explanation import unexplained
+from hf_leep.report.card.metadata import (
+    annotated,
+    annotation_title,
+    local_names,
+    private_names,
+    ranked_on_hub,
+    target_on_hub,
+)
+from hf_leep.report.card.page import page
+from hf_leep.report.card.plot import plot_scores
+from hf_leep.report.card.table import notebook, parquet
+from hf_leep.report.card.wording import short_names
+
+__all__ = [
+    "FILES",
+    "annotated",
+    "annotation_title",
+    "local_names",
+    "notebook",
+    "private_names",
+    "ranked_on_hub",
+    "render",
+    "short_names",
+    "target_on_hub",
+    "unexplained",
+]
+
+FILES = frozenset({"README.md", "scores.parquet", "plots/scores.png"})
+
+
+def render(data: Mapping[str, Any], repo_type: str = "dataset") -> dict[str, bytes]:
+    """Make every file of a report but report.json itself: relative path → content.
+
+    Args:
+        data: the content of report.json.
+        repo_type: the kind of repository that the files are for: ``dataset``, as in a folder, or ``model``, which has
+            no place for a table of data.
+    """
+    files = {"scores.parquet": parquet(data)} if repo_type == "dataset" else {}
+    if any(candidate["rank"] is not None for candidate in data["candidates"]):
+        files["plots/scores.png"] = plot_scores(data)
+    files["README.md"] = page(data, repo_type).encode("utf-8", "backslashreplace")
+    return files

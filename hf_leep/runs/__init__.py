@@ -1,0 +1,1 @@
+"""One run: what will be done, and doing it."""

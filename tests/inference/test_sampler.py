@@ -1,0 +1,44 @@
+"""Batches are formed first and dealt then: the same batches for any number of processes, each row once."""
+
+import numpy as np
+import pytest
+
+from hf_leep.inference.batch_size import Pace
+from hf_leep.inference.sampler import Deal
+
+
+def drain(deal):
+    batches = []
+    while not deal.finished:
+        batch = deal.next()
+        if batch is not None:
+            batches.append(tuple(batch.positions.tolist()))
+    return batches
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 50, 53])
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+def test_the_batches_do_not_depend_on_the_number_of_processes(n, num_processes):
+    order = np.random.default_rng(0).permutation(n)
+    dealt = []
+    for index in range(num_processes):
+        pace = Pace(8, images=False, on_cpu=True, num_rows=n, num_processes=num_processes)
+        dealt += drain(Deal(order, pace, index, num_processes))
+    assert sorted(dealt) == sorted(tuple(order[k : k + 8].tolist()) for k in range(0, n, 8))
+
+
+def test_a_batch_that_is_too_large_is_halved_like_all_after_it():
+    deal = Deal(np.arange(40), Pace(16, images=False, on_cpu=True, num_rows=40))
+    batch = deal.next()
+    deal.peek()  # the next one is already being read
+    assert deal.halve(batch)
+    assert deal.halve(deal.next())
+    batches = drain(deal)
+    assert [row for batch in batches for row in batch] == list(range(40))
+    assert {len(batch) for batch in batches} == {4}
+    assert deal.limit == 4
+
+
+def test_a_batch_of_one_cannot_be_halved():
+    deal = Deal(np.arange(2), Pace(1, images=False, on_cpu=True, num_rows=2))
+    assert not deal.halve(deal.next())

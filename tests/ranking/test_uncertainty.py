@@ -1,0 +1,118 @@
+"""How sure places are, against closed forms from scipy and by drawing samples again."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hf_leep.ranking.ordering import rank
+from hf_leep.ranking.uncertainty import Comparison, Joint, chances_of_being_best, critical_value, simultaneous_value
+from hf_leep.records import Candidate, Result, Score
+
+
+def sample(rng, means, n, shared=1.0):
+    """Scores that are means of n draws each, correlated through what the candidates share."""
+    drawn = np.asarray(means) + rng.normal(size=(n, len(means))) + shared * rng.normal(size=(n, 1))
+    mean = drawn.mean(axis=0)
+    return [Score(float(m), influence=column) for m, column in zip(mean, (drawn - mean).T, strict=True)]
+
+
+def ranked(scores):
+    """Each candidate's place by LogME, which nothing checks, in the order of the scores."""
+    ranking = rank([Result(Candidate(str(k)), {"logme": score}) for k, score in enumerate(scores)], "logme")
+    return ranking, sorted(ranking.places, key=lambda place: place.result)
+
+
+def test_scores_of_fewer_resamples_than_the_others_have_no_known_error(rng):
+    scores = [*sample(rng, [0, 1], 30), *sample(rng, [2], 10)]
+    joint = Joint.of(scores)
+    assert joint.num_values == 30
+    assert np.isfinite(joint.covariance).tolist() == [[True, True, False], [True, True, False], [False] * 3]
+
+
+@pytest.mark.parametrize("n", [2, 10, 300, 10**6])
+def test_one_interval_reaches_as_far_as_student_says(n):
+    assert critical_value(n) == pytest.approx(stats.t.ppf(0.975, n - 1))
+    assert critical_value(0) == pytest.approx(stats.norm.ppf(0.975))
+
+
+@pytest.mark.parametrize("k", [2, 3, 6, 20])
+def test_all_at_once_is_the_studentised_range_where_candidates_are_independent(rng, k):
+    independent = Joint(np.zeros(k), np.eye(k), 10**6)
+    expected = stats.studentized_range.ppf(0.95, k, 10**6) / np.sqrt(2)
+    assert simultaneous_value(independent, rng) == pytest.approx(expected, rel=0.03)  # a quantile of 2,000 draws
+    shared = Joint(np.zeros(k), np.eye(k) + 50, 10**6)  # what all have in common cancels
+    assert simultaneous_value(shared, rng) == pytest.approx(expected, rel=0.03)
+
+
+def test_copies_add_nothing_and_few_resamples_widen(rng):
+    mixed = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]) @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    covariance = mixed @ mixed.T  # the last two are copies, but for rounding
+    covariance[2, 3] = covariance[3, 2] = covariance[2, 3] - 1e-15
+    expected = stats.studentized_range.ppf(0.95, 3, 10**6) / np.sqrt(2)
+    assert simultaneous_value(Joint(np.zeros(4), covariance, 10**6), rng) == pytest.approx(expected, rel=0.03)
+    ten = simultaneous_value(Joint(np.zeros(4), np.eye(4), 10), rng)
+    assert ten == pytest.approx(stats.t.ppf(0.5 + 0.95 ** (1 / 6) / 2, 9))  # Šidák, of six pairs
+
+
+def test_the_chance_of_two_is_that_of_their_difference(rng):
+    joint = Joint(np.array([0.0, 0.3]), np.array([[0.05, 0.02], [0.02, 0.04]]), 10**6)
+    chances = chances_of_being_best(joint, rng)
+    assert chances[1] == pytest.approx(stats.norm.cdf(0.3 / np.sqrt(0.05)), abs=0.015)  # 10,000 draws
+    assert chances.sum() == pytest.approx(1)
+
+
+def test_equal_candidates_share_and_an_unknown_error_leaves_no_chance(rng):
+    twins = chances_of_being_best(Joint(np.array([0.5, 0.5, -9.0]), np.ones((3, 3)), 500), rng)
+    np.testing.assert_allclose(twins, [0.5, 0.5, 0.0])
+    (alone,) = chances_of_being_best(Joint(np.array([0.5]), np.ones((1, 1)), 500), rng)
+    assert alone == 1.0
+    _, places = ranked([*sample(rng, [0.0, 1.0], 200), Score(0.5)])
+    assert [place.probability_best for place in places] == [None] * 3
+    assert places[2].rank_interval is None
+
+
+def test_what_is_far_apart_has_one_rank_and_what_is_alike_has_all(rng):
+    _, places = ranked(sample(rng, [0.0, 5.0, 10.0], 200))
+    assert [place.rank_interval for place in places] == [(3, 3), (2, 2), (1, 1)]
+    assert [round(place.probability_best, 3) for place in places] == [0, 0, 1]
+    _, places = ranked(sample(rng, [0.0, 0.0, -9.0], 200))
+    assert [place.rank_interval for place in places] == [(1, 2), (1, 2), (3, 3)]
+
+
+def test_rank_intervals_hold_all_true_ranks(rng):
+    # Among eight candidates, three of them equal, whose true ranks are then any of theirs: 95 ± 3·1.5 % of 200.
+    means = [0.0, 0.0, 0.0, 0.1, 0.15, 0.3, 0.35, 0.6]
+    covered = 0
+    for _ in range(200):
+        _, places = ranked(sample(rng, means, 150))
+        covered += all(
+            place.rank_interval[0] <= 1 + sum(m > means[k] for m in means)
+            and place.rank_interval[1] >= sum(m >= means[k] for m in means)
+            for k, place in enumerate(places)
+        )
+    assert covered >= 181
+
+
+def test_as_many_times_the_examples_would_settle(rng):
+    """The same sample so many times over, with its spread and its gaps, has groups of one at the top."""
+    scores = sample(rng, [0.30, 0.25, 0.1, 0.0], 100)
+    ranking, _ = ranked(scores)
+    assert [settling.places for settling in ranking.settling] == [1, 3]
+    for settling in ranking.settling:
+        assert settling.times > 1
+
+        def groups(times, places=settling.places):
+            more = [Score(s.value, influence=np.tile(s.influence, int(times))) for s in scores]
+            return [place.tie_group for place in ranked(more)[0].places][: places + 1]
+
+        own = list(range(1, settling.places + 2))
+        assert groups(np.ceil(1.05 * settling.times)) == own  # Student's t is wider at 100 than at more
+        assert groups(np.floor(0.9 * settling.times)) != own
+
+
+def test_no_number_settles_copies(rng):
+    scores = sample(rng, [1.0, 0.0], 100)
+    ranking, _ = ranked([scores[0], scores[0], scores[1]])
+    assert [(settling.places, settling.times) for settling in ranking.settling] == [(1, None)]
+    comparison = Comparison.of(Joint.of([scores[0], scores[1]]))
+    assert comparison.settling(1) < 1  # settled already

@@ -1,0 +1,161 @@
+"""Whether the order holds: sentences and tables of a card."""
+
+import pytest
+
+from hf_leep.report.card.order import (
+    agreement_table,
+    auto_sentence,
+    band_rows,
+    baseline_note,
+    baseline_sentence,
+    calibration_rows,
+    calibration_sentence,
+    consensus,
+    consensus_note,
+    signed,
+    size_sentence,
+)
+from hf_leep.report.card.page import page
+from tests.report.card.test_table import shown
+
+
+@pytest.fixture
+def voted(report):
+    """The report with a second independent measure, and a consensus that puts the second candidate first."""
+    measures = ["leep", "leave-one-out-leep", "logme"]
+    report["measures"] = measures
+    report["consensus"] = {"measures": ["leave-one-out-leep", "logme"]}
+    report["agreement"] = [
+        {"measures": measures[:2], "kendall": 1 / 3, "num_candidates": 3},
+        {"measures": [measures[0], measures[2]], "kendall": -0.5, "num_candidates": 4},
+        {"measures": measures[1:], "kendall": None, "num_candidates": 2},
+    ]
+    score = {"value": 0.4, "standard_error": None, "warnings": [], "reason": None}
+    for candidate, rank in zip(report["candidates"], (2, 1, 2, 4), strict=True):
+        candidate["consensus"] = {"rank": rank, "won": 0, "lost": 0}
+        if candidate["scores"]:
+            candidate["scores"]["logme"] = score
+    return report
+
+
+def test_a_consensus_is_an_order_with_ties(voted):
+    found = consensus(voted, str)
+    assert found["measures"] == "leave-one-out LEEP and LogME"
+    assert found["order"] == "1 small/resnet · 2 big/resnet, weak/resnet · 4 base/bert"
+    assert f"The consensus of {found['measures']}: 1 `small/resnet` · 2 `big/resnet`, `weak/resnet`" in page(voted)
+    assert consensus_note(voted, str) == (
+        "By consensus of leave-one-out LEEP and LogME, small/resnet would come first."
+    )
+    voted["candidates"][0]["consensus"]["rank"] = 1
+    assert consensus_note(voted, str) is None
+
+
+def test_kin_alone_have_no_consensus(report):
+    assert consensus(report, str) is consensus_note(report, str) is None
+    assert "consensus" not in page(report)
+
+
+def test_agreement_is_a_triangle_with_dashes_for_too_few(voted):
+    assert agreement_table(voted) == [
+        ["", "LEEP", "leave-one-out LEEP"],
+        ["leave-one-out LEEP", "+0.33", ""],
+        ["LogME", "−0.50", "–"],
+    ]
+    for pair in voted["agreement"]:
+        pair["num_candidates"] = 2
+    assert agreement_table(voted) is None
+    assert "Kendall" not in page(voted)
+    assert "The consensus of" in page(voted)
+
+
+def test_many_measures_are_compared_with_the_one_that_makes_the_order(report):
+    measures = ["nce", "leep", "leave-one-out-leep", "logme", "h-score"] * 2
+    report["measures"] = measures[:7]
+    report["agreement"] = [
+        {"measures": [a, "leep"], "kendall": 1.0, "num_candidates": 9} for a in dict.fromkeys(measures) if a != "leep"
+    ]
+    table = agreement_table(report)
+    assert table[0] == ["", "LEEP"]
+    assert [row[0] for row in table[1:5]] == ["NCE", "leave-one-out LEEP", "LogME", "H-score"]
+
+
+def test_calibration_is_told_before_and_after(report):
+    assert calibration_rows(report, str)[0] == ["big/resnet", "−1.021", "1.41", "−0.971", "0.35"]
+    assert len(calibration_rows(report, str)) == 3  # the ranked ones
+    assert "turns 1 of 3 pairs round" in calibration_sentence(report)
+    report["calibration"]["num_reordered"] = 0
+    assert "keeps its order" in calibration_sentence(report)
+    report["calibration"] = {"num_pairs": 1, "num_reordered": 1}
+    assert "turns 1 of 1 pair round" in calibration_sentence(report)
+
+
+def test_bands_name_the_best_of_each_size(report):
+    assert band_rows(report, str) == [
+        ["below 10M", "1", "small/resnet", "2", "−0.830"],
+        ["10M to 100M", "2", "big/resnet", "1", "−0.812"],
+    ]
+    report["size"]["bands"].pop()
+    assert band_rows(report, str) == []  # the ranking says it
+    report["size"]["bands"] = [
+        {"from": 10**9, "below": None, "num_candidates": 1, "best": {"rank": 1}},
+        {"from": 10**8, "below": 10**9, "num_candidates": 1, "best": {"rank": 2}},
+    ]
+    assert [row[0] for row in band_rows(report, str)] == ["1B or more", "100M to 1B"]
+
+
+@pytest.mark.parametrize(
+    ("tau", "number", "words"),
+    [
+        (0.9, 8, "τ = +0.90 over 8 candidates: the order is much like a list by size."),
+        (0.4, 8, "larger candidates tend to score higher."),
+        (0.0, 8, "τ = +0.00 over 8 candidates: the order has little to do with size."),
+        (-0.5, 8, "smaller candidates tend to score higher."),
+        (1.0, 3, "over 3 candidates, which are few to tell by."),
+    ],
+)
+def test_a_list_by_size_is_called_one(report, tau, number, words):
+    report["size"].update(kendall=tau, num_candidates=number)
+    assert size_sentence(report).endswith(words)
+    assert size_sentence(report) in page(report)
+
+
+def test_too_few_sizes_say_nothing(report):
+    report["size"]["num_candidates"] = 2
+    assert size_sentence(report) is None
+    report["size"].update(num_candidates=9, kendall=None)
+    assert size_sentence(report) is None
+    assert signed(None) == "–"
+
+
+def test_an_order_like_one_that_sees_no_label_is_called_that(report):
+    assert (
+        baseline_sentence(report)
+        == "Score and other things that see no label: downloads τ = +0.33 over 3 candidates (few to tell by)."
+    )
+    assert baseline_note(report) is None
+    for baseline in report["baselines"]:
+        baseline.update(kendall=0.8, num_candidates=6)
+    report["baselines"][2]["kendall"] = -0.9
+    assert "downloads τ = +0.80 over 6 candidates, source classes" in baseline_sentence(report)
+    words = "The order is much like a list by parameters (τ = +0.80) and by downloads (τ = +0.80), which see no label."
+    assert baseline_note(report) == words
+    assert words in page(report)
+    assert words in " ".join(shown(report).split())
+    report["baselines"][0]["num_candidates"] = report["baselines"][1]["num_candidates"] = 5  # few to tell by
+    assert baseline_note(report) is None
+    report["baselines"] = []
+    assert baseline_sentence(report) is None
+
+
+@pytest.mark.parametrize(("num_headless", "sort_by", "words"), [
+    (0, "leave-one-out-leep", "Every candidate has a head, so the order is by leave-one-out LEEP."),
+    (1, "logme", "1 candidate has no trained head, so the order of all is by LogME"),
+    (3, "logme", "3 candidates have no trained head"),
+])  # fmt: skip
+def test_an_order_left_to_hf_leep_says_by_what_it_is(report, num_headless, sort_by, words):
+    report["auto"], report["sort_by"] = {"num_headless": num_headless}, sort_by
+    assert words in auto_sentence(report)
+
+
+def test_an_order_that_was_asked_for_needs_no_word(report):
+    assert auto_sentence(report) is None

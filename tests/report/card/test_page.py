@@ -1,0 +1,275 @@
+"""The card: a golden file, reviewed as a diff, and what strangers' names must not do to it."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_leep.report.card import notebook, render
+from hf_leep.report.card.page import page
+from hf_leep.report.card.verdict import verdict
+from hf_leep.report.card.wording import short_names, with_error
+from hf_leep.text import classes, code, count, duration, number, prose
+
+GOLDEN = Path(__file__).with_name("golden.md")
+
+EVIL = "a|b`c`<script>alert(1)</script>[x](https://evil.example)\n# headline\x1b[31m![i](j)**b**../../etc"
+
+
+def test_the_card_is_the_golden_one(report):
+    """Set UPDATE_GOLDEN=1 to accept a change, then read the diff."""
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text(page(report), encoding="utf-8")
+    assert page(report) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_the_metadata_is_yaml_that_names_the_scores(report):
+    _, block, _ = page(report).split("---\n", 2)
+    metadata = yaml.safe_load(block)
+    assert metadata["configs"] == [{"config_name": "default", "data_files": "scores.parquet"}]
+    assert metadata["task_categories"] == ["image-classification"]
+    assert "leep" in metadata["tags"]
+
+
+def _tables(text):
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_names_of_strangers_change_nothing_outside_their_cell(report):
+    clean = page(report)
+    for candidate in report["candidates"]:
+        candidate["id"] += EVIL
+        candidate["reason"] = EVIL
+        candidate["notes"] = [EVIL]
+    report["target"].update(dataset=EVIL, split=EVIL, config=EVIL, label_column=EVIL, warnings=[EVIL])
+    report["run"]["command"] = EVIL
+    report["run"]["versions"] = {EVIL: EVIL}
+    for candidate in report["candidates"][:3]:
+        candidate["run"].update(dtype=EVIL, processor_backend=EVIL, device=EVIL)
+        for served in candidate["explanation"]["classes"]:
+            served["name"] = EVIL
+            served["sources"][0]["name"] = EVIL
+        for used in candidate["explanation"]["source_classes"]:
+            used["name"] = used["targets"][0]["name"] = EVIL
+        for example in candidate["explanation"]["examples"]:
+            example.update(label=EVIL, likely=EVIL, source=EVIL)
+    dirty = page(report)
+    assert "\x1b" not in dirty
+    assert [line for line in dirty.splitlines() if line.startswith("#")] == [
+        line.replace("`user/flowers`", code(EVIL)).replace("`big/resnet`", code(f"big/resnet{EVIL}"))
+        for line in clean.splitlines()
+        if line.startswith("#")
+    ]
+    cells = [len(re.findall(r"(?<!\\)\|", line)) for line in _tables(dirty)]
+    assert cells == [len(re.findall(r"(?<!\\)\|", line)) for line in _tables(clean)]
+    unescaped = re.sub(r"\\.", "", dirty)
+    outside_code = re.sub(r"```.*?\n```|`[^`\n]*`", "", unescaped, flags=re.DOTALL)
+    assert "<script" not in outside_code
+    assert "](https://evil" not in outside_code
+    assert "![i](j)" not in outside_code
+
+
+def test_a_command_cannot_leave_its_block(report):
+    report["run"]["command"] = "hf-leep rank --dataset ```\n# free\n"
+    block = page(report).split("## How it was run")[1]
+    assert "\n# free" not in block
+    assert sum(line.startswith("```") for line in block.splitlines()) == 2
+
+
+def test_one_winner_is_named_with_its_lead(report):
+    report["candidates"][1]["tie_group"] = 2
+    report["num_disagreements"] = 0
+    text = page(report)
+    assert (
+        "`big/resnet` comes first of 3, with LEEP −0.812 nats: ahead of the second, `small/resnet`, by 0.018" in text
+    )
+    assert "orders disagree" not in text
+
+
+def test_predictions_that_say_nothing_are_called_that(report):
+    words = "no candidate explains these labels measurably better than the class frequencies alone"
+    for candidate in report["candidates"][:2]:
+        candidate["scores"]["leave-one-out-leep"]["value"] = -2.31
+    assert words not in page(report)  # the third does
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.28
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["half_width"] = 0.0196
+    assert words not in page(report)  # beyond its error
+    report["candidates"][2]["scores"]["leave-one-out-leep"]["value"] = -2.29
+    assert words in page(report)
+    report.update(sort_by="leave-one-out-leep", checked_by=None, num_disagreements=0)
+    assert words in page(report)
+    for candidate in report["candidates"][:3]:
+        del candidate["scores"]["leave-one-out-leep"]
+    report.update(sort_by="leep", measures=["leep"], checked_by="leave-one-out-leep")
+    assert words not in page(report)  # the checks say otherwise
+
+
+def test_what_would_settle_the_first_places_is_said(report):
+    none = "No number of rows would settle the first place as the scores stand: LEEP and leave-one-out LEEP disagree"
+    assert none in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 6641}, {"places": 3, "num_examples": 10**7}]
+    assert (
+        "If the gaps stay as they are, about 6,700 rows would settle the first place, and more than 100 times as many "
+        "rows would settle the first 3 places.\n"
+    ) in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2501}]
+    assert "as they are, about 2,600 rows would settle the first 3 places.\n" in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2500}]
+    assert "would settle" not in page(report)  # settled
+    report["settling"] = []
+    assert "would settle" not in page(report)
+
+
+def test_the_likely_best_of_a_tie_are_named(report):
+    words = "If such rows were drawn again, the best by leave-one-out LEEP would be `small/resnet` (70"
+    assert words in page(report)
+    assert "`weak/resnet` (" not in page(report)
+    for candidate in report["candidates"]:
+        candidate["probability_best"] = None
+    assert "were drawn again, the best by" not in page(report)
+
+
+def test_nothing_ranked_is_said_and_has_no_plot(report):
+    report["candidates"] = report["candidates"][3:]
+    report["size"]["bands"] = []
+    files = render(report)
+    assert set(files) == {"README.md", "scores.parquet"}
+    assert "No candidate could be ranked: 1 refused or failed, none left." in files["README.md"].decode()
+    assert "plots/scores.png" not in files["README.md"].decode()
+
+
+def test_notes_are_told_once_with_those_they_are_about(report):
+    for candidate in report["candidates"]:
+        candidate["notes"] = ["gated", f"licence {candidate['id']}"]
+    section = page(report).split("## Before you choose\n\n")[1].split("\n\n")[0]
+    assert section.splitlines() == [
+        "- gated: all candidates",
+        "- licence big/resnet: `big/resnet`",
+        "- licence small/resnet: `small/resnet`",
+        "- licence weak/resnet: `weak/resnet`",
+    ]
+
+
+def test_a_winner_that_saw_the_rows_is_said_to_have(report):
+    first, second, third, _ = report["candidates"]
+    words = "But `big/resnet` may have seen these rows in training, which would flatter it"
+    assert words not in page(report)
+    first["trained_on_target"] = second["trained_on_target"] = True
+    assert f"{words}: the best of those of which nothing of the kind is known is `weak/resnet`.\n" in page(report)
+    third["trained_on_target"] = True
+    assert f"{words}.\n" in page(report)
+
+
+def test_a_report_from_before_the_notes_is_rendered(report):
+    for candidate in report["candidates"]:
+        for key in ("notes", "gated", "trained_on", "trained_on_target", "calibration", "explanation", "consensus"):
+            del candidate[key]
+        for key in ("rank_interval", "probability_best", "downloads", "explained"):
+            del candidate[key]
+        for score in (*candidate["scores"].values(), candidate["check"], candidate["behind_best"]):
+            if score:
+                del score["half_width"]
+    for key in ("consensus", "agreement", "calibration", "size", "best_by", "settling", "baselines"):
+        del report[key]
+    text = render(report)["README.md"].decode()
+    for heading in ("Before you choose", "Does the order hold?", "Why `big/resnet`"):
+        assert heading not in text
+    assert "| 56 % |" in text
+    assert notebook(report)
+
+
+def test_a_streamed_sample_is_not_called_stratified(report):
+    report["target"]["streamed"] = True
+    assert "| examples | 2,500 of 60,000, a streamed sample with seed 0 |" in page(report)
+    report["target"]["num_rows"] = 2500
+    assert "| examples | 2,500, a streamed sample with seed 0 |" in page(report)
+    report["target"]["streamed"] = False
+    assert "| examples | 2,500, the whole split |" in page(report)
+
+
+def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_they_failed(report):
+    report["certificate"]["unchecked"] = ["my-measure"]
+    assert "passed all 10 of their checks" in page(report)
+    assert "not checked: my-measure." in page(report)
+    report["certificate"]["failed"] = ["leep: constant predictions score −Ĥ(Y)"]
+    assert "passed all" not in page(report)
+    assert "1 of 10 checks of the measures failed" in verdict(report, code)[0]
+
+
+def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
+    report["candidates"][0]["rank_interval"] = [1, 1]
+    for group, candidate in enumerate(report["candidates"][:3], start=1):
+        candidate["tie_group"] = group
+    assert "taken alone" in verdict(report, code)[0]
+    assert not any("With all taken at once" in sentence for sentence in verdict(report, code))
+    report["candidates"][0]["rank_interval"] = [1, 2]
+    assert verdict(report, code)[1] == "With all taken at once, these rows leave it the ranks 1–2."
+
+
+def test_of_a_tie_group_without_end_the_verdict_names_those_that_may_be_first(report):
+    report["candidates"][2]["tie_group"] = 1
+    first = verdict(report, code)[0]
+    assert first.startswith("2 of 3 may be the first, as far as these rows tell: `big/resnet`, `small/resnet`. ")
+    assert "The tie group goes on to place 3" in first
+
+
+def test_a_page_without_a_rank_has_no_empty_tables(report):
+    for candidate in report["candidates"]:
+        candidate.update(rank=None, tie_group=None, scores={}, run=None, reason="it is no model")
+    shown = page(report)
+    assert "## What the numbers mean" not in shown
+    assert "image backend" not in shown
+
+
+def test_what_is_explained_is_shown_wherever_a_candidate_has_it(report):
+    report.update(measures=["logme"], sort_by="logme", checked_by=None, num_disagreements=0)
+    for candidate in report["candidates"]:
+        candidate["scores"] = {"logme": candidate["scores"]["leep"]} if candidate["scores"] else {}
+        candidate["check"] = None
+    report["candidates"][1]["explained"] = None
+    report["candidates"][2]["explained"] = -0.2
+    rows = [line.split(" | ") for line in page(report).splitlines() if re.match(r"\| [#123] \|", line)][:4]
+    assert [row[4] for row in rows] == ["explained", "56 %", "–", "0 %"]
+    assert "- **explained**" in page(report)
+    assert "<th>explained</th>" in notebook(report)
+    for candidate in report["candidates"]:
+        candidate["explained"] = None
+    assert "explained" not in page(report).split("## Why")[0]
+    assert "<th>explained</th>" not in notebook(report)
+
+
+def test_rendering_is_repeatable(report):
+    assert render(report) == render(report)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (-0.5, "−0.500"), (-0.0001, "0.000"), (0.0, "0.000"), (12.3456, "12.346")],
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+def test_counts_and_durations():
+    assert [count(v) for v in (None, 5, 15674, 25_557_032, 7e9)] == ["–", "5", "15.7k", "25.6M", "7B"]
+    assert [classes(v) for v in (None, 5, 21843)] == ["–", "5", "21,843"]
+    assert [duration(v) for v in (2.34, 61.2, 3720)] == ["2.3 s", "1 min 1 s", "1 h 2 min"]
+    assert with_error({"value": -1.0, "standard_error": None}) == "−1.000"
+    assert with_error({"value": -1.0, "standard_error": 0.1}) == "−1.00 ± 0.20"
+
+
+def test_escaping():
+    assert code("a`b|c\nd\x1b[0m") == "`a'b¦c d [0m`"
+    assert prose("*a* <b> [c](d) http://e") == "\\*a\\* \\<b\\> \\[c\\](d) http:\u200b//e"
+
+
+def test_short_names_are_the_last_part_of_a_path_where_that_tells_them_apart():
+    def local(path):
+        return {"id": path, "revision": "sha256:1"}
+
+    hub = {"id": "user/model", "revision": "0" * 40}
+    assert short_names([local("/a/b/model-1"), local("./c/model-2"), hub]) == ["model-1", "model-2", "user/model"]
+    assert short_names([local("/a/best"), local("/b/best")]) == ["/a/best", "/b/best"]
+    assert short_names([local("/a/best"), local("/a/best")]) == ["best", "best"]

@@ -1,0 +1,78 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from hf_leep.report.card import page, plot_scores
+from hf_leep.report.card.race import gap_sentence, race_rows, race_sentence
+from hf_leep.report.card.table import notebook, terminal
+from hf_leep.report.card.wording import chance
+
+
+@pytest.fixture
+def raced(report):
+    looks = {"looks": [313, 625, 1250, 2500], "num_examples_run": 5313, "num_examples_of_all": 7500}
+    report["race"] = {"confidence": 0.95, "top": 1, "decided_by": "leave-one-out-leep", "level": 0.0083, **looks}
+    report["candidates"][2]["probability_best"] = None
+    for candidate, num_examples in zip(report["candidates"], (2500, 2500, 313, None), strict=True):
+        candidate |= {"num_examples": num_examples, "stopped": None}
+    report["candidates"][2]["stopped"] = {"look": 0, "behind": "small/resnet", "gap": 0.731, "margin": 0.12}
+    return report
+
+
+def test_card_terminal_and_notebook_say_what_each_got_and_why_it_stopped(raced):
+    said = (
+        "1 of 3 candidates were clearly behind by leave-one-out LEEP before they had run all 2,500 rows, and stopped"
+    )
+    why = "behind small/resnet by 0.731 ± 0.120"
+    written = page(raced)
+    assert said in written
+    assert "| `weak/resnet` | 313 | behind `small/resnet` by 0.731 ± 0.120 |" in written
+    assert "71 % of the rows of a full run were run" in written
+    assert "| candidate | rows | why it stopped: leave-one-out LEEP, ± at the race's level |" in written
+    assert "It is one among the 2 that ran all rows." in written
+    named = (
+        "Behind: in leave-one-out LEEP, which decides the race, on the rows that both ran; ± is at the race's level"
+    )
+    console = Console(width=120, file=io.StringIO(), color_system=None)
+    console.print(terminal(raced, 120), crop=False)
+    text = " ".join(console.file.getvalue().split())
+    assert said in text
+    assert f"■ weak/resnet stopped after 313 rows: {why}" in text
+    assert named in text
+    html = notebook(raced)
+    assert "<th>rows run</th>" in html
+    assert f"■ weak/resnet stopped after 313 rows: {why}" in html
+    assert "± is at the race" in html
+    assert plot_scores(raced).startswith(b"\x89PNG")
+
+
+def test_the_only_one_that_ran_all_rows_is_not_said_to_be_the_best_of_them(raced):
+    raced["candidates"][1]["probability_best"] = None
+    raced["candidates"][0]["probability_best"] = 1.0
+    assert chance(raced, raced["candidates"][0]) == "–"
+    assert "99\u00a0%" not in page(raced) + notebook(raced)
+    assert "the best by" not in page(raced)
+    assert "It compares those that ran all rows, of which there are fewer than two." in page(raced)
+
+
+def test_who_was_still_in_when_the_run_was_broken_off_is_named(raced):
+    for candidate in raced["candidates"][:2]:
+        candidate["stopped"] = {"look": 1, "behind": None, "gap": None, "margin": None}
+    assert "It was broken off: 2 were still in." in race_sentence(raced)
+    assert race_rows(raced, str)[0] == ["big/resnet", "2,500", "the run was broken off"]
+    assert gap_sentence(raced)
+    raced["candidates"][2]["stopped"] = None
+    assert gap_sentence(raced) is None
+
+
+def test_without_a_race_nothing_is_said_of_one(report):
+    assert race_sentence(report) is None
+    assert race_rows(report, str) == []
+    assert "race" not in page(report)
+
+
+def test_a_race_for_as_many_as_there_are_decides_nothing(raced):
+    raced["race"]["top"] = 3
+    raced["candidates"][2]["stopped"] = None
+    assert race_sentence(raced) == "A race for the best 3 has nothing to decide among 3: all ran all 2,500 rows."

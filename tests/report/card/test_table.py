@@ -1,0 +1,105 @@
+import io
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from hf_leep.report.card.table import notebook, parquet, terminal
+
+
+def shown(report, width=100):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(terminal(report, width), crop=False)
+    return console.file.getvalue()
+
+
+def test_the_terminal_shows_what_the_card_shows(report):
+    text = shown(report)
+    assert "user/flowers train: 2,500 of 60,000 rows, 10 classes, input image, label label, seed 0" in text
+    for words in ("big/resnet", "−0.81 ± 0.04", "56 %", "1,000", "25.6M", "✗ base/bert"):
+        assert words in text
+    flat = " ".join(text.split())
+    assert "! not for commercial use, by the licence cc-by-nc-4.0: small/resnet" in flat
+    assert "not of interest" not in flat
+    assert "order 1 of 3 pairs of candidates differently" in flat
+    assert "1 candidate was refused only for want of a trained classification head" in flat
+    command = "hf-leep rank --dataset user/flowers --split train --measures logme"
+    assert f"\n{command}\n" in shown(report, 40)  # on one line, to be copied
+    assert "The first 2 of 3 form one tie group" in flat
+    assert "The smallest of them is small/resnet (5M parameters)." in flat
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_every_column_fits_the_terminal(report, width):
+    report["measures"] = ["leep", "leave-one-out-leep"]
+    lines = [line for line in shown(report, width).splitlines() if not line.startswith("hf-leep rank")]
+    assert max(map(len, lines)) <= width
+    assert any("25.6M" in line and "−0.81" in line for line in lines)
+
+
+def test_many_measures_leave_room_for_names_and_the_terminal_says_how_many_it_left_out(report):
+    from hf_leep.measures import MEASURES
+
+    report["measures"] = ["nce", "h-score", *(m for m in MEASURES if m not in ("nce", "h-score", "leep")), "leep"]
+    for candidate in report["candidates"][:3]:
+        candidate["scores"] = dict.fromkeys(report["measures"], candidate["scores"]["leep"])
+    lines = [line for line in shown(report, 80).splitlines() if not line.startswith("hf-leep rank")]
+    assert max(map(len, lines)) <= 80
+    first = next(line for line in lines if line.startswith("1 "))
+    assert "big/resnet" in first
+    assert "−0.81 ± 0.04" in first  # by which the order is, although it is the last
+    heading = next(line for line in lines if "candidate" in line)
+    assert "NCE" in heading
+    assert "LEEP" in heading
+    (said,) = [line for line in lines if "on the card (README.md of the report) only" in line]
+    left_out = int(said.split()[0])
+    assert left_out + first.count("−0.81") == len(report["measures"])
+    assert "on the card (README" not in shown(report, 400)
+
+
+def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
+    wide = next(line for line in shown(report, 100).splitlines() if line.startswith("2 "))
+    assert wide.split()[-5:] == ["1,000", "5M", "1–3", "70", "%"]
+    narrow = next(line for line in shown(report, 80).splitlines() if line.startswith("2 "))
+    assert narrow.split()[-3:] == ["1,000", "5M", "1–3"]
+    least = next(line for line in shown(report, 60).splitlines() if line.startswith("2 "))
+    assert least.split()[-3:] == ["57", "%", "1–3"]
+
+
+def test_names_of_strangers_do_nothing_to_the_terminal(report):
+    for candidate in report["candidates"]:
+        candidate["id"] += "\x1b[2J\x1b]0;title\x07[bold red]\r\n"
+        candidate["reason"] = "\x1b[2J[/]"
+        candidate["notes"] = ["\x1b[2J[/]"]
+    text = shown(report)
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "[bold red]" in " ".join(text.split()).replace(" ", "") or "[bold" in text
+
+
+def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
+    from xml.etree import ElementTree
+
+    for candidate in report["candidates"]:
+        candidate["id"] += "<script>alert(1)</script>&"
+        candidate["reason"] = "<img src=x onerror=alert(1)>"
+        candidate["notes"] = ["licence <img src=x onerror=alert(1)>"]
+    html = notebook(report)
+    tree = ElementTree.fromstring(f"<div>{html}</div>")  # well-formed
+    assert {element.tag for element in tree.iter()} == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert len(tree.findall(".//tbody/tr")) == 4
+    assert [cell.text for cell in tree.findall(".//tbody/tr")[1]][-2:] == ["1–3", "70\u00a0%"]
+    assert "−0.81 ± 0.04" in html
+    assert "form one tie group" in html
+    assert "repeat an earlier row exactly" in html
+    assert "licence &lt;img src=x onerror=alert(1)&gt;: all candidates" in html
+
+
+def test_the_parquet_file_has_a_row_for_each_candidate(report):
+    table = pq.read_table(io.BytesIO(parquet(report)))
+    assert table.column("id").to_pylist() == ["big/resnet", "small/resnet", "weak/resnet", "base/bert"]
+    assert table.column("leep").to_pylist() == [-0.812, -0.83, -1.512, None]
+    assert table.column("leave_one_out_leep_standard_error").to_pylist() == [0.025, 0.025, 0.025, None]
+    assert table.column("rank").to_pylist() == [1, 2, 3, None]
+    assert table.column("license").to_pylist() == ["apache-2.0", "cc-by-nc-4.0", "apache-2.0", "apache-2.0"]
+    assert table.column("status").to_pylist() == ["ok"] * 3 + ["failed"]

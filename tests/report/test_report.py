@@ -1,0 +1,200 @@
+import json
+from pathlib import Path
+
+import pytest
+
+import hf_leep
+from hf_leep.errors import UserError
+from hf_leep.report import Report
+from hf_leep.report.builder import _on_features
+
+
+@pytest.fixture(scope="module")
+def ranked(checkpoints, pictures):
+    paths = [str(checkpoints[name]) for name in ("five", "headless", "seven-classes")]
+    command = ["hf-leep", "rank", "--measures", "leep", "--dataset", "my data", "--output=out/"]
+    return hf_leep.rank(paths, pictures, measures=["leep"], progress=False, command=command)
+
+
+def test_the_keys_that_readers_count_on(ranked):
+    data = ranked.data
+    assert data["schema_version"] == 1
+    assert set(data["target"]) >= {
+        "dataset", "config", "split", "revision", "num_examples", "num_classes", "class_entropy", "seed",
+    }  # fmt: skip
+    assert data["measures"] == ["leep"]
+    assert data["sort_by"] == "leep"
+    first, _, failed = data["candidates"]
+    assert set(first) >= {
+        "id", "revision", "status", "reason", "rank", "tie_group", "num_source_classes", "num_parameters", "scores",
+    }  # fmt: skip
+    assert set(first["scores"]) == {"leep"}
+    assert set(first["scores"]["leep"]) >= {"value", "standard_error", "warnings"}
+    assert (first["status"], first["reason"], first["rank"], first["tie_group"]) == ("ok", None, 1, 1)
+    assert (failed["status"], failed["rank"], failed["tie_group"], failed["scores"]) == ("failed", None, None, {})
+    assert set(data["run"]) >= {"versions", "command", "seconds"}
+    assert {"torch", "transformers", "datasets", "hf-leep"} <= set(data["run"]["versions"])
+
+
+def test_what_scores_mean_is_told_of_each_headed_candidate(ranked, pictures):
+    data = ranked.data
+    first, second, failed = data["candidates"]
+    assert data["consensus"] is None  # one measure alone
+    assert data["agreement"] == []
+    assert data["calibration"]["num_pairs"] == 1
+    assert data["size"]["bands"][0]["best"] == {"id": first["id"], "rank": 1}
+    assert failed["calibration"] is failed["explanation"] is failed["explained"] is failed["consensus"] is None
+    names = {first["id"].rsplit("/")[-1]: first, second["id"].rsplit("/")[-1]: second}
+    for candidate in (first, second):
+        assert candidate["calibration"]["value"] >= candidate["calibration"]["as_is"]
+        assert candidate["calibration"]["as_is"] == pytest.approx(candidate["check"]["value"], abs=1e-9)
+        entropy = data["target"]["class_entropy"]
+        assert candidate["explained"] == pytest.approx(1 + candidate["check"]["value"] / entropy)
+        found = candidate["explanation"]
+        for used in found["source_classes"]:
+            assert {told["name"] for told in used["targets"]} <= {"red", "green", "blue"}
+        if found["source_classes"]:
+            assert sum(used["mass"] for used in found["source_classes"]) == pytest.approx(1)
+        assert {served["name"] for served in found["classes"]} <= {"red", "green", "blue"}
+        for example in found["examples"]:
+            assert example["word"] is None
+            assert example["label"] == ["red", "green", "blue"][pictures[example["row"]]["label"]]
+    sources = {s["name"] for served in names["five"]["explanation"]["classes"] for s in served["sources"]}
+    assert sources
+    assert sources <= {f"class {k}" for k in range(5)}
+
+
+def test_what_is_explained_is_known_without_leep_among_the_measures(ranked, checkpoints, pictures):
+    known = {candidate["id"]: candidate["explained"] for candidate in ranked.candidates}
+    paths = [str(checkpoints[name]) for name in ("five", "headless")]
+    for options in ({"sort_by": "auto"}, {"measures": ["logme"]}, {"measures": ["leave-one-out-leep"]}):
+        for candidate in hf_leep.rank(paths, pictures, progress=False, **options).candidates:
+            assert candidate["explained"] == pytest.approx(known[candidate["id"]])
+
+
+def test_how_sure_the_places_are_is_told(ranked):
+    data = ranked.data
+    first, second, failed = data["candidates"]
+    assert data["best_by"] == "leave-one-out-leep"
+    (settling,) = data["settling"]  # of two ranked candidates only the first place is to be settled
+    assert settling["places"] == 1
+    apart = first["tie_group"] != second["tie_group"]
+    assert apart == (
+        settling["num_examples"] is not None and settling["num_examples"] <= data["target"]["num_examples"]
+    )
+    assert [c["rank_interval"] for c in (first, second)] == ([[1, 1], [2, 2]] if apart else [[1, 2], [1, 2]])
+    assert first["probability_best"] + second["probability_best"] == pytest.approx(1)
+    assert second["behind_best"]["half_width"] > 1.96 * second["behind_best"]["standard_error"]
+    score = first["scores"]["leep"]
+    assert first["interval"][0] == pytest.approx(score["value"] - score["half_width"])
+    for key in ("rank_interval", "probability_best", "downloads"):
+        assert failed[key] is None
+    assert {b["name"]: b["num_candidates"] for b in data["baselines"]} == {"parameters": 2, "source classes": 2}
+
+
+def test_words_are_named_by_sentence_and_place(token_checkpoints, tagged):
+    report = hf_leep.rank([str(token_checkpoints["bert"])], tagged, progress=False, max_samples=30)
+    (candidate,) = report.candidates
+    found = candidate["explanation"]
+    assert found["examples"]
+    for example in found["examples"]:
+        tag = tagged[example["row"]]["ner_tags"][example["word"]]
+        assert example["label"] == ["O", "PER", "LOC"][tag]
+    assert sum(served["count"] for served in found["classes"]) == report.data["target"]["num_examples"]
+
+
+def test_independent_measures_vote(checkpoints, pictures):
+    paths = [str(checkpoints[name]) for name in ("five", "headless", "seven-classes")]
+    report = hf_leep.rank(paths, pictures, measures=["leep", "nce", "logme"], progress=False)
+    assert report.data["consensus"] == {"measures": ["leave-one-out-leep", "logme"]}
+    assert all(candidate["consensus"]["rank"] for candidate in report.candidates)  # the headless one by LogME alone
+    assert [pair["measures"] for pair in report.data["agreement"]] == [
+        ["leep", "nce"], ["leep", "logme"], ["nce", "logme"],
+    ]  # fmt: skip
+    assert [pair["num_candidates"] for pair in report.data["agreement"]] == [2, 2, 2]
+
+
+def test_an_explanation_is_found_by_name_or_number(ranked):
+    first, second, _ = ranked.candidates
+    assert ranked.explained() == ranked.explained("1") == ranked.explained(first["id"]) == first
+    assert ranked.explained("2") == ranked.explained(second["id"].rsplit("/")[-1]) == second
+    with pytest.raises(UserError, match="nothing explains .*headless: no trained classification head"):
+        ranked.explained("headless")
+    with pytest.raises(UserError, match="no candidate 'nobody' in the report: it has"):
+        ranked.explained("nobody")
+    with pytest.raises(UserError, match="no candidate '3'"):
+        ranked.explained("3")
+    with pytest.raises(UserError, match="no candidate has a rank"):
+        Report({**ranked.data, "candidates": ranked.candidates[2:]}).explained()
+    older = json.loads(ranked.to_json())
+    del older["candidates"][0]["explanation"]
+    with pytest.raises(UserError, match="the report is of an older hf_leep, .*: rank again; the best .* is") as raised:
+        Report(older).explained()
+    assert str(raised.value).endswith(f"the best candidate with an explanation is {second['id'].rsplit('/')[-1]}")
+
+
+def test_saving_and_loading_give_the_same_report(ranked, tmp_path):
+    folder = ranked.save(tmp_path / "new" / "report")
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
+        "README.md", "plots/scores.png", "report.json", "scores.parquet",
+    ]  # fmt: skip
+    assert Report.load(folder).data == ranked.data
+    assert hf_leep.Report.load(str(folder)).to_json() == ranked.to_json()
+    readme = (folder / "README.md").read_bytes()
+    (folder / "README.md").unlink()
+    Report.load(folder).save(folder)
+    assert (folder / "README.md").read_bytes() == readme
+
+
+def test_the_command_for_features_keeps_everything_else(ranked):
+    assert ranked.data["headless"] == {
+        "count": 1,
+        "command": "hf-leep rank --measures leep --dataset 'my data' --output out-auto --sort-by auto",
+    }
+    assert _on_features(["hf-leep", "rank", "--sort-by=leep", "--models", "a", "b", "--measures=leep,nce"]) == (
+        "hf-leep rank --models a b --measures=leep,nce --sort-by auto"
+    )
+    assert "hf_leep.rank" in _on_features(None)
+
+
+def test_no_number_that_json_does_not_know_is_ever_written(ranked):
+    broken = json.loads(ranked.to_json())
+    broken["candidates"][0]["scores"]["leep"]["value"] = float("nan")
+    with pytest.raises(ValueError, match="Out of range float"):
+        Report(broken).to_json()
+
+
+def test_names_that_are_no_unicode_are_written_all_the_same(ranked, tmp_path):
+    odd = json.loads(ranked.to_json())
+    odd["candidates"][0]["id"] = "caf\udce9"  # how Python reads a Latin-1 file name
+    Report(odd).save(tmp_path)
+    assert Report.load(tmp_path).candidates[0]["id"] == "caf\udce9"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema_version": 1}', r"report.json is damaged: KeyError"),
+        (None, r"cannot read .*report.json: No such file"),
+        ("{", r"report.json is damaged"),
+        ("[]", r"schema_version None"),
+        ('{"schema_version": 2}', r"has schema_version 2; this hf_leep reads 1"),
+    ],
+)
+def test_what_is_no_report_is_one_clear_line(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "report.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        Report.load(tmp_path)
+
+
+def test_the_file_of_a_report_is_not_its_folder(ranked, tmp_path):
+    ranked.save(tmp_path)
+    with pytest.raises(UserError, match=r"report.json is a file: name the folder that its report.json is in"):
+        Report.load(tmp_path / "report.json")
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(ranked, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the report to"):
+        ranked.save(Path(tmp_path / "file" / "report"))

@@ -1,0 +1,169 @@
+import contextlib
+
+import datasets
+import numpy as np
+import pytest
+
+import hf_leep
+from hf_leep.errors import ProcessError
+from hf_leep.ranking.elimination import Rules
+from hf_leep.ranking.ordering import rank
+from hf_leep.ranking.scoring import score
+from hf_leep.store import Store
+from tests.recorded import extraction_of, race, target_of
+
+
+def pool(rng, signals, n=1600, t=4):
+    """Candidates that know the class the better the higher their signal, and a target."""
+    labels = rng.integers(0, t, n)
+    passes = {}
+    for name, signal in signals.items():
+        logits = signal * np.eye(t)[labels] + rng.normal(size=(n, t))
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        passes[name] = {"probabilities": (p / p.sum(axis=1, keepdims=True)).astype(np.float32)}
+    return passes, target_of(labels)
+
+
+def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
+    passes, target = pool(rng, {"best": 4, "near": 3.9, "far": 1, "farther": 0.5})
+    scored, course, job = race(passes, target)
+    assert job.ran["best"] == job.ran["near"] == [100, 100, 200, 400, 800]
+    assert scored["best"].stop is None
+    assert scored["best"].num_examples is None
+    for name in ("far", "farther"):
+        stop = scored[name].stop
+        assert (stop.look, job.ran[name], scored[name].num_examples) == (0, [100], 100)
+        assert stop.behind in ("best", "near")
+        assert stop.gap > stop.margin > 0
+        means = scored[name].meaning
+        assert means.calibration is None  # of fewer rows than those of others
+        for served in means.explanation.classes:
+            assert served.count == np.sum(target.labels[course._order[:100]] == served.index)
+        assert {example.index for example in means.explanation.examples} <= set(course._order[:100])
+    record = course.record()
+    assert record.looks == (100, 200, 400, 800, 1600)
+    assert record.num_examples_run == 2 * 1600 + 2 * 100
+    assert record.num_examples_of_all == 4 * 1600
+    assert record.level == pytest.approx(0.05 / (4 * 3))
+
+
+def test_who_ran_all_rows_has_the_scores_of_a_run_without_a_race(rng):
+    passes, target = pool(rng, {"best": 2, "near": 1.9, "far": 0})
+    scored, course, _ = race(passes, target)
+    full = {
+        name: score(extraction_of(name, arrays, target), ["leave-one-out-leep"]) for name, arrays in passes.items()
+    }
+    for name in ("best", "near"):
+        one, other = (found[name].scores["leave-one-out-leep"] for found in (scored, full))
+        assert one.value == pytest.approx(other.value, abs=1e-12)
+        np.testing.assert_allclose(one.influence, other.influence, atol=1e-6)
+    order = [place.result for place in course.ranking(list(passes)).places]
+    assert order == [place.result for place in rank(list(full.values()), "leave-one-out-leep").places]
+
+
+def test_the_last_ones_sought_run_the_rest_at_once(rng):
+    passes, target = pool(rng, {"best": 4, "second": 3, "far": 0.1, "farther": 0})
+    scored, _, job = race(passes, target, rules=Rules(top=2))
+    assert [name for name, result in scored.items() if result.stop is None] == ["best", "second"]
+    assert job.ran == {"best": [100, 1500], "second": [100, 1500], "far": [100], "farther": [100]}
+    _, course, _ = race(passes, target, rules=Rules(top=4))
+    assert course.record().looks == (1600,)
+
+
+def test_one_that_breaks_leaves_the_race_and_one_without_the_measure_too(rng):
+    passes, target = pool(rng, {"best": 4, "near": 3.9, "far": 0})
+    passes["broken"] = RuntimeError("it broke")
+    passes["headless"] = {"features": rng.normal(size=(1600, 3)).astype(np.float32)}
+    scored, course, job = race(passes, target)
+    assert scored["broken"].reason == "RuntimeError: it broke"
+    assert scored["headless"].scores["leave-one-out-leep"].reason == "none recorded"
+    assert job.ran["headless"] == [100]
+    names = list(passes)
+    ranking = course.ranking(names)
+    assert [names[place.result] for place in ranking.places] == ["best", "near", "far"]
+    assert {names[i] for i in ranking.unranked} == {"broken", "headless"}
+
+
+def test_an_interruption_leaves_the_scores_of_the_last_look_that_all_came_to(rng):
+    passes, target = pool(rng, {"best": 2, "near": 1.9, "far": 0})
+    scored, course, job = race(passes, target, run=False)
+
+    class Interrupting(dict):
+        def __getitem__(self, name):
+            if name == "near" and job.ran["near"] == [100, 100]:
+                raise ProcessError("a process died")
+            return super().__getitem__(name)
+
+    job.passes = Interrupting(passes)
+    with pytest.raises(ProcessError) as raised:
+        course.run()
+    course.interrupted(raised.value)
+    assert scored["far"].stop.behind is not None
+    for name in ("best", "near"):
+        assert scored[name].stop.behind is None
+        assert (scored[name].num_examples, scored[name].stop.look) == (200, 1)
+        assert len(scored[name].scores["leave-one-out-leep"].influence) == 200
+    ranking = course.ranking(list(passes))
+    assert [list(passes)[place.result] for place in ranking.places][2] == "far"
+    assert all(place.rank_interval is None for place in ranking.places[:2])
+
+
+@contextlib.contextmanager
+def counted():
+    """The number of rows that image classifiers run."""
+    import torch
+
+    rows = []
+
+    def count(module, _inputs, output):
+        if type(module).__name__ == "ResNetForImageClassification":
+            rows.append(len(output.logits))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count)
+    try:
+        yield rows
+    finally:
+        handle.remove()
+
+
+def stored_passes():
+    return Store(Store.default_root()).usage().entries["extractions"]
+
+
+def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, pictures):
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    rows = datasets.concatenate_datasets([pictures] * 4)  # 240: looks at 120 and at all
+    five, seven = str(checkpoints["five"]), str(checkpoints["seven-classes"])
+    model = AutoModelForImageClassification.from_pretrained(five)
+    forward, calls = model.forward, []
+
+    def interrupt(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 4:  # in its second look, once
+            raise KeyboardInterrupt
+        return forward(*args, **kwargs)
+
+    model.forward = interrupt
+    options = {"race": True, "top": 2, "batch_size": 40, "progress": False}
+    alive = ("alive", model, AutoImageProcessor.from_pretrained(five, backend="pil"))
+    before = stored_passes()
+    broken_off = hf_leep.rank([five, alive, seven], rows, **options)
+    found = {c["id"]: c for c in broken_off.candidates}
+    assert broken_off.data["race"]["looks"] == [120, 240]
+    assert found[five]["stopped"] is None
+    assert found[seven]["stopped"] == {"look": 0, "behind": None, "gap": None, "margin": None}
+    assert [found[name]["num_examples"] for name in (five, "alive", seven)] == [240, 120, 120]
+
+    with counted() as ran:
+        again = hf_leep.rank([five, alive, seven], rows, **options)
+    assert sum(ran) == 120 + 240  # the second half of seven, and what no store can keep
+    assert stored_passes() == before + 2  # parts became one pass each
+    with counted() as ran:
+        plain = hf_leep.rank([five, alive, seven], rows, progress=False)
+    assert sum(ran) == 240
+    for one, other in zip(again.candidates, plain.candidates, strict=True):
+        assert one["id"] == other["id"]
+        for measure in plain.data["measures"]:
+            assert one["scores"][measure]["value"] == pytest.approx(other["scores"][measure]["value"], abs=1e-6)
+    assert plain.data["race"] is None

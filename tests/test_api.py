@@ -1,0 +1,318 @@
+import datasets
+import numpy as np
+import pytest
+
+import hf_leep
+from hf_leep import measures
+from hf_leep.api import read_names
+from hf_leep.errors import MeasureError, TargetError, UserError
+
+
+def rank(candidates, dataset, **options):
+    return hf_leep.rank(candidates, dataset, progress=False, **options)
+
+
+def scores(report, measure="leep"):
+    return {c["id"]: c["scores"][measure]["value"] for c in report.candidates if c["scores"]}
+
+
+def test_the_main_job(checkpoints, pictures):
+    report = rank([checkpoints["five"], checkpoints["seven-classes"]], pictures)
+    assert report.exit_code == 0
+    assert [c["rank"] for c in report.candidates] == [1, 2]
+    assert report.data["measures"] == ["leep", "leave-one-out-leep", "nce"]
+    assert report.data["sort_by"] == "leep"
+    assert [c["num_source_classes"] for c in sorted(report.candidates, key=lambda c: c["id"])] == [5, 7]
+    assert report.data["certificate"]["num_checks"] > 3  # each measure has some
+    assert report.data["certificate"]["failed"] == []
+    for candidate in report.candidates:
+        assert candidate["revision"].startswith("sha256:")
+        assert -np.log(3) <= candidate["scores"]["leep"]["value"] <= 0
+        assert candidate["scores"]["leep"]["standard_error"] > 0
+
+
+def test_scores_equal_a_direct_loop(checkpoints, pictures):
+    import torch
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    path = checkpoints["five"]
+    model = AutoModelForImageClassification.from_pretrained(path).eval()
+    processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+    with torch.no_grad():
+        p = torch.cat([model(**processor(r["image"], return_tensors="pt")).logits.softmax(-1) for r in pictures])
+    report = rank([path], pictures, measures=["leep", "nce"])
+    labels = np.array(pictures["label"])
+    assert scores(report)[str(path)] == pytest.approx(measures.leep(p.numpy(), labels), abs=1e-5)
+    assert scores(report, "nce")[str(path)] == pytest.approx(measures.nce(p.numpy(), labels), abs=1e-5)
+
+
+def test_orders_of_candidates_and_rows_repeats_and_copies_change_no_score(checkpoints, pictures):
+    a, b = checkpoints["five"], checkpoints["seven-classes"]
+    chosen = ["leep", "leave-one-out-leep", "nce", "h-score", "logme"]
+    once = rank([a, b], pictures, measures=chosen)
+    for other in (
+        rank([b, a, a], pictures, measures=chosen),
+        rank([a, b], pictures.shuffle(seed=1), measures=chosen),
+        rank([a, b], pictures, measures=chosen, batch_size=7),
+    ):
+        for measure in chosen:
+            assert scores(other, measure) == pytest.approx(scores(once, measure), abs=1e-5)
+    twice = rank([a, b], datasets.concatenate_datasets([pictures, pictures]), measures=chosen)
+    for measure in ("leep", "nce"):
+        assert scores(twice, measure) == pytest.approx(scores(once, measure), abs=1e-5)
+    assert "60 of 120 rows repeat an earlier row" in twice.data["target"]["warnings"][0]
+
+
+def test_a_candidate_listed_twice_has_two_equal_rows(checkpoints, pictures):
+    report = rank([checkpoints["five"]] * 2, pictures)
+    first, second = report.candidates
+    assert first["scores"] == second["scores"]
+    assert first["tie_group"] == second["tie_group"] == 1
+
+
+def test_one_bad_candidate_never_stops_the_others(checkpoints, pictures, tmp_path):
+    bad = ["truncated", "pickled", "empty", "text", "headless", "regression", "multi-label"]
+    paths = [checkpoints[name] for name in bad]
+    report = rank([*paths, tmp_path / "missing", checkpoints["five"]], pictures)
+    assert report.exit_code == 3
+    assert report.candidates[0]["id"] == str(checkpoints["five"])
+    assert report.candidates[0]["rank"] == 1
+    for candidate in report.candidates[1:]:
+        assert candidate["status"] == "failed"
+        assert candidate["rank"] is candidate["tie_group"] is None
+        assert candidate["scores"] == {}
+        assert candidate["reason"]
+        assert "\n" not in candidate["reason"]
+    reasons = {c["id"].rsplit("/", 1)[-1]: c["reason"] for c in report.candidates[1:]}
+    assert "truncated or damaged" in reasons["truncated"]
+    assert "pickled weights only" in reasons["pickled"]
+    assert "another modality" in reasons["text"]
+    assert "no trained classification head" in reasons["headless"]
+    assert report.data["headless"]["count"] == 3
+
+
+def test_headless_candidates_rank_on_a_feature_measure(checkpoints, pictures):
+    report = rank([checkpoints["headless"], checkpoints["five"]], pictures, measures=["logme", "leep"])
+    assert report.exit_code == 0
+    headless = next(c for c in report.candidates if c["id"].endswith("headless"))
+    assert headless["status"] == "ok"
+    assert headless["rank"] in (1, 2)
+    assert headless["scores"]["leep"]["value"] is None
+    assert "no trained classification head" in headless["scores"]["leep"]["reason"]
+    by_leep = rank([checkpoints["headless"], checkpoints["five"]], pictures, measures=["leep", "logme"])
+    unranked = by_leep.candidates[-1]
+    assert (unranked["status"], unranked["rank"]) == ("ok", None)
+    assert unranked["scores"]["logme"]["value"] == headless["scores"]["logme"]["value"]
+    assert by_leep.exit_code == 3
+
+
+def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pictures):
+    five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
+    mixed = rank([headless, five], pictures, measures=["leep"], sort_by="auto")
+    assert mixed.data["sort_by"] == "logme"
+    assert mixed.data["measures"] == ["leep", "logme"]
+    assert mixed.data["auto"] == {"num_headless": 1}
+    assert [c["rank"] for c in mixed.candidates] == [1, 2]
+    assert {c["id"]: c["scores"]["leep"]["value"] is None for c in mixed.candidates} == {
+        str(headless): True,
+        str(five): False,
+    }
+    again = rank([headless, five], pictures, measures=["leep"], sort_by="auto")  # from what the store says of them
+    assert again.data["candidates"][0]["run"]["from_store"]
+    assert again.data["auto"] == {"num_headless": 1}
+    headed = rank([seven, five], pictures, measures=["leep"], sort_by="auto")
+    assert headed.data["sort_by"] == "leave-one-out-leep"
+    assert headed.data["auto"] == {"num_headless": 0}
+
+
+def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pictures):
+    from transformers import AutoImageProcessor, AutoModel
+
+    path = checkpoints["headless"]
+    backbone = ("mine", AutoModel.from_pretrained(path), AutoImageProcessor.from_pretrained(path, backend="pil"))
+    mixed = rank([backbone, checkpoints["five"]], pictures, measures=["leep"], sort_by="auto")
+    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("logme", {"num_headless": 1})
+    assert [c["rank"] for c in mixed.candidates] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["five", "regression", "multi-label"])
+def test_the_plan_says_of_a_model_in_memory_what_it_says_of_its_folder(checkpoints, pictures, name):
+    folder, model = checkpoints[name], ("mine", *in_memory(checkpoints[name]))
+    planned = rank([folder, model], pictures, measures=["leep"], cache=False, dry_run=True).data["candidates"]
+    told = [[step[key] for key in ("action", "reason", "num_source_classes")] for step in planned]
+    assert told[0] == told[1]
+
+
+def test_nothing_that_can_be_scored_is_a_report_of_reasons(checkpoints, pictures):
+    report = rank([checkpoints["empty"], checkpoints["headless"]], pictures)
+    assert report.exit_code == 1
+    assert all(c["status"] == "failed" for c in report.candidates)
+
+
+def in_memory(path):
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+    return AutoModelForImageClassification.from_pretrained(path), processor
+
+
+def test_models_in_memory_score_like_their_folders(checkpoints, pictures):
+    path = checkpoints["five"]
+    report = rank([path], pictures, measures=["leep", "logme"])
+    model, processor = in_memory(path)
+    model.train()  # its batch norms would give other numbers; the pass runs in evaluation mode and puts this back
+    alive = hf_leep.rank([("mine", model, processor)], pictures, measures=["leep", "logme"], progress=False)
+    assert alive.candidates[0]["id"] == "mine"
+    assert alive.candidates[0]["revision"] is None
+    assert model.training
+    for measure in ("leep", "logme"):
+        expected = scores(report, measure)[str(path)]
+        assert scores(alive, measure)["mine"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_interrupting_keeps_what_is_finished(checkpoints, pictures):
+    model, processor = in_memory(checkpoints["five"])
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt  # what Ctrl-C does in the middle of a forward pass
+
+    model.forward = interrupt
+    candidates = [str(checkpoints["five"]), ("stopped", model, processor), str(checkpoints["seven-classes"])]
+    report = hf_leep.rank(candidates, pictures, progress=False)
+    assert [c["status"] for c in report.candidates] == ["ok", "failed", "failed"]
+    assert {c["reason"] for c in report.candidates[1:]} == {"not run: interrupted"}
+    for options in ({}, {"race": True}):  # nothing is finished: no report that could take the place of an earlier one
+        with pytest.raises(KeyboardInterrupt):
+            hf_leep.rank([candidates[1], candidates[0]], pictures, progress=False, **options)
+
+
+def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
+    report = rank([checkpoints["five"]], pictures, max_samples=30, seed=4)
+    target = report.data["target"]
+    assert (target["num_examples"], target["num_rows"], target["seed"]) == (30, 60, 4)
+    assert target["class_entropy"] == pytest.approx(np.log(3))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"measures": ["leap"]}, MeasureError, r"unknown measure 'leap': did you mean leep\?"),
+        ({"measures": []}, MeasureError, "no measures: choose from leep"),
+        ({"sort_by": "logme"}, MeasureError, "--sort-by is logme, which is not among the --measures"),
+        ({"batch_size": 0}, UserError, "--batch-size is 0"),
+        ({"dtype": "int8"}, UserError, "unknown --dtype 'int8': float32, bfloat16, float16"),
+        ({"device": "tpu"}, UserError, "unknown --device 'tpu'"),
+        ({"top": 3}, UserError, "--confidence and --top are about a race: add --race"),
+        ({"race": True, "top": 0}, UserError, "--top is 0; a race looks for at least 1 best candidate"),
+        ({"race": True, "confidence": 1.0}, UserError, "--confidence is 1.0; it must be at least 0.5 and below 1"),
+        ({"label": "nope"}, TargetError, "no column 'nope'"),
+        ({"candidates": []}, UserError, "no candidates"),
+        ({"candidates": "one"}, UserError, "candidates is one name; give a list of them"),
+        ({"candidates": [("a", 1)]}, UserError, r"is \(name, model, processor\), got 2 things"),
+        ({"candidates": [("a", 1, 2), ("a", 3, 4)]}, UserError, "two candidates are called 'a'"),
+    ],
+)
+def test_a_wrong_call_is_told_before_anything_runs(checkpoints, pictures, options, error, message):
+    candidates = options.pop("candidates", [checkpoints["five"]])
+    with pytest.raises(error, match=message):
+        rank(candidates, pictures, **options)
+
+
+def with_tags(tagged, name, of):
+    """The same sentences with a further column of labels, ``of`` (word, tag)."""
+    rows = tagged.with_format("arrow")[:].to_pylist()
+    values = [[of(*pair) for pair in zip(row["tokens"], row["ner_tags"], strict=True)] for row in rows]
+    return tagged.add_column(name, values, feature=datasets.List(datasets.Value("int64")))
+
+
+def test_words_are_ranked_as_examples(token_checkpoints, tagged, tmp_path):
+    paths = [token_checkpoints[name] for name in ("bert", "roberta", "gpt2", "headless")]
+    report = rank(paths, tagged, measures=["leep", "leave-one-out-leep", "logme"])
+    target = report.data["target"]
+    tags = [tag for tags in tagged.with_format("arrow")["ner_tags"].to_pylist() for tag in tags if tag != -100]
+    assert (target["num_examples"], target["num_sentences"], target["num_rows"]) == (len(tags), 39, 39)
+    assert (target["modality"], target["num_classes"]) == ("token", 3)
+    assert [c["status"] for c in report.candidates] == ["ok"] * 4
+    assert {c["task"] for c in report.candidates} == {"token-classification"}
+    report.save(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert f"| examples | {len(tags)} words in 39 sentences, the whole split |" in card
+    assert "- token-classification" in card
+    assert "these words" in card
+    assert "these rows" not in card
+    part = rank(paths[:1], tagged, max_samples=10)
+    part.save(tmp_path)
+    words = part.data["target"]["num_examples"]
+    card = (tmp_path / "README.md").read_text()
+    assert f"| examples | {words} words in 10 of 39 sentences, a random sample with seed 0 |" in card
+
+
+def test_errors_of_words_count_by_sentences(token_checkpoints, tagged):
+    """Each sentence four times over tells no more than once: the error by word would halve."""
+    once = rank([token_checkpoints["bert"]], tagged).candidates[0]["scores"]["leep"]
+    fourfold = with_tags(tagged, "copies", lambda _word, tag: tag).select_columns(["tokens", "copies"])
+    joined = fourfold.map(
+        lambda row: {name: row[name] * 4 for name in ("tokens", "copies")}, load_from_cache_file=False
+    )
+    single = rank([token_checkpoints["bert"]], fourfold, label="copies").candidates[0]["scores"]["leep"]
+    assert single == once
+    long = rank([token_checkpoints["bert"]], joined, label="copies").candidates[0]["scores"]["leep"]
+    assert long["standard_error"] > 0.6 * once["standard_error"]
+
+
+def test_passes_over_words_are_kept_for_other_labels_of_the_same_words(
+    token_checkpoints, tagged, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    paths = [token_checkpoints["bert"], token_checkpoints["gpt2"]]
+    both = with_tags(tagged, "capitals", lambda word, tag: tag if tag == -100 else int(word[0].isupper()))
+    both = with_tags(both, "all_words", lambda word, _tag: int(word[0].isupper()))
+
+    def stored(report):
+        return {c["run"]["from_store"] for c in report.candidates}
+
+    first = rank(paths, both, label="ner_tags")
+    again = rank(paths, both, label="ner_tags")
+    assert (stored(first), stored(again)) == ({False}, {True})
+    assert [c["scores"] for c in first.candidates] == [c["scores"] for c in again.candidates]
+    relabelled = rank(paths, both, label="capitals")
+    assert stored(relabelled) == {True}
+    fresh = rank(paths, both, label="capitals", cache=False)
+    assert [c["scores"] for c in relabelled.candidates] == [c["scores"] for c in fresh.candidates]
+    assert [c["behind_best"] for c in relabelled.candidates] == [c["behind_best"] for c in fresh.candidates]
+    assert stored(rank(paths, both, label="all_words")) == {False}  # other words are labelled
+
+
+def test_names_come_from_a_file(tmp_path):
+    (tmp_path / "models.txt").write_text("# candidates\nuser/one\n\n  ./two  # local\n")
+    assert read_names(tmp_path / "models.txt") == ["user/one", "./two"]
+    with pytest.raises(UserError, match="cannot read the list of candidates"):
+        read_names(tmp_path / "missing.txt")
+
+
+def test_real_imagenet_models_on_real_images(shared):
+    """The scores of two real checkpoints equal a direct loop over them."""
+    import torch
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    paths = [shared / "models" / name for name in ("mobilenet_v1_0.25_128_imagenet", "mobilenet_v1_0.5_160_imagenet")]
+    report = rank(paths, str(shared / "cifar100"), split="train", max_samples=100)
+    assert report.exit_code == 0
+    split = datasets.load_dataset(str(shared / "cifar100"), split="train")
+    rows = split.select(_chosen(split, 100))
+    for path in paths:
+        model = AutoModelForImageClassification.from_pretrained(path, dtype=torch.float32).eval()
+        processor = AutoImageProcessor.from_pretrained(path, backend="pil")
+        with torch.no_grad():
+            pixels = [processor(r["image"].convert("RGB"), return_tensors="pt")["pixel_values"] for r in rows]
+            p = torch.cat([model(x).logits.float().softmax(-1) for x in pixels]).double().numpy()
+        y = np.array(rows["label"])
+        joint = np.stack([p[y == c].sum(axis=0) for c in np.unique(y)])
+        g = ((joint / joint.sum(axis=0))[np.searchsorted(np.unique(y), y)] * p).sum(axis=1)
+        assert scores(report)[str(path)] == pytest.approx(np.log(g).mean(), abs=1e-5)
+
+
+def _chosen(split, size):
+    from hf_leep.data import stratified_sample
+
+    return stratified_sample(np.array(split["label"]), size, np.random.default_rng(0))
