@@ -13,18 +13,18 @@ from typing import Any, Literal, overload
 
 from hf_leep import data, hub
 from hf_leep.errors import MeasureError, ProcessError, UserError
-from hf_leep.inference.processes import Team, launched
+from hf_leep.inference.processes import Processes, launched
 from hf_leep.measures import MEASURES, find
 from hf_leep.ranking import ordering, scoring
-from hf_leep.ranking.elimination import Rules
+from hf_leep.ranking.elimination import RaceRules
 from hf_leep.records import Extraction, Target
 from hf_leep.report import Report
 from hf_leep.report.builder import contents
 from hf_leep.runs import plan, ray_engine
 from hf_leep.runs import race as racing
-from hf_leep.runs.config import Recipe
+from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
-from hf_leep.runs.launched import Opening, follow
+from hf_leep.runs.launched import StartMessage, follow
 from hf_leep.runs.local import carry_out, progress_bar
 from hf_leep.runs.plan import CandidateLike, Plan
 from hf_leep.selfcheck.certificate import certificate
@@ -162,7 +162,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     rules = _rules(race, confidence, top)
     if search is None and collection is None:
         _named(candidates)
-    recipe = Recipe(
+    recipe = RunConfig(
         dataset,
         {
             "config": config,
@@ -191,7 +191,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     try:
         job = recipe.job(progress=progress, shared=len(candidates) != 1 or bool(search or collection), team=team)
         target = job.target
-        team.tell(Opening(target.revision, target.fingerprint))
+        team.tell(StartMessage(target.revision, target.fingerprint))
         known = {_name(candidate) for candidate in candidates}
         found = _found(search, collection, target, recipe.client)
         listed = [*candidates, *(candidate for candidate in found if str(candidate) not in known)]
@@ -209,7 +209,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
             chosen, sort_by = scoring.measures_of(chosen, planned.num_headless)
             job = replace(job, measures=scoring.with_checks(chosen))
             recipe = replace(recipe, measures=job.measures)
-        course: racing.Course | None = None
+        course: racing.RunningRace | None = None
         if engine == "ray":
             scored = ray_engine.carry_out(
                 planned, job, recipe.at(target.revision), wanted_resources, ray_address, progress
@@ -291,17 +291,17 @@ def read_names(path: Path) -> list[str]:
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 
-def _team(device: str | None, dry_run: bool, engine: str) -> Team:
+def _team(device: str | None, dry_run: bool, engine: str) -> Processes:
     """The processes of this run; torch is not needed for one."""
     if launched() == 1:
-        return Team()
+        return Processes()
     if dry_run:
         raise UserError("a dry run runs nothing: start it as one process")
     if engine != "local":
         raise UserError(f"--engine {engine} starts its own processes: run it without a launcher")
     from hf_leep.inference import forward
 
-    return Team(forward.accelerator(device))
+    return Processes(forward.accelerator(device))
 
 
 def _found(
@@ -358,13 +358,13 @@ def _checked(
     return chosen, order
 
 
-def _rules(race: bool, confidence: float | None, top: int | None) -> Rules | None:
+def _rules(race: bool, confidence: float | None, top: int | None) -> RaceRules | None:
     """How a race is decided; None without one."""
     if not race:
         if confidence is not None or top is not None:
             raise UserError("--confidence and --top are about a race: add --race")
         return None
-    rules = Rules(0.95 if confidence is None else confidence, 1 if top is None else top)
+    rules = RaceRules(0.95 if confidence is None else confidence, 1 if top is None else top)
     if not 0.5 <= rules.confidence < 1:
         raise UserError(f"--confidence is {rules.confidence}; it must be at least 0.5 and below 1, such as 0.95")
     if rules.top < 1:

@@ -221,7 +221,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class ServedClass:
+class ClassQuality:
     """How well a candidate's predictions tell a target class.
 
     Attributes:
@@ -240,7 +240,7 @@ class ServedClass:
 
 
 @dataclass(frozen=True)
-class Told:
+class RelatedClass:
     """A target class that a source class tells of.
 
     Attributes:
@@ -253,7 +253,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class UsedClass:
+class SourceClass:
     """A source class that the predictions use, and which target classes it tells of.
 
     Attributes:
@@ -264,11 +264,11 @@ class UsedClass:
 
     index: int
     mass: float
-    targets: tuple[Told, ...]
+    targets: tuple[RelatedClass, ...]
 
 
 @dataclass(frozen=True)
-class HardExample:
+class DoubtfulExample:
     """An example whose label the others do not predict: wrongly labelled, or hard.
 
     Attributes:
@@ -303,15 +303,15 @@ class Explanation:
     """
 
     prior_weight: float | None
-    classes: tuple[ServedClass, ...]
+    classes: tuple[ClassQuality, ...]
     num_left_out: int
-    examples: tuple[HardExample, ...]
-    source_classes: tuple[UsedClass, ...]
+    examples: tuple[DoubtfulExample, ...]
+    source_classes: tuple[SourceClass, ...]
     num_sources_left_out: int
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Interpretation:
     """What a candidate's predictions mean for the target; both None without a usable head."""
 
     calibration: Calibration | None = None
@@ -336,7 +336,7 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Race:
+class RaceResult:
     """How a race went.
 
     Attributes:
@@ -386,13 +386,13 @@ class Result:
     num_features: int | None = None
     run: Run | None = None
     from_store: bool = False
-    meaning: Meaning = field(default_factory=Meaning)
+    meaning: Interpretation = field(default_factory=Interpretation)
     num_examples: int | None = None
     stop: Stop | None = None
 
 
 @dataclass(frozen=True)
-class Place:
+class RankedCandidate:
     """A candidate's place in a ranking.
 
     Attributes:
@@ -419,7 +419,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Settling:
+class RowsNeeded:
     """How many examples would settle the first places.
 
     Attributes:
@@ -450,12 +450,12 @@ class Ranking:
 
     sort_by: str
     checked_by: str | None
-    places: tuple[Place, ...]
+    places: tuple[RankedCandidate, ...]
     unranked: tuple[int, ...]
     num_pairs: int
     num_disagreements: int
     best_by: str
-    settling: tuple[Settling, ...]
+    settling: tuple[RowsNeeded, ...]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from hf_leep.ranking import scoring
-from hf_leep.ranking.elimination import Rules
+from hf_leep.ranking.elimination import RaceRules
 from hf_leep.records import Candidate, Extraction, Run, Target
 from hf_leep.runs.plan import Plan, Step
-from hf_leep.runs.race import Course
+from hf_leep.runs.race import RunningRace
 from hf_leep.runs.subsets import part_of
 
 RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)
@@ -58,8 +58,8 @@ class Job:
         return replace(scoring.score(extraction, self.measures), from_store=from_store)
 
 
-class Supply:
-    """What a race needs of `hf_leep.runs.local.Supply`: nothing has to come from anywhere."""
+class Downloads:
+    """What a race needs of `hf_leep.runs.local.Downloads`: nothing has to come from anywhere."""
 
     def fetch(self, _step):
         return None
@@ -79,7 +79,7 @@ def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True):
     job = Job(passes, target, (sort_by,))
     scored = {}
     planned = Plan(target, tuple(Step(name, Candidate(name)) for name in passes))
-    course = Course(planned, job, rules or Rules(), sort_by, Supply(), scored)
+    course = RunningRace(planned, job, rules or RaceRules(), sort_by, Downloads(), scored)
     if run:
         course.run()
     return scored, course, job

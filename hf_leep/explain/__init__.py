@@ -15,20 +15,20 @@ from hf_leep.explain.explanation import explain, placed
 from hf_leep.explain.predictor import Predictor
 from hf_leep.records import (
     Calibration,
+    ClassQuality,
+    DoubtfulExample,
     Explanation,
     Extraction,
-    HardExample,
-    Meaning,
-    ServedClass,
+    Interpretation,
+    RelatedClass,
     Source,
-    Told,
-    UsedClass,
+    SourceClass,
 )
 
 __all__ = ["interpret", "reordered", "restored"]
 
 
-def interpret(extraction: Extraction, examples: Integers | None = None) -> Meaning:
+def interpret(extraction: Extraction, examples: Integers | None = None) -> Interpretation:
     """Say what a pass's predictions mean for the labels; nothing where there is no head, or its outputs are broken.
 
     Costs O(n·s) time in row blocks, and O(t·s + block) memory beyond the pass.
@@ -38,21 +38,21 @@ def interpret(extraction: Extraction, examples: Integers | None = None) -> Meani
         examples: where it is of some of the target's examples alone, the position of each among all, ``[n]``.
     """
     if extraction.probabilities is None:
-        return Meaning()
+        return Interpretation()
     try:
         theta = arrays.probabilities(extraction.probabilities)
         target = arrays.labels(extraction.labels, len(theta))
         predictor = Predictor.of(theta, target.codes, target.num_classes)
     except InputError:  # the scores say so
-        return Meaning()
+        return Interpretation()
     calibration, level, terms = calibrate(predictor)
     explanation = explain(predictor, level, terms)
     # Of a part some classes may be missing, and those that occur have been numbered anew.
     everything = np.arange(len(theta)) if examples is None else examples
-    return Meaning(calibration, placed(explanation, target.classes, everything))
+    return Interpretation(calibration, placed(explanation, target.classes, everything))
 
 
-def restored(data: Mapping[str, Any]) -> Meaning:
+def restored(data: Mapping[str, Any]) -> Interpretation:
     """The meaning that ``dataclasses.asdict`` and a way through JSON made plain data of."""
     calibration, explanation = data["calibration"], data["explanation"]
     if calibration is not None:
@@ -60,13 +60,13 @@ def restored(data: Mapping[str, Any]) -> Meaning:
         calibration = Calibration(**{**calibration, "curve": curve})
     if explanation is not None:
         classes = tuple(
-            ServedClass(**{**served, "sources": tuple(Source(**source) for source in served["sources"])})
+            ClassQuality(**{**served, "sources": tuple(Source(**source) for source in served["sources"])})
             for served in explanation["classes"]
         )
-        examples = tuple(HardExample(**example) for example in explanation["examples"])
+        examples = tuple(DoubtfulExample(**example) for example in explanation["examples"])
         used = tuple(
-            UsedClass(**{**source, "targets": tuple(Told(**target) for target in source["targets"])})
+            SourceClass(**{**source, "targets": tuple(RelatedClass(**target) for target in source["targets"])})
             for source in explanation["source_classes"]
         )
         explanation = Explanation(**{**explanation, "classes": classes, "examples": examples, "source_classes": used})
-    return Meaning(calibration, explanation)
+    return Interpretation(calibration, explanation)

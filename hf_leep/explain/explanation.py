@@ -14,7 +14,7 @@ from hf_leep.arrays import Float64, Integers
 from hf_leep.explain.predictor import Predictor, conditional
 from hf_leep.measures.blocks import divide
 from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
-from hf_leep.records import Explanation, HardExample, ServedClass, Source, Told, UsedClass
+from hf_leep.records import ClassQuality, DoubtfulExample, Explanation, RelatedClass, Source, SourceClass
 
 MOST_CLASSES = 100  # with more, the best and the worst served half of these
 MOST_SOURCES = 3  # of each target class
@@ -49,7 +49,7 @@ def explain(predictor: Predictor, level: int, terms: Float64) -> Explanation:
         order = np.concatenate([order[: MOST_CLASSES // 2], order[-(MOST_CLASSES // 2) :]])
     told_by = _sources(predictor, order)
     classes = tuple(
-        ServedClass(int(y), int(predictor.counts[y]), float(log_prediction[y]), float(gain[y]), sources)
+        ClassQuality(int(y), int(predictor.counts[y]), float(log_prediction[y]), float(gain[y]), sources)
         for y, sources in zip(order, told_by, strict=True)
     )
     hardest = np.argsort(terms, kind="stable")[:MOST_EXAMPLES]
@@ -67,7 +67,7 @@ def placed(explanation: Explanation, classes: Integers, examples: Integers) -> E
         examples: position of each example of the part among all, ``[n]``.
     """
 
-    def told(targets: tuple[Told, ...]) -> tuple[Told, ...]:
+    def told(targets: tuple[RelatedClass, ...]) -> tuple[RelatedClass, ...]:
         return tuple(replace(target, index=int(classes[target.index])) for target in targets)
 
     return replace(
@@ -81,7 +81,7 @@ def placed(explanation: Explanation, classes: Integers, examples: Integers) -> E
     )
 
 
-def _used(predictor: Predictor) -> tuple[tuple[UsedClass, ...], int]:
+def _used(predictor: Predictor) -> tuple[tuple[SourceClass, ...], int]:
     """The source classes of the most mass, and how many others have some."""
     mass = predictor.joint.sum(axis=0) / len(predictor.codes)  # P̂(z) [s]
     order = np.argsort(-mass, kind="stable")[: np.count_nonzero(mass)]
@@ -89,7 +89,9 @@ def _used(predictor: Predictor) -> tuple[tuple[UsedClass, ...], int]:
     tells = conditional(predictor.joint[:, shown])  # P̂(y|z) [t, k]
     targets = np.argsort(-tells, axis=0, kind="stable")[:MOST_TARGETS]
     return tuple(
-        UsedClass(int(z), float(mass[z]), tuple(Told(int(y), float(tells[y, k])) for y in best if tells[y, k] > 0))
+        SourceClass(
+            int(z), float(mass[z]), tuple(RelatedClass(int(y), float(tells[y, k])) for y in best if tells[y, k] > 0)
+        )
         for k, (z, best) in enumerate(zip(shown, targets.T, strict=True))
     ), len(order) - len(shown)
 
@@ -114,7 +116,7 @@ def _sources(predictor: Predictor, classes: Integers) -> list[tuple[Source, ...]
     return found
 
 
-def _examples(predictor: Predictor, rows: Integers, weight: float, own: Float64) -> tuple[HardExample, ...]:
+def _examples(predictor: Predictor, rows: Integers, weight: float, own: Float64) -> tuple[DoubtfulExample, ...]:
     """What is predicted for some examples, each left out, with the prediction of their own labels given."""
     theta = np.asarray(predictor.theta[rows], dtype=np.float64)  # [k, s]
     codes = predictor.codes[rows]
@@ -124,6 +126,6 @@ def _examples(predictor: Predictor, rows: Integers, weight: float, own: Float64)
     prediction[np.arange(len(rows)), codes] = own
     likely, source = prediction.argmax(axis=1), theta.argmax(axis=1)
     return tuple(
-        HardExample(int(i), float(own[k]), int(y), float(min(prediction[k, y], 1.0)), int(z), float(theta[k, z]))
+        DoubtfulExample(int(i), float(own[k]), int(y), float(min(prediction[k, y], 1.0)), int(z), float(theta[k, z]))
         for k, (i, y, z) in enumerate(zip(rows, likely, source, strict=True))
     )

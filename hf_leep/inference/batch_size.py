@@ -15,7 +15,7 @@ _CPU_OTHERS, _GPU_OTHERS = ((32, False),), ((64, False), (128, False), (256, Fal
 
 
 @dataclass(frozen=True)
-class Setting:
+class BatchSetting:
     """How a batch is run.
 
     Attributes:
@@ -27,7 +27,7 @@ class Setting:
     channels_last: bool = False
 
 
-class Pace:
+class BatchSizeSearch:
     """Choose a setting: each one is tried on a few of the real batches, and the fastest runs the rest.
 
     The results of the trials count like all others: no row is run twice. Several processes try the same settings at
@@ -48,17 +48,17 @@ class Pace:
         """
         choices = (_CPU_IMAGES if on_cpu else _GPU_IMAGES) if images else (_CPU_OTHERS if on_cpu else _GPU_OTHERS)
         if batch_size is not None:
-            options = [Setting(batch_size, images and choices[0][1])]
+            options = [BatchSetting(batch_size, images and choices[0][1])]
         else:
-            options = [Setting(size, last) for size, last in choices]
+            options = [BatchSetting(size, last) for size, last in choices]
             if num_rows < _WORTH_IT * _TRIES * num_processes * sum(option.batch_size for option in options):
                 options = options[:1]
         self._trials = [option for option in options for _ in range(_TRIES)] if len(options) > 1 else []
         self._dealt = 0
-        self._seconds: dict[Setting, list[float]] = {}
+        self._seconds: dict[BatchSetting, list[float]] = {}
         self._chosen = None if self._trials else options[0]
 
-    def deal(self) -> Setting | None:
+    def deal(self) -> BatchSetting | None:
         """How to run the next batch; None as long as that hangs on how long the trials take."""
         if self._dealt == len(self._trials):
             return self._chosen
@@ -66,20 +66,20 @@ class Pace:
         return self._trials[self._dealt - 1]
 
     @property
-    def chosen(self) -> Setting | None:
+    def chosen(self) -> BatchSetting | None:
         """What runs the rest; None while there are trials."""
         return self._chosen
 
-    def took(self, setting: Setting, seconds: float) -> None:
+    def took(self, setting: BatchSetting, seconds: float) -> None:
         """Tell how long the model took for a batch, for each of its rows."""
         if self._chosen is None:
             self._seconds.setdefault(setting, []).append(seconds)
 
     @property
-    def fastest(self) -> Mapping[Setting, float]:
+    def fastest(self) -> Mapping[BatchSetting, float]:
         """Of each setting tried: the seconds a row of its best batch, the first one aside."""
         return {setting: min(seconds[1:] or seconds) for setting, seconds in self._seconds.items()}
 
-    def decide(self, fastest: Sequence[Mapping[Setting, float]]) -> None:
+    def decide(self, fastest: Sequence[Mapping[BatchSetting, float]]) -> None:
         """Choose what is fastest for all processes together, from the `fastest` of each."""
         self._chosen = min(fastest[0], key=lambda setting: max(of_process[setting] for of_process in fastest))

@@ -19,13 +19,13 @@ from torch import nn
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
-from hf_leep.inference.batch_size import Pace, Setting
-from hf_leep.inference.loader import Feed, Reader
-from hf_leep.inference.outputs import Arrays, Share, Sink, put_together
-from hf_leep.inference.sampler import Batch, Deal
+from hf_leep.inference.batch_size import BatchSetting, BatchSizeSearch
+from hf_leep.inference.loader import Loader, ReadAhead
+from hf_leep.inference.outputs import Arrays, PartialPass, Sink, put_together
+from hf_leep.inference.sampler import Batch, BatchSampler
 from hf_leep.records import Candidate, Extraction, Run
 
-__all__ = ["Arrays", "Feed", "Share", "Sink", "accelerator", "extract", "put_together", "run"]
+__all__ = ["Arrays", "Loader", "PartialPass", "Sink", "accelerator", "extract", "put_together", "run"]
 
 _T = TypeVar("_T")
 COMPILED_BATCH_SIZE = 32  # each other size would be compiled, or generalised, again
@@ -59,7 +59,7 @@ class Classifier(Protocol):
     def max_seconds(self) -> float | None: ...
 
 
-class Team(Protocol):
+class Processes(Protocol):
     """The processes that share the rows; see hf_leep.inference.processes."""
 
     @property
@@ -130,7 +130,7 @@ def extract(
     Args:
         classifier: the loaded checkpoint.
         candidate: its record; the source labels, task and size are filled in.
-        rows: the chosen rows, a `Feed` where other candidates run on them too.
+        rows: the chosen rows, a `Loader` where other candidates run on them too.
         labels: their classes, ``[n]``; where each row holds several examples, those of all of them.
         on: where to run.
         batch_size: rows a batch; chosen by timing the first batches by default; halved where memory does not suffice.
@@ -147,7 +147,7 @@ def extract(
         CandidateError: the model cannot be run on these rows.
     """
     kept = Arrays(len(labels), allocate)
-    feed = rows if isinstance(rows, Feed) else Feed(rows, budget=0)
+    feed = rows if isinstance(rows, Loader) else Loader(rows, budget=0)
     share = run(
         classifier,
         candidate,
@@ -166,7 +166,7 @@ def extract(
 def run(
     classifier: Classifier,
     candidate: Candidate,
-    feed: Feed,
+    feed: Loader,
     *,
     on: Accelerator,
     batch_size: int | None,
@@ -174,8 +174,8 @@ def run(
     compiled: bool,
     advance: Callable[[int], object],
     sink: Sink,
-    team: Team,
-) -> Share:
+    team: Processes,
+) -> PartialPass:
     """Run this process's share of the rows, in evaluation mode and without gradients.
 
     While the model runs one batch, the next one is read and processed.
@@ -205,14 +205,14 @@ def run(
     missing = dict(classifier.missing)
     catcher = _Catcher()
     order = feed.order()
-    pace = Pace(
+    pace = BatchSizeSearch(
         batch_size if batch_size or not compiled else COMPILED_BATCH_SIZE,
         images=classifier.processor_backend is not None,
         on_cpu=device.type == "cpu",
         num_rows=len(order),
         num_processes=team.size,
     )
-    deal = Deal(order, pace, team.index, team.size)
+    deal = BatchSampler(order, pace, team.index, team.size)
     layout = _Layout(model)
     called = torch.compile(model, dynamic=True) if compiled else model
     truncated, verified, told = 0, False, 0
@@ -222,7 +222,7 @@ def run(
         with (
             torch.inference_mode(),
             _computing_in(dtype if weights == torch.float32 else weights, weights, device),
-            Reader(feed, classifier) as reader,
+            ReadAhead(feed, classifier) as reader,
         ):
             while not deal.finished:
                 batch = deal.next()
@@ -294,7 +294,7 @@ def run(
         num_truncated=truncated,
         pooling=getattr(classifier.model, "pooled_by", None),
     )
-    return Share(described, made, missing)
+    return PartialPass(described, made, missing)
 
 
 class _Layout:
@@ -306,7 +306,7 @@ class _Layout:
         self._can_change = all(weight.ndim < 5 for weight in model.parameters())  # not convolutions over time
 
     def placed(
-        self, batch: Mapping[str, torch.Tensor], setting: Setting, dtype: torch.dtype, device: torch.device
+        self, batch: Mapping[str, torch.Tensor], setting: BatchSetting, dtype: torch.dtype, device: torch.device
     ) -> dict[str, torch.Tensor]:
         """A batch where the model is, as it wants it."""
         self._change(setting.channels_last and self._can_change)

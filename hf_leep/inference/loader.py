@@ -18,7 +18,7 @@ _SHARE_OF_MEMORY, _MOST_BYTES = 0.25, 4 * 2**30
 _DECODED_SHARE = 0.25  # of the budget; the rest is for processed rows, which spare more work
 
 
-class Feed:
+class Loader:
     """The rows of a run, for all its candidates.
 
     What one candidate's pass decoded and processed is kept for the next ones, for as many rows as the budget holds;
@@ -157,16 +157,16 @@ def _span(places: Sequence[int]) -> Any:
     return slice(first, last + 1) if list(places) == list(range(first, last + 1)) else list(places)
 
 
-class Reader:
+class ReadAhead:
     """Make the inputs of the next batch while the model runs another, in a thread."""
 
-    def __init__(self, feed: Feed, classifier: Any) -> None:
+    def __init__(self, feed: Loader, classifier: Any) -> None:
         """Take the rows and whose inputs to make of them."""
         self._feed, self._classifier = feed, classifier
         self._thread = ThreadPoolExecutor(1)
         self._ahead: tuple[Batch, Future[dict[str, torch.Tensor]]] | None = None
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> ReadAhead:
         """Begin."""
         return self
 

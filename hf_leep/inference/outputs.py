@@ -21,7 +21,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Share:
+class PartialPass:
     """What one process tells of the rows that it ran.
 
     Attributes:
@@ -56,7 +56,7 @@ class Arrays:
 
 
 def put_together(
-    shares: Sequence[Share],
+    shares: Sequence[PartialPass],
     arrays: Mapping[str, NDArray[np.float32]],
     labels: Integers,
     groups: Integers | None = None,

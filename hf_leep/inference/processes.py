@@ -35,7 +35,7 @@ def is_main() -> bool:
     return launched() == 1 or os.environ.get("RANK", "0") == "0"
 
 
-class Team:
+class Processes:
     """The processes of a run, and what they tell each other. One process is a team as well.
 
     They talk over a channel of their own on the CPU, whatever device they compute on: there a process that dies closes

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from hf_leep.arrays import Integers
-from hf_leep.inference.batch_size import Pace, Setting
+from hf_leep.inference.batch_size import BatchSetting, BatchSizeSearch
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +22,10 @@ class Batch:
     """
 
     positions: Integers
-    setting: Setting
+    setting: BatchSetting
 
 
-class Deal:
+class BatchSampler:
     """The batches of one process, halved where memory does not suffice.
 
     Args:
@@ -35,7 +35,7 @@ class Deal:
         num_processes: how many there are.
     """
 
-    def __init__(self, order: Integers, pace: Pace, index: int = 0, num_processes: int = 1) -> None:
+    def __init__(self, order: Integers, pace: BatchSizeSearch, index: int = 0, num_processes: int = 1) -> None:
         self._order = order
         self._pace = pace
         self._index = index

@@ -17,7 +17,7 @@ from torch import nn
 from hf_leep.errors import CandidateError, TargetError, one_line
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels, why
-from hf_leep.models.ragged import Alike, in_one_batch, outputs, sees_padding
+from hf_leep.models.ragged import OneLengthAtATime, in_one_batch, outputs, sees_padding
 
 
 def _load_extractor(path: Path) -> Any:
@@ -58,7 +58,7 @@ def _assemble(
         return {**batch, "num_truncated": torch.tensor(sum(len(wave) > longest for wave in waves))}
 
     return Classifier(
-        model=Alike(model, head) if alike else model,
+        model=OneLengthAtATime(model, head) if alike else model,
         head=head,
         collate=collate,
         row_wise=False,

@@ -25,7 +25,7 @@ _SENTENCE_MODES = {
 }
 
 
-class Pooled(nn.Module):
+class PooledBackbone(nn.Module):
     """A backbone that gives one row of features for each input.
 
     The features leave through ``head``, which changes nothing, as what a classifier's head would be given: so the pass
@@ -140,7 +140,7 @@ def other_head(config: Any, auto_model: Any) -> str | None:
 
 def load(
     path: Path, config: Any, auto_model: Any, dtype: torch.dtype, allow_pickle: bool = False
-) -> tuple[Pooled, nn.Module, dict[str, str]]:
+) -> tuple[PooledBackbone, nn.Module, dict[str, str]]:
     """Load a checkpoint's backbone, and settle how its outputs are pooled.
 
     The model's own pooler where its weights came from the checkpoint; for texts what 1_Pooling/config.json says, where
@@ -175,7 +175,7 @@ def load(
     return features, features.head, missing
 
 
-def wrap(backbone: Any, modes: tuple[str, ...] | None = None, *, own: bool = True) -> Pooled:
+def wrap(backbone: Any, modes: tuple[str, ...] | None = None, *, own: bool = True) -> PooledBackbone:
     """Pool a backbone that is in memory already.
 
     Args:
@@ -186,7 +186,7 @@ def wrap(backbone: Any, modes: tuple[str, ...] | None = None, *, own: bool = Tru
     shorten = getattr(backbone, "_get_feature_vector_attention_mask", None)
     reduced = None if shorten is None else lambda mask, length: shorten(length, mask)
     modes = modes or (("last token",) if reads_on(backbone.config) else ("mean",))
-    return Pooled(backbone, modes, own=own, reduced=reduced)
+    return PooledBackbone(backbone, modes, own=own, reduced=reduced)
 
 
 def bare(model: Any) -> Any | None:

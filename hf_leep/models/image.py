@@ -16,7 +16,7 @@ from hf_leep.errors import CandidateError, TargetError
 from hf_leep.models import pixels, text
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels, why
-from hf_leep.models.ragged import Alike, in_one_batch
+from hf_leep.models.ragged import OneLengthAtATime, in_one_batch
 
 
 def _load_processor(path: Path) -> Any:
@@ -53,7 +53,7 @@ def _assemble(
         return in_one_batch([dict(processor([image], return_tensors="pt")) for image in images], 3)
 
     return Classifier(
-        model=model if one_size else Alike(model, head),
+        model=model if one_size else OneLengthAtATime(model, head),
         head=head,
         collate=collate,
         row_wise=one_size,

@@ -18,7 +18,7 @@ _LETTERS = "a b c d e f g h i j k l m n o p "
 
 
 @dataclass(frozen=True)
-class Filling:
+class PaddingChoice:
     """What was found out about a model.
 
     Attributes:
@@ -54,7 +54,7 @@ def filling_of(
     encode: Callable[[list[str]], Mapping[str, list[list[int]]]],
     limit: int | None,
     side: str | None = None,
-) -> Filling:
+) -> PaddingChoice:
     """Try a model on texts alone and side by side.
 
     Args:
@@ -74,12 +74,12 @@ def filling_of(
         shares = [max(1, limit * words // _WORDS[-1]) for words in _WORDS]
         texts = {name: [row[:n] for row, n in zip(rows, shares, strict=True)] for name, rows in texts.items()}
     at_least = 0
-    if outputs(model, Filling(False).batch(tokenizer, tiny)) is None:
-        _wants_no_more(model, Filling(False).batch(tokenizer, {name: rows[-1:] for name, rows in texts.items()}))
+    if outputs(model, PaddingChoice(False).batch(tokenizer, tiny)) is None:
+        _wants_no_more(model, PaddingChoice(False).batch(tokenizer, {name: rows[-1:] for name, rows in texts.items()}))
         at_least = _FEW if limit is None or limit >= _FEW else 0
     if tokenizer.pad_token is None:
-        return Filling(True, side=side)
-    usual = Filling(False, at_least, side)
+        return PaddingChoice(True, side=side)
+    usual = PaddingChoice(False, at_least, side)
     beside = outputs(model, usual.batch(tokenizer, texts))
     differ = set(texts["input_ids"][0]) != set(texts["input_ids"][-1])  # a tokenizer may know none of the letters
     if differ and beside is not None and torch.allclose(beside[0], beside[-1], rtol=1e-6, atol=0):
@@ -87,7 +87,9 @@ def filling_of(
     if beside is not None and beside.ndim == 3:
         _sees_around(model, usual.batch(tokenizer, {name: rows[-1:] for name, rows in texts.items()}))
     single = [{name: rows[k : k + 1] for name, rows in texts.items()} for k in range(len(_WORDS) - 1)]
-    return Filling(sees_padding(model, [usual.batch(tokenizer, text) for text in single], beside), at_least, side)
+    return PaddingChoice(
+        sees_padding(model, [usual.batch(tokenizer, text) for text in single], beside), at_least, side
+    )
 
 
 def _wants_no_more(model: Any, batch: Mapping[str, torch.Tensor]) -> None:

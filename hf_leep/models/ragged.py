@@ -14,7 +14,7 @@ from hf_leep.models.classifier import quiet
 SIZES = "own_sizes"
 
 
-class Alike(nn.Module):
+class OneLengthAtATime(nn.Module):
     """A model whose rows are run with those of their own size alone, so that none sees another's padding.
 
     A batch that needs this holds ``own_sizes [n, k]``: how much of the k dimensions after the first is a row's own,

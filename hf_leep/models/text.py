@@ -14,7 +14,7 @@ from hf_leep.models import backbone
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels, why
 from hf_leep.models.padding import filling_of, plain
-from hf_leep.models.ragged import Alike
+from hf_leep.models.ragged import OneLengthAtATime
 
 _VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
 _OFFSET_POSITIONS = (
@@ -65,7 +65,7 @@ def _assemble(
         return {**batch, "num_truncated": torch.tensor(cut)}
 
     return Classifier(
-        model=Alike(model, head) if filling.alike else model,
+        model=OneLengthAtATime(model, head) if filling.alike else model,
         head=head,
         collate=collate,
         row_wise=False,

@@ -32,10 +32,10 @@ _PLACES = "places_of_words"
 _SPACES = frozenset("Ġ▁ ")  # how tokenizers write a space: byte-level ones, those of SentencePiece, and of characters
 
 
-class OfWords(nn.Module):
+class WordClassifier(nn.Module):
     """A model that answers for every token: keep the answers on the tokens that stand for words.
 
-    Pieces that come with their own sizes are run with those of the same size alone, as `Alike` does.
+    Pieces that come with their own sizes are run with those of the same size alone, as `OneLengthAtATime` does.
 
     Args:
         model: a transformers token classifier, or a pooled backbone, whose pooling is not used.
@@ -44,7 +44,7 @@ class OfWords(nn.Module):
 
     def __init__(self, model: Any, head: nn.Module | None) -> None:
         super().__init__()
-        self.headless = isinstance(model, backbone.Pooled)
+        self.headless = isinstance(model, backbone.PooledBackbone)
         self.model = model.backbone if self.headless else model
         self.training = model.training
         self._head = [head]  # in a list, so that its weights count once
@@ -114,7 +114,7 @@ def _assemble(
     def spaced(words: Sequence[str]) -> list[str]:
         return [word if word[:1].isspace() else space + word for word in words]
 
-    of_words = OfWords(model, head)
+    of_words = WordClassifier(model, head)
     # Filled up on the right, whatever the tokenizer would do: there no token's position depends on the batch.
     filling = filling_of(
         of_words,

@@ -26,7 +26,7 @@ from hf_leep.records import Result
 
 
 @dataclass(frozen=True)
-class Standing:
+class Votes:
     """A candidate's place by consensus.
 
     Attributes:
@@ -71,7 +71,7 @@ def voters(measures: Sequence[str]) -> tuple[str, ...]:
     return tuple(spoken.values())
 
 
-def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[Standing | None]:
+def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[Votes | None]:
     """Order candidates by the majority of some measures, pair by pair.
 
     Args:
@@ -90,7 +90,7 @@ def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[Standi
     won, lost = (majority > 0).sum(axis=1), (majority < 0).sum(axis=1)
     net = won - lost
     return [
-        Standing(1 + int((net[scored] > net[i]).sum()), int(won[i]), int(lost[i])) if scored[i] else None
+        Votes(1 + int((net[scored] > net[i]).sum()), int(won[i]), int(lost[i])) if scored[i] else None
         for i in range(len(results))
     ]
 

@@ -29,8 +29,8 @@ import numpy as np
 from hf_leep.arrays import Integers
 from hf_leep.measures import find
 from hf_leep.ranking import ordering
-from hf_leep.ranking.uncertainty import RESOLUTION, Joint, critical_value
-from hf_leep.records import Place, Ranking, Result, Score
+from hf_leep.ranking.uncertainty import RESOLUTION, JointScores, critical_value
+from hf_leep.records import RankedCandidate, Ranking, Result, Score
 
 MOST_LOOKS = 5  # n/16, n/8, n/4, n/2, n: each loads every model again that is still in
 FEWEST_EXAMPLES, FEWEST_PER_CLASS = 100, 2  # of the first look
@@ -38,7 +38,7 @@ _ALL_ROWS = (-MOST_LOOKS, False)  # the stage of those that ran all rows, before
 
 
 @dataclass(frozen=True)
-class Rules:
+class RaceRules:
     """How a race is decided.
 
     Attributes:
@@ -55,7 +55,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Out:
+class Eliminated:
     """A candidate that is out.
 
     Attributes:
@@ -120,7 +120,7 @@ def out(
     top: int,
     level: float,
     doublings: float,
-) -> list[Out]:
+) -> list[Eliminated]:
     """Who is clearly behind at a look.
 
     Args:
@@ -135,9 +135,9 @@ def out(
     if len(known) < 2:
         return []
     sign = 1.0 if higher_is_better else -1.0
-    joint = Joint.of([scores[k] for k in known])
+    joint = JointScores.of([scores[k] for k in known])
     gap, error = joint.differences()
-    before, _ = Joint.of([earlier[k] for k in known]).differences()
+    before, _ = JointScores.of([earlier[k] for k in known]).differences()
     lead = sign * gap  # [k, k]: of the row candidate over the column candidate
     lost = np.maximum(sign * before - lead, 0.0)
     quantile = critical_value(joint.num_values, 2 * level)
@@ -147,7 +147,7 @@ def out(
     for column in np.flatnonzero(ahead.sum(axis=0) >= top):
         best = int(np.argmax(np.where(ahead[:, column], certain[:, column], -np.inf)))
         margin = quantile * float(error[best, column])
-        found.append(Out(known[column], known[best], float(lead[best, column]), margin))
+        found.append(Eliminated(known[column], known[best], float(lead[best, column]), margin))
     return found
 
 
@@ -172,7 +172,7 @@ def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[
         stages.setdefault((-stop.look, stop.behind is not None) if stop else _ALL_ROWS, []).append(index)
     found = {stage: ordering.rank([results[i] for i in stages[stage]], sort_by) for stage in sorted(stages)}
     num_ranked = sum(len(part.places) for part in found.values())
-    places: list[Place] = []
+    places: list[RankedCandidate] = []
     group = 0
     for stage, part in found.items():
         num_below = num_ranked - len(places) - len(part.places)
@@ -201,8 +201,8 @@ def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[
 
 
 def _behind(best: Score, other: Score, sort_by: str) -> dict[str, Any]:
-    """How far one is behind another, as `hf_leep.records.Place` has it."""
-    joint = Joint.of([best, other])
+    """How far one is behind another, as `hf_leep.records.RankedCandidate` has it."""
+    joint = JointScores.of([best, other])
     gap, error = joint.differences()
     sign = 1.0 if find(sort_by).higher_is_better else -1.0
     known = float(error[0, 1]) if np.isfinite(error[0, 1]) else None

@@ -9,8 +9,8 @@ import numpy as np
 
 from hf_leep.arrays import Float64
 from hf_leep.measures import Measure, find
-from hf_leep.ranking.uncertainty import Comparison, Joint, chances_of_being_best, critical_value
-from hf_leep.records import Place, Ranking, Result, Score, Settling
+from hf_leep.ranking.uncertainty import Comparison, JointScores, chances_of_being_best, critical_value
+from hf_leep.records import RankedCandidate, Ranking, Result, RowsNeeded, Score
 
 CONFIDENCE_Z = 1.96  # two-sided 95 %
 TOP = (1, 3)  # how many of the first places readers care to see settled
@@ -54,7 +54,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         behind_error = float(error[0, position]) if np.isfinite(error[0, position]) else None
         known = results[index].scores[measure.name].influence is not None
         places.append(
-            Place(
+            RankedCandidate(
                 result=index,
                 rank=position + 1,
                 tie_group=group,
@@ -73,7 +73,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         num_pairs=len(ranked) * (len(ranked) - 1) // 2,
         num_disagreements=disagreements,
         best_by=best_by.name,
-        settling=tuple(Settling(top, compared.settling(top)) for top in TOP if top < len(ranked)),
+        settling=tuple(RowsNeeded(top, compared.settling(top)) for top in TOP if top < len(ranked)),
     )
 
 
@@ -83,12 +83,12 @@ def paired_differences(scores: Sequence[Score]) -> tuple[Float64, Float64]:
     SE of a difference = std(IF_a − IF_b)/√n. Where an error is not known it is infinite: nothing can then be told
     apart.
     """
-    return Joint.of(scores).differences()
+    return JointScores.of(scores).differences()
 
 
-def _joint(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -> Joint:
+def _joint(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -> JointScores:
     """Scores of the ranked candidates on one measure, turned so that higher is better."""
-    joint = Joint.of([results[i].scores[measure.name] for i in ranked])
+    joint = JointScores.of([results[i].scores[measure.name] for i in ranked])
     return joint if measure.higher_is_better else replace(joint, values=-joint.values)
 
 

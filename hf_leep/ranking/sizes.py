@@ -16,7 +16,7 @@ BOUNDS = (10**7, 10**8, 10**9)  # parameters at which a new band begins
 
 
 @dataclass(frozen=True)
-class Band:
+class SizeBand:
     """Ranked candidates of like size.
 
     Attributes:
@@ -43,7 +43,7 @@ class Sizes:
         num_candidates: candidates that it is of.
     """
 
-    bands: tuple[Band, ...]
+    bands: tuple[SizeBand, ...]
     num_unknown: int
     kendall: float | None
     num_candidates: int
@@ -60,7 +60,7 @@ def sizes(results: Sequence[Result], ranking: Ranking) -> Sizes:
         within = (parameters >= (low or 0)) & (parameters < (high or np.inf))
         inside = [sized[k] for k in np.flatnonzero(within)]
         if inside:  # best first, as ranked
-            bands.append(Band(low or 0, high, len(inside), inside[0]))
+            bands.append(SizeBand(low or 0, high, len(inside), inside[0]))
     scores = oriented([results[i] for i in sized], ranking.sort_by)
     there = np.isfinite(scores)  # in a race some ran too few rows to be compared
     kendall = kendall_tau(scores[there], parameters[there])

@@ -26,7 +26,7 @@ _CELLS_AT_ONCE = 2**18  # a block of draws stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
-class Joint:
+class JointScores:
     """Scores of several candidates on the same examples, and how they vary together.
 
     Attributes:
@@ -41,7 +41,7 @@ class Joint:
     num_values: int
 
     @classmethod
-    def of(cls, scores: Sequence[Score]) -> Joint:
+    def of(cls, scores: Sequence[Score]) -> JointScores:
         """Put scores together; in chunks of the examples, so that it holds O(K² + chunk) memory beside them."""
         values = np.array([np.nan if s.value is None else s.value for s in scores], dtype=np.float64)
         covariance = np.full((len(scores), len(scores)), np.nan)
@@ -96,7 +96,7 @@ def critical_value(num_values: int, level: float = LEVEL) -> float:
     return float(-stdtrit(num_values - 1, level / 2))
 
 
-def simultaneous_value(joint: Joint, rng: np.random.Generator) -> float:
+def simultaneous_value(joint: JointScores, rng: np.random.Generator) -> float:
     """The same for the differences of all pairs at once: they all hold with 95 %.
 
     The quantile of the largest |difference|/error over all pairs, of draws with that covariance; where the errors are
@@ -112,7 +112,7 @@ def simultaneous_value(joint: Joint, rng: np.random.Generator) -> float:
         return critical_value(joint.num_values)
     if joint.num_values < _ENOUGH_VALUES:
         return critical_value(joint.num_values, -np.expm1(np.log1p(-LEVEL) / num_pairs))
-    some = Joint(joint.values[known], joint.covariance[np.ix_(known, known)], joint.num_values)
+    some = JointScores(joint.values[known], joint.covariance[np.ix_(known, known)], joint.num_values)
     error = some.differences()[1]
     own = np.diag(some.covariance)
     rounding = 1e-6 * np.sqrt(own[:, None] + own[None, :])  # copies of one candidate differ by nothing else
@@ -136,7 +136,7 @@ def _largest(drawn: Float64, scale: NDArray[np.float32]) -> NDArray[np.float32]:
     return largest
 
 
-def chances_of_being_best(joint: Joint, rng: np.random.Generator) -> Float64 | None:
+def chances_of_being_best(joint: JointScores, rng: np.random.Generator) -> Float64 | None:
     """Probability of each candidate to be the best, ``[K]``; None where an error is not known.
 
     The share of draws from the joint sampling distribution, centred at the scores, in which it has the highest one:
@@ -174,7 +174,7 @@ class Comparison:
     times: Float64
 
     @classmethod
-    def of(cls, joint: Joint) -> Comparison:
+    def of(cls, joint: JointScores) -> Comparison:
         """Compare scores, higher for better."""
         gap, error = joint.differences()
         each = np.maximum(critical_value(joint.num_values) * error, RESOLUTION)

@@ -15,7 +15,17 @@ from hf_leep.ranking.baselines import baselines
 from hf_leep.ranking.consensus import agreements, consensus, voters
 from hf_leep.ranking.scoring import AUTO, half_width
 from hf_leep.ranking.sizes import sizes
-from hf_leep.records import Calibration, Certificate, Explanation, Place, Race, Ranking, Result, Score, Target
+from hf_leep.records import (
+    Calibration,
+    Certificate,
+    Explanation,
+    RaceResult,
+    RankedCandidate,
+    Ranking,
+    Result,
+    Score,
+    Target,
+)
 from hf_leep.report.caveats import notes, trained_on_target
 
 SCHEMA_VERSION = 1
@@ -30,7 +40,7 @@ def contents(
     versions: Mapping[str, str],
     command: Sequence[str] | None,
     seconds: float,
-    race: Race | None = None,
+    race: RaceResult | None = None,
     num_headless: int | None = None,
     certificate: Certificate | None = None,
 ) -> dict[str, Any]:
@@ -111,7 +121,7 @@ def _certificate(certificate: Certificate) -> dict[str, Any]:
 
 
 def _candidate(
-    result: Result, target: Target, place: Place | None, ranking: Ranking, measures: Sequence[str]
+    result: Result, target: Target, place: RankedCandidate | None, ranking: Ranking, measures: Sequence[str]
 ) -> dict[str, Any]:
     ok = result.reason is None
     check = result.scores.get(ranking.checked_by) if ranking.checked_by else None
@@ -264,7 +274,7 @@ def _settling(ranking: Ranking, num_examples: int) -> list[dict[str, Any]]:
     ]
 
 
-def _behind(place: Place) -> dict[str, Any]:
+def _behind(place: RankedCandidate) -> dict[str, Any]:
     return {
         "value": place.behind_best,
         "standard_error": place.behind_best_error,

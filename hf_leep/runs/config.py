@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hf_leep import data, hub
-from hf_leep.inference.processes import Team
+from hf_leep.inference.processes import Processes
 from hf_leep.runs.job import Job
 from hf_leep.store import Store
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RunConfig:
     """A run, as it can be sent to another process.
 
     Attributes:
@@ -52,11 +52,13 @@ class Recipe:
         """This process's client of the Hub."""
         return hub.Client(self.token, self.cache_dir, self.allow_pickle, self.store.file_digest)
 
-    def at(self, revision: str | None) -> Recipe:
+    def at(self, revision: str | None) -> RunConfig:
         """The same with the data set pinned."""
         return replace(self, reading={**self.reading, "revision": revision or self.reading["revision"]})
 
-    def job(self, *, progress: bool = False, shared: bool = True, team: Team | None = None, sharers: int = 1) -> Job:
+    def job(
+        self, *, progress: bool = False, shared: bool = True, team: Processes | None = None, sharers: int = 1
+    ) -> Job:
         """Read the rows; what candidates are run with.
 
         Args:
@@ -77,7 +79,7 @@ class Recipe:
             store=self.store,
             client=self.client,
             shared=shared,
-            team=team or Team(),
+            team=team or Processes(),
             sharers=sharers,
             **self.running,
         )

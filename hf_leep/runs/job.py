@@ -18,7 +18,7 @@ from hf_leep import data, explain, hub
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
 from hf_leep.inference import shards
-from hf_leep.inference.processes import Team
+from hf_leep.inference.processes import Processes
 from hf_leep.measures import MEASURES, SCORE_VERSION
 from hf_leep.ranking import scoring
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
@@ -29,13 +29,13 @@ from hf_leep.store import Store, Writer
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from hf_leep.inference.forward import Feed, Share, Sink
+    from hf_leep.inference.forward import Loader, PartialPass, Sink
 
 _MEANING = "_meaning"  # kept in the store beside the scores; no measure's name has an underscore
 
 
 @dataclass(frozen=True)
-class Order:
+class PassRequest:
     """A pass that all processes run: what the main one tells the others.
 
     Attributes:
@@ -68,15 +68,15 @@ class Job:
     compiled: bool = False
     shared: bool = False  # whether more than one pass may be run
     sharers: int = 1  # jobs on this machine that share its memory
-    team: Team = field(default_factory=Team)
+    team: Processes = field(default_factory=Processes)
     positions: Integers | None = None  # of these rows in those of the whole run, where they are a part of them
 
     @cached_property
-    def feed(self) -> Feed:
+    def feed(self) -> Loader:
         """The rows, read and processed once for the candidates that can share them."""
         from hf_leep.inference import forward
 
-        return forward.Feed(self.rows, budget=None if self.shared else 0, sharers=self.sharers * self.team.size)
+        return forward.Loader(self.rows, budget=None if self.shared else 0, sharers=self.sharers * self.team.size)
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -188,7 +188,9 @@ class Job:
         """The pass of a model in memory."""
         name, model, processor = candidate
         with self.store.writing(None) as writer:
-            return self._run(Order(Candidate(name), positions=self.positions), advance, writer, (model, processor))
+            return self._run(
+                PassRequest(Candidate(name), positions=self.positions), advance, writer, (model, processor)
+            )
 
     def extraction(self, snapshot: hub.Snapshot, advance: Callable[[int], object]) -> Extraction:
         """One candidate's pass: run now, or by an earlier run."""
@@ -249,7 +251,7 @@ class Job:
             except (TypeError, KeyError, AttributeError, ValueError) as error:  # records of another version
                 self.store.drop_entry(key, error)
 
-        order = Order(snapshot.candidate, snapshot, snapshot.path or fetch(snapshot), positions=self.positions)
+        order = PassRequest(snapshot.candidate, snapshot, snapshot.path or fetch(snapshot), positions=self.positions)
         with self.store.writing(key) as writer:
             extraction = self._run(order, advance, writer)
             pinned = str(snapshot.candidate.revision)
@@ -277,7 +279,11 @@ class Job:
         )
 
     def _run(
-        self, order: Order, advance: Callable[[int], object], writer: Writer, in_memory: tuple[Any, Any] | None = None
+        self,
+        order: PassRequest,
+        advance: Callable[[int], object],
+        writer: Writer,
+        in_memory: tuple[Any, Any] | None = None,
     ) -> Extraction:
         """Run a candidate now, in all processes of the run."""
         from hf_leep.inference import forward
@@ -295,8 +301,8 @@ class Job:
         return forward.put_together(shares, arrays, self.target.labels, self.target.sentences)
 
     def run_share(
-        self, order: Order, advance: Callable[[int], object], in_memory: tuple[Any, Any] | None = None
-    ) -> list[Share]:
+        self, order: PassRequest, advance: Callable[[int], object], in_memory: tuple[Any, Any] | None = None
+    ) -> list[PartialPass]:
         """Run this process's share of a pass, and hear what all of them tell of theirs.
 
         Raises:
@@ -304,7 +310,7 @@ class Job:
             ProcessError: another process is gone.
         """
 
-        def mine() -> Share:
+        def mine() -> PartialPass:
             if order.scratch is None:
                 raise AssertionError  # whoever orders says where the shards go
             return self._share(order, shards.Shard(order.scratch, self.team.index), advance, in_memory)
@@ -312,8 +318,8 @@ class Job:
         return self.team.together(mine)
 
     def _share(
-        self, order: Order, sink: Sink, advance: Callable[[int], object], in_memory: tuple[Any, Any] | None
-    ) -> Share:
+        self, order: PassRequest, sink: Sink, advance: Callable[[int], object], in_memory: tuple[Any, Any] | None
+    ) -> PartialPass:
         import torch
 
         from hf_leep.inference import forward
@@ -341,7 +347,7 @@ class Job:
             team=self.team,
         )
 
-    def _here(self, order: Order) -> Path:
+    def _here(self, order: PassRequest) -> Path:
         """The checkpoint's folder on this machine, which may not be the main process's."""
         if order.path is not None and order.path.is_dir():
             return order.path

@@ -11,16 +11,16 @@ import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import HfLeepError, ProcessError, UserError
-from hf_leep.inference.processes import Team
+from hf_leep.inference.processes import Processes
 from hf_leep.report import Report
-from hf_leep.runs.config import Recipe
-from hf_leep.runs.job import Job, Order
+from hf_leep.runs.config import RunConfig
+from hf_leep.runs.job import Job, PassRequest
 
 _LOG = logging.getLogger("hf_leep")
 
 
 @dataclass(frozen=True)
-class Opening:
+class StartMessage:
     """What the main process tells first.
 
     Attributes:
@@ -32,7 +32,7 @@ class Opening:
     fingerprint: str
 
 
-def follow(team: Team, recipe: Recipe, in_memory: Mapping[str, tuple[str, Any, Any]]) -> Report:
+def follow(team: Processes, recipe: RunConfig, in_memory: Mapping[str, tuple[str, Any, Any]]) -> Report:
     """Do what the main process says until it is done, and return its report.
 
     Args:
@@ -46,7 +46,7 @@ def follow(team: Team, recipe: Recipe, in_memory: Mapping[str, tuple[str, Any, A
     opening = team.tell()
     job: Job | None = None
     problem: Exception | None = None
-    if isinstance(opening, Opening):
+    if isinstance(opening, StartMessage):
         try:
             job = recipe.at(opening.revision).job(team=team)
             if job.target.fingerprint != opening.fingerprint:
@@ -54,7 +54,7 @@ def follow(team: Team, recipe: Recipe, in_memory: Mapping[str, tuple[str, Any, A
         except Exception as error:  # told with the first pass, in which all processes take part
             problem = error
         part = job  # the rows of the last order: its feed serves the candidates that run on them
-        while isinstance(order := team.tell(), Order):
+        while isinstance(order := team.tell(), PassRequest):
             try:
                 if job is not None and part is not None and not _same(order.positions, part.positions):
                     part = job if order.positions is None else job.part(order.positions)
@@ -74,8 +74,8 @@ def _same(a: Integers | None, b: Integers | None) -> bool:
 
 
 def _run(
-    order: Order,
-    team: Team,
+    order: PassRequest,
+    team: Processes,
     job: Job | None,
     problem: Exception | None,
     in_memory: Mapping[str, tuple[str, Any, Any]],

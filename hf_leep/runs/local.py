@@ -50,7 +50,7 @@ def carry_out(
     return scored
 
 
-class Supply:
+class Downloads:
     """What candidates are run with: their checkpoints as they arrive, and the bar that counts their rows."""
 
     def __init__(self, planned: Plan, job: Job, budget: int | None, evict: bool, bar: Any, arriving: Any) -> None:
@@ -90,7 +90,7 @@ class Supply:
 @contextlib.contextmanager
 def supplied(
     planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool
-) -> Iterator[Supply]:
+) -> Iterator[Downloads]:
     """Bring what a plan needs, the next candidates while one runs, and show how far it is."""
     needed = [step.snapshot for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
     running = sum(step.reason is None for step in planned.steps)
@@ -99,7 +99,7 @@ def supplied(
         progress_bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
         hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update) as arriving,
     ):
-        yield Supply(planned, job, budget, evict, bar, arriving)
+        yield Downloads(planned, job, budget, evict, bar, arriving)
 
 
 def keep_going(job: Job, stop: BaseException) -> None:

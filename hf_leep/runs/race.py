@@ -14,17 +14,24 @@ from hf_leep.arrays import Integers
 from hf_leep.errors import ProcessError
 from hf_leep.measures import find
 from hf_leep.ranking import elimination, scoring
-from hf_leep.ranking.elimination import Out, Rules
-from hf_leep.records import Extraction, Meaning, Race, Ranking, Result, Score, Stop
+from hf_leep.ranking.elimination import Eliminated, RaceRules
+from hf_leep.records import Extraction, Interpretation, RaceResult, Ranking, Result, Score, Stop
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import Supply, attempt, keep_going, stopped, supplied, terminable
+from hf_leep.runs.local import Downloads, attempt, keep_going, stopped, supplied, terminable
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.subsets import examples_of, join, take
 
 
 def carry_out(
-    planned: Plan, job: Job, rules: Rules, sort_by: str, budget: int | None, prefetch: int, evict: bool, progress: bool
-) -> tuple[dict[str, Result], Course]:
+    planned: Plan,
+    job: Job,
+    rules: RaceRules,
+    sort_by: str,
+    budget: int | None,
+    prefetch: int,
+    evict: bool,
+    progress: bool,
+) -> tuple[dict[str, Result], RunningRace]:
     """Do what was planned as a race: name → result, and how it went.
 
     Each look runs only the rows that are new, of the candidates still in, as a pass of its own, and judges them on all
@@ -36,7 +43,7 @@ def carry_out(
     """
     scored = {s.name: Result(s.candidate, reason=s.reason, headless=s.headless) for s in planned.steps if s.reason}
     with supplied(planned, job, budget, prefetch, evict, progress) as supply:
-        race = Course(planned, job, rules, sort_by, supply, scored)
+        race = RunningRace(planned, job, rules, sort_by, supply, scored)
         try:
             with terminable():
                 race.run()
@@ -66,11 +73,11 @@ class _Runner:
     earlier: Score | None = None
 
 
-class Course:
+class RunningRace:
     """A race under way."""
 
     def __init__(
-        self, planned: Plan, job: Job, rules: Rules, sort_by: str, supply: Supply, scored: dict[str, Result]
+        self, planned: Plan, job: Job, rules: RaceRules, sort_by: str, supply: Downloads, scored: dict[str, Result]
     ) -> None:
         self._job, self._rules, self._sort_by, self._supply, self._scored = job, rules, sort_by, supply, scored
         self._judge = elimination.judge_of(sort_by)
@@ -130,12 +137,12 @@ class Course:
         }
         return elimination.order([self._scored[name] for name in names], self._sort_by, trail, self._rules.top)
 
-    def record(self) -> Race:
+    def record(self) -> RaceResult:
         """How it went."""
         n = len(self._job.target.labels)
         ran = [self._scored[name] for name in self._runners if name in self._scored]
         ran = [result for result in ran if result.reason is None]
-        return Race(
+        return RaceResult(
             confidence=self._rules.confidence,
             top=self._rules.top,
             decided_by=self._judge,
@@ -188,7 +195,7 @@ class Course:
             parts.append((positions, found))
         return join(parts, self._job.target)
 
-    def _out(self, alive: Sequence[_Runner], size: int) -> list[Out]:
+    def _out(self, alive: Sequence[_Runner], size: int) -> list[Eliminated]:
         now = [runner.trail[-1][self._judge] for runner in alive]
         before = [runner.trail[-2][self._judge] if len(runner.trail) > 1 else runner.earlier for runner in alive]
         return elimination.out(
@@ -211,7 +218,7 @@ class Course:
             stop=stop,
             from_store=runner.from_store,
             # Calibrations are compared with one another, and this one would be of fewer rows.
-            meaning=Meaning(explanation=explain.interpret(extraction, ran).explanation),
+            meaning=Interpretation(explanation=explain.interpret(extraction, ran).explanation),
         )
 
     def _leave(self, runner: _Runner, result: Result, rows_left: int) -> None:

@@ -14,7 +14,7 @@ from hf_leep import hub
 from hf_leep.errors import UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
-from hf_leep.runs.config import Recipe
+from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
 from hf_leep.runs.local import progress_bar, stopped, terminable
 from hf_leep.runs.plan import Plan, Step
@@ -55,7 +55,7 @@ def check(resources: str | None, token: str | bool | None) -> dict[str, float]:
 
 
 def carry_out(
-    planned: Plan, job: Job, recipe: Recipe, wanted: Mapping[str, float], address: str | None, progress: bool
+    planned: Plan, job: Job, recipe: RunConfig, wanted: Mapping[str, float], address: str | None, progress: bool
 ) -> dict[str, Result]:
     """Do what was planned: name → result.
 
@@ -113,7 +113,7 @@ def carry_out(
     return scored
 
 
-def _run(recipe: Recipe, step: Step, rivals: int) -> Result | UserError:
+def _run(recipe: RunConfig, step: Step, rivals: int) -> Result | UserError:
     """Score one candidate, in a worker."""
     try:
         key = repr((recipe.dataset, recipe.reading, recipe.running, recipe.measures))
@@ -185,7 +185,7 @@ def _needs(step: Step, wanted: Mapping[str, float], nodes: list[Mapping[str, flo
     return need
 
 
-def _findable(recipe: Recipe) -> Recipe:
+def _findable(recipe: RunConfig) -> RunConfig:
     """The same, for a process in another folder."""
     named = isinstance(recipe.dataset, str | Path) and Path(recipe.dataset).exists()
     return replace(recipe, dataset=str(Path(recipe.dataset).absolute())) if named else recipe

@@ -39,7 +39,7 @@ def make_checkpoint(folder):
     return Path(folder)
 
 
-class AsTheyCome(forward.Feed):
+class AsTheyCome(forward.Loader):
     """Rows in the order of the data set."""
 
     def order(self):
@@ -54,8 +54,8 @@ def main(folder):
     target, rows = data.load(datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}))
     classifier = text.ADAPTER.load(make_checkpoint(folder), ("text",), torch.float32)
     on = forward.accelerator("cpu")
-    times, results = {forward.Feed: [], AsTheyCome: []}, {}
-    for feed in (forward.Feed, AsTheyCome) * 3:
+    times, results = {forward.Loader: [], AsTheyCome: []}, {}
+    for feed in (forward.Loader, AsTheyCome) * 3:
         start = time.perf_counter()
         results[feed] = forward.extract(
             classifier,
@@ -67,8 +67,8 @@ def main(folder):
             advance=lambda _rows: None,
         )
         times[feed].append(time.perf_counter() - start)
-    ordered, plain = (sorted(times[feed])[1] for feed in (forward.Feed, AsTheyCome))
-    gap = np.abs(results[forward.Feed].probabilities - results[AsTheyCome].probabilities).max()
+    ordered, plain = (sorted(times[feed])[1] for feed in (forward.Loader, AsTheyCome))
+    gap = np.abs(results[forward.Loader].probabilities - results[AsTheyCome].probabilities).max()
     print(f"{ROWS} texts of 5 to 500 words: {ordered:.1f} s by length, {plain:.1f} s as they come")
     print(f"{plain / ordered:.2f} × faster")
     print(f"largest difference of a probability: {gap:.1e}")

@@ -8,7 +8,7 @@ from hf_leep.explain import interpret, restored
 from hf_leep.explain.calibration import calibrate
 from hf_leep.explain.explanation import MOST_CLASSES, MOST_SOURCE_CLASSES, explain
 from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
-from hf_leep.records import Candidate, Extraction, Meaning, Run
+from hf_leep.records import Candidate, Extraction, Interpretation, Run
 from tests.explain.test_predictor import predictor, refitted
 from tests.strategies import population
 
@@ -180,8 +180,8 @@ def test_fewer_examples_and_source_classes_than_are_shown(rng):
 
 def test_nothing_is_said_without_a_head_or_of_broken_outputs():
     y = np.arange(6) % 2
-    assert interpret(extraction(None, y)) == Meaning()
-    assert interpret(extraction(np.full((6, 3), np.nan), y)) == Meaning()
+    assert interpret(extraction(None, y)) == Interpretation()
+    assert interpret(extraction(np.full((6, 3), np.nan), y)) == Interpretation()
 
 
 def test_a_way_through_json_changes_nothing(rng):
@@ -190,7 +190,7 @@ def test_a_way_through_json_changes_nothing(rng):
     assert found.explanation.examples
     assert found.explanation.source_classes
     assert restored(json.loads(json.dumps(asdict(found), allow_nan=False))) == found
-    assert restored(asdict(Meaning())) == Meaning()
+    assert restored(asdict(Interpretation())) == Interpretation()
 
 
 def test_read_only_rows_are_not_changed_and_their_order_does_not_matter(rng):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_leep.inference.batch_size import Pace, Setting
+from hf_leep.inference.batch_size import BatchSetting, BatchSizeSearch
 
 
 def run(pace, num_rows, cost):
@@ -19,40 +19,46 @@ def run(pace, num_rows, cost):
     return used
 
 
-@pytest.mark.parametrize("best", [Setting(8, True), Setting(32, False)])
+@pytest.mark.parametrize("best", [BatchSetting(8, True), BatchSetting(32, False)])
 def test_the_fastest_setting_runs_the_rest(best):
-    pace = Pace(None, images=True, on_cpu=True, num_rows=10_000)
+    pace = BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10_000)
     used = run(pace, 10_000, lambda setting: 1.0 if setting == best else 2.0)
     assert len(set(used)) == 4
     assert set(used[12:]) == {best} == {pace.chosen}
 
 
 def test_the_first_batch_of_each_setting_only_warms_up():
-    pace = Pace(None, images=True, on_cpu=True, num_rows=10_000)
+    pace = BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10_000)
     seen = {}
 
     def cost(setting):
         seen[setting] = seen.get(setting, 0) + 1
         cold = seen[setting] == 1
-        if setting == Setting(8, True):
+        if setting == BatchSetting(8, True):
             return 100.0 if cold else 1.0
         return 0.1 if cold else 2.0
 
-    assert run(pace, 10_000, cost)[-1] == Setting(8, True)
+    assert run(pace, 10_000, cost)[-1] == BatchSetting(8, True)
 
 
 def test_few_rows_and_a_size_that_is_given_are_not_tried():
-    assert set(run(Pace(None, images=True, on_cpu=True, num_rows=500), 500, lambda _: 1.0)) == {Setting(16, True)}
-    assert set(run(Pace(7, images=True, on_cpu=True, num_rows=10**5), 10**5, lambda _: 1.0)) == {Setting(7, True)}
-    assert set(run(Pace(None, images=False, on_cpu=True, num_rows=10**5), 10**5, lambda _: 1.0)) == {Setting(32)}
+    assert set(run(BatchSizeSearch(None, images=True, on_cpu=True, num_rows=500), 500, lambda _: 1.0)) == {
+        BatchSetting(16, True)
+    }
+    assert set(run(BatchSizeSearch(7, images=True, on_cpu=True, num_rows=10**5), 10**5, lambda _: 1.0)) == {
+        BatchSetting(7, True)
+    }
+    assert set(run(BatchSizeSearch(None, images=False, on_cpu=True, num_rows=10**5), 10**5, lambda _: 1.0)) == {
+        BatchSetting(32)
+    }
 
 
 def test_processes_choose_what_suits_the_slowest_of_them():
-    paces = [Pace(None, images=True, on_cpu=True, num_rows=10**5, num_processes=2) for _ in range(2)]
-    slow_at = [Setting(8, True), Setting(32, False)]
+    paces = [BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10**5, num_processes=2) for _ in range(2)]
+    slow_at = [BatchSetting(8, True), BatchSetting(32, False)]
     for pace, slow in zip(paces, slow_at, strict=True):
         while (setting := pace.deal()) is not None:
-            pace.took(setting, {slow: 9.0, Setting(16, True): 2.0}.get(setting, 1.0))
+            pace.took(setting, {slow: 9.0, BatchSetting(16, True): 2.0}.get(setting, 1.0))
     for pace in paces:
         pace.decide([p.fastest for p in paces])
-        assert pace.chosen == Setting(32, True)
+        assert pace.chosen == BatchSetting(32, True)

@@ -188,7 +188,7 @@ def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures
 def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, pictures, cpu):
     target, rows = data.load(pictures)
     alone = extract(checkpoints["seven-classes"], pictures, cpu)
-    feed = forward.Feed(rows, budget=10**8)
+    feed = forward.Loader(rows, budget=10**8)
     for name in ("five", "seven-classes"):
         classifier = image.ADAPTER.load(checkpoints[name], ("image",), torch.float32)
         shared = forward.extract(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hf_leep.inference.loader import Feed
+from hf_leep.inference.loader import Loader
 
 ROW = 3 * 4 * 4 * 4  # bytes of a processed row
 
@@ -48,7 +48,7 @@ def values(batch):
 @pytest.mark.parametrize("fits", [0, 3, 10, 100])
 def test_each_row_is_processed_once_as_far_as_the_budget_holds(fits):
     rows, first, second = Rows(10), Classifier(), Classifier()
-    feed = Feed(rows, budget=fits * ROW * 4 // 3 + 1 if fits else 0)
+    feed = Loader(rows, budget=fits * ROW * 4 // 3 + 1 if fits else 0)
     for classifier in (first, second):
         for start in (0, 4, 8):
             positions = list(range(start, min(start + 4, 10)))
@@ -58,7 +58,7 @@ def test_each_row_is_processed_once_as_far_as_the_budget_holds(fits):
 
 
 def test_a_batch_of_kept_and_new_rows_is_in_order():
-    feed, classifier = Feed(Rows(10), budget=10**6), Classifier()
+    feed, classifier = Loader(Rows(10), budget=10**6), Classifier()
     feed.batch(classifier, [7, 2, 5])
     assert values(feed.batch(classifier, [5, 1, 7, 3, 2])) == [5, 1, 7, 3, 2]
     assert classifier.seen == [7, 2, 5, 1, 3]
@@ -66,7 +66,7 @@ def test_a_batch_of_kept_and_new_rows_is_in_order():
 
 def test_other_processors_share_what_is_decoded_and_the_oldest_makes_room():
     rows = Rows(4)
-    feed = Feed(rows, budget=6 * ROW * 4 // 3)  # four decoded rows, and six processed ones
+    feed = Loader(rows, budget=6 * ROW * 4 // 3)  # four decoded rows, and six processed ones
     a, b = Classifier("a"), Classifier("b")
     for classifier in (a, b, b, a):
         assert values(feed.batch(classifier, [0, 1, 2, 3])) == [0, 1, 2, 3]
@@ -76,7 +76,7 @@ def test_other_processors_share_what_is_decoded_and_the_oldest_makes_room():
 
 
 def test_rows_that_depend_on_their_batch_are_never_kept():
-    feed, classifier = Feed(Rows(4), budget=10**6), Classifier(row_wise=False)
+    feed, classifier = Loader(Rows(4), budget=10**6), Classifier(row_wise=False)
     for _ in range(2):
         assert values(feed.batch(classifier, [0, 1])) == [0, 1]
     assert classifier.seen == [0, 1, 0, 1]
@@ -88,7 +88,7 @@ def test_texts_come_longest_first(texts):
     _, rows = data.load(texts, inputs="text")
     lengths = np.array([len(text) for text in texts["text"]])
     assert rows.lengths().tolist() == lengths.tolist()
-    order = Feed(rows, budget=0).order()
+    order = Loader(rows, budget=0).order()
     assert sorted(order.tolist()) == list(range(len(texts)))
     assert (np.diff(lengths[order]) <= 0).all()
     _, pairs = data.load(texts, inputs="text,second")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hf_leep.inference.batch_size import Pace
-from hf_leep.inference.sampler import Deal
+from hf_leep.inference.batch_size import BatchSizeSearch
+from hf_leep.inference.sampler import BatchSampler
 
 
 def drain(deal):
@@ -22,13 +22,13 @@ def test_the_batches_do_not_depend_on_the_number_of_processes(n, num_processes):
     order = np.random.default_rng(0).permutation(n)
     dealt = []
     for index in range(num_processes):
-        pace = Pace(8, images=False, on_cpu=True, num_rows=n, num_processes=num_processes)
-        dealt += drain(Deal(order, pace, index, num_processes))
+        pace = BatchSizeSearch(8, images=False, on_cpu=True, num_rows=n, num_processes=num_processes)
+        dealt += drain(BatchSampler(order, pace, index, num_processes))
     assert sorted(dealt) == sorted(tuple(order[k : k + 8].tolist()) for k in range(0, n, 8))
 
 
 def test_a_batch_that_is_too_large_is_halved_like_all_after_it():
-    deal = Deal(np.arange(40), Pace(16, images=False, on_cpu=True, num_rows=40))
+    deal = BatchSampler(np.arange(40), BatchSizeSearch(16, images=False, on_cpu=True, num_rows=40))
     batch = deal.next()
     deal.peek()  # the next one is already being read
     assert deal.halve(batch)
@@ -40,5 +40,5 @@ def test_a_batch_that_is_too_large_is_halved_like_all_after_it():
 
 
 def test_a_batch_of_one_cannot_be_halved():
-    deal = Deal(np.arange(2), Pace(1, images=False, on_cpu=True, num_rows=2))
+    deal = BatchSampler(np.arange(2), BatchSizeSearch(1, images=False, on_cpu=True, num_rows=2))
     assert not deal.halve(deal.next())

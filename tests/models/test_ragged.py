@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_leep.models.ragged import SIZES, Alike, in_one_batch, outputs, sees_padding
+from hf_leep.models.ragged import SIZES, OneLengthAtATime, in_one_batch, outputs, sees_padding
 
 
 class Nosy(nn.Module):
@@ -34,7 +34,7 @@ def test_each_size_is_run_alone_and_the_order_kept(rows):
     model.head.register_forward_pre_hook(lambda _head, inputs: heard.append(inputs[0]))
     expected = torch.cat([model(**row).logits for row in rows])
     means = torch.cat(heard)
-    logits = Alike(model, model.head)(**in_one_batch(rows, 1)).logits
+    logits = OneLengthAtATime(model, model.head)(**in_one_batch(rows, 1)).logits
     torch.testing.assert_close(logits, expected)
     torch.testing.assert_close(heard[-1], means)  # the head's inputs, in one piece
 
@@ -46,7 +46,7 @@ def test_images_keep_their_height_and_width():
     assert batch["x"].sum(dim=(1, 2, 3)).tolist() == [72, 30]
     assert batch[SIZES].tolist() == [[3, 4, 6], [3, 5, 2]]
     model = Nosy()
-    logits = Alike(model, None)(**batch).logits
+    logits = OneLengthAtATime(model, None)(**batch).logits
     torch.testing.assert_close(logits[0], logits[1])  # all ones, and no zeros beside them
 
 

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from hf_leep.ranking.ordering import rank
-from hf_leep.ranking.uncertainty import Comparison, Joint, chances_of_being_best, critical_value, simultaneous_value
+from hf_leep.ranking.uncertainty import (
+    Comparison,
+    JointScores,
+    chances_of_being_best,
+    critical_value,
+    simultaneous_value,
+)
 from hf_leep.records import Candidate, Result, Score
 
 
@@ -24,7 +30,7 @@ def ranked(scores):
 
 def test_scores_of_fewer_resamples_than_the_others_have_no_known_error(rng):
     scores = [*sample(rng, [0, 1], 30), *sample(rng, [2], 10)]
-    joint = Joint.of(scores)
+    joint = JointScores.of(scores)
     assert joint.num_values == 30
     assert np.isfinite(joint.covariance).tolist() == [[True, True, False], [True, True, False], [False] * 3]
 
@@ -37,10 +43,10 @@ def test_one_interval_reaches_as_far_as_student_says(n):
 
 @pytest.mark.parametrize("k", [2, 3, 6, 20])
 def test_all_at_once_is_the_studentised_range_where_candidates_are_independent(rng, k):
-    independent = Joint(np.zeros(k), np.eye(k), 10**6)
+    independent = JointScores(np.zeros(k), np.eye(k), 10**6)
     expected = stats.studentized_range.ppf(0.95, k, 10**6) / np.sqrt(2)
     assert simultaneous_value(independent, rng) == pytest.approx(expected, rel=0.03)  # a quantile of 2,000 draws
-    shared = Joint(np.zeros(k), np.eye(k) + 50, 10**6)  # what all have in common cancels
+    shared = JointScores(np.zeros(k), np.eye(k) + 50, 10**6)  # what all have in common cancels
     assert simultaneous_value(shared, rng) == pytest.approx(expected, rel=0.03)
 
 
@@ -49,22 +55,22 @@ def test_copies_add_nothing_and_few_resamples_widen(rng):
     covariance = mixed @ mixed.T  # the last two are copies, but for rounding
     covariance[2, 3] = covariance[3, 2] = covariance[2, 3] - 1e-15
     expected = stats.studentized_range.ppf(0.95, 3, 10**6) / np.sqrt(2)
-    assert simultaneous_value(Joint(np.zeros(4), covariance, 10**6), rng) == pytest.approx(expected, rel=0.03)
-    ten = simultaneous_value(Joint(np.zeros(4), np.eye(4), 10), rng)
+    assert simultaneous_value(JointScores(np.zeros(4), covariance, 10**6), rng) == pytest.approx(expected, rel=0.03)
+    ten = simultaneous_value(JointScores(np.zeros(4), np.eye(4), 10), rng)
     assert ten == pytest.approx(stats.t.ppf(0.5 + 0.95 ** (1 / 6) / 2, 9))  # Šidák, of six pairs
 
 
 def test_the_chance_of_two_is_that_of_their_difference(rng):
-    joint = Joint(np.array([0.0, 0.3]), np.array([[0.05, 0.02], [0.02, 0.04]]), 10**6)
+    joint = JointScores(np.array([0.0, 0.3]), np.array([[0.05, 0.02], [0.02, 0.04]]), 10**6)
     chances = chances_of_being_best(joint, rng)
     assert chances[1] == pytest.approx(stats.norm.cdf(0.3 / np.sqrt(0.05)), abs=0.015)  # 10,000 draws
     assert chances.sum() == pytest.approx(1)
 
 
 def test_equal_candidates_share_and_an_unknown_error_leaves_no_chance(rng):
-    twins = chances_of_being_best(Joint(np.array([0.5, 0.5, -9.0]), np.ones((3, 3)), 500), rng)
+    twins = chances_of_being_best(JointScores(np.array([0.5, 0.5, -9.0]), np.ones((3, 3)), 500), rng)
     np.testing.assert_allclose(twins, [0.5, 0.5, 0.0])
-    (alone,) = chances_of_being_best(Joint(np.array([0.5]), np.ones((1, 1)), 500), rng)
+    (alone,) = chances_of_being_best(JointScores(np.array([0.5]), np.ones((1, 1)), 500), rng)
     assert alone == 1.0
     _, places = ranked([*sample(rng, [0.0, 1.0], 200), Score(0.5)])
     assert [place.probability_best for place in places] == [None] * 3
@@ -114,5 +120,5 @@ def test_no_number_settles_copies(rng):
     scores = sample(rng, [1.0, 0.0], 100)
     ranking, _ = ranked([scores[0], scores[0], scores[1]])
     assert [(settling.places, settling.times) for settling in ranking.settling] == [(1, None)]
-    comparison = Comparison.of(Joint.of([scores[0], scores[1]]))
+    comparison = Comparison.of(JointScores.of([scores[0], scores[1]]))
     assert comparison.settling(1) < 1  # settled already
