@@ -65,7 +65,7 @@ def voters(measures: Sequence[str]) -> tuple[str, ...]:
     names = {measure.checked_by or measure.name for measure in found}
     spoken: dict[str, str] = {}  # kind → the measure that votes
     for measure in found:
-        kind = measure.checked_by or measure.kin or measure.name
+        kind = measure.checked_by or measure.shares_vote_with or measure.name
         if measure.votes:
             spoken.setdefault(kind, kind if kind in names else measure.name)
     return tuple(spoken.values())

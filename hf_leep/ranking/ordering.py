@@ -36,7 +36,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     reach = critical_value(joint.num_values)
     compared, best_by, judge = Comparison.of(joint), measure, joint
     disagreements = 0
-    if measure.in_sample:
+    if measure.shuffled_baseline:
         judge = replace(joint, values=joint.values - _of_shuffled_labels(results, ranked, measure))
         compared &= Comparison.of(judge)
     if measure.checked_by is not None:

@@ -106,9 +106,9 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     inputs = getattr(extraction, measure.needs)
     if inputs is None:
         return Score(None, reason=extraction.missing.get(measure.needs, f"the pass caught no {measure.needs}"))
-    if measure.noise_scores is not None and len(inputs) <= inputs.shape[1]:
+    if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
-        why = f"any features, noise included, score {measure.noise_scores}"
+        why = f"any features, noise included, score {measure.saturates_at}"
         return Score(None, reason=f"{measure.title} of n = {n} ≤ d = {d}: {why}")
     one_draw = extraction.groups is not None and not extraction.groups.any()
     draws = None if one_draw else extraction.groups
@@ -128,7 +128,7 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         warnings=warnings,
         influence=influence.astype(np.float32) if trusted else None,
     )
-    return _beside_shuffled(score, measure, inputs, extraction.labels) if measure.in_sample else score
+    return _beside_shuffled(score, measure, inputs, extraction.labels) if measure.shuffled_baseline else score
 
 
 def _computed(
@@ -182,7 +182,7 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             found.append(f"{few} (fewer than {ENOUGH_PER_CELL}): {what}")
         if width == 2:
             found.append("a head of 2 classes tells at most log 2 = 0.69 nats about the target")
-    elif measure.noise_scores is not None and n < ENOUGH_PER_FEATURE * width:
+    elif measure.saturates_at is not None and n < ENOUGH_PER_FEATURE * width:
         found.append(
             f"only {n / width:.3g} examples a feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too high, "
             "the more so the wider the features; it has no error here, and settles no order"

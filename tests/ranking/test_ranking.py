@@ -212,7 +212,7 @@ def fails(inputs, labels):
     ],
 )
 def test_a_measure_that_fails_takes_no_other_with_it(rng, monkeypatch, influence, reason):
-    bad = replace(MEASURES["lfc"], name="x", title="X", influence=influence, in_sample=False)
+    bad = replace(MEASURES["lfc"], name="x", title="X", influence=influence, shuffled_baseline=False)
     monkeypatch.setitem(MEASURES.data, "x", bad)
     y = np.arange(60) % 3
     result = score(extraction("a", signal(rng, y, 4, 1.0), y, rng.normal(size=(60, 3))), ("x", "leep"))
@@ -224,7 +224,7 @@ def test_a_measure_that_fails_takes_no_other_with_it(rng, monkeypatch, influence
 
 def test_a_value_of_numpy_is_a_number_of_python(rng, monkeypatch):
     good = replace(
-        MEASURES["lfc"], name="x", influence=lambda f, y: (np.float32(1), np.zeros(len(y))), in_sample=False
+        MEASURES["lfc"], name="x", influence=lambda f, y: (np.float32(1), np.zeros(len(y))), shuffled_baseline=False
     )
     monkeypatch.setitem(MEASURES.data, "x", good)
     value = score(extraction("a", None, np.arange(60) % 3, rng.normal(size=(60, 3))), ("x",)).scores["x"].value
