@@ -49,7 +49,7 @@ def interpret(extraction: Extraction, examples: Integers | None = None) -> Inter
     explanation = explain(predictor, level, terms)
     # Of a part some classes may be missing, and those that occur have been numbered anew.
     everything = np.arange(len(theta)) if examples is None else examples
-    return Interpretation(calibration, placed(explanation, target.classes, everything))
+    return Interpretation(calibration, placed(explanation, target.classes.astype(np.int64), everything))
 
 
 def restored(data: Mapping[str, Any]) -> Interpretation:

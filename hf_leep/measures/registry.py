@@ -107,7 +107,7 @@ class _Registry(UserDict[str, Measure]):
 def _problem_with(measure: object, known: Mapping[str, Measure]) -> str | None:
     """Return why an object from another package cannot be used as a measure; None if it can."""
     if not isinstance(measure, Measure):
-        return f"its entry point leads to a {type(measure).__name__}, not to a hf_leep.measures.Measure"
+        return f"its entry point leads to an object of type {type(measure).__name__}, not hf_leep.measures.Measure"
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", measure.name):
         return f"its name {measure.name!r} is not in kebab-case"
     if measure.name in known:
