@@ -16,8 +16,8 @@ from hf_leep.errors import MeasureError, one_line
 from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.measure import Measure
 
-# Files of this folder that define a MEASURE, in the order in which the measures are listed. To add a measure, write its
-# file and add it here; tests/measures/test_complete.py then says what else it needs.
+# Files of this folder that define a MEASURE, in the order in which the measures are listed. To add a measure, write
+# its file and add it here; tests/measures/test_complete.py then says what else it needs.
 MODULES = (
     "leep",
     "leave_one_out_leep",
