@@ -20,7 +20,8 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.errors import CandidateError, UserError
 from hf_leep.measures.blocks import standard_error
 from hf_leep.ranking.correlation import agreement
-from hf_leep.ranking.ordering import CONFIDENCE_Z, paired_differences
+from hf_leep.ranking.ordering import paired_differences
+from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Score, Target
 from hf_leep.report import Report
 from hf_leep.report.card import short_names
@@ -214,7 +215,7 @@ def _described(
             measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy)
             for measure in report["measures"]
         },
-        "pairs": _pairs(groups, gaps, CONFIDENCE_Z * errors),
+        "pairs": _pairs(groups, gaps, critical_value() * errors),
     }
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from hf_leep.ranking.consensus import oriented
 from hf_leep.ranking.correlation import kendall_tau
-from hf_leep.records import Ranking, Result
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Result
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def baselines(results: Sequence[Result], ranking: Ranking) -> tuple[Baseline, ..
 
     Stable rank is known where it is among the measures.
     """
-    ranked = [results[place.result] for place in ranking.places]
+    ranked = [results[candidate.index] for candidate in ranking.ranked]
     score = oriented(ranked, ranking.sort_by)
     known: dict[str, Sequence[float | None]] = {
         "parameters": [result.candidate.num_parameters for result in ranked],

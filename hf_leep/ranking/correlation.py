@@ -16,7 +16,7 @@ import numpy as np
 
 from hf_leep.arrays import Float64
 from hf_leep.errors import InputError
-from hf_leep.ranking.ordering import CONFIDENCE_Z
+from hf_leep.ranking.uncertainty import critical_value, miss_probability
 
 _KENDALL_VARIANCE = 0.437
 _NOTHING_LEFT = 1e-9  # of a length of 1: what rounding leaves of values on a straight line
@@ -185,7 +185,8 @@ def percentile_interval(resamples: Float64) -> tuple[float, float] | None:
     known = resamples[~np.isnan(resamples)]
     if not len(known):
         return None
-    low, high = np.percentile(known, (2.5, 97.5))
+    outside = 100 * miss_probability() / 2  # 2.5 %
+    low, high = np.percentile(known, (outside, 100 - outside))
     return float(low), float(high)
 
 
@@ -300,7 +301,7 @@ def _interval(value: float, variance: float, weight: int) -> tuple[float, float]
     """tanh(artanh value ± 1.96 √(variance/weight)); at ±1 that has no width, which a few pairs in line do not earn."""
     if weight < 1 or _is_one(value):
         return None
-    half = CONFIDENCE_Z * math.sqrt(variance / weight)
+    half = critical_value() * math.sqrt(variance / weight)
     return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from hf_leep.ranking.consensus import oriented
 from hf_leep.ranking.correlation import kendall_tau
-from hf_leep.records import Ranking, Result
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Result
 
 BOUNDS = (10**7, 10**8, 10**9)  # parameters at which a new band begins
 
@@ -51,7 +52,7 @@ class Sizes:
 
 def sizes(results: Sequence[Result], ranking: Ranking) -> Sizes:
     """Group ranked candidates by size, and compare the order with that by size."""
-    ranked = [place.result for place in ranking.places]
+    ranked = [candidate.index for candidate in ranking.ranked]
     sized = [i for i in ranked if results[i].candidate.num_parameters]
     parameters = np.array([results[i].candidate.num_parameters for i in sized], dtype=np.float64)
     edges = (0, *BOUNDS, None)

@@ -13,15 +13,14 @@ from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.ranking.baselines import baselines
 from hf_leep.ranking.consensus import agreements, consensus, voters
+from hf_leep.ranking.elimination import RaceResult
+from hf_leep.ranking.ordering import RankedCandidate, Ranking
 from hf_leep.ranking.scoring import AUTO, half_width
 from hf_leep.ranking.sizes import sizes
 from hf_leep.records import (
     Calibration,
     Certificate,
     Explanation,
-    RaceResult,
-    RankedCandidate,
-    Ranking,
     Result,
     Score,
     Target,
@@ -58,7 +57,7 @@ def contents(
         num_headless: with ``sort_by="auto"``, the candidates without a head that the order was chosen for.
         certificate: what the checks of the measures gave on this machine.
     """
-    ranked = [_candidate(results[place.result], target, place, ranking, measures) for place in ranking.places]
+    ranked = [_candidate(results[place.index], target, place, ranking, measures) for place in ranking.ranked]
     others = [_candidate(results[i], target, None, ranking, measures) for i in ranking.unranked]
     voting = voters(measures)
     # Scores of fewer rows are others: only those of all rows are compared.
@@ -97,7 +96,7 @@ def contents(
         "num_pairs": ranking.num_pairs,
         "num_disagreements": ranking.num_disagreements,
         "best_by": ranking.best_by,
-        "settling": _settling(ranking, len(target.labels)),
+        "settling": _rows_needed(ranking, len(target.labels)),
         "consensus": {"measures": list(voting)} if len(voting) > 1 else None,
         "agreement": [{**asdict(pair), "measures": list(pair.measures)} for pair in agreements(whole, measures)],
         "calibration": _reordered(results, ranking),
@@ -149,8 +148,8 @@ def _candidate(
         "trained_on_target": trained_on_target(result.candidate, target) is not None,
         "notes": list(notes(result.candidate, target)),
         "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
-        "calibration": _calibration(result.meaning.calibration),
-        "explanation": _explanation(result.meaning.explanation, result.candidate.source_labels, target),
+        "calibration": _calibration(result.interpretation.calibration),
+        "explanation": _explanation(result.interpretation.explanation, result.candidate.source_labels, target),
         "explained": _explained(result, target),
         "check": _score(check) if ok and check else None,
         "behind_best": _behind(place) if place else None,
@@ -163,7 +162,7 @@ def _candidate(
 
 def _order(ranking: Ranking) -> list[int]:
     """The results as a report lists them: best first, then those without a rank."""
-    return [*(place.result for place in ranking.places), *ranking.unranked]
+    return [*(place.index for place in ranking.ranked), *ranking.unranked]
 
 
 def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
@@ -172,7 +171,7 @@ def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
 
 def _explained(result: Result, target: Target) -> float | None:
     """(T + Ĥ(Y))/Ĥ(Y) with T the leave-one-out LEEP, asked for or not; below 0 where noise is better."""
-    score, calibration = result.scores.get("leave-one-out-leep"), result.meaning.calibration
+    score, calibration = result.scores.get("leave-one-out-leep"), result.interpretation.calibration
     value = score.value if score else calibration.as_is if calibration else None
     return None if value is None else (value + target.class_entropy) / target.class_entropy
 
@@ -202,19 +201,25 @@ def _explanation(
                 "log_prediction": served.log_prediction,
                 "gain": served.gain,
                 "sources": [
-                    {"name": source(s.index), "weight": s.weight, "conditional": s.conditional, "share": s.share}
+                    {
+                        "name": source(s.index),
+                        "weight": s.weight,
+                        "conditional": s.target_given_source,
+                        "share": s.source_given_target,
+                    }
                     for s in served.sources
                 ],
             }
             for served in explanation.classes
         ],
-        "num_left_out": explanation.num_left_out,
+        "num_left_out": explanation.num_classes_left_out,
         "source_classes": [
             {
                 "name": source(used.index),
                 "mass": used.mass,
                 "targets": [
-                    {"name": target.class_names[told.index], "conditional": told.conditional} for told in used.targets
+                    {"name": target.class_names[related.index], "conditional": related.target_given_source}
+                    for related in used.targets
                 ],
             }
             for used in explanation.source_classes
@@ -224,9 +229,9 @@ def _explanation(
             {
                 **row(example.index),
                 "label": target.class_names[target.labels[example.index]],
-                "prediction": example.prediction,
-                "likely": target.class_names[example.likely],
-                "likely_prediction": example.likely_prediction,
+                "prediction": example.label_probability,
+                "likely": target.class_names[example.predicted],
+                "likely_prediction": example.predicted_probability,
                 "source": source(example.source),
                 "source_probability": example.source_probability,
             }
@@ -237,15 +242,15 @@ def _explanation(
 
 def _reordered(results: Sequence[Result], ranking: Ranking) -> dict[str, int]:
     """How many pairs of ranked candidates change places when each is calibrated."""
-    known = (results[place.result].meaning.calibration for place in ranking.places)
-    num_reordered, num_pairs = explain.reordered([calibration for calibration in known if calibration])
+    known = (results[place.index].interpretation.calibration for place in ranking.ranked)
+    num_reordered, num_pairs = explain.count_reordered([calibration for calibration in known if calibration])
     return {"num_pairs": num_pairs, "num_reordered": num_reordered}
 
 
 def _size(results: Sequence[Result], ranking: Ranking) -> dict[str, Any]:
     """The best candidate of each size, by its rank, and how far the order is one by size."""
     found = sizes(results, ranking)
-    ranks = {place.result: place.rank for place in ranking.places}
+    ranks = {place.index: place.rank for place in ranking.ranked}
     bands = [
         {
             "from": band.low,
@@ -263,22 +268,22 @@ def _size(results: Sequence[Result], ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def _settling(ranking: Ranking, num_examples: int) -> list[dict[str, Any]]:
+def _rows_needed(ranking: Ranking, num_examples: int) -> list[dict[str, Any]]:
     """About how many examples would settle the first places; None where no number would."""
     return [
         {
-            "places": settling.places,
-            "num_examples": None if settling.times is None else math.ceil(num_examples * settling.times),
+            "places": needed.top,
+            "num_examples": None if needed.growth is None else math.ceil(num_examples * needed.growth),
         }
-        for settling in ranking.settling
+        for needed in ranking.rows_needed
     ]
 
 
 def _behind(place: RankedCandidate) -> dict[str, Any]:
     return {
-        "value": place.behind_best,
-        "standard_error": place.behind_best_error,
-        "half_width": place.behind_best_half_width,
+        "value": place.gap_to_best.value,
+        "standard_error": place.gap_to_best.standard_error,
+        "half_width": place.gap_to_best.half_width,
     }
 
 

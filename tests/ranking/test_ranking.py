@@ -35,7 +35,7 @@ def ranked(candidates, y, sort_by="leep"):
     results = [score(extraction(name, p, y), with_checks([sort_by])) for name, p in candidates.items()]
     ranking = rank(results, sort_by)
     names = list(candidates)
-    return ranking, {names[place.result]: place for place in ranking.places}
+    return ranking, {names[place.index]: place for place in ranking.ranked}
 
 
 def test_orders_by_score_and_tells_clear_differences_apart(rng):
@@ -84,7 +84,7 @@ def test_order_of_candidates_and_copies_change_nothing(rng):
     _, second = ranked({"c": pool["c"], "copy of b": pool["b"], "a": pool["a"], "b": pool["b"]}, y)
     assert [first[n].tie_group for n in "cba"] == [second[n].tie_group for n in "cba"]
     assert second["copy of b"].tie_group == second["b"].tie_group
-    assert second["copy of b"].behind_best == second["b"].behind_best
+    assert second["copy of b"].gap_to_best == second["b"].gap_to_best
 
 
 def test_noise_alone_is_rarely_called_a_difference(rng):
@@ -121,7 +121,7 @@ def test_without_a_head_features_still_serve(rng):
     alone = score(extraction("headless", None, y, rng.normal(size=(90, 4))), MEASURED)
     assert alone.reason == "no trained head"
     ranking = rank([alone], "leep")
-    assert ranking.places == ()
+    assert ranking.ranked == ()
     assert ranking.unranked == (0,)
 
 
@@ -187,9 +187,9 @@ def test_wide_noise_never_stands_above_narrow_features_as_different(rng, name):
     real = 0.8 * np.eye(4)[y] @ rng.normal(size=(4, 12)) + rng.normal(size=(400, 12))
     results = [score(extraction(n, None, y, f), (name,)) for n, f in (("real", real), ("wide", noise(rng, 500)))]
     assert results[1].scores[name].value > results[0].scores[name].value  # fooled …
-    places = rank(results, name).places
+    places = rank(results, name).ranked
     assert [place.tie_group for place in places] == [1, 1]  # … but not called better
-    assert max(places, key=lambda place: place.probability_best).result == 0
+    assert max(places, key=lambda place: place.probability_best).index == 0
     said = [any("shuffled labels" in w for w in result.scores[name].warnings) for result in results]
     assert said == [False, True]
 
@@ -248,7 +248,7 @@ def test_a_failed_candidate_has_no_place(rng):
     p, y = population(rng, 50, 5, 3)
     good = score(extraction("good", p, y), MEASURED)
     ranking = rank([Result(Candidate("bad"), reason="no such folder"), good], "leep")
-    assert [place.result for place in ranking.places] == [1]
+    assert [place.index for place in ranking.ranked] == [1]
     assert ranking.unranked == (0,)
     assert set(MEASURES) >= set(good.scores)
 

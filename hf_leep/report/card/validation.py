@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_leep.ranking.ordering import CONFIDENCE_Z
+from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.report.card.wording import short_names, title
 from hf_leep.text import number, plain
 
@@ -87,7 +87,7 @@ def sentences(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
     else:
         best = next(who for who, t in tried if t["place"] == 1)
         lost = trial["behind_best"]
-        close = lost["value"] <= CONFIDENCE_Z * lost["standard_error"]
+        close = lost["value"] <= critical_value() * lost["standard_error"]
         said.append(
             f"{first}, the first by {measure}, is number {trial['place']} by accuracy: {best} is ahead by "
             f"{_percent(lost)} points{', which may be chance' if close else ''}."
@@ -174,7 +174,7 @@ def _table(headings: Sequence[str], rows: list[list[str]], words: int) -> Any:
 def _percent(value: Mapping[str, Any]) -> str:
     """A share and the half-width of its interval, in points."""
     error = value["standard_error"]
-    half = f" ± {number(100 * CONFIDENCE_Z * error, 1)}" if error is not None else ""
+    half = f" ± {number(100 * critical_value() * error, 1)}" if error is not None else ""
     return number(100 * value["value"], 1) + half
 
 

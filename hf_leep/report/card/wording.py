@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from hf_leep.measures import find
-from hf_leep.ranking.ordering import CONFIDENCE_Z
+from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.text import number, plain
 
 
@@ -39,7 +39,7 @@ def half_width(score: Mapping[str, Any]) -> float | None:
     if score["standard_error"] is None:
         return None
     found = score.get("half_width")
-    return CONFIDENCE_Z * float(score["standard_error"]) if found is None else float(found)
+    return critical_value() * float(score["standard_error"]) if found is None else float(found)
 
 
 def places(candidate: Mapping[str, Any]) -> str:
