@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hf_leep.ranking import scoring, uncertainty
+from hf_leep.ranking.correlation import agreement, percentile_interval
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.uncertainty import (
     Comparison,
@@ -118,6 +120,55 @@ def test_as_many_times_the_examples_would_settle(rng):
         own = list(range(1, needed.top + 2))
         assert groups(np.ceil(1.05 * needed.growth)) == own  # Student's t is wider at 100 than at more
         assert groups(np.floor(0.9 * needed.growth)) != own
+
+
+def test_every_interval_follows_the_confidence_level(rng, monkeypatch):
+    """At 90 % all errors count 1.645 times instead of 1.96 times, or what Student's t and the maximum make of that."""
+    n = 10**4
+    influence = rng.normal(size=(2, n))
+    influence -= influence.mean(axis=1, keepdims=True)
+    error = np.std(influence[0] - influence[1], ddof=1) / np.sqrt(n)
+    pair = [Score(1.8 * error, 1.0, influence=influence[0]), Score(0.0, 1.0, influence=influence[1])]  # 1.8 errors
+    x = rng.normal(size=30)
+    y = x + rng.normal(size=30)
+    independent = JointScores(np.zeros(6), np.eye(6), 10**6)
+
+    def found():
+        ranking, places = ranked(pair)
+        return {
+            "confidence": ranking.confidence,
+            "critical": critical_value(),
+            "half width": scoring.half_width(pair[0]),
+            "gap": places[1].gap_to_best.half_width / error,
+            "tie groups": [place.tie_group for place in places],
+            "rank intervals": [place.rank_interval for place in places],
+            "growth": ranking.rows_needed[0].growth,
+            "few resamples": simultaneous_critical_value(JointScores(np.zeros(4), np.eye(4), 10), rng),
+            "all pairs": simultaneous_critical_value(independent, np.random.default_rng(0)),
+            "Fisher": np.arctanh(agreement(x, y).pearson_interval[1]) - np.arctanh(agreement(x, y).pearson),
+            "bootstrap": percentile_interval(np.arange(101.0)),
+        }
+
+    def expected(level):
+        z, t = stats.norm.ppf((1 + level) / 2), stats.t.ppf((1 + level) / 2, n - 1)
+        apart = t < 1.8
+        return {
+            "confidence": level,
+            "critical": pytest.approx(z),
+            "half width": pytest.approx(t),
+            "gap": pytest.approx(t, rel=1e-6),
+            "tie groups": [1, 2] if apart else [1, 1],
+            "rank intervals": [(1, 1), (2, 2)] if apart else [(1, 2), (1, 2)],
+            "growth": pytest.approx((t / 1.8) ** 2, rel=1e-6),
+            "few resamples": pytest.approx(stats.t.ppf(0.5 + level ** (1 / 6) / 2, 9)),
+            "all pairs": pytest.approx(stats.studentized_range.ppf(level, 6, 10**6) / np.sqrt(2), rel=0.03),
+            "Fisher": pytest.approx(z / np.sqrt(27)),
+            "bootstrap": pytest.approx((50 * (1 - level), 50 * (1 + level))),
+        }
+
+    assert found() == expected(0.95)
+    monkeypatch.setattr(uncertainty, "CONFIDENCE", 0.9)
+    assert found() == expected(0.9)
 
 
 def test_no_number_settles_copies(rng):
