@@ -67,7 +67,7 @@ class CifarResNetConfig(PreTrainedConfig):
 
 
 class CifarResNetImageProcessor(PilBackend):
-    """Resizes images to 32×32 and normalises them with ImageNet's mean and deviation, as in the public training."""
+    """Resizes images to 32×32 and normalises them by ImageNet's mean and deviation, as in the public training."""
 
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN

@@ -271,11 +271,8 @@ def correlation(found: Mapping[str, Any] | None, name: str, digits: int = 3) -> 
     p = found["p_value" if name == "value" else f"{name}_p_value"]
     interval = found["interval" if name == "value" else f"{name}_interval"]
     # A bootstrap gives no p-value: there a correlation is not significant if its interval contains 0.
-    if p is not None:
-        significant = p < miss_probability()
-    else:
-        significant = interval is None or not interval[0] <= 0 <= interval[1]
-    return f"{number(found[name], digits)}{'' if significant else '∗'} {span(interval) or '[–]'}"
+    chance = p >= miss_probability() if p is not None else interval is not None and interval[0] <= 0 <= interval[1]
+    return f"{number(found[name], digits)}{'∗' if chance else ''} {span(interval) or '[–]'}"
 
 
 def p_value(p: float | None) -> str:

@@ -1,9 +1,9 @@
 """``rank`` from end to end against bare loops: ``python tests/benchmarks/rank.py DATASET SPLIT ROWS CHECKPOINT…``.
 
-On TWO threads, float32 and bfloat16. The whole reads, decodes, processes, runs and scores every checkpoint; the bare
-loop runs `model(x)` over tensors that are ready, in the best of several batch sizes and memory formats, and once at
-batch 64 in the default layout; the checkpoints' own processors run alone, as they are. All in one process after its
-imports, median of three.
+On TWO threads, float32 and bfloat16. The whole run reads, decodes, processes, runs and scores every checkpoint; the
+bare loop runs `model(x)` over prepared tensors, in the best of several batch sizes and memory formats, and once at
+batch 64 in the default layout; the checkpoints' own processors are timed alone. All in one process after its imports,
+median of three.
 """
 
 import os
@@ -22,7 +22,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 import hf_leep
 from hf_leep import data
 
-READY = 512  # rows whose tensors are made ready
+READY = 512  # rows whose tensors are prepared
 FORMATS = {"default": torch.contiguous_format, "channels last": torch.channels_last}
 
 

@@ -1,4 +1,4 @@
-"""Texts of very different length, by length against as they come: ``python tests/benchmarks/text.py``.
+"""Texts of very different length, sorted by length or in their own order: ``python tests/benchmarks/text.py``.
 
 On TWO threads, a BERT of random weights (4 layers, width 256), 384 texts of 5 to 500 words, 32 a batch.
 """
