@@ -19,7 +19,7 @@ def code(value: object) -> str:
 
 
 def prose(value: object) -> str:
-    """A sentence as Markdown text: characters with a meaning in Markdown or HTML are escaped, and URLs are no links."""
+    """A sentence as Markdown text: what means something in Markdown or HTML is escaped, and a URL is no link."""
     return _MARKUP.sub(r"\\\1", plain(value)).replace("://", ":\u200b//")
 
 

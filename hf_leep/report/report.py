@@ -151,7 +151,9 @@ class Report:
             raise UserError(f"{path} is damaged: {one_line(error)}") from None
         found = data.get("schema_version") if isinstance(data, dict) else None
         if found != SCHEMA_VERSION:
-            raise UserError(f"{path} has schema_version {plain(repr(found))[:80]}; this hf_leep reads {SCHEMA_VERSION}")
+            raise UserError(
+                f"{path} has schema_version {plain(repr(found))[:80]}; this hf_leep reads {SCHEMA_VERSION}"
+            )
         try:
             return cls(check(data))
         except ValueError as error:

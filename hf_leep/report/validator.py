@@ -74,9 +74,7 @@ def json_schema() -> str:
     """Make the text of schema.json from the types of report.json."""
     made = _adapter().json_schema()
     documented = {
-        name: value
-        for module in (candidate_schema, validation_schema, schema)
-        for name, value in vars(module).items()
+        name: value for module in (candidate_schema, validation_schema, schema) for name, value in vars(module).items()
     }
     for name, described in [*made["$defs"].items(), ("ReportData", made)]:
         described["description"], fields = _described(documented[name])

@@ -90,7 +90,7 @@ def apart(sort_by, draw, repeats):
     for _ in range(repeats):
         y, both = draw()
         pair = [scored(with_checks([sort_by]), y, one) for one in both]
-        first, second = rank(pair, sort_by).places
+        first, second = rank(pair, sort_by).ranked
         told += first.tie_group != second.tie_group
     return told / repeats
 
@@ -111,7 +111,7 @@ def ranks(rng, sort_by, n, signals, repeats, s=20):
     widths = []
     for results in drawn:
         ranking = rank(results, sort_by)
-        places = sorted(ranking.places, key=lambda place: place.result)
+        places = sorted(ranking.ranked, key=lambda place: place.index)
         intervals = np.array([place.rank_interval for place in places])
         held += bool(((intervals[:, 0] <= low) & (intervals[:, 1] >= high)).all())
         widths.append(np.mean(intervals[:, 1] - intervals[:, 0]))

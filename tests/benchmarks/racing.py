@@ -56,11 +56,11 @@ def measure(title, passes, needs, labels, sort_by, repeats, top=1):
         drawn = {name: {needs: array[rows]} for name, array in passes.items()}
         names = list(drawn)
         full = [score(extraction_of(name, arrays, target), with_checks((sort_by,))) for name, arrays in drawn.items()]
-        order = rank(full, sort_by).places
+        order = rank(full, sort_by).ranked
         results, course, _ = race(drawn, target, sort_by, RaceRules(top=top))
-        raced = course.ranking(names).places
-        first.append(raced[0].result in {place.result for place in order if place.tie_group == 1})
-        kept.append(all(results[names[place.result]].stop is None for place in order[:top]))
+        raced = course.ranking(names).ranked
+        first.append(raced[0].index in {place.index for place in order if place.tie_group == 1})
+        kept.append(all(results[names[place.index]].stop is None for place in order[:top]))
         record = course.record()
         ran.append(record.num_examples_run / record.num_examples_of_all)
     print(

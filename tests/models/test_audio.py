@@ -150,7 +150,7 @@ def test_sounds_that_are_cut_are_counted(sounders, name):
     result = extract(classifier, datasets.Dataset.from_dict({"audio": rows, "label": [0, 1, 0, 1]}))
     assert (result.run.num_truncated, result.run.max_seconds) == (2, limit / RATE)
     said = score(result, ("leep",)).scores["leep"].warnings
-    assert said[-1] == f"2 of 4 sounds are longer than {limit / RATE:.4g} s and were cut there"
+    assert said[-1] == f"2 of 4 sounds are longer than {limit / RATE:.4g} s and were truncated"
 
 
 def test_other_sampling_rates_are_brought_to_the_models(sounders):

@@ -62,7 +62,7 @@ def test_truncation_is_counted_and_reported(text_checkpoints, texts):
     assert (result.run.num_truncated, result.run.max_length) == (long, 12)
     report = hf_leep.rank([str(text_checkpoints["bert"])], texts, input="text,second", progress=False)
     assert report.candidates[0]["scores"]["leep"]["warnings"][-1] == (
-        f"{long} of 40 texts are longer than 12 tokens and were cut there"
+        f"{long} of 40 texts are longer than 12 tokens and were truncated"
     )
     assert report.data["target"]["input_columns"] == ["text", "second"]
     assert report.data["target"]["modality"] == "text"

@@ -34,6 +34,6 @@ def failed_sentence(data: ReportData) -> str | None:
         return None
     shown = "; ".join(map(plain, found["failed"][:3]))
     return (
-        f"On the machine that made this report, {len(found['failed'])} of {found['num_checks']} checks of the measures "
-        f"failed. Do not trust these scores until hf-leep verify passes. Failed: {shown}."
+        f"{len(found['failed'])} of {found['num_checks']} checks of the measures failed on the machine that made this "
+        f"report. Do not trust these scores until hf-leep verify passes there. Failed: {shown}."
     )

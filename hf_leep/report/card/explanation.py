@@ -62,7 +62,9 @@ def source_rows(explanation: ExplanationData, most: int, name: Callable[[str], s
         [
             name(clipped(source["name"])),
             share(source["mass"]),
-            ", ".join(f"{name(clipped(target['name']))} {share(target['conditional'])}" for target in source["targets"]),
+            ", ".join(
+                f"{name(clipped(target['name']))} {share(target['conditional'])}" for target in source["targets"]
+            ),
         ]
         for source in used[:most]
     ]
@@ -159,9 +161,9 @@ def terminal(data: ReportData, candidate: CandidateData, everything: bool = Fals
         Text(),
         Text("Target classes, best predicted first", style="bold"),
         Text(
-            "right: probability that the predictions give the true class, as a geometric mean; ×: ratio of that to the "
-            "frequency of the class; predicted by: the checkpoint's own classes z that the prediction comes from, with "
-            "their share, and in brackets P̂(y|z), the share of z that is of the class",
+            "right: probability that the predictions give the true class, as a geometric mean; ×: ratio of that to "
+            "the frequency of the class; predicted by: the checkpoint's own classes z that the prediction comes from, "
+            "with their share, and in brackets P̂(y|z), the share of z that is of the class",
             style="dim",
         ),
         _table(("class", "examples", "right", "×", "predicted by"), rows, (1, 2, 3)),
@@ -196,8 +198,8 @@ def _head(data: ReportData, candidate: CandidateData) -> list[RenderableType]:
     if calibration := candidate["calibration"]:
         parts.append(
             Text(
-                f"Leave-one-out LEEP is {number(calibration['as_is'])} nats, and {number(calibration['value'])} at its "
-                f"best temperature, {temperature(calibration)}; temperatures from 0.5 to 2 change it by "
+                f"Leave-one-out LEEP is {number(calibration['as_is'])} nats, and {number(calibration['value'])} at "
+                f"the best temperature, {temperature(calibration)}; temperatures from 0.5 to 2 change it by "
                 f"{number(calibration['spread'], 2)}."
             )
         )

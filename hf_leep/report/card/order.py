@@ -29,9 +29,9 @@ def auto_sentence(data: ReportData) -> str | None:
         return f"Every candidate has a trained head, so the order is by {measure}."
     lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
     return (
-        f"{lack} no trained head, so the order of all candidates is by {measure}. It needs no head, and of the measures "
-        "of features it ordered candidates most like trained heads did in our trials (README, Mixed pools). Scores "
-        "that need a head are shown too; compare them only with one another."
+        f"{lack} no trained head, so the order of all candidates is by {measure}. It needs no head, and of the "
+        "measures of features it ordered candidates most like trained heads did in our trials (README, Mixed pools). "
+        "Scores that need a head are shown too; compare them only with one another."
     )
 
 

@@ -81,7 +81,9 @@ def _draw_score(axes: Axes, data: ReportData, candidate: RankedData, row: int, c
 def _draw_rank(panel: Axes, candidate: RankedData, row: int, colour: str) -> None:
     """The rank with the ranks that the examples leave open."""
     if candidate["rank_interval"]:
-        panel.plot(candidate["rank_interval"], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
+        panel.plot(
+            candidate["rank_interval"], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2
+        )
         panel.plot(candidate["rank"], row, "o", ms=5, color=colour, zorder=4)
 
 

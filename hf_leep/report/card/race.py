@@ -67,8 +67,8 @@ def gap_sentence(data: ReportData) -> str | None:
         return None
     return (
         f"How far a stopped candidate was behind is in {title(data, data['race']['decided_by'])}, which decides the "
-        f"race, on the {examples(data)} that both candidates ran; its ± is at the race's level, so it is wider than at "
-        f"{level(data)}."
+        f"race, on the {examples(data)} that both candidates ran; its ± is at the race's level, so it is wider than "
+        f"at {level(data)}."
     )
 
 

@@ -15,7 +15,6 @@ from hf_leep.report.card.wording import (
     ranked,
     title,
     titles,
-    with_error,
 )
 from hf_leep.report.schema import ReportData
 from hf_leep.text import count, number, plain
@@ -52,12 +51,15 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
         return [f"{name} is the only candidate with a score: {measure} {value}."]
     tied = [(other, candidate) for other, candidate in candidates if candidate["tie_group"] == 1]
     if len(tied) > 1:
-        return [*_tied(data, tied, len(candidates), f"{name} has the highest {measure}, {value}."), *_chances(data, candidates)]
-    second, behind = candidates[1]
+        return [
+            *_tied(data, tied, len(candidates), f"{name} has the highest {measure}, {value}."),
+            *_chances(data, candidates),
+        ]
+    second, gap = candidates[1][0], candidates[1][1]["behind_best"]
     said = [
         f"{name} comes first of {len(candidates)}, with {measure} {value}. It is ahead of the second, {second}, by "
-        f"{with_error(behind['behind_best'])}; the difference from each of the others, taken one at a time, is larger "
-        "than its paired sampling error."
+        f"{number(gap['value'])} ± {number(gap['half_width'])}. Taken one at a time, its differences from the others "
+        "are all larger than their paired sampling errors."
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
         said.append(
@@ -159,9 +161,10 @@ def headless_note(data: ReportData) -> str | None:
     missing = data["headless"]["count"]
     if not missing:
         return None
-    subject = "1 candidate was" if missing == 1 else f"{missing} candidates were"
+    subject, has = ("1 candidate", "it has") if missing == 1 else (f"{missing} candidates", "they have")
     return (
-        f"{subject} not ranked only because of a missing classification head. To rank all candidates by their features:"
+        f"{subject} could not be ranked because {has} no trained classification head. To rank all candidates by their "
+        "features:"
     )
 
 
@@ -170,8 +173,6 @@ def _uninformative(data: ReportData, candidates: Sequence[RankedData]) -> bool:
     floor = data["target"]["leave_one_out_floor"]
     scores = [leave_one_out(data, candidate) for candidate in candidates]
     return all(
-        score is not None
-        and score["value"] is not None
-        and score["value"] <= floor + (score["half_width"] or 0.0)
+        score is not None and score["value"] is not None and score["value"] <= floor + (score["half_width"] or 0.0)
         for score in scores
     )

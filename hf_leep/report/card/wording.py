@@ -18,7 +18,7 @@ from hf_leep.text import number, percent, plain
 
 
 def short_names(candidates: Sequence[NamedData]) -> list[str]:
-    """What to call each candidate: the last part of a local folder's path if no other ends alike, else the whole id."""
+    """What to call each candidate: the last part of a local folder's path if it is unique, else the whole id."""
     last = [PurePath(plain(c["id"])).name if _is_local(c) else plain(c["id"]) for c in candidates]
     ids: dict[str, set[str]] = {}
     for name, candidate in zip(last, candidates, strict=True):
