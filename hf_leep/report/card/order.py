@@ -145,11 +145,11 @@ def size_sentence(data: ReportData) -> str | None:
     if tau >= _MUCH_ALIKE:
         meaning = "the order is much like one by size"
     elif tau >= 0.3:
-        meaning = "larger candidates tend to score higher"
+        meaning = "larger candidates tend to score better"
     elif tau > -0.3:
         meaning = "the order has little to do with size"
     else:
-        meaning = "smaller candidates tend to score higher"
+        meaning = "smaller candidates tend to score better"
     return f"{said}: {meaning}."
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hf_leep.report.candidate_schema import CandidateData
 from hf_leep.report.card import explanation, order, validation, wording
@@ -13,6 +14,9 @@ from hf_leep.report.card.race import race_rows, race_sentence
 from hf_leep.report.card.verdict import disagreement, headless_note, verdict
 from hf_leep.report.schema import MeasureData, ReportData
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
+
+if TYPE_CHECKING:
+    import jinja2
 
 _MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # of the best and of the worst predicted classes, and of unexpected labels
 _MOST_SOURCES = 6  # of the most used source classes
@@ -25,18 +29,10 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         data: the content of report.json.
         repo_type: the kind of repository that it is written for, ``dataset`` or ``model``.
     """
-    import jinja2
-
-    environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML: each name goes through code() or prose()
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
-    template = environment.from_string(
-        files("hf_leep.report.card").joinpath("page.md.jinja").read_text(encoding="utf-8")
-    )
     block, data = metadata(data, repo_type), _escaped(data)
     rows = [_row(data, candidate, name) for name, candidate in wording.named(data)]
     ranked = [row for row in rows if row["rank"] is not None]
-    return template.render(
+    return _template().render(
         data=data,
         metadata=block,
         level=wording.level(data),
@@ -69,6 +65,16 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         count=count,
         duration=duration,
     )
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 - Markdown, not HTML: each name goes through code() or prose()
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.from_string(files("hf_leep.report.card").joinpath("page.md.jinja").read_text(encoding="utf-8"))
 
 
 def _escaped(data: ReportData) -> ReportData:

@@ -51,10 +51,9 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
         return [f"{name} is the only candidate with a score: {measure} {value}."]
     tied = [(other, candidate) for other, candidate in candidates if candidate["tie_group"] == 1]
     if len(tied) > 1:
-        return [
-            *_tied(data, tied, len(candidates), f"{name} has the highest {measure}, {value}."),
-            *_chances(data, candidates),
-        ]
+        extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
+        best_score = f"{name} has the {extreme} {measure}, {value}."
+        return [*_tied(data, tied, len(candidates), best_score), *_chances(data, candidates)]
     second, gap = candidates[1][0], candidates[1][1]["behind_best"]
     said = [
         f"{name} comes first of {len(candidates)}, with {measure} {value}. It is ahead of the second, {second}, by "
@@ -68,7 +67,7 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     return said
 
 
-def _tied(data: ReportData, tied: Sequence[tuple[str, RankedData]], num_ranked: int, highest: str) -> list[str]:
+def _tied(data: ReportData, tied: Sequence[tuple[str, RankedData]], num_ranked: int, best_score: str) -> list[str]:
     """Which candidates may be the best, where several share the first tie group."""
     # In a long list each candidate is like its neighbours and the group has no end: name those that may be first.
     among = [(name, c) for name, c in tied if (c["rank_interval"] or [1])[0] == 1]
@@ -76,12 +75,12 @@ def _tied(data: ReportData, tied: Sequence[tuple[str, RankedData]], num_ranked: 
     if len(among) == len(tied):
         said = [
             f"The first {len(tied)} of {num_ranked} candidates form one tie group, because these {examples(data)} do "
-            f"not settle their order: {listed}. {highest}"
+            f"not settle their order: {listed}. {best_score}"
         ]
     else:
         said = [
             f"{len(among)} of {num_ranked} candidates may be the best, according to these {examples(data)}: {listed}. "
-            f"{highest} The tie group reaches down to place {len(tied)}, because each candidate is close to its "
+            f"{best_score} The tie group reaches down to place {len(tied)}, because each candidate is close to its "
             "neighbours; the ranks say more."
         ]
     sized = [(size, name) for name, candidate in among if (size := candidate["num_parameters"])]

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from hf_leep.report.card.explanation import best_and_worst_rows, clipped, share, terminal, where, why_unexplained
 from hf_leep.report.card.page import page
-from tests.report.card.conftest import measure
+from tests.report.conftest import measure
 
 
 def shown(report, which=0, width=100, everything=False):

@@ -16,8 +16,8 @@ from hf_leep.report.card.order import (
     size_sentence,
 )
 from hf_leep.report.card.page import page
-from tests.report.card.conftest import measure
 from tests.report.card.test_table import shown
+from tests.report.conftest import measure
 
 
 @pytest.fixture
@@ -110,9 +110,9 @@ def test_bands_name_the_best_of_each_size(report):
     ("tau", "number", "words"),
     [
         (0.9, 8, "τ = +0.90 over 8 candidates: the order is much like one by size."),
-        (0.4, 8, "larger candidates tend to score higher."),
+        (0.4, 8, "larger candidates tend to score better."),
         (0.0, 8, "τ = +0.00 over 8 candidates: the order has little to do with size."),
-        (-0.5, 8, "smaller candidates tend to score higher."),
+        (-0.5, 8, "smaller candidates tend to score better."),
         (1.0, 3, "over 3 candidates, too few to say more."),
     ],
 )

@@ -12,7 +12,7 @@ from hf_leep.report.card.page import page
 from hf_leep.report.card.verdict import verdict
 from hf_leep.report.card.wording import short_names, with_error
 from hf_leep.text import classes, code, count, duration, number, percent, prose
-from tests.report.card.conftest import measure
+from tests.report.conftest import measure
 
 GOLDEN = Path(__file__).with_name("golden.md")
 
