@@ -20,7 +20,7 @@ TABLE = {
     "explain": (7, {"numpy"}),
     "report": (8, {"huggingface_hub", "jinja2", "matplotlib", "pyarrow", "rich"}),
     "data": (9, {"numpy", "pyarrow", "datasets", "huggingface_hub"}),
-    "models": (9, {"numpy", "PIL", "av", "scipy", "soundfile", "torch", "transformers"}),
+    "models": (9, {"numpy", "PIL", "datasets", "av", "scipy", "soundfile", "torch", "transformers"}),
     "hub": (9, {"huggingface_hub", "safetensors", "tqdm"}),
     "store.py": (9, {"numpy", "filelock", "huggingface_hub"}),
     "inference": (10, {"numpy", "torch", "accelerate", "psutil"}),
