@@ -14,6 +14,7 @@ import numpy as np
 from hf_leep import api, data
 from hf_leep.arrays import Integers
 from hf_leep.errors import UserError
+from hf_leep.models import MODALITIES
 from hf_leep.models.classifier import quiet
 from hf_leep.ranking.correlation import Agreement, agreement
 from hf_leep.ranking.uncertainty import CONFIDENCE, critical_value
@@ -303,7 +304,7 @@ def _retrain(report: Report, progress: bool) -> Outcome:
     from sklearn.preprocessing import StandardScaler
 
     dataset = report.data["target"]["dataset"]
-    splits = [data.load(dataset, split=split, progress=progress) for split in ("train", "test")]
+    splits = [data.load(dataset, MODALITIES, split=split, progress=progress) for split in ("train", "test")]
     (ranking, _), (test, _) = splits
     able = [candidate for candidate in report.candidates if candidate["headless"] or candidate["num_features"]]
     trials = []

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from examples.paper.tasks import Pool
 from hf_leep import api, data
 from hf_leep.errors import CandidateError, TargetError, UserError
+from hf_leep.models import MODALITIES
 from hf_leep.records import Extraction, Target
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
@@ -146,11 +147,11 @@ def open_dataset(dataset: Dataset) -> Opened:
 def _load(dataset: Dataset, split: str, option: str) -> tuple[Target, data.Rows]:
     options = {"config": dataset.config, "split": split, "inputs": dataset.input, "progress": False}
     try:
-        return data.load(dataset.name, label=dataset.label, **options)
+        return data.load(dataset.name, MODALITIES, label=dataset.label, **options)
     except TargetError as error:
         if dataset.label is None:
             try:  # CIFAR100 has coarse labels, too
-                return data.load(dataset.name, label="fine_label", **options)
+                return data.load(dataset.name, MODALITIES, label="fine_label", **options)
             except TargetError:
                 pass
         if "no split" not in str(error):

@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import numpy as np
 import torch
 
+from hf_leep.models import MODALITIES
+
 # name → checkpoint, noise of the weights, epochs of fine-tuning
 POOL = {
     "resnet20": ("cifar10_resnet20", 0, 0),
@@ -80,8 +82,10 @@ def main(dataset, models, folder, rows=None):
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    target, images = data.load(dataset, split="train", max_samples=int(rows) if rows else None, progress=False)
-    tuning, tuning_images = data.load(dataset, split="test", progress=False)
+    target, images = data.load(
+        dataset, MODALITIES, split="train", max_samples=int(rows) if rows else None, progress=False
+    )
+    tuning, tuning_images = data.load(dataset, MODALITIES, split="test", progress=False)
     for name, (checkpoint, sigma, epochs) in POOL.items():
         if (folder / f"{name}.npz").exists():
             continue

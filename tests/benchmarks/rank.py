@@ -21,6 +21,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import hf_leep
 from hf_leep import data
+from hf_leep.models import MODALITIES
 
 READY = 512  # rows whose tensors are prepared
 FORMATS = {"default": torch.contiguous_format, "channels last": torch.channels_last}
@@ -48,7 +49,7 @@ def bare(model, pixels, batch, memory_format):
 def main(dataset, split, rows, checkpoints):
     torch.set_num_threads(2)
     sample = {"split": split, "max_samples": rows}
-    _, some = data.load(dataset, split=split, max_samples=READY)
+    _, some = data.load(dataset, MODALITIES, split=split, max_samples=READY)
     best = plain = processors = 0.0
     for checkpoint in checkpoints:
         model = AutoModelForImageClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()
