@@ -28,6 +28,7 @@ import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.measures import find
+from hf_leep.options import Race
 from hf_leep.ranking import ordering
 from hf_leep.ranking.uncertainty import RESOLUTION, JointScores, critical_value
 from hf_leep.records import RankedCandidate, Ranking, Result, Score
@@ -35,23 +36,6 @@ from hf_leep.records import RankedCandidate, Ranking, Result, Score
 MOST_LOOKS = 5  # n/16, n/8, n/4, n/2, n: each loads every model again that is still in
 FEWEST_EXAMPLES, FEWEST_PER_CLASS = 100, 2  # of the first look
 _ALL_ROWS = (-MOST_LOOKS, False)  # the stage of those that ran all rows, before that of any look
-
-
-@dataclass(frozen=True)
-class RaceRules:
-    """How a race is decided.
-
-    Attributes:
-        confidence: with which probability none of the truly best candidates is put out.
-        top: how many best ones are sought, K.
-    """
-
-    confidence: float = 0.95
-    top: int = 1
-
-    def level(self, num_looks: int, num_candidates: int) -> float:
-        """One-sided level of one comparison at one look."""
-        return (1 - self.confidence) / (max(num_looks, 1) * self.top * max(num_candidates - 1, 1))
 
 
 @dataclass(frozen=True)
@@ -69,6 +53,17 @@ class Eliminated:
     by: int
     gap: float
     margin: float
+
+
+def comparison_level(race: Race, num_looks: int, num_candidates: int) -> float:
+    """One-sided level of one comparison at one look, so that all comparisons together have ``race.confidence``.
+
+    Args:
+        race: the options of the race.
+        num_looks: looks at which candidates can be put out.
+        num_candidates: candidates at the start.
+    """
+    return (1 - race.confidence) / (max(num_looks, 1) * race.top * max(num_candidates - 1, 1))
 
 
 def judge_of(sort_by: str) -> str:

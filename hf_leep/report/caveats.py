@@ -30,7 +30,7 @@ def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
     if candidate.task == "zero-shot-image-classification" and candidate.source_labels:
         found.append(
             "zero-shot, so prompts of your class names are its source classes: its LEEP tells how well it knows these "
-            "very classes, where a classifier's is of classes of its own; --measures logme compares features alone"
+            "very classes, where a classifier's is of classes of its own; the measure logme compares features alone"
         )
     stated = [part.strip() for part in (candidate.license or "").split(",") if part.strip()]
     for name in stated:

@@ -13,8 +13,9 @@ from hf_leep import explain
 from hf_leep.arrays import Integers
 from hf_leep.errors import ProcessError
 from hf_leep.measures import find
+from hf_leep.options import Race
 from hf_leep.ranking import elimination, scoring
-from hf_leep.ranking.elimination import Eliminated, RaceRules
+from hf_leep.ranking.elimination import Eliminated
 from hf_leep.records import Extraction, Interpretation, RaceResult, Ranking, Result, Score, Stop
 from hf_leep.runs.job import Job
 from hf_leep.runs.local import Downloads, attempt, keep_going, stopped, supplied, terminable
@@ -25,7 +26,7 @@ from hf_leep.runs.subsets import examples_of, join, take
 def carry_out(
     planned: Plan,
     job: Job,
-    rules: RaceRules,
+    rules: Race,
     sort_by: str,
     budget: int | None,
     prefetch: int,
@@ -77,7 +78,7 @@ class RunningRace:
     """A race under way."""
 
     def __init__(
-        self, planned: Plan, job: Job, rules: RaceRules, sort_by: str, supply: Downloads, scored: dict[str, Result]
+        self, planned: Plan, job: Job, rules: Race, sort_by: str, supply: Downloads, scored: dict[str, Result]
     ) -> None:
         self._job, self._rules, self._sort_by, self._supply, self._scored = job, rules, sort_by, supply, scored
         self._judge = elimination.judge_of(sort_by)
@@ -88,7 +89,7 @@ class RunningRace:
         self._sizes = elimination.looks(len(job.rows), len(target.class_names))
         if len(self._runners) <= rules.top:
             self._sizes = self._sizes[-1:]
-        self._level = rules.level(len(self._sizes) - 1, len(self._runners))
+        self._level = elimination.comparison_level(rules, len(self._sizes) - 1, len(self._runners))
         self._parts: list[Integers] = []  # positions of the rows that each look added
 
     def run(self) -> None:
