@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.paper.tasks import Pool
-from hf_leep import api, data
+from hf_leep import Execution, api, data
 from hf_leep.errors import CandidateError, TargetError, UserError
 from hf_leep.records import Extraction, Target
 from hf_leep.runs import plan
@@ -204,10 +204,10 @@ def extract(
             before = bar.n
             passes = []
             for target, rows in splits:
-                how = {"device": device, "batch_size": _BATCH_SIZE}
-                api.extract(checkpoint, target, rows, advance=bar.update, **how)
+                execution = Execution(device=device, batch_size=_BATCH_SIZE)
+                api.extract(checkpoint, target, rows, execution=execution, advance=bar.update)
                 # Once more, from the store: the arrays of a pass that was just run are mapped at a place they left.
-                passes.append(api.extract(checkpoint, target, rows, **how))
+                passes.append(api.extract(checkpoint, target, rows, execution=execution))
             bar.update(before + sum(len(rows) for _, rows in splits) - bar.n)
             sources.append(_source(name, checkpoint, *passes))
     return sources

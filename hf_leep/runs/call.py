@@ -23,6 +23,8 @@ from hf_leep.runs.launched import StartMessage
 from hf_leep.runs.local import progress_bar
 from hf_leep.runs.plan import CandidateLike, Plan
 
+_RECORDS = {"execution": Execution, "hub": HubAccess, "search": Search, "race": Race, "cluster": Cluster}
+
 
 @dataclass(frozen=True)
 class Call:
@@ -49,6 +51,10 @@ class Call:
             UserError: the call is wrong.
         """
         _check_candidates(self.candidates)
+        for name, record in _RECORDS.items():
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, record):
+                raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
         if not (self.candidates or self.search or self.collection):
             raise UserError("no candidates: name at least one checkpoint")
         if self.order not in (*self.chosen, scoring.AUTO):

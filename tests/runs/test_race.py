@@ -145,7 +145,7 @@ def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, 
         return forward(*args, **kwargs)
 
     model.forward = interrupt
-    options = {"race": True, "top": 2, "batch_size": 40, "progress": False}
+    options = {"race": Race(top=2), "execution": hf_leep.Execution(batch_size=40), "progress": False}
     alive = ("alive", model, AutoImageProcessor.from_pretrained(five, backend="pil"))
     before = stored_passes()
     broken_off = hf_leep.rank([five, alive, seven], rows, **options)
