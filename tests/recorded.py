@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from hf_leep.options import Race
 from hf_leep.ranking import scoring
-from hf_leep.ranking.elimination import RaceRules
 from hf_leep.records import Candidate, Extraction, Run, Target
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.race import RunningRace
@@ -79,7 +79,7 @@ def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True):
     job = Job(passes, target, (sort_by,))
     scored = {}
     planned = Plan(target, tuple(Step(name, Candidate(name)) for name in passes))
-    course = RunningRace(planned, job, rules or RaceRules(), sort_by, Downloads(), scored)
+    course = RunningRace(planned, job, rules or Race(), sort_by, Downloads(), scored)
     if run:
         course.run()
     return scored, course, job

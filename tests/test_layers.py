@@ -57,7 +57,7 @@ TABLE = {
             "threadpoolctl",
         },
     ),
-    "cli.py": (19, {"typer", "rich"}),
+    "cli": (19, {"typer", "rich"}),
     "__main__.py": (20, set()),
 }
 OUTSIDE = "__init__.py"  # hands out names: it imports rooms, lazily, and no room imports it

@@ -290,7 +290,11 @@ def test_other_labels_use_the_same_pass_and_other_rows_do_not(checkpoints, pictu
     assert half.candidates[0]["run"]["from_store"]
     assert half.candidates[0]["scores"] != first.candidates[0]["scores"]
     assert len(entries(tmp_path)) == 1
-    for options in ({"max_samples": 30}, {"max_samples": 30, "seed": 1}, {"dtype": "bfloat16"}):
+    for options in (
+        {"max_samples": 30},
+        {"max_samples": 30, "seed": 1},
+        {"execution": hf_leep.Execution(dtype="bfloat16")},
+    ):
         assert not hf_leep.rank(candidates, relabelled, progress=False, **options).candidates[0]["run"]["from_store"]
     assert len(entries(tmp_path)) == 4
 
@@ -325,6 +329,7 @@ from hf_leep.inference import forward  # noqa: what a run imports, once for all 
 from pathlib import Path
 
 options, place = json.loads(sys.argv[1]), Path(os.environ["HF_HOME"], "hf_leep", "extractions")
+execution = hf_leep.Execution(batch_size=4)
 moments = [(done, partial) for done in range(1, 6) for partial in (False, True)]
 
 
@@ -341,7 +346,7 @@ before = {}
 for moment in moments:
     child = os.fork()
     if child == 0:
-        hf_leep.rank(progress=False, **options)
+        hf_leep.rank(progress=False, execution=execution, **options)
         os._exit(0)
     while state() != moment and os.waitpid(child, os.WNOHANG) == (0, 0):
         time.sleep(0.0005)
@@ -353,7 +358,7 @@ for moment in moments:
     after = stamps()
     assert before.items() <= after.items(), "a finished pass was made again"
     before = after
-report = hf_leep.rank(progress=False, **options)
+report = hf_leep.rank(progress=False, execution=execution, **options)
 assert before.items() <= stamps().items() and len(stamps()) == 6
 print(json.dumps(report.data))
 """
@@ -370,7 +375,7 @@ def test_a_run_killed_at_ten_moments_resumes_and_repeats_nothing_that_was_finish
         copies.append(str(tmp_path / f"copy {number}"))
         shutil.copytree(checkpoints["five"], copies[-1])
         (Path(copies[-1]) / "README.md").write_text(f"another content hash: {number}")
-    job = {"candidates": copies, "dataset": str(tmp_path / "rows.parquet"), "batch_size": 4}
+    job = {"candidates": copies, "dataset": str(tmp_path / "rows.parquet")}
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-c", KILL, json.dumps(job)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)

@@ -103,7 +103,7 @@ def test_the_first_two_alone(ranked):
     assert (found["top"], found["num_ranked"], len(found["candidates"])) == (2, 3, 2)
     with pytest.raises(UserError, match="--top is 1"):
         validate(ranked, top=1)
-    with pytest.raises(UserError, match="unknown --dtype 'float64': float32, bfloat16, float16"):
+    with pytest.raises(UserError, match="unknown dtype 'float64': float32, bfloat16, float16"):
         validate(ranked, dtype="float64")
 
 
@@ -128,7 +128,9 @@ def test_more_than_there_are_is_said_and_a_perfect_order_has_no_interval(ranked)
 def test_passes_are_found_by_the_number_type_of_the_ranking_and_stopped_ones_are_not_compared(files):
     names = [str(files / name) for name in ("five", "seven-classes", "headless")]
     rows = datasets.Dataset.from_parquet(str(files / "pictures.parquet")).select(range(50))  # ranked by no other test
-    report = hf_leep.rank(names, rows, measures=["logme"], dtype="bfloat16", progress=False)
+    report = hf_leep.rank(
+        names, rows, measures=["logme"], execution=hf_leep.Execution(dtype="bfloat16"), progress=False
+    )
     report.data["candidates"][2]["stopped"] = {"look": 1}
     store = Store(Store.default_root())
     before = store.usage().entries["extractions"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.paper.tasks import Pool
-from hf_leep import api, data
+from hf_leep import Execution, api, data
 from hf_leep.errors import CandidateError, TargetError, UserError
 from hf_leep.models import MODALITIES
 from hf_leep.records import Extraction, Target
@@ -205,10 +205,10 @@ def extract(
             before = bar.n
             passes = []
             for target, rows in splits:
-                how = {"device": device, "batch_size": _BATCH_SIZE}
-                api.extract(checkpoint, target, rows, advance=bar.update, **how)
+                execution = Execution(device=device, batch_size=_BATCH_SIZE)
+                api.extract(checkpoint, target, rows, execution=execution, advance=bar.update)
                 # Read it from the store: the arrays of a new pass are mapped from a path that was renamed.
-                passes.append(api.extract(checkpoint, target, rows, **how))
+                passes.append(api.extract(checkpoint, target, rows, execution=execution))
             bar.update(before + sum(len(rows) for _, rows in splits) - bar.n)
             sources.append(_source(name, checkpoint, *passes))
     return sources

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError
+from hf_leep.errors import TargetError, option
 
 
 class Modality(Protocol):
@@ -67,7 +67,7 @@ def check_label(found: datasets.Dataset, label: str | None) -> None:
     fitting = [name for name, held in found.features.items() if _can_be_label(held) or _can_label_words(held)]
     if label is not None and label in found.features and label not in fitting:
         raise TargetError(
-            f"column {label!r} holds {_type(found, label)}, no classes: --label can be {_listed(fitting)}"
+            f"column {label!r} holds {_type(found, label)}, no classes: {option('label')} can be {_listed(fitting)}"
         )
 
 
@@ -107,7 +107,7 @@ def find_inputs(
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
-            raise TargetError(f"which {modality.name} column is the input? --input can be {_listed(names)}")
+            raise TargetError(f"which {modality.name} column is the input? {option('input')} can be {_listed(names)}")
     raise TargetError(f"no image, video, audio or text column, and no words; the columns are {_columns(found)}")
 
 
@@ -122,13 +122,13 @@ def _named(
     chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
     for column in chosen:
         if column not in found.features:
-            raise TargetError(f"no column {column!r}: --input can be {_listed(fitting)}")
+            raise TargetError(f"no column {column!r}: {option('input')} can be {_listed(fitting)}")
     for k, names in columns.items():
         if set(chosen) <= set(names) and len(chosen) <= modalities[k].max_inputs:
             return modalities[k], chosen
     held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
     raise TargetError(
-        f"--input {held}: that is no image, video or audio, no list of words, and not one or two texts; "
+        f"{option('input')} {held}: that is no image, video or audio, no list of words, and not one or two texts; "
         f"it can be {_listed(fitting)}"
     )
 
@@ -153,10 +153,11 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
     possible: list[str] = [name for name in found.features if name not in input_columns and fits(found.features[name])]
     if label is not None:
         if label not in found.features:
-            raise TargetError(f"no column {label!r}: --label can be {_listed(possible)}")
+            raise TargetError(f"no column {label!r}: {option('label')} can be {_listed(possible)}")
         if label not in possible:
             raise TargetError(
-                f"column {label!r} holds {_type(found, label)}, no classes: --label can be {_listed(possible)}"
+                f"column {label!r} holds {_type(found, label)}, no classes: "
+                f"{option('label')} can be {_listed(possible)}"
             )
         return label
     named = [name for name in _LABEL_NAMES if name in possible]
@@ -173,11 +174,11 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
         raise TargetError(f"no column can label words (lists of classes, integers or strings): {_columns(found)}")
     if not possible:
         words = [name for name, feature in found.features.items() if _can_label_words(feature)]
-        hint = f"; labels of words are chosen with --label: {_listed(words)}" if len(words) > 1 else ""
+        hint = f"; labels of words are chosen with {option('label')}: {_listed(words)}" if len(words) > 1 else ""
         raise TargetError(
             f"no column can be the label (classes, integers, booleans or strings): {_columns(found)}{hint}"
         )
-    raise TargetError(f"which column is the label? --label can be {_listed(possible)}")
+    raise TargetError(f"which column is the label? {option('label')} can be {_listed(possible)}")
 
 
 def _can_be_label(feature: Any) -> bool:

@@ -3,7 +3,7 @@
 from hf_leep.hub.client import Client
 from hf_leep.hub.prefetch import Prefetcher
 from hf_leep.hub.push import Committed, Proposal, check_place, check_repo_id, commit, propose
-from hf_leep.hub.search import Search, collection, parse_size, search
+from hf_leep.hub.search import collection, search
 from hf_leep.hub.snapshot import Peek, RepoId, Snapshot, configuration, evict, fetch, peek, resolve
 from hf_leep.hub.target import pin_dataset
 
@@ -14,7 +14,6 @@ __all__ = [
     "Prefetcher",
     "Proposal",
     "RepoId",
-    "Search",
     "Snapshot",
     "check_place",
     "check_repo_id",
@@ -23,7 +22,6 @@ __all__ = [
     "configuration",
     "evict",
     "fetch",
-    "parse_size",
     "peek",
     "pin_dataset",
     "propose",

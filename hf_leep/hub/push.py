@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from hf_leep.errors import HubError, UserError, one_line
+from hf_leep.errors import HubError, UserError, one_line, option
 from hf_leep.hub.client import Client
 
 REPO_TYPES = ("dataset", "model", "space")
-_PUBLIC = "{} is public already: make it private on its page first, or push without --private"
+_PUBLIC = "{} is public already: make it private on its page first, or push without {}"
 _UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
 
 
@@ -114,7 +114,7 @@ def commit(
     else:
         _check_place(repo_id, found, private, lambda _present: None if create_pr else refuse(_present))
     if private and not found.private:  # made by somebody else a moment ago
-        raise UserError(_PUBLIC.format(repo_id))
+        raise UserError(_PUBLIC.format(repo_id, option("private")))
     if _holds(found, files, stale):
         return Committed(url, found.sha, pull_request=False, changed=False, private=found.private)
     parent, hidden = found.sha, found.private
@@ -262,7 +262,7 @@ def _check_place(repo_id: str, found: Any, private: bool | None, refuse: Callabl
     if reason is not None:
         raise UserError(f"{repo_id} {reason}")
     if private and not found.private:
-        raise UserError(_PUBLIC.format(repo_id))
+        raise UserError(_PUBLIC.format(repo_id, option("private")))
 
 
 def _look(api: Any, repo_id: str, repo_type: str) -> Any:

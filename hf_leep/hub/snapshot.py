@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hf_leep.errors import CandidateError, one_line
+from hf_leep.errors import CandidateError, one_line, option
 from hf_leep.hub.client import Client
 from hf_leep.records import Candidate
 
@@ -391,7 +391,7 @@ def _choose(files: list[str], allow_pickle: bool, folder: Path | None) -> list[s
     if pickles and not allow_pickle:
         raise CandidateError(
             f"pickled weights only ({', '.join(pickles[:3])}); hf_leep loads safetensors: convert it first, "
-            "or say --allow-pickle"
+            f"or allow them with {option('hub.allow_pickle')}"
         )
     raise CandidateError("no weights: model.safetensors is missing")
 

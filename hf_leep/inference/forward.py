@@ -98,7 +98,7 @@ def accelerator(device: str | None = None) -> Accelerator:
         UserError: another device, or processes that do not find each other.
     """
     if device not in (None, "cpu", "cuda", "mps"):
-        raise UserError(f"unknown --device {device!r}: cpu, cuda or mps; leave it out for the best at hand")
+        raise UserError(f"unknown device {device!r}: cpu, cuda or mps; leave it out for the best one available")
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     # Without a GPU several processes find each other only if they are told to stay on the CPU.
     made = Accelerator(cpu=device == "cpu" or (launched > 1 and not torch.cuda.is_available()))

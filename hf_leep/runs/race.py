@@ -13,8 +13,9 @@ from hf_leep import explain
 from hf_leep.arrays import Integers
 from hf_leep.errors import ProcessError
 from hf_leep.measures import find
+from hf_leep.options import Race
 from hf_leep.ranking import elimination, scoring
-from hf_leep.ranking.elimination import Eliminated, RaceResult, RaceRules
+from hf_leep.ranking.elimination import Eliminated, RaceResult
 from hf_leep.ranking.ordering import Ranking
 from hf_leep.records import Extraction, Interpretation, Result, Score, Stop
 from hf_leep.runs.job import Job
@@ -26,7 +27,7 @@ from hf_leep.runs.subsets import examples_of, join, take
 def carry_out(
     planned: Plan,
     job: Job,
-    rules: RaceRules,
+    rules: Race,
     sort_by: str,
     budget: int | None,
     prefetch: int,
@@ -78,7 +79,7 @@ class RunningRace:
     """A race under way."""
 
     def __init__(
-        self, planned: Plan, job: Job, rules: RaceRules, sort_by: str, supply: Downloads, scored: dict[str, Result]
+        self, planned: Plan, job: Job, rules: Race, sort_by: str, supply: Downloads, scored: dict[str, Result]
     ) -> None:
         self._job, self._rules, self._sort_by, self._supply, self._scored = job, rules, sort_by, supply, scored
         self._judge = elimination.deciding_measure(sort_by)
@@ -89,7 +90,7 @@ class RunningRace:
         self._sizes = elimination.looks(len(job.rows), len(target.class_names))
         if len(self._runners) <= rules.top:
             self._sizes = self._sizes[-1:]
-        self._level = rules.level(len(self._sizes) - 1, len(self._runners))
+        self._level = elimination.comparison_level(rules, len(self._sizes) - 1, len(self._runners))
         self._parts: list[Integers] = []  # positions of the rows that each look added
 
     def run(self) -> None:

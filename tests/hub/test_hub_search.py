@@ -10,7 +10,7 @@ from tests.hub_server import READ_TOKEN, Fault
 
 ASK = """
 import json, sys
-from hf_leep import hub
+from hf_leep import Search, hub
 from hf_leep.errors import HfLeepError
 import hf_leep.hub.client
 hf_leep.hub.client._SECONDS = 0.3
@@ -19,7 +19,7 @@ try:
     if sys.argv[1] == "collection":
         print(json.dumps(hub.collection(sys.argv[2])))
     else:
-        print(json.dumps(hub.search(hub.Search(**json.loads(sys.argv[1])))))
+        print(json.dumps(hub.search(Search(**json.loads(sys.argv[1])))))
 except HfLeepError as error:
     print(json.dumps({"error": type(error).__name__, "message": str(error)}))
 """
@@ -114,9 +114,9 @@ def test_a_collection_gives_its_models_in_its_order(hub, ask):
     hub.collections["me/rest-02cd"] = [("dataset", "a/data")]
     assert ask("collection", "me/best-01ab") == ["a/two", "a/one"]
     assert ask("collection", f"{hub.url}/collections/me/best-01ab") == ["a/two", "a/one"]
-    assert ask("collection", "me/rest-02cd")["message"] == "the collection 'me/rest-02cd' holds no model"
+    assert ask("collection", "me/rest-02cd")["message"] == "the collection 'me/rest-02cd' has no models"
     assert "no collection 'me/none-1'" in ask("collection", "me/none-1")["message"]
-    assert "is no collection" in ask("collection", "best-01ab")["message"]
+    assert "is not a collection" in ask("collection", "best-01ab")["message"]
 
 
 @pytest.mark.parametrize("what", [("collection", "me/best-01ab"), ({"text": "net"},)])

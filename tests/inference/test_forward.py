@@ -126,7 +126,7 @@ def test_modules_are_left_as_they_were(checkpoints, pictures, cpu):
 
 
 def test_an_unknown_device_lists_the_known_ones():
-    with pytest.raises(UserError, match="unknown --device 'tpu': cpu, cuda or mps"):
+    with pytest.raises(UserError, match="unknown device 'tpu': cpu, cuda or mps"):
         forward.accelerator("tpu")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import hf_leep
 from hf_leep.errors import ProcessError
-from hf_leep.ranking.elimination import RaceRules
+from hf_leep.options import Race
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.scoring import score
 from hf_leep.store import Store
@@ -63,10 +63,10 @@ def test_who_ran_all_rows_has_the_scores_of_a_run_without_a_race(rng):
 
 def test_the_last_ones_sought_run_the_rest_at_once(rng):
     passes, target = pool(rng, {"best": 4, "second": 3, "far": 0.1, "farther": 0})
-    scored, _, job = race(passes, target, rules=RaceRules(top=2))
+    scored, _, job = race(passes, target, rules=Race(top=2))
     assert [name for name, result in scored.items() if result.stop is None] == ["best", "second"]
     assert job.ran == {"best": [100, 1500], "second": [100, 1500], "far": [100], "farther": [100]}
-    _, course, _ = race(passes, target, rules=RaceRules(top=4))
+    _, course, _ = race(passes, target, rules=Race(top=4))
     assert course.record().looks == (1600,)
 
 
@@ -145,7 +145,7 @@ def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, 
         return forward(*args, **kwargs)
 
     model.forward = interrupt
-    options = {"race": True, "top": 2, "batch_size": 40, "progress": False}
+    options = {"race": Race(top=2), "execution": hf_leep.Execution(batch_size=40), "progress": False}
     alive = ("alive", model, AutoImageProcessor.from_pretrained(five, backend="pil"))
     before = stored_passes()
     broken_off = hf_leep.rank([five, alive, seven], rows, **options)
