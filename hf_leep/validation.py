@@ -146,7 +146,7 @@ def _extraction(
     local = revision.startswith("sha256:")
     name = candidate["id"] if local else f"{candidate['id']}@{revision}"
     ran_in = candidate["run"]["dtype"] if candidate["run"] else "float32"
-    known = next((name for name in DTYPES if name == ran_in), "float32")
+    known: Dtype = next((name for name in DTYPES if name == ran_in), "float32")
     execution = Execution(device=device, dtype=dtype or known)
     found = api.extract(name, target, rows, execution=execution)
     if found.candidate.revision != revision:
