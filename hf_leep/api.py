@@ -7,24 +7,25 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from hf_leep import data, hub
 from hf_leep.errors import MeasureError, ProcessError, UserError
-from hf_leep.inference.processes import Processes, launched
+from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.measures import MEASURES, find
 from hf_leep.ranking import ordering, scoring
 from hf_leep.ranking.elimination import RaceRules
-from hf_leep.records import Extraction, Target
+from hf_leep.records import Candidate, Extraction, Target
 from hf_leep.report import Report
 from hf_leep.report.builder import contents
 from hf_leep.runs import plan, ray_engine
 from hf_leep.runs import race as racing
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
-from hf_leep.runs.launched import StartMessage, follow
+from hf_leep.runs.launched import StartMessage, run_shares
 from hf_leep.runs.local import carry_out, progress_bar
 from hf_leep.runs.plan import CandidateLike, Plan
 from hf_leep.selfcheck.certificate import certificate
@@ -184,14 +185,15 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
     for wanted, option in ((search, "--search"), (collection, "--collection")):
         if wanted is not None:
             recipe.client.require_online(option)
-    team = _team(device, dry_run, engine)
-    if not team.is_main:
-        return follow(team, recipe, {_name(c): c for c in candidates if isinstance(c, tuple)})
+    processes = _processes(device, dry_run, engine)
+    if not processes.is_main:
+        return run_shares(processes, recipe, {_name(c): c for c in candidates if isinstance(c, tuple)})
     report: Report | None = None
     try:
-        job = recipe.job(progress=progress, shared=len(candidates) != 1 or bool(search or collection), team=team)
+        several = len(candidates) != 1 or bool(search or collection)
+        job = recipe.job(progress=progress, keep_rows=several, processes=processes)
         target = job.target
-        team.tell(StartMessage(target.revision, target.fingerprint))
+        processes.broadcast(StartMessage(target.revision, target.fingerprint))
         known = {_name(candidate) for candidate in candidates}
         found = _found(search, collection, target, recipe.client)
         listed = [*candidates, *(candidate for candidate in found if str(candidate) not in known)]
@@ -240,7 +242,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         return report
     finally:
         with contextlib.suppress(ProcessError):  # one that is gone needs no news
-            team.tell(report)
+            processes.broadcast(report)
 
 
 def extract(
@@ -274,8 +276,11 @@ def extract(
     client = hub.Client(digest=store.file_digest)
     job = Job(target, rows, (), store, client, batch_size=batch_size, device=device, dtype=dtype)
     if isinstance(candidate, tuple):
-        return job.in_memory(candidate, advance)
-    return job.extraction(hub.resolve(str(candidate), client), advance)
+        step = plan.Step(candidate[0], Candidate(candidate[0]), model=candidate)
+    else:
+        snapshot = hub.resolve(str(candidate), client)
+        step = plan.Step(str(candidate), snapshot.candidate, snapshot=snapshot)
+    return job.extraction(step, partial(hub.fetch, client=client), advance)[0]
 
 
 def read_names(path: Path) -> list[str]:
@@ -291,9 +296,9 @@ def read_names(path: Path) -> list[str]:
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 
-def _team(device: str | None, dry_run: bool, engine: str) -> Processes:
+def _processes(device: str | None, dry_run: bool, engine: str) -> Processes:
     """The processes of this run; torch is not needed for one."""
-    if launched() == 1:
+    if num_launched() == 1:
         return Processes()
     if dry_run:
         raise UserError("a dry run runs nothing: start it as one process")

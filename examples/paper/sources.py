@@ -18,7 +18,7 @@ from hf_leep.errors import CandidateError, TargetError, UserError
 from hf_leep.records import Extraction, Target
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
-from hf_leep.runs.subsets import part_of
+from hf_leep.runs.subsets import select_target
 
 PLAIN = "CifarResNet"  # what the config.json of plain weights calls their architecture
 _WRITTEN_FROM = ".written-from"  # hash of the plain weights, beside the checkpoint that was made of them
@@ -171,7 +171,7 @@ def _parted(
     out = np.sort(np.concatenate(held))
     if len(out) == 0:
         raise TargetError(f"--hold-out {share} of {len(target.labels)} images in {len(held)} classes holds none")
-    first, second = ((part_of(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
+    first, second = ((select_target(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
     return first, second
 
 

@@ -57,15 +57,20 @@ class RunConfig:
         return replace(self, reading={**self.reading, "revision": revision or self.reading["revision"]})
 
     def job(
-        self, *, progress: bool = False, shared: bool = True, team: Processes | None = None, sharers: int = 1
+        self,
+        *,
+        progress: bool = False,
+        keep_rows: bool = True,
+        processes: Processes | None = None,
+        num_sharing: int = 1,
     ) -> Job:
         """Read the rows; what candidates are run with.
 
         Args:
             progress: let ``datasets`` show its bars.
-            shared: whether more than one pass may be run.
-            team: the processes that share each pass.
-            sharers: other runs on this machine that share its memory, this one among them.
+            keep_rows: keep decoded and processed rows in memory; worth it for more than one pass.
+            processes: the processes that share each pass.
+            num_sharing: number of runs that share this machine's memory, this one included.
 
         Raises:
             TargetError: the data set cannot be used.
@@ -78,8 +83,8 @@ class RunConfig:
             measures=self.measures,
             store=self.store,
             client=self.client,
-            shared=shared,
-            team=team or Processes(),
-            sharers=sharers,
+            keep_rows=keep_rows,
+            processes=processes or Processes(),
+            num_sharing=num_sharing,
             **self.running,
         )

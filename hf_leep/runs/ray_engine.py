@@ -16,7 +16,7 @@ from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import progress_bar, stopped, terminable
+from hf_leep.runs.local import add_not_run, progress_bar, sigterm_interrupts
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import size
 
@@ -85,7 +85,7 @@ def carry_out(
         run = ray.remote(_run)
         running: dict[Any, Step] = {}
         try:
-            with terminable():
+            with sigterm_interrupts():
                 sent = ray.put(_findable(recipe))
                 rivals = _rivals(needs, nodes)
                 for step in planned.steps:
@@ -105,7 +105,7 @@ def carry_out(
                     scored[step.name] = _taken(done, step)
                     bar.update()
         except KeyboardInterrupt as stop:
-            stopped(planned, scored, stop)
+            add_not_run(planned, scored, stop)
         finally:
             for task in running:
                 with contextlib.suppress(Exception):
@@ -119,7 +119,7 @@ def _run(recipe: RunConfig, step: Step, rivals: int) -> Result | UserError:
         key = repr((recipe.dataset, recipe.reading, recipe.running, recipe.measures))
         if key not in _JOBS:
             _JOBS.clear()
-            _JOBS[key] = recipe.job(sharers=rivals)
+            _JOBS[key] = recipe.job(num_sharing=rivals)
         return _result(_JOBS[key], step)
     except UserError as error:
         return error
