@@ -19,7 +19,7 @@ from hf_leep.models import MODALITIES
 from hf_leep.records import Extraction, Target
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
-from hf_leep.runs.subsets import part_of
+from hf_leep.runs.subsets import select_target
 
 PLAIN = "CifarResNet"  # the architecture in the config.json of plain weights
 _WRITTEN_FROM = ".written-from"  # file with the hash of the plain weights that a checkpoint was made from
@@ -172,7 +172,7 @@ def _parted(
     out = np.sort(np.concatenate(held))
     if len(out) == 0:
         raise TargetError(f"--hold-out {share} of {len(target.labels)} images in {len(held)} classes holds out none")
-    first, second = ((part_of(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
+    first, second = ((select_target(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
     return first, second
 
 

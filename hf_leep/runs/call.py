@@ -10,7 +10,7 @@ from pathlib import Path
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
 from hf_leep.errors import MeasureError, UserError, name_options, option
-from hf_leep.inference.processes import Processes, launched
+from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.measures import MEASURES, find
 from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
 from hf_leep.ranking import ordering, scoring
@@ -107,7 +107,7 @@ class Call:
 
 def processes_of(call: Call) -> Processes:
     """The processes of a run; a single one does not import torch for this."""
-    if launched() == 1:
+    if num_launched() == 1:
         return Processes()
     if call.cluster is not None:
         raise UserError(f"{option('cluster')} starts its own processes: run it without a launcher")
@@ -119,8 +119,8 @@ def processes_of(call: Call) -> Processes:
 def read_rows(call: Call, processes: Processes) -> Job:
     """Read the rows, and let the other processes read the same ones."""
     several = len(call.candidates) != 1 or call.search is not None or call.collection is not None
-    job = call.config.job(progress=call.progress, shared=several, team=processes)
-    processes.tell(StartMessage(job.target.revision, job.target.fingerprint))
+    job = call.config.job(progress=call.progress, keep_rows=several, processes=processes)
+    processes.broadcast(StartMessage(job.target.revision, job.target.fingerprint))
     return job
 
 

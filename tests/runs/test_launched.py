@@ -135,16 +135,16 @@ def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(work, tmp_path, 
     code = """
 import os, sys, time
 from hf_leep.inference import forward, shards
-put = shards.Shard.put
+write = shards.Shard.write
 def slow(self, name, positions, values):
-    put(self, name, positions, values)
+    write(self, name, positions, values)
     time.sleep(0.2)
 seen = []
 def second(self, folder, index, init=shards.Shard.__init__):
     init(self, folder, index)
     seen.append(1)
     if len(seen) == 2:  # the second candidate is slow, and says so
-        shards.Shard.put = slow
+        shards.Shard.write = slow
         open(os.path.join(sys.argv.pop(1), f"running-{index}-{os.getpid()}"), "w").close()
 shards.Shard.__init__ = second
 from hf_leep import cli
