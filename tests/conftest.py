@@ -28,7 +28,6 @@ settings.register_profile("hf_leep", deadline=None, derandomize=True, max_exampl
 settings.load_profile("hf_leep")
 
 ROOT = Path(__file__).parents[1]
-HANGING = 300  # seconds after which a process hangs, on however busy a machine
 _SERVER = pytest.StashKey()
 _SOCKET = "HF_LEEP_TESTS_SOCKET"  # in the environment: of the server of warm.py
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -327,6 +326,6 @@ def client(hub, tmp_path, python):
         }
         start = ["-c", code] if code else ["-m", "hf_leep"]
         command = [*interpreter, *start, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANGING)
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=warm.HANGING)
 
     return run

@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 
+HANGING = 300  # seconds after which a test takes a process to hang, on however busy a machine
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 _NUMBER = struct.Struct("!I")
 _SETTINGS = ("huggingface_hub.constants", "datasets.config", "evaluate.config")  # read from the environment
