@@ -8,16 +8,35 @@ import hf_leep
 from hf_leep.selfcheck.certificate import certificate
 from hf_leep.store import Store
 
-MODULES = """
-PIL.BmpImagePlugin PIL.GifImagePlugin PIL.JpegImagePlugin PIL.PngImagePlugin PIL.PpmImagePlugin
-accelerate.commands.accelerate_cli datasets jinja2 matplotlib.backends.backend_agg matplotlib.figure
-pydantic.main pydantic.type_adapter rich._emoji_codes scipy.io scipy.stats sklearn.linear_model torch.distributed.run transformers.conversion_mapping
-transformers.models.auto.feature_extraction_auto transformers.models.auto.image_processing_auto
-transformers.models.auto.modeling_auto transformers.models.auto.processing_auto
-transformers.models.auto.tokenization_auto transformers.models.auto.video_processing_auto
-transformers.models.bert.modeling_bert transformers.models.convnext.image_processing_pil_convnext
-transformers.models.resnet.modeling_resnet
-""".split()
+MODULES = [
+    "PIL.BmpImagePlugin",
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
+    "PIL.PngImagePlugin",
+    "PIL.PpmImagePlugin",
+    "accelerate.commands.accelerate_cli",
+    "datasets",
+    "jinja2",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "pydantic.main",
+    "pydantic.type_adapter",
+    "rich._emoji_codes",
+    "scipy.io",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "torch.distributed.run",
+    "transformers.conversion_mapping",
+    "transformers.models.auto.feature_extraction_auto",
+    "transformers.models.auto.image_processing_auto",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.processing_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.auto.video_processing_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.convnext.image_processing_pil_convnext",
+    "transformers.models.resnet.modeling_resnet",
+]
 
 for _name in MODULES:
     import_module(_name)

@@ -6,9 +6,9 @@ environment, folder, standard streams and arguments, and runs as ``__main__``. S
 and the caller ends as the child does: with the same exit code, or by the same signal. The child of a killed caller is
 killed, and so are all of them when the server's standard input ends.
 
-Unlike fresh interpreters, the children share the hash seed and the libraries as they were imported, and the memory of a
-finished child is not tidied up. What the libraries of the Hub read from the environment when they are imported is read
-again (`read_settings`).
+Unlike fresh interpreters, the children share the hash seed and the libraries as they were imported, and a child ends
+without tearing them down. What the libraries of the Hub read from the environment at their import is read again
+(`read_settings`).
 """
 
 import json
@@ -26,7 +26,7 @@ _LIBRARIES = {"huggingface_hub", "datasets", "evaluate", "transformers", "accele
 PLACEHOLDERS = {"HF_HOME": "/placeholder-home-of-warm.py", "HF_ENDPOINT": "http://placeholder-of-warm.py.invalid"}
 
 
-# --- the caller, which imports nothing that takes time ----------------------------------------------------------------
+# --- the caller, which imports nothing that takes time ---------------------------------------------------------------
 
 
 def call(path, arguments):
@@ -51,7 +51,7 @@ def call(path, arguments):
     os._exit(code)
 
 
-# --- the server -------------------------------------------------------------------------------------------------------
+# --- the server ------------------------------------------------------------------------------------------------------
 
 
 class _Child:
@@ -68,6 +68,7 @@ class _Child:
 
 def serve(listening):
     """Fork for each caller; return only in a child: the caller's request and its standard streams."""
+    import contextlib
     import select
 
     children = {}  # descriptor → child; two for each: the end of the process and the connection
@@ -107,10 +108,8 @@ def serve(listening):
                 for watched in (child.ended, child.connection.fileno()):
                     if children.pop(watched, None) is not None:
                         poll.unregister(watched)
-                try:
+                with contextlib.suppress(OSError):  # the caller was killed
                     child.connection.sendall(_NUMBER.pack(status))
-                except OSError:
-                    pass  # the caller was killed
                 child.close()
             elif numbers := _signals(child.connection):
                 for number in numbers:
@@ -139,7 +138,7 @@ def _received(connection):
         return None, []
 
 
-# --- a child ----------------------------------------------------------------------------------------------------------
+# --- a child ---------------------------------------------------------------------------------------------------------
 
 
 def become(request, streams, filters):
@@ -171,7 +170,7 @@ def become(request, streams, filters):
     encoding, _, errors = os.environ.get("PYTHONIOENCODING", "").partition(":")
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         known = getattr(sys, name)
-        binary = open(known.fileno(), f"{mode}b", closefd=False)
+        binary = open(known.fileno(), f"{mode}b", closefd=False)  # noqa: SIM115
         lines = name == "stderr" or binary.isatty()
         unbuffered = mode == "w" and bool(os.environ.get("PYTHONUNBUFFERED"))
         stream = io.TextIOWrapper(

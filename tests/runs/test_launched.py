@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 import hf_leep
-from tests.warm import HANGING
 from tests.videos import as_lists, save_watchers
+from tests.warm import HANGING
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,9 @@ def test_accelerate_launch_and_json(python, work, tmp_path):
 def test_a_wrong_call_is_said_once(work, tmp_path):
     """In interpreters of their own, unlike the other tests."""
     root, _runs = work
-    done = launch([sys.executable], 2, ["--dataset", root / "pictures", "--label", "nothing", "--models", "x"], tmp_path)
+    done = launch(
+        [sys.executable], 2, ["--dataset", root / "pictures", "--label", "nothing", "--models", "x"], tmp_path
+    )
     assert done.returncode != 0
     assert done.stderr.count("no column 'nothing'") == 1
     assert str(Path(hf_leep.__file__).parent) not in done.stderr  # no traceback of ours

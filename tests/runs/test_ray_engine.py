@@ -106,7 +106,9 @@ def test_a_worker_that_dies_in_the_middle_costs_a_retry(command, work, address, 
             assert one[key] == other[key]
 
     # All of it is in the store now: scored without a task, even where no task could run.
-    again = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, env=environment, timeout=HANGING)
+    again = subprocess.run(
+        command(*arguments, "--json"), capture_output=True, text=True, env=environment, timeout=HANGING
+    )
     assert [c["run"]["from_store"] for c in json.loads(again.stdout)["candidates"][:2]] == [True, True]
 
 
