@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import sys
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from hf_leep.report import Report
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
 from tests.report.conftest import REPORT
 
+FRESH = (sys.executable,)  # once for each command: an interpreter of its own
 FILES = {".gitattributes", "README.md", "plots/scores.png", "report.json", "scores.parquet"}
 WRITES = r"^(POST|PUT|DELETE) "
 
@@ -47,7 +49,7 @@ print(json.dumps(rows))
 
 
 def test_a_pushed_report_is_one_commit_that_load_dataset_reads(hub, push, client, tmp_path):
-    done = push("user/ranking")
+    done = push("user/ranking", interpreter=FRESH)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Pushed: {hub.url}/datasets/user/ranking\n"
     assert done.stderr == ""
@@ -385,7 +387,7 @@ print(leep.compute(predictions=[[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]],
 
 
 def test_evaluate_loads_the_pushed_metric_by_its_name(hub, client):
-    done = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
+    done = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN, interpreter=FRESH)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Pushed: {hub.url}/spaces/user/leep\n"
     repo = hub.repos["space", "user/leep"]
