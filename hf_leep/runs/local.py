@@ -56,7 +56,7 @@ class Downloads:
     def __init__(self, planned: Plan, job: Job, budget: int | None, evict: bool, bar: Any, arriving: Any) -> None:
         self._job, self._evict, self._bar, self._arriving = job, evict, bar, arriving
         self._left = None if budget is None else budget - planned.download_bytes
-        self._users = Counter(step.snapshot.place for step in planned.steps if step.snapshot and step.reason is None)
+        self._users = Counter(step.snapshot.pinned for step in planned.steps if step.snapshot and step.reason is None)
         self.advance: Callable[[int], object] = bar.update
 
     def fetch(self, step: Step) -> Callable[[hub.Snapshot], Path]:
@@ -74,8 +74,8 @@ class Downloads:
     def done(self, step: Step) -> None:
         """A candidate is not run any more: its download can go, where that is wanted."""
         if step.snapshot:
-            self._users[step.snapshot.place] -= 1
-            if self._evict and not self._users[step.snapshot.place]:
+            self._users[step.snapshot.pinned] -= 1
+            if self._evict and not self._users[step.snapshot.pinned]:
                 with contextlib.suppress(Exception):  # what cannot be removed stays; the scores matter
                     hub.evict(step.snapshot, self._job.client)
 

@@ -263,7 +263,7 @@ def _within(steps: Sequence[Step], max_download: int | None) -> list[Step]:
     """Skip what the budget does not hold; a repository listed twice comes once."""
     left, seen, kept = max_download, set(), []
     for step in steps:
-        place = step.snapshot.place if step.snapshot else None
+        place = step.snapshot.pinned if step.snapshot else None
         if step.download_bytes and place in seen and step.snapshot:
             here = {name: replace(file, cached=True) for name, file in step.snapshot.files.items()}
             step = replace(step, snapshot=replace(step.snapshot, files=here))
