@@ -206,7 +206,7 @@ def rank(  # type: ignore[misc]  # mypy would have all options spelled out in ea
         on_plan(planned)
         auto = sort_by == scoring.AUTO
         if auto:
-            chosen, sort_by = scoring.measures_of(chosen, planned.num_headless)
+            chosen, sort_by = scoring.auto_measures(chosen, planned.num_headless)
             job = replace(job, measures=scoring.with_checks(chosen))
             recipe = replace(recipe, measures=job.measures)
         course: racing.RunningRace | None = None
@@ -312,9 +312,7 @@ def _found(
     if collection is not None:
         found += hub.collection(collection, client)
     if search is not None:
-        from hf_leep.models import ADAPTERS
-
-        found += hub.search(replace(search, task=search.task or ADAPTERS[target.modality].task), client)
+        found += hub.search(replace(search, task=search.task or target.task), client)
     return found
 
 

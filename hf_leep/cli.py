@@ -249,7 +249,7 @@ def rank(
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
     from hf_leep import api, hub, publish
     from hf_leep.report import Report
-    from hf_leep.report.card.table import planned
+    from hf_leep.report.card.plan import planned
 
     if output is not None and is_main():
         Report.check_folder(output)
@@ -367,10 +367,10 @@ def explain(
 ) -> None:
     """Show why a candidate scores as it does: which of its classes tell yours, what it fails at, and odd rows."""
     from hf_leep.report import Report
-    from hf_leep.report.card.explanation import explained
+    from hf_leep.report.card.explanation import terminal
 
     report = Report.load(folder)
-    _say(explained(report.data, report.explained(candidate), everything))
+    _say(terminal(report.data, report.candidate_with_explanation(candidate), everything))
 
 
 @app.command()

@@ -7,8 +7,8 @@ predict. Each example is judged by a head that was fitted without it (cross-vali
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -19,11 +19,16 @@ from hf_leep import api, data
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.errors import CandidateError, UserError
 from hf_leep.measures.blocks import standard_error
+from hf_leep.models import MODALITIES
 from hf_leep.ranking.correlation import agreement
-from hf_leep.ranking.ordering import CONFIDENCE_Z, paired_differences
+from hf_leep.ranking.ordering import paired_differences
+from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Score, Target
 from hf_leep.report import Report
+from hf_leep.report.candidate_schema import EstimateData, RankedData, ScoreData
 from hf_leep.report.card import short_names
+from hf_leep.report.schema import ReportData, TargetData, is_ranked
+from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
 
@@ -62,7 +67,7 @@ def validate(
         raise UserError(f"--top is {top}; an order has at least two candidates")
     if dtype is not None and dtype not in api.DTYPES:
         raise UserError(f"unknown --dtype {dtype!r}: {', '.join(api.DTYPES)}")
-    ranked = [candidate for candidate in report.candidates if candidate["rank"] is not None][:top]
+    ranked = [candidate for candidate in report.candidates if is_ranked(candidate)][:top]
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two")
     target, rows = _reopened(report.data["target"], dataset, progress)
@@ -73,7 +78,8 @@ def validate(
             bar.set_description(names[id(candidate)][-30:])
             trials.append(_tried(candidate, target, rows, device, dtype))
             bar.update(1)
-    return Report({**report.data, "validation": _described(report.data, ranked, trials, top)})
+    described: ReportData = {**report.data, "validation": _described(report.data, ranked, trials, top)}
+    return Report(described)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +90,21 @@ class _Trial:
     folds: int = 0
 
 
-def _reopened(known: Mapping[str, Any], dataset: Any, progress: bool) -> tuple[Target, data.Rows]:
+def _reopened(known: TargetData, dataset: Any, progress: bool) -> tuple[Target, data.Rows]:
     """The rows that were ranked, and no others."""
-    if dataset is None and str(known["dataset"]).endswith(" object"):
+    if dataset is None and known["dataset"].endswith(" object"):
         raise UserError(f"the ranking was of {known['dataset']} in memory: say where its rows are with --dataset")
-    used = known["num_examples"] if known.get("num_sentences") is None else known["num_sentences"]
+    used = known["num_examples"] if known["num_sentences"] is None else known["num_sentences"]
     found = data.load(
         known["dataset"] if dataset is None else dataset,
+        MODALITIES,
         config=known["config"],
         split=known["split"],
         revision=known["revision"] if dataset is None else None,
         label=known["label_column"],
         inputs=known["input_columns"],
-        max_samples=used if known.get("streamed") or used < known["num_rows"] else None,
-        streaming=bool(known.get("streamed")),
+        max_samples=used if known["streamed"] or used < known["num_rows"] else None,
+        streaming=known["streamed"],
         seed=known["seed"],
         progress=progress,
     )
@@ -106,9 +113,7 @@ def _reopened(known: Mapping[str, Any], dataset: Any, progress: bool) -> tuple[T
     return found
 
 
-def _tried(
-    candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: str | None, dtype: str | None
-) -> _Trial:
+def _tried(candidate: RankedData, target: Target, rows: data.Rows, device: str | None, dtype: str | None) -> _Trial:
     try:
         return _judged(_pass(candidate, target, rows, device, dtype), target)
     except UserError:
@@ -117,16 +122,15 @@ def _tried(
         return _Trial(Score(None, reason=plan.reason_of(error)))
 
 
-def _pass(
-    candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: str | None, dtype: str | None
-) -> Extraction:
+def _pass(candidate: RankedData, target: Target, rows: data.Rows, device: str | None, dtype: str | None) -> Extraction:
     """The candidate's pass, from the store, or run again where it is not there."""
     revision = candidate["revision"]
     if revision is None:
         raise CandidateError("it was a model in memory: nothing of it is kept")
-    local = str(revision).startswith("sha256:")
+    local = revision.startswith("sha256:")
     name = candidate["id"] if local else f"{candidate['id']}@{revision}"
-    found = api.extract(name, target, rows, device=device, dtype=dtype or candidate["run"]["dtype"])
+    dtype = dtype or (candidate["run"]["dtype"] if candidate["run"] else "float32")
+    found = api.extract(name, target, rows, device=device, dtype=dtype)
     if found.candidate.revision != revision:
         raise CandidateError("the folder is not what it was when it was ranked: rank it again")
     return found
@@ -181,14 +185,14 @@ def cross_validated(
 
 
 def _described(
-    report: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]], trials: Sequence[_Trial], asked: int | None
-) -> dict[str, Any]:
+    report: ReportData, ranked: Sequence[RankedData], trials: Sequence[_Trial], asked: int | None
+) -> ValidationData:
     """All of it as plain data."""
     done = [k for k, trial in enumerate(trials) if trial.accuracy.value is not None]
     gaps, errors = paired_differences([trials[k].accuracy for k in done])
     accuracy = np.array([trials[k].accuracy.value for k in done])
     best = int(accuracy.argmax()) if done else 0
-    behind = {k: {"value": float(gaps[best, i]), "standard_error": float(errors[best, i])} for i, k in enumerate(done)}
+    behind = {k: _estimate(float(gaps[best, i]), float(errors[best, i])) for i, k in enumerate(done)}
     groups = [ranked[k]["tie_group"] for k in done]
     return {
         "judged_by": "accuracy of a re-trained head, cross-validated",
@@ -203,8 +207,8 @@ def _described(
                 "rank": candidate["rank"],
                 "reason": trial.accuracy.reason,
                 "accuracy": None
-                if k not in behind
-                else {"value": trial.accuracy.value, "standard_error": trial.accuracy.standard_error},
+                if trial.accuracy.value is None
+                else _estimate(trial.accuracy.value, trial.accuracy.standard_error),
                 "place": None if k not in behind else 1 + int((accuracy > trial.accuracy.value).sum()),
                 "behind_best": behind.get(k),
             }
@@ -214,26 +218,46 @@ def _described(
             measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy)
             for measure in report["measures"]
         },
-        "pairs": _pairs(groups, gaps, CONFIDENCE_Z * errors),
+        "pairs": _pairs(groups, gaps, critical_value() * errors),
     }
 
 
-def _comparable(candidate: Mapping[str, Any], measure: str) -> Mapping[str, Any] | None:
+def _estimate(value: float, standard_error: float | None) -> EstimateData:
+    half_width = None if standard_error is None else critical_value() * standard_error
+    return {"value": value, "standard_error": standard_error, "half_width": half_width}
+
+
+def _comparable(candidate: RankedData, measure: str) -> ScoreData | None:
     """A candidate's score; none where a race stopped it: its scores are of fewer rows than those of others."""
-    return None if candidate.get("stopped") else candidate["scores"].get(measure)
+    return None if candidate["stopped"] else candidate["scores"].get(measure)
 
 
-def _agreement(scores: Sequence[Mapping[str, Any] | None], accuracy: Float64) -> dict[str, Any]:
-    known = [k for k, score in enumerate(scores) if score is not None and score["value"] is not None]
-    found = asdict(agreement([scores[k]["value"] for k in known], accuracy[known]))  # type: ignore[index]
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+def _agreement(scores: Sequence[ScoreData | None], accuracy: Float64) -> AgreementData:
+    known = {k: value for k, score in enumerate(scores) if score and (value := score["value"]) is not None}
+    found = agreement(list(known.values()), accuracy[list(known)])
+    return {
+        "num_candidates": found.num_candidates,
+        "pearson": found.pearson,
+        "pearson_interval": None if found.pearson_interval is None else list(found.pearson_interval),
+        "pearson_p_value": found.pearson_p_value,
+        "kendall": found.kendall,
+        "kendall_interval": None if found.kendall_interval is None else list(found.kendall_interval),
+        "kendall_p_value": found.kendall_p_value,
+        "weighted_tau": found.weighted_tau,
+        "weighted_tau_by_accuracy": found.weighted_tau_by_accuracy,
+    }
 
 
-def _pairs(groups: Sequence[int], gaps: Float64, margins: Float64) -> dict[str, int]:
+def _pairs(groups: Sequence[int], gaps: Float64, margins: Float64) -> ComparedPairsData:
     """Pairs that the ranking tells apart: in the order of accuracy, against it, or not told apart by accuracy."""
     counts = {"confirmed": 0, "contradicted": 0, "open": 0}
     for i, j in combinations(range(len(groups)), 2):
         if groups[i] != groups[j]:
             told = abs(gaps[i, j]) > margins[i, j]
             counts["open" if not told else "confirmed" if gaps[i, j] > 0 else "contradicted"] += 1
-    return {"told_apart": sum(counts.values()), **counts}
+    return {
+        "told_apart": sum(counts.values()),
+        "confirmed": counts["confirmed"],
+        "contradicted": counts["contradicted"],
+        "open": counts["open"],
+    }

@@ -13,7 +13,7 @@ from hf_leep.errors import UserError
 from hf_leep.publish import check_annotations
 from hf_leep.report import Report
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
-from tests.report.card.conftest import REPORT
+from tests.report.conftest import REPORT
 
 FILES = {".gitattributes", "README.md", "plots/scores.png", "report.json", "scores.parquet"}
 WRITES = r"^(POST|PUT|DELETE) "

@@ -87,7 +87,7 @@ __all__ = [
 ]
 
 
-SCORE_VERSION = 7  # part of each stored score's name: raise it when numbers, warnings or what they mean change
+SCORE_VERSION = 8  # part of each stored score's name: raise it when numbers, warnings or what they mean change
 
 
 @dataclass(frozen=True)

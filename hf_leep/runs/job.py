@@ -20,7 +20,7 @@ from hf_leep.errors import CandidateError
 from hf_leep.inference import shards
 from hf_leep.inference.processes import Processes
 from hf_leep.measures import MEASURES, SCORE_VERSION
-from hf_leep.ranking import scoring
+from hf_leep.ranking import scoring, uncertainty
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Result, Run, Score, Target
 from hf_leep.runs.plan import Step
 from hf_leep.runs.subsets import part_of
@@ -164,20 +164,22 @@ class Job:
     def _scored(self, extraction: Extraction, from_store: bool, key: str | None) -> Result:
         """Score a pass, and keep its scores under its key."""
         result = replace(
-            scoring.score(extraction, self.measures), from_store=from_store, meaning=explain.interpret(extraction)
+            scoring.score(extraction, self.measures),
+            from_store=from_store,
+            interpretation=explain.interpret(extraction),
         )
         if key is not None:
             scores = {m: vars(s) for m, s in result.scores.items()}
-            scores[_MEANING] = {**asdict(result.meaning), "influence": None}
+            scores[_MEANING] = {**asdict(result.interpretation), "influence": None}
             stored = {self._stored_names[name]: score for name, score in scores.items()}
             self.store.save_scores(key, self._labels, _summary(result), stored)
         return result
 
     @property
     def _labels(self) -> str:
-        """Fingerprint of the labels that scores are for, and of what computes them."""
+        """Fingerprint of the labels that scores are for, of what computes them and of its confidence level."""
         labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16]
-        return f"{labels}-{version('hf-leep')}-v{SCORE_VERSION}"
+        return f"{labels}-{version('hf-leep')}-v{SCORE_VERSION}-{uncertainty.CONFIDENCE:g}"
 
     @property
     def _stored_names(self) -> dict[str, str]:
@@ -394,7 +396,7 @@ def _restored(known: Mapping[str, Any], candidate: Candidate) -> Result:
         summary["reason"] = None
     else:
         summary["reason"] = "; ".join(dict.fromkeys(s.reason for s in scores.values() if s.reason))
-    return Result(described, scores, run=Run(**run) if run else None, from_store=True, meaning=means, **summary)
+    return Result(described, scores, run=Run(**run) if run else None, from_store=True, interpretation=means, **summary)
 
 
 def _renamed(described: Mapping[str, Any], candidate: Candidate) -> Candidate:

@@ -19,6 +19,7 @@ from hf_leep.text import size
 
 if TYPE_CHECKING:
     from hf_leep.models import Inspection
+    from hf_leep.report.card.plan import PlanData
 
 # A folder, a repo id, or a model in memory: (name, model, processor).
 CandidateLike: TypeAlias = str | Path | tuple[str, Any, Any]
@@ -95,7 +96,7 @@ class Plan:
         return 1 if skipped == len(self.steps) else 3 if skipped else 0
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> PlanData:
         """The plan as plain data."""
         target = self.target
         return {

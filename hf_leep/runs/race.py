@@ -14,8 +14,9 @@ from hf_leep.arrays import Integers
 from hf_leep.errors import ProcessError
 from hf_leep.measures import find
 from hf_leep.ranking import elimination, scoring
-from hf_leep.ranking.elimination import Eliminated, RaceRules
-from hf_leep.records import Extraction, Interpretation, RaceResult, Ranking, Result, Score, Stop
+from hf_leep.ranking.elimination import Eliminated, RaceResult, RaceRules
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Extraction, Interpretation, Result, Score, Stop
 from hf_leep.runs.job import Job
 from hf_leep.runs.local import Downloads, attempt, keep_going, stopped, supplied, terminable
 from hf_leep.runs.plan import Plan, Step
@@ -80,7 +81,7 @@ class RunningRace:
         self, planned: Plan, job: Job, rules: RaceRules, sort_by: str, supply: Downloads, scored: dict[str, Result]
     ) -> None:
         self._job, self._rules, self._sort_by, self._supply, self._scored = job, rules, sort_by, supply, scored
-        self._judge = elimination.judge_of(sort_by)
+        self._judge = elimination.deciding_measure(sort_by)
         self._runners = {s.name: _Runner(s) for s in planned.steps if s.reason is None}
         target = job.target
         labels = target.labels if target.sentences is None else None
@@ -135,7 +136,7 @@ class RunningRace:
             for index, name in enumerate(names)
             if name in self._runners
         }
-        return elimination.order([self._scored[name] for name in names], self._sort_by, trail, self._rules.top)
+        return elimination.rank_race([self._scored[name] for name in names], self._sort_by, trail, self._rules.top)
 
     def record(self) -> RaceResult:
         """How it went."""
@@ -198,7 +199,7 @@ class RunningRace:
     def _out(self, alive: Sequence[_Runner], size: int) -> list[Eliminated]:
         now = [runner.trail[-1][self._judge] for runner in alive]
         before = [runner.trail[-2][self._judge] if len(runner.trail) > 1 else runner.earlier for runner in alive]
-        return elimination.out(
+        return elimination.eliminated(
             now,
             [score or Score(None) for score in before],
             higher_is_better=find(self._judge).higher_is_better,
@@ -218,7 +219,7 @@ class RunningRace:
             stop=stop,
             from_store=runner.from_store,
             # Calibrations are compared with one another, and this one would be of fewer rows.
-            meaning=Interpretation(explanation=explain.interpret(extraction, ran).explanation),
+            interpretation=Interpretation(explanation=explain.interpret(extraction, ran).explanation),
         )
 
     def _leave(self, runner: _Runner, result: Result, rows_left: int) -> None:

@@ -35,7 +35,7 @@ def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
         assert (stop.look, job.ran[name], scored[name].num_examples) == (0, [100], 100)
         assert stop.behind in ("best", "near")
         assert stop.gap > stop.margin > 0
-        means = scored[name].meaning
+        means = scored[name].interpretation
         assert means.calibration is None  # of fewer rows than those of others
         for served in means.explanation.classes:
             assert served.count == np.sum(target.labels[course._order[:100]] == served.index)
@@ -57,8 +57,8 @@ def test_who_ran_all_rows_has_the_scores_of_a_run_without_a_race(rng):
         one, other = (found[name].scores["leave-one-out-leep"] for found in (scored, full))
         assert one.value == pytest.approx(other.value, abs=1e-12)
         np.testing.assert_allclose(one.influence, other.influence, atol=1e-6)
-    order = [place.result for place in course.ranking(list(passes)).places]
-    assert order == [place.result for place in rank(list(full.values()), "leave-one-out-leep").places]
+    order = [place.index for place in course.ranking(list(passes)).ranked]
+    assert order == [place.index for place in rank(list(full.values()), "leave-one-out-leep").ranked]
 
 
 def test_the_last_ones_sought_run_the_rest_at_once(rng):
@@ -80,7 +80,7 @@ def test_one_that_breaks_leaves_the_race_and_one_without_the_measure_too(rng):
     assert job.ran["headless"] == [100]
     names = list(passes)
     ranking = course.ranking(names)
-    assert [names[place.result] for place in ranking.places] == ["best", "near", "far"]
+    assert [names[place.index] for place in ranking.ranked] == ["best", "near", "far"]
     assert {names[i] for i in ranking.unranked} == {"broken", "headless"}
 
 
@@ -104,8 +104,8 @@ def test_an_interruption_leaves_the_scores_of_the_last_look_that_all_came_to(rng
         assert (scored[name].num_examples, scored[name].stop.look) == (200, 1)
         assert len(scored[name].scores["leave-one-out-leep"].influence) == 200
     ranking = course.ranking(list(passes))
-    assert [list(passes)[place.result] for place in ranking.places][2] == "far"
-    assert all(place.rank_interval is None for place in ranking.places[:2])
+    assert [list(passes)[place.index] for place in ranking.ranked][2] == "far"
+    assert all(place.rank_interval is None for place in ranking.ranked[:2])
 
 
 @contextlib.contextmanager
