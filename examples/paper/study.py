@@ -269,7 +269,7 @@ def scores(
     for name in measures:
         measure = MEASURES[name]
         inputs = theta if measure.needs == "probabilities" else features
-        useless = inputs is None or (measure.noise_scores is not None and len(inputs) <= inputs.shape[1])
+        useless = inputs is None or (measure.saturates_at is not None and len(inputs) <= inputs.shape[1])
         try:
             value = None if useless else float(measure.function(inputs, labels))
         except (ValueError, np.linalg.LinAlgError):

@@ -67,7 +67,7 @@ def accuracy(x, labels, test_x, test_labels):
 def value(name, x, labels):
     """A score, higher for better; NaN where hf_leep refuses one."""
     measure = MEASURES[name]
-    if measure.noise_scores is not None and len(x) <= x.shape[1]:
+    if measure.saturates_at is not None and len(x) <= x.shape[1]:
         return np.nan
     try:
         score = measure.function(x, labels)
