@@ -16,7 +16,7 @@ from hf_leep import api, data
 from hf_leep.arrays import Integers
 from hf_leep.errors import UserError
 from hf_leep.models import MODALITIES
-from hf_leep.models.classifier import quiet
+from hf_leep.models.classifier import transformers_silent
 from hf_leep.ranking.correlation import Agreement, agreement
 from hf_leep.ranking.uncertainty import CONFIDENCE, critical_value
 from hf_leep.report import Report
@@ -240,7 +240,7 @@ def _make(home: Path, sources: Sequence[Source], progress: bool) -> None:
             bar.set_description(source.name)
             seed = sources.index(source)
             model, processor = _train(source, pixels[training], digits[training], seed, bar.update)
-            with _complete(home / source.name) as folder, quiet():
+            with _complete(home / source.name) as folder, transformers_silent():
                 model.save_pretrained(folder)
                 processor.save_pretrained(folder)
 

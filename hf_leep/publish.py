@@ -141,7 +141,7 @@ def check(
         HubError: the Hub refused, or did not answer.
     """
     _check_call(repo_id, repo_type, token)
-    hub.check_place(
+    hub.check_destination(
         repo_id,
         repo_type,
         private=private,
@@ -189,7 +189,7 @@ def check_annotations(
     if not card.ranked_on_hub(report.data):
         raise UserError("no ranked candidate is a public repository on the Hub: there is no card to put scores on")
     client = hub.Client(token=token)
-    look = partial(hub.check_place, private=None, refuse=lambda _present: None, client=client)
+    look = partial(hub.check_destination, private=None, refuse=lambda _present: None, client=client)
     asking = repo_id is not None and not client.offline
     if private or (asking and look(str(repo_id), repo_type)):
         raise UserError(

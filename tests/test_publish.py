@@ -249,9 +249,9 @@ def test_without_the_right_to_write_it_is_one_line_and_nothing_happens(hub, push
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["ranking"], "'ranking' is no repository to push to: it is called OWNER/NAME"),
-        (["a/b/c"], "is no repository to push to"),
-        (["user/-x-"], "is no repository to push to"),
+        (["ranking"], "'ranking' is not the name of a repository: give OWNER/NAME"),
+        (["a/b/c"], "is not the name of a repository"),
+        (["user/-x-"], "is not the name of a repository"),
         (["user/x", "--repo-type", "space"], "type dataset or model, not 'space'"),
         (["user/x"], "HF_HUB_OFFLINE is set"),
     ],

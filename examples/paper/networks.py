@@ -16,7 +16,7 @@ from examples.paper import cifar_resnet
 from hf_leep.arrays import Integers
 from hf_leep.data import Rows
 from hf_leep.errors import CandidateError
-from hf_leep.models.classifier import Classifier, find_head, quiet, why
+from hf_leep.models.classifier import Classifier, describe, find_head, transformers_silent
 from hf_leep.models.image import ADAPTER
 
 _AT_ONCE = 256  # images that are processed or classified at a time
@@ -52,7 +52,7 @@ def load(
     cifar_resnet.register()
     where = {"trust_remote_code": False, **({} if Path(path).is_dir() else {"revision": revision})}
     try:
-        with quiet():
+        with transformers_silent():
             processor = AutoImageProcessor.from_pretrained(path, backend="pil", **where)
             changes = {} if num_classes is None else {"num_labels": num_classes}
             config = AutoConfig.from_pretrained(path, **changes, **where)
@@ -63,7 +63,7 @@ def load(
             else:
                 model = AutoModelForImageClassification.from_config(config)
     except (OSError, ValueError, KeyError) as error:
-        raise CandidateError(f"{path} cannot be trained: {why(error)}") from None
+        raise CandidateError(f"{path} cannot be trained: {describe(error)}") from None
     head = find_head(model)
     if head is None:
         raise CandidateError(f"{path} cannot be trained here: it has no single linear head")

@@ -253,11 +253,11 @@ def as_checkpoint(path: str, folder: Path) -> str | Path:
     if written.is_file() and written.read_text(encoding="utf-8") == digest.hexdigest():
         return folder
     from examples.paper import cifar_resnet
-    from hf_leep.models.classifier import quiet
+    from hf_leep.models.classifier import transformers_silent
 
     written.unlink(missing_ok=True)
     try:
-        with quiet():
+        with transformers_silent():
             cifar_resnet.convert(path, folder)
     except Exception as error:  # whatever the file contains
         raise CandidateError(

@@ -107,7 +107,7 @@ class Downloads:
         self._client, self._evict, self._bar, self._prefetcher = job.client, evict, bar, prefetcher
         self._bytes_left = None if budget is None else budget - planned.download_bytes
         self._num_uses = Counter(
-            step.snapshot.place for step in planned.steps if step.snapshot and step.reason is None
+            step.snapshot.pinned for step in planned.steps if step.snapshot and step.reason is None
         )
         self.advance: Callable[[int], object] = bar.update
 
@@ -126,8 +126,8 @@ class Downloads:
     def done(self, step: Step) -> None:
         """Remove a candidate's download, if that is wanted and no other candidate needs it."""
         if step.snapshot:
-            self._num_uses[step.snapshot.place] -= 1
-            if self._evict and not self._num_uses[step.snapshot.place]:
+            self._num_uses[step.snapshot.pinned] -= 1
+            if self._evict and not self._num_uses[step.snapshot.pinned]:
                 with contextlib.suppress(Exception):  # a file that cannot be removed is no reason to lose the scores
                     hub.evict(step.snapshot, self._client)
 

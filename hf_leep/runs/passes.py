@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from hf_leep import data, hub
 from hf_leep.arrays import Integers
@@ -19,6 +19,7 @@ from hf_leep.store import Writer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import PreTrainedModel
 
     from hf_leep.inference.loader import Loader
     from hf_leep.inference.protocols import Classifier
@@ -166,7 +167,7 @@ class PassRunner:
         adapter = ADAPTERS[self.target.modality]
         columns, names = self.target.input_columns, self.target.class_names
         if model is not None:
-            return adapter.wrap(*model, columns, class_names=names)
+            return adapter.wrap(cast("PreTrainedModel", model[0]), model[1], columns, class_names=names)
         folder = self._folder(request)
         return adapter.load(folder, columns, torch.float32, self.client.allow_pickle, class_names=names)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError, HfLeepError, one_line, option
@@ -19,6 +19,7 @@ from hf_leep.text import size
 
 if TYPE_CHECKING:
     from torch.nn import Module
+    from transformers import PreTrainedModel
 
     from hf_leep.models import Inspection
     from hf_leep.report.card.plan import PlanData
@@ -250,7 +251,7 @@ def _inspect_model(step: Step, model: Module, target: Target, needs_head: bool) 
     from hf_leep.models import ADAPTERS
 
     try:
-        inspection = ADAPTERS[target.modality].inspect_model(model, target.class_names)
+        inspection = ADAPTERS[target.modality].inspect_model(cast("PreTrainedModel", model), target.class_names)
     except CandidateError as error:
         return replace(step, reason=reason_of(error))
     except AttributeError:  # not a model of transformers: its pass will say what is wrong
@@ -270,7 +271,7 @@ def _within_budget(steps: Sequence[Step], max_download: int | None) -> list[Step
     """Skip the candidates that exceed the budget; a repository that is listed twice is downloaded once."""
     left, seen, kept = max_download, set(), []
     for step in steps:
-        place = step.snapshot.place if step.snapshot else None
+        place = step.snapshot.pinned if step.snapshot else None
         if step.download_bytes and place in seen and step.snapshot:
             here = {name: replace(file, cached=True) for name, file in step.snapshot.files.items()}
             step = replace(step, snapshot=replace(step.snapshot, files=here))

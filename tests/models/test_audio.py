@@ -220,7 +220,7 @@ def test_files_without_a_decoder_name_the_extra(monkeypatch):
     stored = [{"bytes": b"RIFF", "path": None}] * 2
     found = datasets.Dataset.from_dict({"audio": stored, "label": [0, 1]}).cast_column("audio", datasets.Audio())
     monkeypatch.setitem(__import__("sys").modules, "soundfile", None)
-    monkeypatch.setattr("hf_leep.models.modalities.find_spec", lambda _name: None)
+    monkeypatch.setattr("hf_leep.models.modality.find_spec", lambda _name: None)
     with pytest.raises(TargetError, match=r'pip install "hf-leep\[audio\]"'):
         data.load(found, MODALITIES)
 

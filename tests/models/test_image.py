@@ -181,6 +181,6 @@ def test_a_processor_that_keeps_the_shape_of_images_forms_batches_all_the_same(c
     ],
 )
 def test_of_a_missing_package_its_name_is_told(said, told):
-    from hf_leep.models.classifier import why
+    from hf_leep.models.classifier import describe
 
-    assert why(ImportError(said)) == told
+    assert describe(ImportError(said)) == told

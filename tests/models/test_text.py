@@ -271,5 +271,5 @@ def test_what_changes_between_passes_is_settled(adapter, attribute, before, afte
     tokenizer = SimpleNamespace(pad_token="[PAD]")
     config = SimpleNamespace(pad_token_id=0, **{attribute: before})
     config.get_text_config = lambda: config
-    adapter.settle(tokenizer, config)
+    adapter.adjust(tokenizer, config)
     assert getattr(config, attribute) == after

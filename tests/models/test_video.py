@@ -164,7 +164,7 @@ def test_beside_an_image_a_list_of_images_must_be_named_as_a_video():
 def test_files_without_a_decoder_name_the_extra(monkeypatch, watchers):
     files = as_files()
     row = {"frames": {"bytes": encoded(frames()[0]), "path": None}}
-    monkeypatch.setattr("hf_leep.models.modalities.find_spec", lambda _name: None)
+    monkeypatch.setattr("hf_leep.models.modality.find_spec", lambda _name: None)
     with pytest.raises(TargetError, match=r'pip install "hf-leep\[video\]"'):
         data.load(files, MODALITIES)
     monkeypatch.setitem(__import__("sys").modules, "av", None)
@@ -215,7 +215,7 @@ def test_frames_that_an_edit_list_hides_are_not_counted(watchers):
         container.mux(stream.encode())
     with av.open(io.BytesIO(file.getvalue()), "r") as container:
         assert sum(packet.size > 0 for packet in container.demux(video=0)) == 12  # 4 of them before the start
-    seen = video._clip({"bytes": file.getvalue(), "path": None}, 4)
+    seen = video._frames({"bytes": file.getvalue(), "path": None}, 4)
     greys = [np.asarray(picture).mean() for picture in seen]
     np.testing.assert_allclose(greys, [20 * k for k in (5, 7, 9, 11)], atol=4)
 
