@@ -11,7 +11,7 @@ import pytest
 from hf_leep import cli
 from hf_leep.measures import MEASURES
 from hf_leep.selfcheck import checks
-from hf_leep.selfcheck.certificate import certificate
+from hf_leep.selfcheck.certificate import _run_checks, certificate
 from hf_leep.selfcheck.checks import Check
 from hf_leep.store import Store
 
@@ -57,7 +57,8 @@ def test_a_wrong_measure_is_noticed(name, monkeypatch):
     assert any(difference > tolerance for _, difference, tolerance in results)
 
 
-def test_a_certificate_covers_the_measures_of_a_run_and_is_cached(tmp_path, monkeypatch):
+def test_a_certificate_covers_the_measures_of_a_run_and_is_cached(tmp_path, monkeypatch, request):
+    request.addfinalizer(_run_checks.cache_clear)
     names, store = ["leep", "nce", "of-another-package"], Store(tmp_path)
     made = certificate(names, store)
     assert made.num_checks == len(checks.verify(names=["leep", "nce"]))
@@ -65,6 +66,7 @@ def test_a_certificate_covers_the_measures_of_a_run_and_is_cached(tmp_path, monk
     assert made.unchecked == ("of-another-package",)
     shifted("leep", monkeypatch)
     assert certificate(names, store) == made
+    _run_checks.cache_clear()
     again = certificate(names, Store(None))
     assert again.num_checks == made.num_checks
     assert "leep: constant predictions score −Ĥ(Y)" in again.failed
