@@ -9,16 +9,16 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-_LIKELY_KEPT = 0.9  # a dropout rate from here on is the probability of keeping, carried over from TensorFlow
+_LIKELY_KEPT = 0.5  # a dropout rate above this is the probability of keeping, carried over from TensorFlow
 
 
 def keep_probabilities(model: nn.Module) -> list[tuple[nn.Dropout, float]]:
     """Dropout layers whose rate is a probability of keeping, and that rate.
 
-    Configurations converted from TensorFlow carry such values (MobileNetV1's ``classifier_dropout_prob`` is 0.999). A
+    Configurations converted from TensorFlow carry such values (``classifier_dropout_prob`` of MobileNetV1 is 0.999, of MobileNetV2 0.8). A
     network that drops 99.9 % of its features learns nothing.
     """
-    return [(m, m.p) for m in model.modules() if isinstance(m, nn.Dropout) and m.p >= _LIKELY_KEPT]
+    return [(m, m.p) for m in model.modules() if isinstance(m, nn.Dropout) and m.p > _LIKELY_KEPT]
 
 
 @contextmanager
