@@ -15,8 +15,8 @@ _LIKELY_KEPT = 0.5  # a dropout rate above this is the probability of keeping, c
 def keep_probabilities(model: nn.Module) -> list[tuple[nn.Dropout, float]]:
     """Dropout layers whose rate is a probability of keeping, and that rate.
 
-    Configurations converted from TensorFlow carry such values (``classifier_dropout_prob`` of MobileNetV1 is 0.999, of MobileNetV2 0.8). A
-    network that drops 99.9 % of its features learns nothing.
+    Configurations converted from TensorFlow carry such values: ``classifier_dropout_prob`` of MobileNetV1 is 0.999, of
+    MobileNetV2 0.8. A network that drops 99.9 % of its features learns nothing.
     """
     return [(m, m.p) for m in model.modules() if isinstance(m, nn.Dropout) and m.p > _LIKELY_KEPT]
 
