@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from examples.paper.tasks import EXPERIMENTS
-from hf_leep.report.card.wording import title
+from hf_leep.measures import find
 from hf_leep.text import number
 
 _INK, _QUIET = "#1f2937", "#9ca3af"
@@ -89,7 +89,7 @@ def selection(found: Mapping[str, Any], measures: Sequence[str]) -> bytes:
         picked = int(np.argmax(x))
         axes.plot(x[picked], y[picked], "o", ms=13, mfc="none", mec=_INK, zorder=2)
         axes.margins(0.15)
-        axes.set_title(title(measure), fontsize=10, color=_INK)
+        axes.set_title(find(measure).title, fontsize=10, color=_INK)
         axes.set_xlabel("score")
         axes.set_ylabel("accuracy of a re-trained head (%)")
     handles, labels = panels[0].get_legend_handles_labels()

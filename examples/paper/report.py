@@ -11,9 +11,8 @@ import jinja2
 from examples.paper import plots, results
 from examples.paper.study import write_json
 from examples.paper.tasks import EXPERIMENTS
-from hf_leep.measures import MEASURES
+from hf_leep.measures import MEASURES, find
 from hf_leep.ranking.uncertainty import CONFIDENCE, miss_probability
-from hf_leep.report.card.wording import title
 from hf_leep.text import code, number, prose
 
 # The paper's table: correlations with the accuracy of a re-trained head and of fine-tuning; ∗ is not significant. Our
@@ -142,7 +141,7 @@ def _ranges(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 def _partly(selection: Mapping[str, Any] | None) -> list[str]:
     """Return the measures that do not score every source of the selection."""
     measures = selection["measures"] if selection else {}
-    return [title(m) for m, one in measures.items() if one["num_sources"] < len(selection["sources"])]
+    return [find(m).title for m, one in measures.items() if one["num_sources"] < len(selection["sources"])]
 
 
 def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[str]]:
@@ -172,7 +171,7 @@ def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> lis
                 spread(baseline),
                 spread([one["value"] for one in partial]),
                 spread(everywhere.get("nce", [])),
-                f"{title(best)} {spread(everywhere[best])}",
+                f"{find(best).title} {spread(everywhere[best])}",
                 f"{behind} / {len(intervals) - ahead - behind} / {ahead}",
             ]
         )
@@ -211,7 +210,7 @@ def _with_p_value(found: Mapping[str, Any] | None) -> str:
 
 def _speeds(one: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
     """Return how each measure correlates with the speed of fine-tuning, the baseline last."""
-    named = [(title(m), one["measures"][m]) for m in measures]
+    named = [(find(m).title, one["measures"][m]) for m in measures]
     return [
         [
             name,
@@ -234,7 +233,7 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
         ahead = found["ahead_of_leep"]
         lines.append(
             [
-                title(measure),
+                find(measure).title,
                 str(found["num_candidates"]),
                 correlation(found, "pearson"),
                 p_value(found["pearson_p_value"]),

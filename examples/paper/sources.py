@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.paper.tasks import Pool
-from hf_leep import api, data
+from hf_leep import Execution, api, data
 from hf_leep.errors import CandidateError, TargetError, UserError
 from hf_leep.models import MODALITIES
 from hf_leep.records import Extraction, Target
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
-from hf_leep.runs.subsets import part_of
+from hf_leep.runs.subsets import select_target
 
 PLAIN = "CifarResNet"  # the architecture in the config.json of plain weights
 _WRITTEN_FROM = ".written-from"  # file with the hash of the plain weights that a checkpoint was made from
@@ -172,7 +172,7 @@ def _parted(
     out = np.sort(np.concatenate(held))
     if len(out) == 0:
         raise TargetError(f"--hold-out {share} of {len(target.labels)} images in {len(held)} classes holds out none")
-    first, second = ((part_of(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
+    first, second = ((select_target(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
     return first, second
 
 
@@ -205,10 +205,10 @@ def extract(
             before = bar.n
             passes = []
             for target, rows in splits:
-                how = {"device": device, "batch_size": _BATCH_SIZE}
-                api.extract(checkpoint, target, rows, advance=bar.update, **how)
+                execution = Execution(device=device, batch_size=_BATCH_SIZE)
+                api.extract(checkpoint, target, rows, execution=execution, advance=bar.update)
                 # Read it from the store: the arrays of a new pass are mapped from a path that was renamed.
-                passes.append(api.extract(checkpoint, target, rows, **how))
+                passes.append(api.extract(checkpoint, target, rows, execution=execution))
             bar.update(before + sum(len(rows) for _, rows in splits) - bar.n)
             sources.append(_source(name, checkpoint, *passes))
     return sources

@@ -35,7 +35,7 @@ from examples.paper.tasks import (
 from hf_leep.arrays import FloatMatrix, Integers
 from hf_leep.errors import CandidateError, ProcessError, UserError
 from hf_leep.measures import MEASURES
-from hf_leep.runs.local import terminable
+from hf_leep.runs.local import sigterm_interrupts
 from hf_leep.runs.plan import reason_of
 
 # All but the slowest measures: linear-probe, n-leep, sfda, knn and pactran-dirichlet take seconds to minutes a task.
@@ -298,7 +298,7 @@ def run(
     """
     left = {name: [job for job in jobs if bench.is_open(job, retry=retry)] for name, jobs in plan.items()}
     total, to_do = sum(map(len, plan.values())), sum(map(len, left.values()))
-    with terminable(), _pool(bench, workers) as pool, _progress(total, to_do, progress) as advance:
+    with sigterm_interrupts(), _pool(bench, workers) as pool, _progress(total, to_do, progress) as advance:
         for name, jobs in left.items():
             started = time.perf_counter()
             try:

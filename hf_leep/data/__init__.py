@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, digests_of
+from hf_leep.data.source import DatasetLike as DatasetLike
 from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import Sample, sample
 from hf_leep.data.words import Words, choose_sentences
-from hf_leep.errors import TargetError, one_line
+from hf_leep.errors import TargetError, one_line, option
 from hf_leep.records import Target
 
 _ROWS_AT_ONCE = 10_000
@@ -92,7 +93,7 @@ class Rows:
 
 
 def load(
-    dataset: object,
+    dataset: DatasetLike,
     modalities: Sequence[Modality],
     *,
     config: str | None = None,
@@ -132,12 +133,17 @@ def load(
         TargetError: the data set, split, columns or labels cannot be used; the message says what to choose instead.
     """
     if max_samples is not None and (not isinstance(max_samples, int) or max_samples < 2):
-        raise TargetError(f"--max-samples is {max_samples}; a score needs a whole number of at least 2 examples")
+        raise TargetError(
+            f"{option('max_samples')} is {max_samples}; a score needs a whole number of at least 2 examples"
+        )
+    if seed < 0:
+        raise TargetError(f"{option('seed')} is {seed}; it must be 0 or more")
     if streaming and max_samples is None:
-        raise TargetError("--streaming reads a sample: say how many rows with --max-samples N")
+        raise TargetError(f"{option('streaming')} reads a sample: say how many rows with {option('max_samples')}")
     if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict) and max_samples is None:
         raise TargetError(
-            "a streaming data set is sampled: say how many rows with --max-samples N, or load it with streaming=False"
+            f"a streaming data set is sampled: say how many rows with {option('max_samples')}, "
+            "or load it with streaming=False"
         )
     with bars(progress):
         opened = _open(dataset, config, split, revision, max_samples, streaming, seed, pin, token)
@@ -177,7 +183,7 @@ class _Opened:
 
 
 def _open(
-    dataset: object,
+    dataset: DatasetLike,
     config: str | None,
     split: str | None,
     revision: str | None,
@@ -348,7 +354,7 @@ def _missing_classes(found: datasets.Dataset, column: str, occurring: int) -> li
         return []
     return [
         f"{stated - occurring} of the {stated} classes do not occur in the streamed sample, so no candidate is scored "
-        "on them: raise --max-samples, or leave out --streaming for a stratified sample"
+        f"on them: raise {option('max_samples')}, or leave out {option('streaming')} for a stratified sample"
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError
+from hf_leep.errors import TargetError, option
 
 
 class Modality(Protocol):
@@ -75,7 +75,7 @@ def check_label(found: datasets.Dataset, label: str | None) -> None:
     fitting = [name for name, held in found.features.items() if _can_be_label(held) or _can_label_words(held)]
     if label is not None and label in found.features and label not in fitting:
         raise TargetError(
-            f"column {label!r} holds {_type(found, label)}, no classes: --label can be {_listed(fitting)}"
+            f"column {label!r} holds {_type(found, label)}, no classes: {option('label')} can be {_listed(fitting)}"
         )
 
 
@@ -116,7 +116,7 @@ def find_inputs(
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
-            raise TargetError(f"which {modality.name} column is the input? --input can be {_listed(names)}")
+            raise TargetError(f"which {modality.name} column is the input? {option('input')} can be {_listed(names)}")
     raise TargetError(f"no column of {_units(modalities)}; the columns are {_columns(found)}")
 
 
@@ -131,7 +131,7 @@ def _check_inputs(
     chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
     for column in chosen:
         if column not in found.features:
-            raise TargetError(f"no column {column!r}: --input can be {_listed(fitting)}")
+            raise TargetError(f"no column {column!r}: {option('input')} can be {_listed(fitting)}")
     for key, names in columns.items():
         if set(chosen) <= set(names) and len(chosen) <= by_name[key].max_inputs:
             return by_name[key], chosen
@@ -139,7 +139,7 @@ def _check_inputs(
     modalities = list(by_name.values())
     pairs = " and ".join(modality.unit for modality in modalities if modality.max_inputs > 1)
     raise TargetError(
-        f"--input {held} cannot be the input ({_units(modalities)}; two columns only of {pairs}): "
+        f"{option('input')} {held} cannot be the input ({_units(modalities)}; two columns only of {pairs}): "
         f"it can be {_listed(fitting)}"
     )
 
@@ -171,10 +171,11 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
     possible: list[str] = [name for name in found.features if name not in input_columns and fits(found.features[name])]
     if label is not None:
         if label not in found.features:
-            raise TargetError(f"no column {label!r}: --label can be {_listed(possible)}")
+            raise TargetError(f"no column {label!r}: {option('label')} can be {_listed(possible)}")
         if label not in possible:
             raise TargetError(
-                f"column {label!r} holds {_type(found, label)}, no classes: --label can be {_listed(possible)}"
+                f"column {label!r} holds {_type(found, label)}, no classes: "
+                f"{option('label')} can be {_listed(possible)}"
             )
         return label
     named = [name for name in _LABEL_NAMES if name in possible]
@@ -191,11 +192,11 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
         raise TargetError(f"no column can label words (lists of classes, integers or strings): {_columns(found)}")
     if not possible:
         words = [name for name, feature in found.features.items() if _can_label_words(feature)]
-        hint = f"; labels of words are chosen with --label: {_listed(words)}" if len(words) > 1 else ""
+        hint = f"; labels of words are chosen with {option('label')}: {_listed(words)}" if len(words) > 1 else ""
         raise TargetError(
             f"no column can be the label (classes, integers, booleans or strings): {_columns(found)}{hint}"
         )
-    raise TargetError(f"which column is the label? --label can be {_listed(possible)}")
+    raise TargetError(f"which column is the label? {option('label')} can be {_listed(possible)}")
 
 
 def _can_be_label(feature: object) -> bool:

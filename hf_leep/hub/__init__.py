@@ -4,7 +4,7 @@ from hf_leep.hub.client import Client
 from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
 from hf_leep.hub.prefetch import Prefetcher
 from hf_leep.hub.push import Committed, Proposal, check_destination, check_repo_id, commit, propose
-from hf_leep.hub.search import Search, collection, parse_size, search
+from hf_leep.hub.search import collection, search
 from hf_leep.hub.snapshot import RepoId, Snapshot, resolve
 from hf_leep.hub.target import pin_dataset
 
@@ -15,7 +15,6 @@ __all__ = [
     "Prefetcher",
     "Proposal",
     "RepoId",
-    "Search",
     "Snapshot",
     "check_destination",
     "check_repo_id",
@@ -24,7 +23,6 @@ __all__ = [
     "configuration",
     "evict",
     "fetch",
-    "parse_size",
     "peek",
     "pin_dataset",
     "propose",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hf_leep.errors import HubError, UserError, one_line
+from hf_leep.errors import HubError, UserError, one_line, option
 from hf_leep.hub.client import Client
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
 REPO_TYPES = ("dataset", "model", "space")
-_PUBLIC = "{} is public already: make it private on its page first, or push without --private"
+_PUBLIC = "{} is public already: make it private on its page first, or push without {}"
 _UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
 
 
@@ -150,7 +150,7 @@ def commit(
     else:
         _check(repo_id, found, private, (lambda _paths: None) if create_pr else refuse)
     if private and not found.private:  # somebody else has created it in the meantime
-        raise UserError(_PUBLIC.format(repo_id))
+        raise UserError(_PUBLIC.format(repo_id, option("private")))
     push = _Push(files, stale, repo_id, repo_type, message, create_pr, _url(client, repo_id, repo_type))
     if found.holds(files, stale):
         return Committed(push.url, found.revision, pull_request=False, changed=False, private=found.private)
@@ -313,7 +313,7 @@ def _check(repo_id: str, found: _Repository, private: bool | None, refuse: Calla
     if reason is not None:
         raise UserError(f"{repo_id} {reason}")
     if private and not found.private:
-        raise UserError(_PUBLIC.format(repo_id))
+        raise UserError(_PUBLIC.format(repo_id, option("private")))
 
 
 def _look_up(api: HfApi, repo_id: str, repo_type: str) -> _Repository | None:

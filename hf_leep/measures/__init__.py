@@ -24,6 +24,8 @@ from hf_leep.measures.pactran_gaussian import pactran_gaussian
 from hf_leep.measures.parc import parc
 from hf_leep.measures.registry import MEASURES, find, standard_error
 from hf_leep.measures.regularised_h_score import regularised_h_score
+from hf_leep.measures.ridge import ridge
+from hf_leep.measures.ridge_log_likelihood import ridge_log_likelihood
 from hf_leep.measures.sfda import sfda
 from hf_leep.measures.stable_rank import stable_rank
 from hf_leep.measures.transrate import transrate
@@ -50,6 +52,8 @@ __all__ = [
     "pactran_gaussian",
     "parc",
     "regularised_h_score",
+    "ridge",
+    "ridge_log_likelihood",
     "sfda",
     "stable_rank",
     "standard_error",

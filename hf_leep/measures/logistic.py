@@ -54,7 +54,7 @@ class Design:
         return len(self.decomposed.features)
 
     def blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, block)``, where ``block @ lifted(weights)`` are logits: scaled features, or U if n < d."""
+        """Yield ``(rows, block)``, where ``block @ lifted(weights)`` are logits: scaled features, or U if n ≤ d."""
         if self.decomposed.dual:
             for rows in _blocks_of(len(self)):
                 yield rows, self.decomposed.basis[rows]

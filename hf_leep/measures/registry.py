@@ -26,6 +26,8 @@ MODULES = (
     "logme",
     "knn",
     "linear_probe",
+    "ridge",
+    "ridge_log_likelihood",
     "pactran_dirichlet",
     "pactran_gaussian",
     "lfc",

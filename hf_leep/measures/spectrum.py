@@ -3,7 +3,7 @@
 With F [n, d] the features (as they are, or with columns of mean 0, or of mean 0 and length 1) and F = U diag(σ) Vᵀ,
 H-score and LogME depend on F only through σ² and UᵀY, with Y the class indicators 1[y=c] or real targets. Other
 measures need rows of U diag(σ), the principal coordinates. All come from the smaller of the two Gram matrices: FᵀF
-[d, d] if n ≥ d, otherwise FFᵀ [n, n] from a copy of F. So memory is O(d·min(n, d) + t·d + block).
+[d, d] if n > d, otherwise FFᵀ [n, n] from a copy of F. So memory is O(d·min(n, d) + t·d + block).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Spectrum:
         centre: what is then subtracted from each row, ``[d]``.
         eigenvalues: σ² > 0, ``[k]``, ascending, k the numerical rank.
         projections: UᵀY, ``[k, t]``.
-        basis: if n ≥ d, the matrix that maps a scaled and centred row to its row of U σ, ``[d, k]``; else U, ``[n,
+        basis: if n > d, the matrix that maps a scaled and centred row to its row of U σ, ``[d, k]``; else U, ``[n,
             k]``.
         dual: whether ``basis`` is U.
         kept: which rows are used, ``[n]``; None for all.
@@ -73,7 +73,7 @@ class Spectrum:
     def point_blocks(self) -> Iterator[tuple[slice, Float64]]:
         """Yield ``(rows, points)``, with the distances of the scaled features of the rows that are used, in one pass.
 
-        Features minus their mean, ``[b, d]``; if n < d, their principal coordinates, ``[b, k]``. A block is valid
+        Features minus their mean, ``[b, d]``; if n ≤ d, their principal coordinates, ``[b, k]``. A block is valid
         until the next one.
         """
         if self.dual:
@@ -129,7 +129,7 @@ def spectrum(
         for _, block in kept_blocks(features, kept):
             centre += (block * scale).sum(axis=0) / n
 
-    dual = n < d
+    dual = n <= d
     if dual:
         matrix = features.astype(np.float64) if kept is None else features[kept].astype(np.float64)
         matrix = matrix * scale - centre  # [n, d], smaller than the [d, d] matrix that it replaces

@@ -28,6 +28,7 @@ import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.measures import find
+from hf_leep.options import Race
 from hf_leep.ranking import ordering
 from hf_leep.ranking.ordering import RankedCandidate, Ranking
 from hf_leep.ranking.uncertainty import RESOLUTION, JointScores, critical_value
@@ -36,23 +37,6 @@ from hf_leep.records import Result, Score
 MOST_LOOKS = 5  # n/16, n/8, n/4, n/2, n: at each look every model that is still in has to be loaded again
 FEWEST_EXAMPLES, FEWEST_PER_CLASS = 100, 2  # of the first look
 _ALL_ROWS = (-MOST_LOOKS, False)  # sorts the candidates that ran all rows before those that stopped at any look
-
-
-@dataclass(frozen=True)
-class RaceRules:
-    """How a race is decided.
-
-    Attributes:
-        confidence: probability that none of the truly best candidates is put out.
-        top: how many of the best candidates to find, K.
-    """
-
-    confidence: float = 0.95
-    top: int = 1
-
-    def level(self, num_looks: int, num_candidates: int) -> float:
-        """Return the one-sided level of one comparison at one look."""
-        return (1 - self.confidence) / (max(num_looks, 1) * self.top * max(num_candidates - 1, 1))
 
 
 @dataclass(frozen=True)
@@ -93,6 +77,17 @@ class Eliminated:
     by: int
     gap: float
     margin: float
+
+
+def comparison_level(race: Race, num_looks: int, num_candidates: int) -> float:
+    """Return the one-sided level of one comparison at one look, so that all together have ``race.confidence``.
+
+    Args:
+        race: the options of the race.
+        num_looks: looks at which candidates can be put out.
+        num_candidates: candidates at the start.
+    """
+    return (1 - race.confidence) / (max(num_looks, 1) * race.top * max(num_candidates - 1, 1))
 
 
 def deciding_measure(sort_by: str) -> str:

@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 RESOLUTION = 1e-5  # scores of float32 passes vary by this much with batch size and order: smaller gaps count as none
 NUM_DRAWS = 10_000  # a share of these has a standard error of at most 0.5 %
 _NUM_MAXIMA = 2_000  # the share of draws above the 95 % quantile has a standard error of 0.5 %
-_ENOUGH_VALUES = 100  # with fewer influence values the covariance of many candidates is too uncertain
+ENOUGH_VALUES = 100  # with fewer influence values the covariance of many candidates is too uncertain
 _EXAMPLES_AT_ONCE = 4096
 _CELLS_AT_ONCE = 2**18  # so that a block of draws fits into the cache
 
@@ -122,7 +122,7 @@ def simultaneous_critical_value(joint: JointScores, rng: np.random.Generator) ->
     num_pairs = len(known) * (len(known) - 1) // 2
     if num_pairs < 2:
         return critical_value(joint.num_values)
-    if joint.num_values < _ENOUGH_VALUES:
+    if joint.num_values < ENOUGH_VALUES:
         return critical_value(joint.num_values, -np.expm1(np.log1p(-miss_probability()) / num_pairs))
     some = JointScores(joint.values[known], joint.covariance[np.ix_(known, known)], joint.num_values)
     error = some.differences()[1]

@@ -30,7 +30,7 @@ def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
     if candidate.task == "zero-shot-image-classification" and candidate.source_labels:
         found.append(
             "zero-shot, so prompts with your class names are its source classes: its LEEP says how well it knows "
-            "these very classes, while that of a classifier is about classes of its own; --measures logme compares "
+            "these very classes, while that of a classifier is about classes of its own; the measure logme compares "
             "features alone"
         )
     stated = [part.strip() for part in (candidate.license or "").split(",") if part.strip()]

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_leep.errors import UserError, one_line
+from hf_leep.errors import UserError, one_line, option
 from hf_leep.report import card
 from hf_leep.report.candidate_schema import CandidateData
 from hf_leep.report.card.wording import named
@@ -91,7 +91,7 @@ class Report:
         """
         folder = Path(folder)
         if str(folder) in ("", "."):
-            raise UserError("the report needs a folder of its own: --output DIR")
+            raise UserError(f"the report needs a folder of its own: {option('folder')}")
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file: the report needs a folder")
         if (folder / "README.md").exists() and not (folder / "report.json").exists():

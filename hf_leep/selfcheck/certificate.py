@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 
 from hf_leep.measures import SCORE_VERSION
@@ -39,5 +39,6 @@ def certificate(names: Sequence[str], store: Store) -> Certificate:
     return Certificate(num_checks, tuple(failed), tuple(unchecked))
 
 
+@cache  # in one process the answer stays the same, whichever stores it is kept in
 def _run_checks(name: str) -> list[list[object]]:
     return [[check.claim, check.passed] for check in verify(names=[name])]

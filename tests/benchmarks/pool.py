@@ -78,7 +78,7 @@ def fine_tuned(model, processor, rows, labels, epochs, generator):
 
 
 def main(dataset, models, folder, rows=None):
-    from hf_leep import api, data
+    from hf_leep import Execution, api, data
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def main(dataset, models, folder, rows=None):
             model = noised(model, sigma, generator)
         if epochs:
             model = fine_tuned(model, processor, tuning_images, tuning.labels, epochs, generator)
-        found = api.extract((name, model, processor), target, images, cache=False)
+        found = api.extract((name, model, processor), target, images, execution=Execution(cache=False))
         head = {
             "head_weight": model.classifier.weight.detach().numpy(),
             "head_bias": model.classifier.bias.detach().numpy(),

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
-from hf_leep.ranking.elimination import RaceRules, nested_order
+from hf_leep.options import Race
+from hf_leep.ranking.elimination import nested_order
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.scoring import score, with_checks
 from tests.recorded import extraction_of, race, target_of
@@ -58,7 +59,7 @@ def measure(title, passes, needs, labels, sort_by, repeats, top=1):
         names = list(drawn)
         full = [score(extraction_of(name, arrays, target), with_checks((sort_by,))) for name, arrays in drawn.items()]
         order = rank(full, sort_by).ranked
-        results, course, _ = race(drawn, target, sort_by, RaceRules(top=top))
+        results, course, _ = race(drawn, target, sort_by, Race(top=top))
         raced = course.ranking(names).ranked
         first.append(raced[0].index in {place.index for place in order if place.tie_group == 1})
         kept.append(all(results[names[place.index]].stop is None for place in order[:top]))

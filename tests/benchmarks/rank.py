@@ -70,7 +70,7 @@ def main(dataset, split, rows, checkpoints):
         print(f"{Path(checkpoint).name}: fastest {1e3 * times[fastest]:.2f} ms an image at {fastest}")
     results = {}
     for dtype in ("float32", "bfloat16"):
-        options = {"cache": False, "progress": False, "dtype": dtype, **sample}
+        options = {"execution": hf_leep.Execution(cache=False, dtype=dtype), "progress": False, **sample}
         runs = []
         for _ in range(3):
             start = time.perf_counter()

@@ -32,7 +32,9 @@ def main(dataset, split, rows, *models):
         from hf_leep import models
         from hf_leep.inference import forward
 
-        hf_leep.rank(models, dataset, split=split, max_samples=2, cache=False, progress=False)  # prepares the data set
+        hf_leep.rank(
+            models, dataset, split=split, max_samples=2, execution=hf_leep.Execution(cache=False), progress=False
+        )  # datasets prepared
         times = []
         for _ in range(4):
             start = time.perf_counter()

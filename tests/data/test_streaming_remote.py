@@ -15,6 +15,7 @@ SHARDS, ROWS, CLASSES = 80, 30, 40
 LOAD = """
 import json, sys
 from functools import partial
+from functools import partial
 from hf_leep import data, hub
 from hf_leep.models import MODALITIES
 from hf_leep.errors import TargetError
@@ -133,7 +134,7 @@ def test_what_cannot_be_streamed_is_one_line(hub, load, shards):
         "user/gated: gated: ask for access on its page on the Hub, and log in",
         "user/broken: Parquet magic bytes not found",
         "no repo: no such file or folder, and not a name that a data set on the Hub can have",
-        "say how many rows with --max-samples N",
+        "say how many rows with max_samples",
     ]
     answers = load(*asked, HF_TOKEN=READ_TOKEN)
     for answer, message in zip(answers, words, strict=True):
@@ -174,4 +175,4 @@ def test_rank_streams_and_the_card_says_so(hub, client, shards, checkpoints, tmp
     assert "- a streamed sample, not stratified: 64 rows" in card
     refused = client(*call, HF_HUB_OFFLINE="1")
     assert refused.returncode == 2
-    assert refused.stderr == "hf-leep: --streaming reads a sample: say how many rows with --max-samples N\n"
+    assert refused.stderr == "hf-leep: --streaming reads a sample: say how many rows with --max-samples\n"

@@ -93,7 +93,7 @@ def test_files_give_what_their_frames_give(watchers):
 def test_a_mixed_pool_of_files_in_parquet_is_ranked(watchers, checkpoints, tmp_path):
     as_files().to_parquet(tmp_path / "clips.parquet")
     names = [str(watchers["videomae"]), str(watchers["headless"]), str(checkpoints["five"])]
-    options = {"measures": ("leep", "logme"), "cache": False, "progress": False}
+    options = {"measures": ("leep", "logme"), "execution": hf_leep.Execution(cache=False), "progress": False}
     report = hf_leep.rank(names, tmp_path / "clips.parquet", **options)
     assert report.data["target"]["modality"] == "video"
     assert [c["rank"] for c in report.candidates] == [1, None, None]

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from hf_leep.options import Race
 from hf_leep.ranking.elimination import (
     MOST_LOOKS,
-    RaceRules,
+    comparison_level,
     deciding_measure,
     eliminated,
     looks,
@@ -89,8 +90,8 @@ def test_a_score_without_an_error_neither_puts_out_nor_is_put_out(rng):
 
 
 def test_none_of_equal_candidates_is_out_more_often_than_the_confidence_allows(rng):
-    rules, trials = RaceRules(confidence=0.9), 400
-    level, thrown = rules.level(3, 5), 0
+    trials, thrown = 400, 0
+    level = comparison_level(Race(confidence=0.9), 3, 5)
     for _ in range(trials):
         rows = rng.normal(size=(5, 800))
         alive = [0, 1, 2, 3, 4]
