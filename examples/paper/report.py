@@ -111,7 +111,7 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
         left_out=[name for name in MEASURES if name not in measures],
         transfer=TRANSFER,
         kinds={**TRANSFER, "curves": "fine-tuning and training from scratch", "meta-training": "meta-training"},
-        titles=title,
+        titles=lambda measure: find(measure).title,
         code=code,
         prose=prose,
         number=number,
