@@ -94,23 +94,23 @@ def test_damage_is_noticed_dropped_and_can_be_made_again(store, tmp_path, caplog
 def test_scores_are_found_again_and_damage_is_noticed(store, tmp_path, caplog):
     score = {"value": -0.5, "standard_error": 0.1, "reason": None, "warnings": ["few"], "influence": np.arange(3.0)}
     store.save_scores(KEY, "labels", {"reason": None}, {"leep": score, "nce": {**score, "influence": None}})
-    found = store.load_scores(KEY, "labels", ("leep", "nce", "logme"))
-    assert set(found["scores"]) == {"leep", "nce"}
-    assert found["scores"]["leep"]["warnings"] == ["few"]
-    assert found["scores"]["leep"]["influence"].tolist() == [0, 1, 2]
-    assert found["scores"]["nce"]["influence"] is None
-    assert store.load_scores(KEY, "other labels", ("leep",))["scores"] == {}
+    _, found = store.load_scores(KEY, "labels", ("leep", "nce", "logme"))
+    assert set(found) == {"leep", "nce"}
+    assert found["leep"]["warnings"] == ["few"]
+    assert found["leep"]["influence"].tolist() == [0, 1, 2]
+    assert found["nce"]["influence"] is None
+    assert store.load_scores(KEY, "other labels", ("leep",))[1] == {}
     path = tmp_path / "store" / "scores" / KEY / "labels-leep.score"
     whole = path.read_bytes()
     for offset in range(0, len(whole), 7):
         content = bytearray(whole)
         content[offset] ^= 1
         path.write_bytes(content)
-        assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}, offset
+        assert set(store.load_scores(KEY, "labels", ("leep", "nce"))[1]) == {"nce"}, offset
         assert not path.exists()
     assert "damaged or foreign" in caplog.text
     path.write_bytes(b"\x93NUMPY of somebody else")
-    assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}
+    assert set(store.load_scores(KEY, "labels", ("leep", "nce"))[1]) == {"nce"}
 
 
 def test_a_file_is_hashed_once_until_it_changes(store, tmp_path, monkeypatch):
@@ -292,7 +292,11 @@ def test_other_labels_use_the_same_pass_and_other_rows_do_not(checkpoints, pictu
     assert half.candidates[0]["run"]["from_store"]
     assert half.candidates[0]["scores"] != first.candidates[0]["scores"]
     assert len(entries(tmp_path)) == 1
-    for options in ({"max_samples": 30}, {"max_samples": 30, "seed": 1}, {"dtype": "bfloat16"}):
+    for options in (
+        {"max_samples": 30},
+        {"max_samples": 30, "seed": 1},
+        {"execution": hf_leep.Execution(dtype="bfloat16")},
+    ):
         assert not hf_leep.rank(candidates, relabelled, progress=False, **options).candidates[0]["run"]["from_store"]
     assert len(entries(tmp_path)) == 4
 
@@ -327,6 +331,7 @@ from transformers import ResNetForImageClassification
 from hf_leep.store import Store
 
 options, place = json.loads(sys.argv[1]), Path(os.environ["HF_HOME"], "hf_leep", "extractions")
+execution = hf_leep.Execution(batch_size=4)
 moments = [(done, partial) for done in range(1, 6) for partial in (False, True)]
 begin, forward = Store.writing, ResNetForImageClassification.forward
 
@@ -362,7 +367,7 @@ for moment in moments:
     child = os.fork()
     if child == 0:
         die_at(moment)
-        hf_leep.rank(progress=False, **options)
+        hf_leep.rank(progress=False, execution=execution, **options)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, f"the run ended before {moment} came"
@@ -370,7 +375,7 @@ for moment in moments:
     after = stamps()
     assert before.items() <= after.items(), "a finished pass was made again"
     before = after
-report = hf_leep.rank(progress=False, **options)
+report = hf_leep.rank(progress=False, execution=execution, **options)
 assert before.items() <= stamps().items() and len(stamps()) == 6
 print(json.dumps(report.data))
 """
@@ -389,7 +394,7 @@ def test_a_run_killed_at_ten_moments_resumes_and_repeats_nothing_that_was_finish
         copies.append(str(tmp_path / f"copy {number}"))
         shutil.copytree(checkpoints["five"], copies[-1])
         (Path(copies[-1]) / "README.md").write_text(f"another content hash: {number}")
-    job = {"candidates": copies, "dataset": str(tmp_path / "rows.parquet"), "batch_size": 4}
+    job = {"candidates": copies, "dataset": str(tmp_path / "rows.parquet")}
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "ignore"}
     command = [*python, "-c", KILL, json.dumps(job)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGING)

@@ -23,7 +23,10 @@ FAULTS = {
     "user/cut": (Fault(r"^GET /user/cut/.*model.safetensors", times=1, cut=True), None),
     "user/corrupt": (Fault(r"^GET /user/corrupt/resolve/.*model.safetensors", corrupt=True), r"checksum|damaged"),
     "user/small-once": (Fault(r"^GET /user/small-once/.*preprocessor_config", times=1, corrupt=True), None),
-    "user/small": (Fault(r"^GET /user/small/.*preprocessor_config", corrupt=True), r"came twice without the checksum"),
+    "user/small": (
+        Fault(r"^GET /user/small/.*preprocessor_config", corrupt=True),
+        r"downloaded twice without the checksum",
+    ),
     "user/nonsense": (Fault(r"^GET /api/models/user/nonsense", status=200), r"an answer that makes no sense"),
     "user/moving": (None, None),
 }

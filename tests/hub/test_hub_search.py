@@ -12,7 +12,7 @@ from tests.warm import HANGING
 
 ASK = """
 import json, os, sys
-from hf_leep import hub
+from hf_leep import Search, hub
 from hf_leep.errors import HfLeepError
 from hf_leep.hub import client
 client._SECONDS, client._TRIES = float(os.environ["SECONDS"]), 1
@@ -20,7 +20,7 @@ try:
     if sys.argv[1] == "collection":
         print(json.dumps(hub.collection(sys.argv[2])))
     else:
-        print(json.dumps(hub.search(hub.Search(**json.loads(sys.argv[1])))))
+        print(json.dumps(hub.search(Search(**json.loads(sys.argv[1])))))
 except HfLeepError as error:
     print(json.dumps({"error": type(error).__name__, "message": str(error)}))
 """
@@ -92,9 +92,9 @@ def test_a_search_that_finds_nothing_says_what_it_asked_for(models, ask):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"limit": 0}, "--limit is 0"),
-        ({"sort": "size"}, "--sort cannot be 'size': downloads"),
-        ({"max_params": "many"}, "--max-params is 'many'; give a number such as 100M"),
+        ({"limit": 0}, "search.limit is 0"),
+        ({"sort": "size"}, "unknown search.sort 'size': downloads"),
+        ({"max_params": "many"}, "search.max_params is 'many'; give a number such as 100M"),
     ],
 )
 def test_a_wrong_search_is_refused_before_the_hub_is_asked(models, ask, wanted, message):
@@ -115,9 +115,9 @@ def test_a_collection_gives_its_models_in_its_order(hub, ask):
     hub.collections["me/rest-02cd"] = [("dataset", "a/data")]
     assert ask("collection", "me/best-01ab") == ["a/two", "a/one"]
     assert ask("collection", f"{hub.url}/collections/me/best-01ab") == ["a/two", "a/one"]
-    assert ask("collection", "me/rest-02cd")["message"] == "the collection 'me/rest-02cd' holds no model"
+    assert ask("collection", "me/rest-02cd")["message"] == "the collection 'me/rest-02cd' has no models"
     assert "no collection 'me/none-1'" in ask("collection", "me/none-1")["message"]
-    assert "is no collection" in ask("collection", "best-01ab")["message"]
+    assert "is not a collection" in ask("collection", "best-01ab")["message"]
 
 
 @pytest.mark.parametrize("what", [("collection", "me/best-01ab"), ({"text": "net"},)])

@@ -146,9 +146,9 @@ def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(python, work, tm
     code = """
 import os, signal, sys
 from hf_leep.inference import forward, shards
-put = shards.Shard.put
+write = shards.Shard.write
 def stuck(self, name, positions, values):
-    put(self, name, positions, values)
+    write(self, name, positions, values)
     open(os.path.join(folder, f"running-{self.index}-{os.getpid()}"), "w").close()
     while True:
         signal.pause()
@@ -158,7 +158,7 @@ def second(self, folder, index, init=shards.Shard.__init__):
     self.index = index
     seen.append(1)
     if len(seen) == 2:  # the second candidate goes no further than its first batch
-        shards.Shard.put = stuck
+        shards.Shard.write = stuck
 shards.Shard.__init__ = second
 from hf_leep import cli
 cli.main(sys.argv[1:])

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from hf_leep import rank
+from hf_leep import Execution, HubAccess, plan, rank
 from tests.hub_server import Fault, Hub
 from tests.warm import HANGING
 
@@ -75,7 +75,7 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
         "user/multi-label": "a multi-label head: its outputs are no distribution over source classes",
         "user/text": "another modality: transformers has no image classifier for model_type 'bert'",
         "user/pickled": "pickled weights only (pytorch_model.bin); hf_leep loads safetensors: convert it first, "
-        "or say --allow-pickle",
+        "or allow them with --allow-pickle",
         "user/claims-a-head": f"{NO_HEAD}no weight has 6 rows, one for each class",
     }
     five = fresh.repos["model", "user/five"]
@@ -192,24 +192,24 @@ def test_pickled_weights_are_loaded_by_choice_and_only_as_tensors(checkpoints, p
             tmp_path / name / "pytorch_model.bin",
         )
     names = [checkpoints["five"], tmp_path / "good", tmp_path / "bad"]
-    options = {"cache": False, "progress": False}
+    options = {"execution": Execution(cache=False), "progress": False}
     refused = rank(names, pictures, **options).candidates
     assert [c["rank"] for c in refused] == [1, None, None]
     assert "pickled weights only (pytorch_model.bin)" in refused[1]["reason"]
-    ranked = {c["id"]: c for c in rank(names, pictures, allow_pickle=True, **options).candidates}
+    ranked = {c["id"]: c for c in rank(names, pictures, hub=HubAccess(allow_pickle=True), **options).candidates}
     assert ranked[str(names[1])]["scores"] == ranked[str(names[0])]["scores"]
     assert ranked[str(names[2])]["reason"] == "its pickled weights hold more than tensors: hf_leep does not load them"
     assert not (tmp_path / "exploded").exists()
 
 
 def test_a_plan_is_data_and_shows_itself(checkpoints, pictures):
-    options = {"cache": False, "progress": False}
-    planned = rank([checkpoints["five"], checkpoints["headless"]], pictures, dry_run=True, **options)
+    options = {"execution": Execution(cache=False), "progress": False}
+    planned = plan([checkpoints["five"], checkpoints["headless"]], pictures, **options)
     assert planned.exit_code == 3
     assert planned.download_bytes == 0
     assert [c["action"] for c in planned.data["candidates"]] == ["run", "skip"]
     # A measure of features needs no head.
-    on_features = rank([checkpoints["headless"]], pictures, measures=["logme"], dry_run=True, **options)
+    on_features = plan([checkpoints["headless"]], pictures, measures=["logme"], **options)
     assert on_features.exit_code == 0
 
 

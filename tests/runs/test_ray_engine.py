@@ -128,11 +128,14 @@ def test_what_no_machine_has_is_said_before_anything_runs(command, work, address
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--engine", "dask"], "unknown --engine 'dask': local, ray"),
+        (["--engine", "dask"], "'dask' is not one of 'local', 'ray'"),
         (["--resources", "cpus=1"], "add --engine ray"),
         (["--engine", "ray", "--resources", "cpus"], "cpus=2,gpus=1,memory=8GB"),
         (["--engine", "ray", "--evict"], "leave it out with --engine ray"),
-        (["--engine", "ray", "--race"], "decides here which rows come next: leave it out with --engine ray"),
+        (
+            ["--engine", "ray", "--race"],
+            "decides on one machine which rows are run next: leave it out with --engine ray",
+        ),
     ],
 )
 def test_a_wrong_call_is_one_line(arguments, said, capsys):
