@@ -229,10 +229,10 @@ def run(arguments):
         runpy._run_module_as_main(rest[0])
     else:
         sys.argv[:] = arguments
-        sys.path.insert(0, os.path.dirname(os.path.abspath(kind)))
+        main.__file__ = os.path.abspath(kind)
+        sys.path.insert(0, os.path.dirname(main.__file__))
         with open(kind, "rb") as script:
-            main.__file__ = kind
-            exec(compile(script.read(), kind, "exec"), vars(main))
+            exec(compile(script.read(), main.__file__, "exec"), vars(main))
 
 
 def leave(raised):
@@ -254,8 +254,9 @@ def leave(raised):
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
-            stream.flush()
-        except (OSError, ValueError):
+            if not stream.closed:
+                stream.flush()
+        except OSError:
             code = code or 120
     if interrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
