@@ -1,4 +1,4 @@
-"""The whole job on real images without network: train sources on handwritten digits, rank them, check the order."""
+"""The whole job on real images without network: train checkpoints on digits, rank them, check the order."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hf_leep import api, data
 from hf_leep.arrays import Integers
 from hf_leep.errors import UserError
-from hf_leep.models.classifier import quiet
+from hf_leep.models import MODALITIES
+from hf_leep.models.classifier import transformers_silent
 from hf_leep.ranking.correlation import Agreement, agreement
+from hf_leep.ranking.uncertainty import CONFIDENCE, critical_value
 from hf_leep.report import Report
+from hf_leep.runs.local import progress_bar
 from hf_leep.text import number
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from rich.console import Group
+    from transformers import PreTrainedModel, ViTImageProcessorPil
 
-RECIPE_VERSION = "v1"  # to be raised whenever a checkpoint or the split would come out differently
+_Pixels: TypeAlias = NDArray[np.uint8]  # [n, 8, 8]
+
+RECIPE_VERSION = "v1"  # raise it when a checkpoint or the split changes
 NUM_RANKING, NUM_TEST = 500, 500  # target images; the other 797 of 1,797 train the sources
 _SEED = 0
 _STEPS, _BATCH_SIZE, _LEARNING_RATE = 400, 64, 3e-3
@@ -36,12 +44,12 @@ class Source:
     """How one source checkpoint is made.
 
     Attributes:
-        name: its folder.
+        name: name of its folder.
         classes: names of its classes, ``[s]``.
-        class_of: its class for each digit 0 … 9, None for digits that it never sees.
+        class_of: its class for each digit 0 … 9; None for digits that it is not trained on.
         steps: training steps.
-        noise: share of the labels that is replaced by classes drawn at random.
-        head: whether the head is saved with the rest.
+        noise: share of the labels that are replaced by random classes.
+        head: whether the head is saved, too.
     """
 
     name: str
@@ -71,13 +79,13 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Trial:
-    """What one candidate's scores promised, and what a head re-trained on its features reached.
+    """One candidate's scores, and the accuracy of a head re-trained on its features.
 
     Attributes:
         name: the candidate.
         leep: its LEEP in nats, None if it has none.
         leave_one_out_leep: its leave-one-out LEEP in nats, None if it has none.
-        accuracy: share of the target-test images that the re-trained head gets right, in [0, 1].
+        accuracy: share of the test images that the re-trained head classifies correctly, in [0, 1].
     """
 
     name: str
@@ -91,8 +99,8 @@ class Outcome:
     """How well the order predicted the accuracy.
 
     Attributes:
-        trials: one a candidate, in the report's order.
-        num_test: images that each accuracy is measured on.
+        trials: one for each candidate, in the report's order.
+        num_test: number of images that each accuracy is measured on.
         leep: agreement of LEEP with accuracy, over the candidates that have both.
         leave_one_out_leep: the same for leave-one-out LEEP.
     """
@@ -111,15 +119,15 @@ class Outcome:
 def run(
     progress: bool = True, home: Path | None = None, *, sources: Sequence[Source] = SOURCES
 ) -> tuple[Report, Outcome]:
-    """Train the sources or find them on disk, rank them for the target, and re-train a head on each.
+    """Train the sources unless they are on disk, rank them for the target, and re-train a head on each.
 
     Args:
-        progress: show bars on stderr.
-        home: folder of the checkpoints and the target; ``hf_leep/demo`` in Hugging Face's home by default.
+        progress: show progress bars on stderr.
+        home: folder of the checkpoints and the target; by default ``hf_leep/demo`` in Hugging Face's home.
         sources: the checkpoints to make.
 
     Returns:
-        The report, as `hf_leep.api.rank` makes it, and the outcome.
+        The report, as from `hf_leep.api.rank`, and the outcome.
 
     Raises:
         UserError: the folder cannot be written.
@@ -131,7 +139,7 @@ def run(
     home = home.expanduser().absolute()
     paths, target = [str(home / source.name) for source in sources], str(home / _TARGET)
     command = ["hf-leep", "rank", "--dataset", target, "--split", "train", "--models", *paths]
-    # Forked: making a model draws from the global generator, and so does loading one that lacks its head.
+    # Making a model draws from torch's global generator, and so does loading one without its head.
     with torch.random.fork_rng(devices=[]), _one_thread():
         try:
             home.mkdir(parents=True, exist_ok=True)
@@ -143,7 +151,7 @@ def run(
 
 
 def outcome_table(outcome: Outcome) -> Group:
-    """The outcome for a terminal: a table of scores and accuracies, and in words how well the order did."""
+    """The outcome for a terminal: a table of scores and accuracies, and a summary in words."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -165,7 +173,7 @@ def outcome_table(outcome: Outcome) -> Group:
         both = [number(getattr(found, name), 2) for found in (outcome.leep, outcome.leave_one_out_leep)]
         table.add_row("", f"{_CORRELATIONS[name]} with accuracy", *both, style="italic")
     return Group(
-        Text(f"\nA head re-trained on each candidate, tested on {outcome.num_test} images that no step has seen:\n"),
+        Text(f"\nA head re-trained on each candidate, tested on {outcome.num_test} other images:\n"),
         table,
         Text(),
         Text(sentence(outcome), style="bold"),
@@ -173,7 +181,7 @@ def outcome_table(outcome: Outcome) -> Group:
 
 
 def sentence(outcome: Outcome) -> str:
-    """Say how well the order by LEEP predicted the order by accuracy, as it came out."""
+    """Say how well the order by LEEP predicted the order by accuracy."""
     scored, found = outcome.scored, outcome.leep
     if found.kendall is None or found.pearson is None:
         return "There are too few scores, or too few different ones, to compare with the accuracies."
@@ -182,8 +190,8 @@ def sentence(outcome: Outcome) -> str:
     right = _pairs_in_order([(trial.leep, trial.accuracy) for trial in scored])
     right_left_out = _pairs_in_order([(trial.leave_one_out_leep, trial.accuracy) for trial in scored])
     interval = (
-        f", 95 % interval {number(found.pearson_interval[0], 2)} to {number(found.pearson_interval[1], 2)}, "
-        f"as wide as {k} candidates leave it"
+        f", {100 * CONFIDENCE:g} % interval {number(found.pearson_interval[0], 2)} to "
+        f"{number(found.pearson_interval[1], 2)}, wide because there are only {k} candidates"
         if found.pearson_interval
         else f"; {k} candidates are too few for an interval"
     )
@@ -202,19 +210,19 @@ def sentence(outcome: Outcome) -> str:
 
 
 def _cells(trial: Trial, num_test: int) -> list[str]:
-    half_width = 1.96 * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
+    half_width = critical_value() * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
     accuracy = f"{100 * trial.accuracy:.1f} ± {100 * half_width:.1f} %"
     return [trial.name, number(trial.leep), number(trial.leave_one_out_leep), accuracy]
 
 
 def _pairs_in_order(points: Sequence[tuple[float | None, float]]) -> int:
-    """Pairs of (score, accuracy) of which the higher score has the higher accuracy; ties count for neither."""
+    """Number of pairs of candidates in which the higher score has the higher accuracy; ties do not count."""
     known = [(score, accuracy) for score, accuracy in points if score is not None]
     return sum(a[0] > b[0] and a[1] > b[1] for a in known for b in known)
 
 
 def _make(home: Path, sources: Sequence[Source], progress: bool) -> None:
-    """Make what is not in the folder yet: the target, and each source on images that are not in the target."""
+    """Make the target and the sources that are not in the folder yet; no source is trained on images of the target."""
     from sklearn.datasets import load_digits
 
     missing = [source for source in sources if not (home / source.name).exists()]
@@ -225,14 +233,14 @@ def _make(home: Path, sources: Sequence[Source], progress: bool) -> None:
     pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)  # [1797, 8, 8], stored as 0 … 16
     training, ranking, test = _split(digits)
     if not (home / _TARGET).exists():
-        with _whole(home / _TARGET) as folder:
+        with _complete(home / _TARGET) as folder:
             _save_target(folder, pixels, digits, {"train": ranking, "test": test})
-    with _bar(sum(source.steps for source in missing), "step", progress) as bar:
+    with progress_bar(sum(source.steps for source in missing), progress, "step") as bar:
         for source in missing:
             bar.set_description(source.name)
             seed = sources.index(source)
             model, processor = _train(source, pixels[training], digits[training], seed, bar.update)
-            with _whole(home / source.name) as folder, quiet():
+            with _complete(home / source.name) as folder, transformers_silent():
                 model.save_pretrained(folder)
                 processor.save_pretrained(folder)
 
@@ -247,15 +255,15 @@ def _split(digits: Integers) -> tuple[Integers, Integers, Integers]:
 
 
 def _train(
-    source: Source, pixels: Any, digits: Integers, seed: int, advance: Callable[[int], object]
-) -> tuple[Any, Any]:
-    """Train a small ResNet on the images that the source may see.
+    source: Source, pixels: _Pixels, digits: Integers, seed: int, advance: Callable[[int], object]
+) -> tuple[PreTrainedModel, ViTImageProcessorPil]:
+    """Train a small ResNet on the images of the digits that the source knows.
 
     Args:
         source: what to train.
         pixels: images ``[n, 8, 8]``, uint8.
         digits: their digits ``[n]``.
-        seed: of weights, noise and batches.
+        seed: of weights, label noise and batches.
         advance: called with 1 after each step.
 
     Returns:
@@ -265,7 +273,7 @@ def _train(
     from torch.nn.functional import cross_entropy
     from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
 
-    torch.default_generator.manual_seed(seed)  # for the weights; the caller has forked it
+    torch.default_generator.manual_seed(seed)  # for the weights; the caller restores its state
     generator = torch.Generator().manual_seed(seed)
     config = ResNetConfig(
         num_channels=1,
@@ -296,18 +304,18 @@ def _train(
 
 
 def _retrain(report: Report, progress: bool) -> Outcome:
-    """Re-train a head on each candidate whose features the pass could catch."""
+    """Re-train a head on each candidate whose pass recorded features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     dataset = report.data["target"]["dataset"]
-    splits = [data.load(dataset, split=split, progress=progress) for split in ("train", "test")]
+    splits = [data.load(dataset, MODALITIES, split=split, progress=progress) for split in ("train", "test")]
     (ranking, _), (test, _) = splits
-    able = [candidate for candidate in report.candidates if candidate["headless"] or candidate["num_features"]]
+    usable = [c for c in report.candidates if c["headless"] or c["num_features"]]
     trials = []
-    with _bar(len(able), "head", progress) as bar:
-        for candidate in able:
+    with progress_bar(len(usable), progress, "head") as bar:
+        for candidate in usable:
             name = Path(candidate["id"]).name
             bar.set_description(name)
             train_features, test_features = (
@@ -335,8 +343,8 @@ def _agreement(points: Sequence[tuple[float | None, float]]) -> Agreement:
     return agreement([score for score, _ in known], [accuracy for _, accuracy in known])
 
 
-def _save_target(folder: Path, pixels: Any, digits: Integers, splits: Mapping[str, Integers]) -> None:
-    """Save split → rows as a DatasetDict with an image and a label column."""
+def _save_target(folder: Path, pixels: _Pixels, digits: Integers, splits: Mapping[str, Integers]) -> None:
+    """Save the rows of each split as a DatasetDict with an image and a label column."""
     import datasets
 
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(_DIGITS))})
@@ -356,33 +364,32 @@ def _save_target(folder: Path, pixels: Any, digits: Integers, splits: Mapping[st
             datasets.enable_progress_bars()
 
 
-def _images(pixels: Any) -> list[Any]:
-    from PIL import Image
+def _images(pixels: _Pixels) -> list[Image]:
+    from PIL.Image import fromarray
 
-    return [Image.fromarray(image) for image in pixels]
+    return [fromarray(image) for image in pixels]
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Let something be saved beside its folder and put it there once it is whole: what is there is never half."""
+def _complete(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder to save to, and rename it once it is complete: the folder is never half-written."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         unfinished = Path(temporary, folder.name)
         yield unfinished
         try:
             unfinished.rename(folder)
         except OSError:
-            if not folder.exists():  # if it is there, another run was faster
+            if not folder.exists():  # otherwise another run was faster
                 raise
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Hold torch and BLAS to one thread.
+    """Limit torch and BLAS to one thread: results are then the same on any number of cores.
 
-    Sums come out the same on any number of cores; and for models this small a second thread gains nothing, but loses
-    a minute to waiting where the cores are busy with something else.
+    For models this small a second thread gains nothing, and may cost a minute when the cores are busy.
     """
-    import sklearn.linear_model  # noqa: F401 - only libraries that are loaded can be held
+    import sklearn.linear_model  # noqa: F401 - only libraries that are loaded can be limited
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -393,9 +400,3 @@ def _one_thread() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-
-
-def _bar(total: int, unit: str, show: bool) -> Any:
-    from huggingface_hub.utils import tqdm  # honours HF_HUB_DISABLE_PROGRESS_BARS
-
-    return tqdm(total=total, unit=unit, disable=None if show else True, dynamic_ncols=True)

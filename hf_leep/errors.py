@@ -1,29 +1,56 @@
-"""The exception tree: what went wrong, and whose turn it is.
+"""The exception tree, and how a message names an option.
 
 ::
 
     HfLeepError
-    ├── UserError            the call or the target was wrong: mend the call (exit code 2)
+    ├── UserError            the call or the data set was wrong: correct the call (exit code 2)
     │   ├── InputError       an array has the wrong shape, type or values (also a ValueError)
-    │   ├── MeasureError     no such measure, or a measure that was handed the wrong input
+    │   ├── MeasureError     no such measure, or a measure given the wrong input
     │   └── TargetError      the data set, split, columns or labels cannot be used
-    └── WorldError           the call was right, the world was not: other candidates go on
+    └── WorldError           the call was right, but something outside it failed: other candidates go on
         ├── CandidateError   this checkpoint cannot be loaded or run
-        ├── HubError         the Hub refused something else than a candidate, or did not answer
+        ├── HubError         the Hub refused something other than a candidate, or did not answer
         └── ProcessError     another process of this run died
 
 Every message is one line that says what was wrong, where, and what to do.
+
+An option has two names: ``seed`` in Python and ``--seed`` on the command line. A message marks it with `option`:
+``str(error)`` shows the Python name, and the command line shows the flag, with `HfLeepError.for_command_line`.
 """
 
 import re
+
+# Unicode sets these two aside for use inside a program: no text that people exchange contains them.
+_START, _END = "\ufdd0", "\ufdd1"
+_MARKED = re.compile(f"{_START}([a-z_.]+){_END}")
+# The flags that are not the Python name with hyphens.
+_FLAGS = {
+    "cluster": "--engine ray",
+    "cluster.address": "--ray-address",
+    "execution.cache": "--no-cache",
+    "folder": "--output",
+    "search.text": "--search",
+}
 
 
 class HfLeepError(Exception):
     """Base of everything hf_leep raises on purpose."""
 
+    def __str__(self) -> str:
+        """The message, with options named as in Python."""
+        return name_options(super().__str__(), flags=False)
+
+    def for_command_line(self) -> str:
+        """The message, with options named as on the command line."""
+        return name_options(super().__str__(), flags=True)
+
+    def marked(self) -> str:
+        """The message with its options still marked, to become part of another message."""
+        return super().__str__()
+
 
 class UserError(HfLeepError):
-    """The call or the target was wrong; nothing was written."""
+    """The call or the data set was wrong; nothing was written."""
 
 
 class InputError(UserError, ValueError):
@@ -31,7 +58,7 @@ class InputError(UserError, ValueError):
 
 
 class MeasureError(UserError, ValueError):
-    """No such measure, or a measure handed the wrong kind of input."""
+    """No such measure, or a measure given the wrong kind of input."""
 
 
 class TargetError(UserError):
@@ -51,11 +78,36 @@ class HubError(WorldError):
 
 
 class ProcessError(WorldError):
-    """Another process of this run died; what is finished stays."""
+    """Another process of this run died; finished results are kept."""
+
+
+def option(name: str) -> str:
+    """Mark the name of an option inside a message, so that each reader sees the name that they use.
+
+    Args:
+        name: the name in Python: a keyword such as ``seed``, or the field of a record such as ``hub.max_download``.
+    """
+    return f"{_START}{name}{_END}"
+
+
+def name_options(text: str, *, flags: bool) -> str:
+    """Replace the options that `option` marked in a text by their names.
+
+    Args:
+        text: the text.
+        flags: name them as on the command line, ``--max-download``, instead of as in Python, ``hub.max_download``.
+    """
+
+    def name(marked: re.Match[str]) -> str:
+        python = marked[1]
+        return _FLAGS.get(python, f"--{python.rpartition('.')[2].replace('_', '-')}") if flags else python
+
+    return _MARKED.sub(name, text).replace(_START, "").replace(_END, "")
 
 
 def one_line(error: BaseException, width: int = 300) -> str:
-    """What an error says, on one line, without what nobody should see: signed queries of addresses, and tokens."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """An error's message on one line, without signed queries of addresses and without tokens; options stay marked."""
+    message = error.marked() if isinstance(error, HfLeepError) else str(error)
+    text = " ".join(message.split()) or type(error).__name__
     text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1?…", text)
     return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_…", text)[:width]

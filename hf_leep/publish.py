@@ -1,4 +1,4 @@
-"""Compose report, card and Hub: push a report, propose its scores to the candidates' cards, push a metric."""
+"""Push a report to the Hub, propose its scores to the candidates' cards, push a metric."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from hf_leep import hub
-from hf_leep.errors import HubError, UserError
+from hf_leep.errors import HubError, UserError, option
 from hf_leep.evaluate_module import metric_path
+from hf_leep.options import REPORT_REPO_TYPES, ReportRepoType
 from hf_leep.report import Report, card
+from hf_leep.report.schema import ReportData
 
 _FILES = card.FILES | {"report.json"}
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
 _DESCRIPTION = (
-    "Adds scores of transferability to the model-index of this card: how well the model's predictions or features "
-    "explain the labels of `{dataset}` before any training, from one forward pass. They are no accuracy. "
+    "Adds transferability scores to the model-index of this card: how well the model's predictions or features "
+    "explain the labels of `{dataset}` before any training, from one forward pass. They are not accuracies. "
     "The report: {url}"
 )
 
@@ -33,8 +35,8 @@ class Pushed:
         repo_id: OWNER/NAME.
         repo_type: ``dataset``, ``model`` or ``space``.
         revision: the commit.
-        pull_request: whether it waits to be merged.
-        changed: whether anything was committed: nothing is where the repository held all of it.
+        pull_request: whether it is a pull request, still to be merged.
+        changed: whether anything was committed; False if the repository had all of it.
         private: whether the repository is private.
         local_names: paths of this machine that the pushed page names.
         private_names: private repositories that it names.
@@ -53,7 +55,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What became of one candidate's pull request.
+    """The outcome of one candidate's pull request.
 
     Attributes:
         id: the candidate.
@@ -72,36 +74,36 @@ def push(
     report: Report | str | Path,
     repo_id: str,
     *,
-    repo_type: str = "dataset",
+    repo_type: ReportRepoType = "dataset",
     private: bool | None = None,
     create_pr: bool = False,
     token: str | bool | None = None,
 ) -> Pushed:
     """Push a report to the Hub in one commit: its page, report.json, the plot, and the scores for ``load_dataset``.
 
-    The files are made afresh from the report's data. A second push updates the repository, and removes what an earlier
+    All files are made from the report's data. A second push updates the repository, and removes files that an earlier
     report left there.
 
     Args:
         report: a report, or the folder of one.
-        repo_id: OWNER/NAME, made if it is missing.
+        repo_id: OWNER/NAME, created if it does not exist.
         repo_type: ``dataset``, or ``model`` for a model card without weights.
         private: make a new repository private.
         create_pr: open a pull request instead of committing.
-        token: as everywhere in the ecosystem; by default that of the login.
+        token: token for the Hub; by default that of the login.
 
     Raises:
-        UserError: the call was wrong, there is no login, HF_HUB_OFFLINE is set, or the repository's README.md is no
-            report's; nothing was pushed.
-        HubError: the Hub refused, somebody else committed meanwhile, or it did not answer.
+        UserError: the call was wrong, there is no login, HF_HUB_OFFLINE is set, or the repository's README.md is not
+            that of a report; nothing was pushed.
+        HubError: the Hub refused, somebody else committed at the same time, or it did not answer.
     """
     report = report if isinstance(report, Report) else Report.load(report)
     _check_call(repo_id, repo_type, token)
     client = hub.Client(token=token)
-    clean = Report(_without_tokens(report.data, client.secret))
+    clean = Report(cast(ReportData, _without_tokens(report.data, client.secret)))
     try:
         files = {"report.json": clean.to_bytes(), **card.render(clean.data, repo_type)}
-    except ValueError as error:  # a number that JSON does not know, in a report.json of somebody else's making
+    except ValueError as error:  # a number that JSON does not allow, in a report.json that was edited
         raise UserError(f"the report cannot be written: {error}") from None
     committed = hub.commit(
         files,
@@ -126,20 +128,20 @@ def push(
 def check(
     repo_id: str,
     *,
-    repo_type: str = "dataset",
+    repo_type: ReportRepoType = "dataset",
     private: bool | None = None,
     create_pr: bool = False,
     token: str | bool | None = None,
 ) -> None:
-    """Check what can be checked of a push before there is anything to push, so that nothing long is run in vain.
+    """Check a push before a long run whose report is to be pushed.
 
     Raises:
-        UserError: no OWNER/NAME, another type than ``dataset`` or ``model``, no login, HF_HUB_OFFLINE is set, or a
-            repository where it may not go.
+        UserError: not OWNER/NAME, a type other than ``dataset`` or ``model``, no login, HF_HUB_OFFLINE is set, or a
+            repository to which nothing may be pushed.
         HubError: the Hub refused, or did not answer.
     """
     _check_call(repo_id, repo_type, token)
-    hub.check_place(
+    hub.check_destination(
         repo_id,
         repo_type,
         private=private,
@@ -148,9 +150,12 @@ def check(
     )
 
 
-def _check_call(repo_id: str, repo_type: str, token: str | bool | None) -> None:
-    if repo_type not in ("dataset", "model"):
-        raise UserError(f"a report is pushed to a repository of type dataset or model, not {repo_type!r}")
+def _check_call(repo_id: str, repo_type: ReportRepoType, token: str | bool | None) -> None:
+    if repo_type not in REPORT_REPO_TYPES:
+        raise UserError(
+            f"{option('repo_type')} is {repo_type!r}; a report is pushed to a repository of type "
+            f"{' or '.join(REPORT_REPO_TYPES)}"
+        )
     hub.check_repo_id(repo_id, hub.Client(token=token))
 
 
@@ -159,7 +164,7 @@ def check_annotations(
     private: bool | None = None,
     *,
     repo_id: str | None = None,
-    repo_type: str = "dataset",
+    repo_type: ReportRepoType = "dataset",
     token: str | bool | None = None,
 ) -> None:
     """Check that a report's scores can be put on the candidates' cards.
@@ -167,40 +172,46 @@ def check_annotations(
     Args:
         report: the report.
         private: whether its page is, or is to be, private.
-        repo_id: where its page is going; looked at, where it is given and the Hub may be asked.
+        repo_id: repository that the report is pushed to; if given, and unless HF_HUB_OFFLINE is set, the Hub is asked
+            whether it is private.
         repo_type: ``dataset`` or ``model``.
-        token: as everywhere in the ecosystem.
+        token: token for the Hub; by default that of the login.
 
     Raises:
-        UserError: its data set is not on the Hub or private, none of its ranked candidates is a repository that others
-            can see, or its page is private.
+        UserError: its data set is private or not on the Hub, no ranked candidate is a public repository, or its page
+            is private.
         HubError: the Hub refused, or did not answer.
     """
     if not card.target_on_hub(report.data):
-        raise UserError("scores go on a candidate's card only for a data set on the Hub, which others can find")
+        raise UserError(
+            "scores are added to a candidate's card only if the data set is on the Hub, where others can find it"
+        )
     if not card.ranked_on_hub(report.data):
         raise UserError("no ranked candidate is a public repository on the Hub: there is no card to put scores on")
     client = hub.Client(token=token)
-    look = partial(hub.check_place, private=None, refuse=lambda _present: None, client=client)
+    look = partial(hub.check_destination, private=None, refuse=lambda _present: None, client=client)
     asking = repo_id is not None and not client.offline
     if private or (asking and look(str(repo_id), repo_type)):
-        raise UserError("a candidate's card would link to a report that is private: leave out one of the two options")
+        raise UserError(
+            f"a candidate's card would link to a private report: leave out {option('private')} "
+            f"or {option('annotate_models')}"
+        )
     if asking and look(report.data["target"]["dataset"], "dataset"):
-        raise UserError("the data set is private: its name and scores do not go on other people's cards")
+        raise UserError("the data set is private: its name and scores are not added to other people's cards")
 
 
 def annotate(report: Report, pushed: Pushed, *, token: str | bool | None = None) -> list[Annotation]:
     """Open a pull request on each ranked candidate's card that adds its scores; never a commit.
 
-    A candidate whose repository refuses is named with its reason, and the others go on.
+    A repository that refuses is reported with its reason, and the others go on.
 
     Args:
         report: the report.
-        pushed: where it is, for the link.
-        token: as everywhere in the ecosystem.
+        pushed: where the report was pushed, for the link.
+        token: token for the Hub; by default that of the login.
 
     Raises:
-        UserError: as `check_annotations`.
+        UserError: as for `check_annotations`.
     """
     check_annotations(report, pushed.private)
     client = hub.Client(token=token)
@@ -232,16 +243,16 @@ def push_metric(
     """Push a measure's `evaluate` module as a Space, so that ``evaluate.load(repo_id)`` finds it.
 
     Args:
-        repo_id: OWNER/NAME, where NAME is the measure's, in snake_case: evaluate loads NAME.py.
+        repo_id: OWNER/NAME, where NAME is the measure's name in snake_case: evaluate loads NAME.py.
         metric: the measure.
         private: make a new Space private.
         create_pr: open a pull request instead of committing.
-        token: as everywhere in the ecosystem.
+        token: token for the Hub; by default that of the login.
 
     Raises:
         MeasureError: no such measure, or it has no module.
-        UserError: the Space has another name or holds something else, no login, or HF_HUB_OFFLINE is set.
-        HubError: the Hub refused, somebody else committed meanwhile, or it did not answer.
+        UserError: the Space has another name or contains something else, no login, or HF_HUB_OFFLINE is set.
+        HubError: the Hub refused, somebody else committed at the same time, or it did not answer.
     """
     folder = Path(metric_path(metric))
     client = hub.Client(token=token)
@@ -252,9 +263,9 @@ def push_metric(
     module = f"{folder.name}.py"
 
     def refuse(present: Set[str]) -> str | None:
-        # A Space has a README.md from the day it is made.
+        # A Space has a README.md from the beginning.
         other = sorted(present - {".gitattributes", "README.md"})
-        return f"holds {other[0]} and no {module}: it is another Space" if other and module not in present else None
+        return f"contains {other[0]} and no {module}: it is another Space" if other and module not in present else None
 
     files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
     committed = hub.commit(
@@ -273,12 +284,14 @@ def push_metric(
 
 def _no_report(present: Set[str]) -> str | None:
     if "README.md" in present and "report.json" not in present:
-        return "holds a README.md that is no report's: push elsewhere, or open a pull request (--create-pr)"
+        return (
+            f"has a README.md that is not a report's: push elsewhere, or open a pull request ({option('create_pr')})"
+        )
     return None
 
 
-def _without_tokens(value: Any, token: str | None) -> Any:
-    """Plain data in which nothing looks like a token, nor is the one in use."""
+def _without_tokens(value: object, token: str | None) -> object:
+    """Plain data without the token in use, or anything else that looks like a token."""
     if isinstance(value, dict):
         return {key: _without_tokens(inner, token) for key, inner in value.items()}
     if isinstance(value, list):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import hf_leep
-from hf_leep import measures
+from hf_leep import Execution, Race, measures
 from hf_leep.api import read_names
 from hf_leep.errors import MeasureError, TargetError, UserError
 
@@ -53,7 +53,7 @@ def test_orders_of_candidates_and_rows_repeats_and_copies_change_no_score(checkp
     for other in (
         rank([b, a, a], pictures, measures=chosen),
         rank([a, b], pictures.shuffle(seed=1), measures=chosen),
-        rank([a, b], pictures, measures=chosen, batch_size=7),
+        rank([a, b], pictures, measures=chosen, execution=Execution(batch_size=7)),
     ):
         for measure in chosen:
             assert scores(other, measure) == pytest.approx(scores(once, measure), abs=1e-5)
@@ -138,7 +138,9 @@ def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pic
 @pytest.mark.parametrize("name", ["five", "regression", "multi-label"])
 def test_the_plan_says_of_a_model_in_memory_what_it_says_of_its_folder(checkpoints, pictures, name):
     folder, model = checkpoints[name], ("mine", *in_memory(checkpoints[name]))
-    planned = rank([folder, model], pictures, measures=["leep"], cache=False, dry_run=True).data["candidates"]
+    planned = hf_leep.plan(
+        [folder, model], pictures, measures=["leep"], execution=Execution(cache=False), progress=False
+    ).data["candidates"]
     told = [[step[key] for key in ("action", "reason", "num_source_classes")] for step in planned]
     assert told[0] == told[1]
 
@@ -181,7 +183,10 @@ def test_interrupting_keeps_what_is_finished(checkpoints, pictures):
     report = hf_leep.rank(candidates, pictures, progress=False)
     assert [c["status"] for c in report.candidates] == ["ok", "failed", "failed"]
     assert {c["reason"] for c in report.candidates[1:]} == {"not run: interrupted"}
-    for options in ({}, {"race": True}):  # nothing is finished: no report that could take the place of an earlier one
+    for options in (
+        {},
+        {"race": Race()},
+    ):  # nothing is finished: no report that could take the place of an earlier one
         with pytest.raises(KeyboardInterrupt):
             hf_leep.rank([candidates[1], candidates[0]], pictures, progress=False, **options)
 
@@ -198,17 +203,16 @@ def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
     [
         ({"measures": ["leap"]}, MeasureError, r"unknown measure 'leap': did you mean leep\?"),
         ({"measures": []}, MeasureError, "no measures: choose from leep"),
-        ({"sort_by": "logme"}, MeasureError, "--sort-by is logme, which is not among the --measures"),
-        ({"batch_size": 0}, UserError, "--batch-size is 0"),
-        ({"dtype": "int8"}, UserError, "unknown --dtype 'int8': float32, bfloat16, float16"),
-        ({"device": "tpu"}, UserError, "unknown --device 'tpu'"),
-        ({"top": 3}, UserError, "--confidence and --top are about a race: add --race"),
-        ({"race": True, "top": 0}, UserError, "--top is 0; a race looks for at least 1 best candidate"),
-        ({"race": True, "confidence": 1.0}, UserError, "--confidence is 1.0; it must be at least 0.5 and below 1"),
+        ({"sort_by": "logme"}, MeasureError, "^sort_by is logme, which is not among the measures leep"),
+        ({"seed": -1}, UserError, "^seed is -1; it must be 0 or more"),
+        ({"max_samples": 1}, TargetError, "^max_samples is 1; a score needs a whole number of at least 2 examples"),
+        ({"streaming": True}, TargetError, "^streaming reads a sample: say how many rows with max_samples$"),
+        ({"race": True}, UserError, "^race is a bool; give a hf_leep.Race$"),
+        ({"hub": "hf_secret"}, UserError, "^hub is a str; give a hf_leep.HubAccess$"),
         ({"label": "nope"}, TargetError, "no column 'nope'"),
         ({"candidates": []}, UserError, "no candidates"),
         ({"candidates": "one"}, UserError, "candidates is one name; give a list of them"),
-        ({"candidates": [("a", 1)]}, UserError, r"is \(name, model, processor\), got 2 things"),
+        ({"candidates": [("a", 1)]}, UserError, r"is \(name, model, processor\), got 2 values"),
         ({"candidates": [("a", 1, 2), ("a", 3, 4)]}, UserError, "two candidates are called 'a'"),
     ],
 )
@@ -277,7 +281,7 @@ def test_passes_over_words_are_kept_for_other_labels_of_the_same_words(
     assert [c["scores"] for c in first.candidates] == [c["scores"] for c in again.candidates]
     relabelled = rank(paths, both, label="capitals")
     assert stored(relabelled) == {True}
-    fresh = rank(paths, both, label="capitals", cache=False)
+    fresh = rank(paths, both, label="capitals", execution=Execution(cache=False))
     assert [c["scores"] for c in relabelled.candidates] == [c["scores"] for c in fresh.candidates]
     assert [c["behind_best"] for c in relabelled.candidates] == [c["behind_best"] for c in fresh.candidates]
     assert stored(rank(paths, both, label="all_words")) == {False}  # other words are labelled

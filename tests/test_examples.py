@@ -53,7 +53,13 @@ def test_real_text_classifiers_on_real_questions(shared, text_sources, label):
     """Scores of both equal a direct loop over single, unpadded questions."""
     split = datasets.load_dataset(str(shared / "trec"), split="train")
     report = hf_leep.rank(
-        text_sources, str(shared / "trec"), split="train", label=label, max_samples=300, progress=False, cache=False
+        text_sources,
+        str(shared / "trec"),
+        split="train",
+        label=label,
+        max_samples=300,
+        progress=False,
+        execution=hf_leep.Execution(cache=False),
     )
     assert report.exit_code == 0
     chosen = split.select(stratified_sample(np.array(split[label]), 300, np.random.default_rng(0)))

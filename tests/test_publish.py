@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import sys
 
 import pytest
 import yaml
@@ -13,8 +14,9 @@ from hf_leep.errors import UserError
 from hf_leep.publish import check_annotations
 from hf_leep.report import Report
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
-from tests.report.card.conftest import REPORT
+from tests.report.conftest import REPORT
 
+FRESH = (sys.executable,)  # once for each command: an interpreter of its own
 FILES = {".gitattributes", "README.md", "plots/scores.png", "report.json", "scores.parquet"}
 WRITES = r"^(POST|PUT|DELETE) "
 
@@ -47,7 +49,7 @@ print(json.dumps(rows))
 
 
 def test_a_pushed_report_is_one_commit_that_load_dataset_reads(hub, push, client, tmp_path):
-    done = push("user/ranking")
+    done = push("user/ranking", interpreter=FRESH)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Pushed: {hub.url}/datasets/user/ranking\n"
     assert done.stderr == ""
@@ -150,7 +152,7 @@ def test_a_foreign_card_is_never_replaced_but_a_pull_request_may_propose_it(hub,
     done = push("user/data")
     assert done.returncode == 2
     assert done.stderr == (
-        "hf-leep: user/data holds a README.md that is no report's: push elsewhere, or open a pull request "
+        "hf-leep: user/data has a README.md that is not a report's: push elsewhere, or open a pull request "
         "(--create-pr)\n"
     )
     assert hub.requested(WRITES) == []
@@ -247,10 +249,10 @@ def test_without_the_right_to_write_it_is_one_line_and_nothing_happens(hub, push
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["ranking"], "'ranking' is no repository to push to: it is called OWNER/NAME"),
-        (["a/b/c"], "is no repository to push to"),
-        (["user/-x-"], "is no repository to push to"),
-        (["user/x", "--repo-type", "space"], "type dataset or model, not 'space'"),
+        (["ranking"], "'ranking' is not the name of a repository: give OWNER/NAME"),
+        (["a/b/c"], "is not the name of a repository"),
+        (["user/-x-"], "is not the name of a repository"),
+        (["user/x", "--repo-type", "space"], "'space' is not one of 'dataset', 'model'"),
         (["user/x"], "HF_HUB_OFFLINE is set"),
     ],
 )
@@ -348,13 +350,13 @@ def test_repositories_that_are_gone_gated_or_take_no_pull_requests(hub, push):
 def test_scores_go_on_cards_only_where_they_mean_something_to_others(hub, push, folder):
     done = push("user/ranking", "--annotate-models", "--private")
     assert done.returncode == 2
-    assert "would link to a report that is private" in done.stderr
+    assert "would link to a private report" in done.stderr
     assert hub.log == []
     hub.add("user/secret", kind="dataset", private=True)
     hub.add("big/resnet", {"README.md": b"x"})
     done = push("user/secret", "--annotate-models")
     assert done.returncode == 2
-    assert "would link to a report that is private" in done.stderr
+    assert "would link to a private report" in done.stderr
     assert hub.pulls == []
     assert hub.repos["dataset", "user/secret"].files("main") == {}  # told before anything was pushed
     hub.add("user/flowers", kind="dataset", private=True)
@@ -385,7 +387,7 @@ print(leep.compute(predictions=[[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]],
 
 
 def test_evaluate_loads_the_pushed_metric_by_its_name(hub, client):
-    done = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
+    done = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN, interpreter=FRESH)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Pushed: {hub.url}/spaces/user/leep\n"
     repo = hub.repos["space", "user/leep"]
@@ -410,7 +412,7 @@ def test_a_metric_goes_only_where_evaluate_finds_it_and_nothing_else_lives(hub, 
     hub.add("user/leep", {"README.md": b"x", "Dockerfile": b"y"}, kind="space")
     other = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
     assert other.returncode == 2
-    assert other.stderr == "hf-leep: user/leep holds Dockerfile and no leep.py: it is another Space\n"
+    assert other.stderr == "hf-leep: user/leep contains Dockerfile and no leep.py: it is another Space\n"
     assert hub.requested(WRITES) == []
     hub.add("user/nce", {"README.md": b"as made", ".gitattributes": b""}, kind="space")
     assert client("push-metric", "user/nce", "--metric", "nce", HF_TOKEN=WRITE_TOKEN).returncode == 0

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import datasets
 from huggingface_hub import constants
 
-from hf_leep.errors import TargetError, one_line
+from hf_leep.errors import TargetError, one_line, option
 
 _BUILDERS = {
     ".parquet": "parquet",
@@ -44,11 +44,14 @@ def bars(show: bool) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
+DatasetLike: TypeAlias = (
+    str | Path | datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict
+)
 Pin: TypeAlias = Callable[[str, str | None], str | None]  # data set on the Hub, revision → its commit
 
 
 def open_split(
-    dataset: Any,
+    dataset: DatasetLike,
     config: str | None,
     split: str | None,
     revision: str | None,
@@ -61,7 +64,7 @@ def open_split(
     kind = type(dataset).__name__
     name = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind} object"
     if streaming and isinstance(dataset, datasets.Dataset | datasets.DatasetDict):
-        raise TargetError(f"{name} is on this machine: streaming is for data sets on the Hub")
+        raise TargetError(f"{name} is on this machine: {option('streaming')} is for data sets on the Hub")
     if isinstance(dataset, datasets.IterableDataset | datasets.Dataset):
         own = str(dataset.split) if dataset.split else None
         if split is None:
@@ -90,9 +93,9 @@ def _open_name(
     if not name.strip():
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
     if path.exists() and revision is not None:
-        raise TargetError(f"{name} is on this machine: --revision is for data sets on the Hub")
+        raise TargetError(f"{name} is on this machine: {option('revision')} is for data sets on the Hub")
     if path.exists() and streaming:
-        raise TargetError(f"{name} is on this machine: --streaming is for data sets on the Hub")
+        raise TargetError(f"{name} is on this machine: {option('streaming')} is for data sets on the Hub")
     try:
         if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
             stored = _from_disk(path, name)
@@ -114,7 +117,7 @@ def _open_name(
         else:
             if streaming and constants.HF_HUB_OFFLINE:
                 raise TargetError(
-                    f"{name}: --streaming reads from the Hub, and HF_HUB_OFFLINE is set: unset one of them"
+                    f"{name}: {option('streaming')} reads from the Hub, and HF_HUB_OFFLINE is set: unset one of them"
                 )
             sha = (pin(name, revision) if pin else None) or revision
             splits = datasets.load_dataset(name, config, revision=sha, token=token, streaming=streaming)
@@ -145,7 +148,9 @@ def _take(splits: Mapping[str, Any], split: str | None, name: str) -> tuple[Any,
     """One split of several, slices and sums such as ``train[:20%]+validation`` included, and which splits it is of."""
     if split is None:
         if len(splits) != 1:
-            raise TargetError(f"{name} has the splits {', '.join(map(str, splits))}: choose one with --split")
+            raise TargetError(
+                f"{name} has the splits {', '.join(map(str, splits))}: choose one with {option('split')}"
+            )
         ((only, rows),) = splits.items()
         return rows, [str(only)]
     if any(isinstance(rows, datasets.IterableDataset) for rows in splits.values()):

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import classes_of
-from hf_leep.errors import TargetError
+from hf_leep.errors import TargetError, option
 
 _NO_LABEL = -100  # how transformers marks what a loss must leave out
 _ENOUGH_SENTENCES = 30  # with fewer, an error that counts by sentences is a rough guess
@@ -83,7 +83,7 @@ def choose_sentences(
     if lost := len(class_names) - len(np.unique(words.codes)):
         warnings.append(
             f"{lost} of {len(class_names)} classes do not occur in the {len(row_ids)} sentences of the sample, so no "
-            "candidate is scored on them: raise --max-samples"
+            f"candidate is scored on them: raise {option('max_samples')}"
         )
     return row_ids, words, class_names, warnings
 

@@ -3,104 +3,69 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import islice, takewhile
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hf_leep.errors import HubError, UserError
+from hf_leep.errors import HubError, UserError, option
 from hf_leep.hub.client import Client
 from hf_leep.hub.snapshot import RepoId
+from hf_leep.options import Search
 
-SORTS = ("downloads", "likes", "trending_score", "last_modified", "created_at")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)b?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+if TYPE_CHECKING:
+    from huggingface_hub import CollectionItem, HfApi, ModelInfo
+
 _SLUG = re.compile(r"(?:https?://[^/]+/collections/)?([\w.-]+/[\w.-]+)/?")
 
 
-@dataclass(frozen=True)
-class Search:
-    """What to look for on the Hub; what is None does not matter.
+def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
+    """Search the Hub for candidates.
 
-    Attributes:
-        text: part of the name.
-        task: Hub task, such as ``image-classification``; by default the one of the data set's modality.
-        library: library of the checkpoint.
-        author: user or organisation.
-        license: identifier of the licence, such as ``apache-2.0``.
-        max_params: largest number of parameters, such as ``100M``.
-        min_downloads: downloads in the last month.
-        trained_on: data set that the checkpoint was trained on, as its card says.
-        limit: how many candidates to take.
-        sort: what puts them in order, the greatest first, one of `SORTS`.
-    """
+    Args:
+        conditions: what to search for.
+        client: how to reach the Hub.
 
-    text: str | None = None
-    task: str | None = None
-    library: str | None = "transformers"
-    author: str | None = None
-    license: str | None = None
-    max_params: str | int | None = None
-    min_downloads: int | None = None
-    trained_on: str | None = None
-    limit: int = 20
-    sort: str = "downloads"
-
-    def __post_init__(self) -> None:
-        """Check what can be checked without the Hub.
-
-        Raises:
-            UserError: a size, limit or order that is none.
-        """
-        if self.max_params is not None:
-            parse_size(self.max_params, "--max-params")
-        if self.limit < 1:
-            raise UserError(f"--limit is {self.limit}; it must be at least 1")
-        if self.sort not in SORTS:
-            raise UserError(f"--sort cannot be {self.sort!r}: {', '.join(SORTS)}")
-
-
-def search(wanted: Search, client: Client | None = None) -> list[RepoId]:
-    """Search the Hub for candidates; repo ids, the first in the order asked for first.
+    Returns:
+        Repository ids, in the order of ``conditions.sort``.
 
     Raises:
         UserError: HF_HUB_OFFLINE is set, or nothing was found.
         HubError: the Hub refused, or did not answer.
     """
     client = client or Client()
-    client.require_online("--search")
-    largest = parse_size(wanted.max_params, "--max-params") if wanted.max_params is not None else None
-    filters = [wanted.library, f"license:{wanted.license}" if wanted.license else None]
+    client.require_online(option("search"))
+    largest = conditions.max_num_parameters
+    fewest_downloads = conditions.min_downloads or 0
+    filters = [conditions.library, f"license:{conditions.license}" if conditions.license else None]
 
-    def keep(info: Any) -> bool:
-        """Check again what the Hub was asked for, and what it cannot be asked for."""
+    def matches(info: ModelInfo) -> bool:
+        """Check size and downloads, by which the Hub does not filter reliably."""
         total = getattr(info.safetensors, "total", None)
-        return not (
-            (largest is not None and total is not None and total > largest)
-            or (wanted.min_downloads is not None and (info.downloads or 0) < wanted.min_downloads)
-        )
+        too_large = largest is not None and total is not None and total > largest
+        return not too_large and (info.downloads or 0) >= fewest_downloads
 
-    def enough(info: Any) -> bool:
-        """Whether those that follow may be wanted: in the order of downloads, none after the first with too few."""
-        return wanted.sort != "downloads" or (info.downloads or 0) >= (wanted.min_downloads or 0)
+    def may_continue(info: ModelInfo) -> bool:
+        """Whether a later result may match: sorted by downloads, none does after the first with too few."""
+        return conditions.sort != "downloads" or (info.downloads or 0) >= fewest_downloads
 
-    def ask(api: Any) -> list[RepoId]:
+    def ask(api: HfApi) -> list[RepoId]:
         found = api.list_models(
-            search=wanted.text or None,
-            pipeline_tag=wanted.task,
+            search=conditions.text or None,
+            pipeline_tag=conditions.task,
             filter=[word for word in filters if word] or None,
-            author=wanted.author,
-            trained_dataset=wanted.trained_on,
+            author=conditions.author,
+            trained_dataset=conditions.trained_on,
             num_parameters=f"max:{largest}" if largest is not None else None,
-            sort=wanted.sort,
-            limit=wanted.limit if wanted.min_downloads is None else None,
+            sort=conditions.sort,
+            limit=conditions.limit if conditions.min_downloads is None else None,
             expand=["downloads", "safetensors"],
         )
-        return [RepoId(info.id) for info in islice(filter(keep, takewhile(enough, found)), wanted.limit)]
+        matching = filter(matches, takewhile(may_continue, found))
+        return [RepoId(info.id) for info in islice(matching, conditions.limit)]
 
-    names = client.ask(ask, raises=HubError, tries=1)  # its client has tried five times by then
+    names = client.ask(ask, raises=HubError, tries=1)  # the Hub's client itself tries five times
     if not names:
-        asked = ", ".join(f"{name} {value}" for name, value in vars(wanted).items() if value and name != "limit")
-        raise UserError(f"the search found no checkpoint ({asked}): drop a condition")
+        given = ", ".join(f"{name} {value}" for name, value in vars(conditions).items() if value and name != "limit")
+        raise UserError(f"the search found no checkpoint ({given}): drop a condition")
     return names
 
 
@@ -112,36 +77,24 @@ def collection(slug: str, client: Client | None = None) -> list[RepoId]:
         client: how to reach the Hub.
 
     Raises:
-        UserError: HF_HUB_OFFLINE is set, there is no such collection, or it holds no model.
+        UserError: HF_HUB_OFFLINE is set, there is no such collection, or it has no models.
         HubError: the Hub refused, or did not answer.
     """
     client = client or Client()
-    client.require_online("--collection")
+    client.require_online(option("collection"))
     matched = _SLUG.fullmatch(slug.strip())
     if matched is None:
-        raise UserError(f"{slug!r} is no collection: give owner/title-id, the end of its address")
+        raise UserError(f"{slug!r} is not a collection: give owner/title-id, the end of its address")
     found = client.ask(lambda api: _items(api, matched[1]), raises=HubError)
     if found is None:
         raise UserError(f"there is no collection {matched[1]!r} on the Hub that this login can see")
     names = [RepoId(item.item_id) for item in found if item.item_type == "model"]
     if not names:
-        raise UserError(f"the collection {matched[1]!r} holds no model")
+        raise UserError(f"the collection {matched[1]!r} has no models")
     return names
 
 
-def parse_size(value: str | int, what: str) -> int:
-    """A count or a size for people, such as ``100M`` or ``20GB``, as a whole number.
-
-    Raises:
-        UserError: it is none.
-    """
-    matched = _SIZE.fullmatch(str(value).strip())
-    if matched is None or float(matched[1]) <= 0:
-        raise UserError(f"{what} is {value!r}; give a number such as 100M or 20GB")
-    return int(float(matched[1]) * _UNITS[matched[2].lower()])
-
-
-def _items(api: Any, slug: str) -> Any:
+def _items(api: HfApi, slug: str) -> list[CollectionItem] | None:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:

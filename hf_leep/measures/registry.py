@@ -16,7 +16,8 @@ from hf_leep.errors import MeasureError, one_line
 from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.measure import Measure
 
-# Files of this folder, each with a MEASURE, in the order in which the measures are listed.
+# Files of this folder that define a MEASURE, in the order in which the measures are listed. To add a measure, write
+# its file and add it here; tests/measures/test_complete.py then says what else it needs.
 MODULES = (
     "leep",
     "leave_one_out_leep",
@@ -109,7 +110,7 @@ class _Registry(UserDict[str, Measure]):
 def _problem_with(measure: object, known: Mapping[str, Measure]) -> str | None:
     """Return why an object from another package cannot be used as a measure; None if it can."""
     if not isinstance(measure, Measure):
-        return f"its entry point leads to a {type(measure).__name__}, not to a hf_leep.measures.Measure"
+        return f"its entry point leads to an object of type {type(measure).__name__}, not hf_leep.measures.Measure"
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", measure.name):
         return f"its name {measure.name!r} is not in kebab-case"
     if measure.name in known:

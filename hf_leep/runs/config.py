@@ -1,85 +1,104 @@
-"""What every process of a run needs to know to do its part: what to read, and how candidates are run."""
+"""What every process of a run needs to do its part: which examples to read, and how candidates are run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
-from hf_leep import data, hub
+from hf_leep import data
+from hf_leep.data import DatasetLike
+from hf_leep.hub import Client, pin_dataset
 from hf_leep.inference.processes import Processes
+from hf_leep.models import MODALITIES
+from hf_leep.options import Execution, HubAccess, Selection
 from hf_leep.runs.job import Job
 from hf_leep.store import Store
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A run, as it can be sent to another process.
+    """A run in a form that can be sent to another process.
 
     Attributes:
         dataset: the data set, as `hf_leep.data.load` takes it.
-        reading: the other arguments of `hf_leep.data.load`.
+        selection: which of its examples are used.
         measures: names of the measures to compute.
-        running: fields of `hf_leep.runs.job.Job` that say how candidates are run.
-        cache: whether finished passes are kept in the store.
-        token: as `hf_leep.hub.Client` has it.
-        cache_dir: where checkpoints are kept.
-        allow_pickle: accept pickled weights.
+        execution: how candidates are run.
+        hub: how the Hub is reached.
     """
 
-    dataset: Any
-    reading: Mapping[str, Any]
+    dataset: DatasetLike
+    selection: Selection
     measures: tuple[str, ...]
-    running: Mapping[str, Any]
-    cache: bool = True
-    token: str | bool | None = field(default=None, repr=False)
-    cache_dir: Path | None = None
-    allow_pickle: bool = False
+    execution: Execution
+    hub: HubAccess
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is sent: not what each process makes of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+    def __getstate__(self) -> dict[str, object]:
+        """What is sent: the fields, and not the store and client that each process makes for itself."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def store(self) -> Store:
         """This machine's store."""
-        return Store(Store.default_root() if self.cache else None)
+        return Store(Store.default_root() if self.execution.cache else None)
 
     @cached_property
-    def client(self) -> hub.Client:
+    def client(self) -> Client:
         """This process's client of the Hub."""
-        return hub.Client(self.token, self.cache_dir, self.allow_pickle, self.store.file_digest)
+        cache_dir = Path(self.hub.cache_dir) if self.hub.cache_dir else None
+        return Client(self.hub.token, cache_dir, self.hub.allow_pickle, self.store.file_digest)
 
     def at(self, revision: str | None) -> RunConfig:
-        """The same with the data set pinned."""
-        return replace(self, reading={**self.reading, "revision": revision or self.reading["revision"]})
+        """The same run with the data set pinned to a revision."""
+        return replace(self, selection=replace(self.selection, revision=revision or self.selection.revision))
 
     def job(
-        self, *, progress: bool = False, shared: bool = True, team: Processes | None = None, sharers: int = 1
+        self,
+        *,
+        progress: bool = False,
+        keep_rows: bool = True,
+        processes: Processes | None = None,
+        num_sharing: int = 1,
     ) -> Job:
-        """Read the rows; what candidates are run with.
+        """Read the rows, and put together what all candidates are run with.
 
         Args:
-            progress: let ``datasets`` show its bars.
-            shared: whether more than one pass may be run.
-            team: the processes that share each pass.
-            sharers: other runs on this machine that share its memory, this one among them.
+            progress: let ``datasets`` show its progress bars.
+            keep_rows: keep decoded and processed rows in memory; worth it for more than one pass.
+            processes: the processes that share each pass.
+            num_sharing: number of runs that share this machine's memory, this one included.
 
         Raises:
             TargetError: the data set cannot be used.
         """
-        pin = partial(hub.pin_dataset, client=self.client)
-        target, rows = data.load(self.dataset, **self.reading, progress=progress, pin=pin, token=self.token)
+        chosen = self.selection
+        target, rows = data.load(
+            self.dataset,
+            MODALITIES,
+            config=chosen.config,
+            split=chosen.split,
+            revision=chosen.revision,
+            label=chosen.label,
+            inputs=chosen.inputs,
+            max_samples=chosen.max_samples,
+            streaming=chosen.streaming,
+            seed=chosen.seed,
+            progress=progress,
+            pin=partial(pin_dataset, client=self.client),
+            token=self.hub.token,
+        )
         return Job(
             target=target,
             rows=rows,
             measures=self.measures,
             store=self.store,
             client=self.client,
-            shared=shared,
-            team=team or Processes(),
-            sharers=sharers,
-            **self.running,
+            batch_size=self.execution.batch_size,
+            device=self.execution.device,
+            dtype=self.execution.dtype,
+            compiled=self.execution.compile,
+            keep_rows=keep_rows,
+            processes=processes or Processes(),
+            num_sharing=num_sharing,
         )

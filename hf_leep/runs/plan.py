@@ -1,4 +1,4 @@
-"""What will become of each candidate, told before any weight moves."""
+"""What a run will do with each candidate, decided before any weights are downloaded."""
 
 from __future__ import annotations
 
@@ -9,45 +9,52 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HfLeepError, one_line
+from hf_leep.errors import CandidateError, HfLeepError, one_line, option
 from hf_leep.measures import find
 from hf_leep.records import Candidate, Target
 from hf_leep.text import size
 
 if TYPE_CHECKING:
-    from hf_leep.models import Inspection
+    from torch.nn import Module
+    from transformers import PreTrainedModel
 
-# A folder, a repo id, or a model in memory: (name, model, processor).
-CandidateLike: TypeAlias = str | Path | tuple[str, Any, Any]
+    from hf_leep.models import Inspection
+    from hf_leep.report.card.plan import PlanData
+
+# (name, model, processor)
+ModelInMemory: TypeAlias = "tuple[str, Module, object]"
+# A folder, a repository id, or a model in memory.
+CandidateLike: TypeAlias = "str | Path | ModelInMemory"
 
 _T = TypeVar("_T")
 
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")  # stored, but no parameters
-_AT_ONCE = 8  # candidates that are asked about at the same time
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")  # stored, but not parameters
+_NUM_THREADS = 8  # candidates that are looked at simultaneously
 
 
 @dataclass(frozen=True)
 class Step:
-    """One candidate of a run.
+    """What a run will do with one candidate.
 
     Attributes:
-        name: as it was named.
-        candidate: what is known of it so far.
-        model: ``(name, model, processor)`` for one in memory.
-        snapshot: where its files are, or come from; None for a model in memory, or when it could not be resolved.
+        name: the candidate's name, as the user gave it.
+        candidate: what is known about it so far.
+        model: ``(name, model, processor)`` if it is in memory.
+        snapshot: where its files are, or will come from; None for a model in memory, or if the name could not be
+            resolved.
         stored: whether its pass is in the store already.
         reason: why it is skipped; None if it will be run, or taken from the store.
-        headless: whether it is skipped for the want of a usable head alone.
-        num_source_classes: outputs of its head, where they are known.
-        lacks_head: whether it is known to have no usable head, skipped for that or not.
+        headless: whether it is skipped only because it has no usable head.
+        num_source_classes: outputs of its head, if known.
+        lacks_head: whether it is known to have no usable head, skipped for that reason or not.
     """
 
     name: str
     candidate: Candidate
-    model: tuple[str, Any, Any] | None = None
+    model: ModelInMemory | None = None
     snapshot: hub.Snapshot | None = None
     stored: bool = False
     reason: str | None = None
@@ -57,7 +64,7 @@ class Step:
 
     @property
     def download_bytes(self) -> int:
-        """What has to be downloaded for it."""
+        """Number of bytes to download for it."""
         return self.snapshot.download_bytes if self.snapshot and not self.stored and self.reason is None else 0
 
 
@@ -67,7 +74,7 @@ class Plan:
 
     Attributes:
         target: the examples.
-        steps: one a candidate, in the order in which they were named.
+        steps: one for each candidate, in the order in which they were named.
     """
 
     target: Target
@@ -75,7 +82,7 @@ class Plan:
 
     @property
     def download_bytes(self) -> int:
-        """What has to be downloaded in all."""
+        """Number of bytes to download in total."""
         return sum(step.download_bytes for step in self.steps)
 
     @property
@@ -85,7 +92,7 @@ class Plan:
 
     @property
     def worth_showing(self) -> bool:
-        """Whether a reader learns anything from it: something is downloaded, or skipped."""
+        """Whether anything is downloaded or skipped."""
         return any(step.download_bytes or step.reason for step in self.steps)
 
     @property
@@ -95,7 +102,7 @@ class Plan:
         return 1 if skipped == len(self.steps) else 3 if skipped else 0
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> PlanData:
         """The plan as plain data."""
         target = self.target
         return {
@@ -135,35 +142,36 @@ def make(
     max_download: int | None = None,
     advance: Callable[[int], object] = lambda _candidates: None,
 ) -> Plan:
-    """Resolve every candidate, judge its head, and add up the downloads.
+    """Resolve every candidate, check its head, and add up the downloads.
 
     Args:
         candidates: name → candidate.
         target: the examples.
-        measures: those that will be computed.
+        measures: the measures that will be computed.
         client: how to reach the Hub.
-        stored: what is in the store of a snapshot's pass, if it is there.
-        max_download: bytes that may be downloaded; candidates that do not fit, in the order of the list, are skipped.
+        stored: snapshot → the stored description of its pass, or None.
+        max_download: number of bytes that may be downloaded; candidates that do not fit, in the order of the list, are
+            skipped.
         advance: called after each candidate.
     """
     needs_head = all(find(name).needs == "probabilities" for name in measures)
-    looked: list[Step] = []
-    looking = partial(_look, client=client, stored=stored, needs_head=needs_head)
-    for step, peeked in _side_by_side([partial(looking, name, candidate) for name, candidate in candidates.items()]):
-        # Not in the threads: it holds back the log of transformers, which belongs to the whole process.
+    steps: list[Step] = []
+    look = partial(_look, client=client, stored=stored, needs_head=needs_head)
+    for step, peeked in _in_threads([partial(look, name, candidate) for name, candidate in candidates.items()]):
+        # Not in the threads: this silences the log of transformers, which belongs to the whole process.
         if peeked is not None:
-            step = _judge(step, peeked, target, needs_head)
+            step = _inspect(step, peeked, target, needs_head)
         elif step.model is not None:
-            step = _judge_model(step, step.model[1], target, needs_head)
-        looked.append(step)
+            step = _inspect_model(step, step.model[1], target, needs_head)
+        steps.append(step)
         advance(1)
-    return Plan(target, tuple(_within(looked, max_download)))
+    return Plan(target, tuple(_within_budget(steps, max_download)))
 
 
-def _side_by_side(calls: Sequence[Callable[[], _T]]) -> Iterator[_T]:
-    """Results of calls that are made a few at a time, in their order.
+def _in_threads(calls: Sequence[Callable[[], _T]]) -> Iterator[_T]:
+    """Make calls in a few threads, and give their results in the order of the calls.
 
-    In daemon threads: whoever interrupts does not wait for a slow Hub, as the end of an executor would.
+    The threads are daemons: an interrupted process does not wait for a slow Hub, as an executor would.
     """
     pairs = [(call, Future[_T]()) for call in calls]
     waiting = iter(pairs)
@@ -180,7 +188,7 @@ def _side_by_side(calls: Sequence[Callable[[], _T]]) -> Iterator[_T]:
             except BaseException as error:
                 future.set_exception(error)
 
-    for _ in range(min(_AT_ONCE, len(pairs))):
+    for _ in range(min(_NUM_THREADS, len(pairs))):
         threading.Thread(target=work, daemon=True).start()
     for _, future in pairs:
         yield future.result()
@@ -193,7 +201,7 @@ def _look(
     stored: Callable[[hub.Snapshot], Mapping[str, Any] | None],
     needs_head: bool,
 ) -> tuple[Step, hub.Peek | None]:
-    """Pin a candidate and read what it tells of itself, unless its pass is there already."""
+    """Pin a candidate and read its configuration, unless its pass is in the store."""
     if isinstance(candidate, tuple):
         return Step(name, Candidate(name), model=candidate), None
     step = Step(name, Candidate(name))
@@ -203,17 +211,17 @@ def _look(
         known = stored(snapshot)
         if known is None:
             return step, hub.peek(snapshot, client)
-        return _known(step, known, needs_head), None
+        return _from_store(step, known, needs_head), None
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return replace(step, reason=reason_of(error)), None
 
 
-def _known(step: Step, description: Mapping[str, Any], needs_head: bool) -> Step:
-    """What a pass in the store says of its candidate."""
+def _from_store(step: Step, description: Mapping[str, Any], needs_head: bool) -> Step:
+    """Fill in what the description of a stored pass says about its candidate."""
     try:
         about, missing = description["candidate"], description["missing"].get("probabilities")
         classes, parameters = len(about["source_labels"]), about["num_parameters"]
-    except (KeyError, TypeError, AttributeError):  # records of another version, which the run makes again
+    except (KeyError, TypeError, AttributeError):  # written by another version: the run makes it again
         return step
     step = replace(
         step, stored=True, candidate=replace(step.candidate, num_parameters=parameters), lacks_head=bool(missing)
@@ -223,9 +231,9 @@ def _known(step: Step, description: Mapping[str, Any], needs_head: bool) -> Step
     return replace(step, num_source_classes=None if missing else classes)
 
 
-def _judge(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> Step:
-    """Hold against a candidate what its configuration and the shapes of its weights say."""
-    from hf_leep.models import ADAPTERS  # torch: only where there is something to judge
+def _inspect(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> Step:
+    """Decide by the configuration and the shapes of the weights whether a candidate can be run."""
+    from hf_leep.models import ADAPTERS  # imports torch: only if there is something to inspect
 
     parameters = None
     if peeked.shapes is not None:
@@ -234,24 +242,24 @@ def _judge(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> St
     try:
         inspection = ADAPTERS[target.modality].inspect(peeked.folder, peeked.shapes, target.class_names)
     except CandidateError as error:
-        return replace(step, reason=str(error))
-    return _with(step, inspection, needs_head)
+        return replace(step, reason=reason_of(error))
+    return _with_inspection(step, inspection, needs_head)
 
 
-def _judge_model(step: Step, model: Any, target: Target, needs_head: bool) -> Step:
-    """Hold against a model in memory that it has no head."""
+def _inspect_model(step: Step, model: Module, target: Target, needs_head: bool) -> Step:
+    """Decide whether a model in memory has a head."""
     from hf_leep.models import ADAPTERS
 
     try:
-        inspection = ADAPTERS[target.modality].inspect_model(model, target.class_names)
+        inspection = ADAPTERS[target.modality].inspect_model(cast("PreTrainedModel", model), target.class_names)
     except CandidateError as error:
-        return replace(step, reason=str(error))
-    except AttributeError:  # no model of transformers: its pass says what is wrong
+        return replace(step, reason=reason_of(error))
+    except AttributeError:  # not a model of transformers: its pass will say what is wrong
         return step
-    return _with(step, inspection, needs_head)
+    return _with_inspection(step, inspection, needs_head)
 
 
-def _with(step: Step, inspection: Inspection, needs_head: bool) -> Step:
+def _with_inspection(step: Step, inspection: Inspection, needs_head: bool) -> Step:
     lacks_head = inspection.no_probabilities is not None
     step = replace(step, num_source_classes=inspection.num_source_classes, lacks_head=lacks_head)
     if inspection.no_probabilities and needs_head:
@@ -259,11 +267,11 @@ def _with(step: Step, inspection: Inspection, needs_head: bool) -> Step:
     return step
 
 
-def _within(steps: Sequence[Step], max_download: int | None) -> list[Step]:
-    """Skip what the budget does not hold; a repository listed twice comes once."""
+def _within_budget(steps: Sequence[Step], max_download: int | None) -> list[Step]:
+    """Skip the candidates that exceed the budget; a repository that is listed twice is downloaded once."""
     left, seen, kept = max_download, set(), []
     for step in steps:
-        place = step.snapshot.place if step.snapshot else None
+        place = step.snapshot.pinned if step.snapshot else None
         if step.download_bytes and place in seen and step.snapshot:
             here = {name: replace(file, cached=True) for name, file in step.snapshot.files.items()}
             step = replace(step, snapshot=replace(step.snapshot, files=here))
@@ -271,7 +279,7 @@ def _within(steps: Sequence[Step], max_download: int | None) -> list[Step]:
             step = replace(
                 step,
                 reason=f"not downloaded: its {size(step.download_bytes)} do not fit into what is left of the budget "
-                f"({size(left)} of {size(max_download or 0)}, --max-download)",
+                f"({size(left)} of {size(max_download or 0)}, {option('hub.max_download')})",
             )
         elif left is not None:
             left -= step.download_bytes
@@ -282,7 +290,7 @@ def _within(steps: Sequence[Step], max_download: int | None) -> list[Step]:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a candidate failed, on one line."""
+    """Why a candidate failed, on one line; options stay marked."""
     if isinstance(error, HfLeepError) or not str(error):
         return one_line(error, 400)
     return f"{type(error).__name__}: {one_line(error, 400)}"

@@ -23,7 +23,7 @@ import hf_leep
 
 
 def copies(checkpoint, folder):
-    """The checkpoint, and two like it."""
+    """The checkpoint, and two copies of it with other weights."""
     paths = [checkpoint]
     for number in (1, 2):
         path = Path(folder, f"{Path(checkpoint).name}-{number}")
@@ -40,7 +40,7 @@ def copies(checkpoint, folder):
 
 def main(dataset, split, rows, checkpoints):
     torch.set_num_threads(2)
-    options = {"split": split, "max_samples": rows, "cache": False, "progress": False}
+    options = {"split": split, "max_samples": rows, "execution": hf_leep.Execution(cache=False), "progress": False}
     with tempfile.TemporaryDirectory() as folder:
         six = [path for checkpoint in checkpoints for path in copies(checkpoint, folder)]
         hf_leep.rank(six[:1], dataset, **{**options, "max_samples": 200})  # imports and warms up

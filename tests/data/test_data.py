@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from hf_leep import data
 from hf_leep.errors import TargetError
+from hf_leep.models import MODALITIES
 
 
 def load(dataset, **options):
-    return data.load(dataset, **options)
+    return data.load(dataset, MODALITIES, **options)
 
 
 def no_rows():
@@ -135,44 +136,44 @@ BAD = {
         {"split": "test"},
         r"no split 'test'; it has train, valid",
     ),
-    "which split": (lambda p: datasets.DatasetDict(a=p, b=p), {}, r"splits a, b: choose one with --split"),
+    "which split": (lambda p: datasets.DatasetDict(a=p, b=p), {}, r"splits a, b: choose one with split"),
     "bad slice": (lambda p: datasets.DatasetDict(a=p), {"split": "a[::"}, r"cannot read the split"),
     "no label": (
         lambda p: p.remove_columns("label"),
         {},
         r"no column can be the label .*: image \(Image\)",
     ),
-    "typo in label": (lambda p: p, {"label": "lable"}, r"no column 'lable': --label can be label"),
+    "typo in label": (lambda p: p, {"label": "lable"}, r"no column 'lable': label can be label"),
     "label is no class": (
         lambda p: p.add_column("weight", [0.5] * 60),
         {"label": "weight"},
-        r"column 'weight' holds float64, no classes: --label can be label",
+        r"column 'weight' holds float64, no classes: label can be label",
     ),
     "ambiguous label": (
         lambda p: p.rename_column("label", "a").add_column("b", [0] * 60, feature=TWO_CLASSES),
         {},
-        r"which column is the label\? --label can be a, b",
+        r"which column is the label\? label can be a, b",
     ),
     "both label and labels": (
         lambda p: p.add_column("labels", [0, 1] * 30),
         {},
-        r"which column is the label\? --label can be label, labels",
+        r"which column is the label\? label can be label, labels",
     ),
     "several images": (
         lambda p: with_second_image(p, "right").rename_column("image", "left"),
         {},
-        r"which image column is the input\? --input can be right, left|--input can be left, right",
+        r"which image column is the input\? input can be right, left|input can be left, right",
     ),
     "input is no image": (
         lambda p: p,
         {"input": "label"},
-        r"--input label \(ClassLabel\): that is no image, video or audio, no list of words, and not one or two "
+        r"input label \(ClassLabel\): that is no image, video or audio, no list of words, and not one or two "
         "texts; it can be image",
     ),
     "label is the image": (
         lambda p: p,
         {"label": "image"},
-        r"column 'image' holds Image, no classes: --label can be label",
+        r"column 'image' holds Image, no classes: label can be label",
     ),
     "unlabelled": (
         lambda p: relabelled(p, [-1, -1, 0, 1] * 15, datasets.ClassLabel(names=["x", "y"])),
@@ -182,11 +183,11 @@ BAD = {
     "label missing": (lambda p: relabelled(p, [None, 1, 0] * 20), {}, r"20 of 60 rows have no label"),
     "one class": (lambda p: p.filter(lambda r: r["label"] == 1), {}, r"all 20 labels in column 'label' are 'green'"),
     "empty": (lambda p: p.select([]), {}, r"there are no rows"),
-    "one sample": (lambda p: p, {"max_samples": 1}, r"--max-samples is 1"),
-    "half a sample": (lambda p: p, {"max_samples": 9.5}, r"--max-samples is 9.5; a score needs a whole number"),
+    "one sample": (lambda p: p, {"max_samples": 1}, r"max_samples is 1"),
+    "half a sample": (lambda p: p, {"max_samples": 9.5}, r"max_samples is 9.5; a score needs a whole number"),
     "no data set": (lambda p: "", {}, r"the data set has no name"),
     "a table": (lambda p: [{"text": "a"}], {}, r"the data set is a list: make a Dataset of it"),
-    "a revision of a folder": (lambda p: ".", {"revision": "v1"}, r"--revision is for data sets on the Hub"),
+    "a revision of a folder": (lambda p: ".", {"revision": "v1"}, r"revision is for data sets on the Hub"),
     "image missing": (
         lambda p: datasets.Dataset.from_dict({"image": [None, p[0]["image"]], "label": [0, 1]}, features=p.features),
         {},
@@ -402,17 +403,17 @@ def test_columns_of_words_are_inferred_where_it_is_clear(columns, options, expec
         (
             table(tokens=W, ner_tags=T, pos_tags=T),
             {},
-            r"which column is the label\? --label can be ner_tags, pos_tags$",
+            r"which column is the label\? label can be ner_tags, pos_tags$",
         ),
         (
             table(tokens=W, ner_tags=N, pos_tags=N),
             {},
-            r"which column is the label\? --label can be ner_tags, pos_tags$",
+            r"which column is the label\? label can be ner_tags, pos_tags$",
         ),
-        (table(form=W, lemma=W, ner_tags=T), {}, r"which token column is the input\? --input can be form, lemma"),
-        (table(tokens=W, tags=T), {"label": "tag"}, r"no column 'tag': --label can be tags"),
-        (table(tokens=W, tags=T), {"inputs": "tags"}, r"--input tags \(list of ClassLabel\): that is no image"),
-        (table(text=TEXT, tokens=W, kind=W), {}, r"labels of words are chosen with --label: tokens, kind"),
+        (table(form=W, lemma=W, ner_tags=T), {}, r"which token column is the input\? input can be form, lemma"),
+        (table(tokens=W, tags=T), {"label": "tag"}, r"no column 'tag': label can be tags"),
+        (table(tokens=W, tags=T), {"inputs": "tags"}, r"input tags \(list of ClassLabel\): that is no image"),
+        (table(text=TEXT, tokens=W, kind=W), {}, r"labels of words are chosen with label: tokens, kind"),
         (table(text=TEXT, labels=T), {"label": "labels"}, r"column 'labels' holds list of ClassLabel, no classes"),
         (three_sentences(ner_tags=[[1, 2], [], [0, 1]]), {}, r"row 2 has 3 words in column 'tokens' but 2 labels in"),
         (three_sentences(ner_tags=[[1, -1], [], [0, -1, 1]]), {}, r"2 of 5 labels in column 'ner_tags' are -1"),

@@ -15,14 +15,17 @@ SHARDS, ROWS, CLASSES = 80, 30, 40
 LOAD = """
 import json, sys
 from functools import partial
+from functools import partial
 from hf_leep import data, hub
+from hf_leep.models import MODALITIES
 from hf_leep.errors import TargetError
 client = hub.Client()
 answers = []
 for asked in json.loads(sys.argv[1]):
     try:
         options = {"max_samples": 96, "streaming": True, **asked}
-        target, rows = data.load(options.pop("dataset"), pin=partial(hub.pin_dataset, client=client), **options)
+        pin = partial(hub.pin_dataset, client=client)
+        target, rows = data.load(options.pop("dataset"), MODALITIES, pin=pin, **options)
         column = target.input_columns[0]
         answers.append({
             "fingerprint": target.fingerprint, "revision": target.revision, "rows": target.num_rows,
@@ -131,7 +134,7 @@ def test_what_cannot_be_streamed_is_one_line(hub, load, shards):
         "user/gated: gated: ask for access on its page on the Hub, and log in",
         "user/broken: Parquet magic bytes not found",
         "no repo: no such file or folder, and not a name that a data set on the Hub can have",
-        "say how many rows with --max-samples N",
+        "say how many rows with max_samples",
     ]
     answers = load(*asked, HF_TOKEN=READ_TOKEN)
     for answer, message in zip(answers, words, strict=True):
@@ -172,4 +175,4 @@ def test_rank_streams_and_the_card_says_so(hub, client, shards, checkpoints, tmp
     assert "- a streamed sample, not stratified: 64 rows" in card
     refused = client(*call, HF_HUB_OFFLINE="1")
     assert refused.returncode == 2
-    assert refused.stderr == "hf-leep: --streaming reads a sample: say how many rows with --max-samples N\n"
+    assert refused.stderr == "hf-leep: --streaming reads a sample: say how many rows with --max-samples\n"

@@ -257,7 +257,7 @@ def test_scores_that_no_such_head_gives_are_found_out(towers, pictures):
     )
     model.forward = Another.forward.__get__(Another.from_pretrained(path))
     missing = image.ADAPTER.wrap(model, processor, ["image"], ["red", "blue"]).missing
-    assert "its scores are no scaled products of embeddings" in missing["probabilities"]
+    assert "its scores are not scaled products of embeddings" in missing["probabilities"]
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -285,27 +285,29 @@ def test_a_model_in_memory_is_told_the_names_by_rank(towers, pictures):
         AutoImageProcessor.from_pretrained(path, backend="pil"), AutoTokenizer.from_pretrained(path)
     )
     named = ("mine", CLIPModel.from_pretrained(path), processor)
-    report = hf_leep.rank([named, str(path)], pictures, cache=False, progress=False)
+    report = hf_leep.rank([named, str(path)], pictures, execution=hf_leep.Execution(cache=False), progress=False)
     first, second = (c["scores"]["leep"]["value"] for c in report.candidates)
     assert first == pytest.approx(second, abs=1e-6)
 
 
 def test_the_plan_knows_it_before_any_weight_moves(towers, checkpoints, pictures):
     names = [str(towers[name]) for name in ("clip", "siglip", "clip-classifier")]
-    steps = hf_leep.rank(names, pictures, dry_run=True, cache=False, progress=False).steps
+    steps = hf_leep.plan(names, pictures, execution=hf_leep.Execution(cache=False), progress=False).steps
     assert [step.num_source_classes for step in steps] == [3, None, 4]
     assert [step.headless for step in steps] == [False, True, False]
     assert "trained with a sigmoid" in steps[1].reason
     numbered = pictures.cast_column("label", datasets.Value("int64"))
-    (step,) = hf_leep.rank(names[:1], numbered, dry_run=True, cache=False, progress=False).steps
+    (step,) = hf_leep.plan(names[:1], numbered, execution=hf_leep.Execution(cache=False), progress=False).steps
     assert "numbers or ids" in step.reason
-    options = {"measures": ("logme",), "cache": False, "progress": False}
-    assert hf_leep.rank(names[:1], numbered, dry_run=True, **options).steps[0].reason is None
+    options = {"measures": ("logme",), "execution": hf_leep.Execution(cache=False), "progress": False}
+    assert hf_leep.plan(names[:1], numbered, **options).steps[0].reason is None
 
 
 def test_a_mixed_pool_is_ranked_and_the_reader_is_told(towers, checkpoints, pictures):
     names = [str(checkpoints["five"]), str(towers["clip"]), str(checkpoints["headless"])]
-    report = hf_leep.rank(names, pictures, measures=("leep", "logme"), cache=False, progress=False)
+    report = hf_leep.rank(
+        names, pictures, measures=("leep", "logme"), execution=hf_leep.Execution(cache=False), progress=False
+    )
     found = {c["id"]: c for c in report.candidates}
     assert found[names[1]]["task"] == ZERO_SHOT
     assert found[names[1]]["num_source_classes"] == 3
@@ -341,7 +343,7 @@ def test_the_store_keeps_a_pass_for_each_set_of_names_and_others_share_one(
     again = hf_leep.rank(names, pictures, measures=("leep", "logme"), progress=False)
     assert all(c["run"]["from_store"] for c in again.candidates)
     assert entries() == 3
-    assert hf_leep.rank(names, pictures, dry_run=True, progress=False).steps[0].stored
+    assert hf_leep.plan(names, pictures, progress=False).steps[0].stored
     other = rank(renamed(pictures, "cat", "dog", "eel"))
     assert entries() == 4  # one more pass of the zero-shot candidate alone
     assert other != list(first.values())
@@ -380,7 +382,7 @@ def test_models_that_embed_no_image_alone_are_named(towers, tmp_path):
         json.dumps({"model_type": "blip-2", "architectures": ["Blip2ForImageTextRetrieval"]})
     )
     for act in (load, lambda path: ADAPTERS["image"].inspect(path, None, ("red", "blue"))):
-        with pytest.raises(CandidateError, match="'blip-2' has no embedding of an image by itself"):
+        with pytest.raises(CandidateError, match="'blip-2' cannot embed an image without a text"):
             act(path)
 
 

@@ -118,7 +118,11 @@ def test_it_is_ranked_from_its_folder_as_from_memory(tiny, pictures, tmp_path):
     folder = cifar_resnet.convert(write(tmp_path / "plain", *tiny), tmp_path / "saved")
     model, processor = cifar_resnet.load_plain(tmp_path / "plain")
     report = hf_leep.rank(
-        [str(folder), ("memory", model, processor)], pictures, measures=("leep", "logme"), progress=False, cache=False
+        [str(folder), ("memory", model, processor)],
+        pictures,
+        measures=("leep", "logme"),
+        progress=False,
+        execution=hf_leep.Execution(cache=False),
     )
     here, memory = (next(c for c in report.candidates if c["id"] == name) for name in (str(folder), "memory"))
     assert report.exit_code == 0
@@ -172,5 +176,5 @@ def test_sources_are_told_apart_by_as_much_of_their_paths_as_that_takes(tmp_path
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert names_of(["."]) == ["here"]
-    with pytest.raises(UserError, match="--source a/net is named twice"):
+    with pytest.raises(UserError, match="--source a/net is given twice"):
         names_of(["a/net", "a/net"])

@@ -1,0 +1,52 @@
+"""The command line: arguments → one call of the Python API → exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from hf_leep.cli import commands, rank
+from hf_leep.cli.output import complain
+from hf_leep.errors import HfLeepError, UserError
+
+app = typer.Typer(
+    name="hf-leep",
+    help="Which checkpoint on the Hub should I fine-tune for my data set?",
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.callback()(commands.root)
+app.command(cls=rank.SpaceSeparated)(rank.rank)
+for _command in (
+    commands.demo,
+    commands.card,
+    commands.explain,
+    commands.validate,
+    commands.push,
+    commands.push_metric,
+    commands.cache,
+    commands.verify,
+):
+    app.command()(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 all candidates scored, 3 some, 1 none, 2 the call or the data set was wrong."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; an error is one line on stderr."""
+    try:
+        return int(app(list(arguments), standalone_mode=False) or 0)
+    except typer.TyperException as error:
+        complain(error.format_message().replace("Value error, ", "") or "name a command; hf-leep --help lists them")
+        return int(error.exit_code)
+    except HfLeepError as error:
+        complain(error.for_command_line())
+        return 2 if isinstance(error, UserError) else 1
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return 130

@@ -1,0 +1,190 @@
+"""The commands other than ``rank``."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_leep.cli.output import announce, print_json, say, show_report
+from hf_leep.errors import UserError
+from hf_leep.measures import MEASURES
+from hf_leep.options import Device, Dtype, ReportRepoType
+
+_JSON_HELP = "Print report.json to stdout, everything else to stderr."
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"hf-leep {version('hf-leep')}")
+        raise typer.Exit
+
+
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of hf-leep itself."""
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("hf-leep-demo"),
+    json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
+) -> None:
+    """Do the whole job on handwritten digits, without network: train checkpoints, rank them, check the order."""
+    from hf_leep import demo as demonstration
+
+    report, outcome = demonstration.run(progress=not json)
+    show_report(report, output, json)
+    if not json:
+        say(demonstration.outcome_table(outcome))
+
+
+def card(folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")]) -> None:
+    """Render README.md, scores.parquet and plots again from report.json."""
+    from hf_leep.report import Report
+
+    Report.load(folder).save(folder)
+    say(f"Rendered {folder / 'README.md'}")
+
+
+def explain(
+    folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
+    candidate: Annotated[
+        str | None, typer.Argument(help="Its name, or its number in the ranking; the first one by default.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every class in report.json, not only the first and last few.")
+    ] = False,
+) -> None:
+    """Show why a candidate scores as it does: which source classes predict yours, where it fails, and odd rows."""
+    from hf_leep.report import Report
+    from hf_leep.report.card.explanation import terminal
+
+    report = Report.load(folder)
+    say(terminal(report.data, report.candidate_with_explanation(candidate), everything))
+
+
+def validate(
+    folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
+    top: Annotated[
+        int | None, typer.Option(help="Only the first K candidates; all that have a rank by default.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Where the data set is now; by default where it was when it was ranked.")
+    ] = None,
+    device: Annotated[Device | None, typer.Option(help="Device for passes that are no longer in the store.")] = None,
+    dtype: Annotated[
+        Dtype | None,
+        typer.Option(help="Number type for passes that are no longer in the store; by default as in the ranking."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
+) -> None:
+    """Train a head on each candidate of a report, add its accuracy, and say how far to trust the order."""
+    from hf_leep import validation
+    from hf_leep.report import Report
+    from hf_leep.report.card.validation import terminal
+
+    report = validation.validate(
+        Report.load(folder), top=top, dataset=dataset, device=device, dtype=dtype, progress=not json
+    )
+    report.save(folder)
+    if json:
+        print_json(report)
+    say(terminal(report.data), error=json)
+    say(f"Report: {folder / 'README.md'}", error=json)
+    raise typer.Exit(validation.exit_code(report))
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="Folder with a report.json; the other files are made from it.")],
+    repo_id: Annotated[str, typer.Argument(help="Repository OWNER/NAME on the Hub; created if it does not exist.")],
+    repo_type: Annotated[
+        ReportRepoType, typer.Option(help="dataset, or model: a model card without weights.")
+    ] = "dataset",
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+    annotate_models: Annotated[
+        bool,
+        typer.Option(
+            "--annotate-models",
+            help="Open a pull request on each ranked candidate's repository that adds its scores to its card.",
+        ),
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the outcome as JSON to stdout, everything else to stderr.")
+    ] = False,
+) -> None:
+    """Push a report to the Hub in one commit, and print its address."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from hf_leep import publish
+    from hf_leep.report import Report
+    from hf_leep.text import plain
+
+    report = Report.load(folder)
+    if annotate_models:
+        publish.check_annotations(report, private, repo_id=repo_id, repo_type=repo_type)
+    pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
+    announce(pushed, error=json)
+    annotations = publish.annotate(report, pushed) if annotate_models else []
+    for done in annotations:
+        typer.echo(plain(": ".join(filter(None, (done.id, done.state, done.reason, done.url)))), err=json)
+    if json:
+        typer.echo(dumps({**asdict(pushed), "annotations": [asdict(done) for done in annotations]}, indent=2))
+    raise typer.Exit(3 if any(done.reason for done in annotations) else 0)
+
+
+def push_metric(
+    repo_id: Annotated[
+        str, typer.Argument(help="Space OWNER/NAME, where NAME is the metric's; created if it does not exist.")
+    ],
+    metric: Annotated[str, typer.Option(help=f"The measure, from {', '.join(MEASURES)}.")] = "leep",
+    private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+) -> None:
+    """Push a measure's evaluate module as a Space, for evaluate.load("OWNER/NAME")."""
+    from hf_leep import publish
+
+    announce(publish.push_metric(repo_id, metric, private=private or None, create_pr=create_pr))
+
+
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every stored pass and score.")] = False,
+) -> None:
+    """Show what is in the store of finished passes and scores, or clear it."""
+    from hf_leep.store import Store
+    from hf_leep.text import size
+
+    store = Store(Store.default_root())
+    usage = store.clear() if clear else store.usage()
+    if usage.root is None:
+        raise UserError(f"the store {Store.default_root()} cannot be used: nothing is kept")
+    say(f"{usage.root}{': removed' if clear else ''}")
+    for kind, entries in usage.entries.items():
+        say(f"{kind:<12} {entries:6,}  {size(usage.num_bytes[kind]):>9}")
+
+
+def verify(
+    json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON to stdout and nothing else.")] = False,
+) -> None:
+    """Check the measures on this machine, against proved limits and independent oracles, in seconds."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from hf_leep.selfcheck import checks as verification
+
+    checks = verification.verify()
+    failed = sum(not check.passed for check in checks)
+    if json:
+        typer.echo(
+            dumps([{**asdict(check), "passed": check.passed} for check in checks], ensure_ascii=False, indent=2)
+        )
+    else:
+        say(verification.table(checks))
+        say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {version('hf-leep')}")
+    raise typer.Exit(1 if failed else 0)

@@ -1,0 +1,73 @@
+"""What the command line prints: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hf_leep.inference.processes import is_main
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hf_leep.publish import Pushed
+    from hf_leep.report import Report
+
+_NUM_NAMES = 4  # shown of a list of names
+
+
+def show_report(report: Report, output: Path | None, json: bool) -> None:
+    """Save a report if there is a folder for it, and print it."""
+    from hf_leep.report.card.table import terminal
+
+    if output is not None:
+        report.save(output)
+    if json:
+        print_json(report)
+    say(terminal(report.data, shutil.get_terminal_size().columns), error=json)
+    if output is not None:
+        say(f"Report: {output / 'README.md'}", error=json)
+
+
+def print_json(report: Report) -> None:
+    """Print exactly report.json, as bytes: a path that is not UTF-8 is kept."""
+    sys.stdout.buffer.write(report.to_bytes())
+    sys.stdout.flush()
+
+
+def announce(pushed: Pushed, error: bool = False) -> None:
+    """Print where something was pushed, after a warning about the private names that the page shows to others."""
+    from hf_leep.text import plain
+
+    if pushed.local_names:
+        names, num_more = ", ".join(pushed.local_names[:_NUM_NAMES]), len(pushed.local_names) - _NUM_NAMES
+        complain(
+            f"note that the page names folders of this machine: {names}{f' and {num_more} more' * (num_more > 0)}"
+        )
+    if pushed.private_names and not pushed.private:
+        names = ", ".join(pushed.private_names[:_NUM_NAMES])
+        complain(f"note that the public page names private repositories: {names}")
+    what = "Pushed" if pushed.changed else "Nothing to push, the repository has all of it"
+    typer.echo(plain(f"{what}: {pushed.url}"), err=error)  # on one line, however long the address is
+
+
+def say(what: RenderableType, error: bool = False) -> None:
+    """Print something to stdout, or to stderr."""
+    from rich.console import Console
+
+    stream = sys.stderr if error else sys.stdout
+    if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows ? for the characters that it lacks
+        stream.reconfigure(errors="replace")
+    Console(highlight=False, stderr=error).print(what, markup=False, crop=False)
+
+
+def complain(message: str) -> None:
+    """Print a message to stderr, only once: in the main process."""
+    from hf_leep.text import plain
+
+    if is_main():
+        print(f"hf-leep: {plain(message)}", file=sys.stderr)

@@ -1,0 +1,381 @@
+"""The ``rank`` command."""
+
+from __future__ import annotations
+
+import sys
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+from hf_leep.cli.output import announce, complain, say, show_report
+from hf_leep.errors import UserError
+from hf_leep.inference.processes import is_main
+from hf_leep.measures import MEASURES
+from hf_leep.options import (
+    Cluster,
+    Device,
+    Dtype,
+    Execution,
+    HubAccess,
+    Race,
+    ReportRepoType,
+    Search,
+    SearchOrder,
+)
+
+# Panels of the help page.
+_DATA, _NAME, _FIND, _BRING = "Data set", "Candidates", "Find candidates on the Hub", "Download candidates"
+_ORDER, _RUN, _REPORT = "Scores and order", "How it runs", "Report"
+
+
+class SpaceSeparated(TyperCommand):
+    """Let ``--models A B`` stand for ``--models A --models B``, and ``--measures a b`` for ``--measures a,b``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Rewrite the arguments before they are parsed."""
+        spread: list[str] = []
+        option = ""
+        for word in args:
+            if word.startswith("-") and word != "-":
+                option = word
+                spread += [] if option == "--models" else [word]
+            elif option == "--models":
+                spread += ["--models", word]
+            elif option == "--measures" and spread[-1] != "--measures":
+                spread[-1] += f",{word}"
+            else:
+                spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+def rank(
+    dataset: Annotated[
+        str, typer.Option(help="Data set: Hub id, file, folder or save_to_disk folder.", rich_help_panel=_DATA)
+    ],
+    config: Annotated[str | None, typer.Option(help="Configuration of the data set.", rich_help_panel=_DATA)] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split, slices such as train[:20%] included.", rich_help_panel=_DATA)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Revision of a data set on the Hub.", rich_help_panel=_DATA)
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Label column; inferred where it is clear.", rich_help_panel=_DATA)
+    ] = None,
+    input: Annotated[  # noqa: A002
+        str | None,
+        typer.Option(help="Input column, or two of text as A,B; inferred where it is clear.", rich_help_panel=_DATA),
+    ] = None,
+    models: Annotated[
+        list[str] | None, typer.Option(help="One or several: local folders or repo ids.", rich_help_panel=_NAME)
+    ] = None,
+    models_file: Annotated[
+        Path | None, typer.Option(help="File with one candidate a line.", rich_help_panel=_NAME)
+    ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option(help="Candidates from a collection: owner/title-id.", rich_help_panel=_FIND),
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(help="Candidates from a search on the Hub: part of the name, '' for any.", rich_help_panel=_FIND),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Hub task; that of the data set's modality by default.", rich_help_panel=_FIND)
+    ] = None,
+    library: Annotated[
+        str | None,
+        typer.Option(help="Library of the checkpoints, '' for any; transformers by default.", rich_help_panel=_FIND),
+    ] = None,
+    author: Annotated[str | None, typer.Option(help="User or organisation.", rich_help_panel=_FIND)] = None,
+    license: Annotated[  # noqa: A002
+        str | None, typer.Option(help="Licence, such as apache-2.0.", rich_help_panel=_FIND)
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(help="Largest number of parameters, such as 100M.", rich_help_panel=_FIND)
+    ] = None,
+    min_downloads: Annotated[
+        int | None, typer.Option(help="Downloads in the last month.", rich_help_panel=_FIND)
+    ] = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="Data set that their cards say they were trained on.", rich_help_panel=_FIND)
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="How many to take; 20 by default.", rich_help_panel=_FIND)] = None,
+    sort: Annotated[
+        SearchOrder | None,
+        typer.Option(
+            help="downloads (by default), likes, trending_score, last_modified or created_at.", rich_help_panel=_FIND
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what would be run and downloaded, and stop.", rich_help_panel=_BRING),
+    ] = False,
+    max_download: Annotated[
+        str | None,
+        typer.Option(help="Budget, such as 20GB: candidates beyond it are skipped.", rich_help_panel=_BRING),
+    ] = None,
+    prefetch: Annotated[
+        int, typer.Option(help="Candidates to download ahead while one runs.", rich_help_panel=_BRING)
+    ] = 1,
+    evict: Annotated[
+        bool,
+        typer.Option("--evict", help="Remove what this run downloaded once it is scored.", rich_help_panel=_BRING),
+    ] = False,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where checkpoints are kept; the Hugging Face cache by default.", rich_help_panel=_BRING),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle", help="Accept pickled weights where there are no safetensors.", rich_help_panel=_BRING
+        ),
+    ] = False,
+    measures: Annotated[
+        str, typer.Option(help=f"Comma-separated, from {', '.join(MEASURES)}.", rich_help_panel=_ORDER)
+    ] = ("leep,leave-one-out-leep,nce"),
+    sort_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure that makes the order, the first one by default; auto for pools with headless ones.",
+            rich_help_panel=_ORDER,
+        ),
+    ] = None,
+    race: Annotated[
+        bool,
+        typer.Option(
+            "--race", help="Run growing nested samples, and stop clear losers early.", rich_help_panel=_ORDER
+        ),
+    ] = False,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="With --race: probability that none of the truly best is stopped; 0.95.", rich_help_panel=_ORDER
+        ),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="With --race: how many best ones are sought; 1.", rich_help_panel=_ORDER)
+    ] = None,
+    max_samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Rank on a stratified sample of this many rows; of labelled words, on random sentences.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    streaming: Annotated[
+        bool,
+        typer.Option(
+            "--streaming",
+            help="Read only --max-samples rows of a data set on the Hub: not stratified.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.", rich_help_panel=_DATA)] = 0,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Rows a batch; chosen by timing by default.", rich_help_panel=_RUN)
+    ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.", rich_help_panel=_RUN)
+    ] = None,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Number type to compute in: float32, bfloat16 or float16.", rich_help_panel=_RUN)
+    ] = "float32",
+    compile: Annotated[  # noqa: A002
+        bool,
+        typer.Option(
+            "--compile", help="Compile each model first (torch.compile): worth it on many rows.", rich_help_panel=_RUN
+        ),
+    ] = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local, or ray: each candidate a task of a cluster.", rich_help_panel=_RUN),
+    ] = "local",
+    resources: Annotated[
+        str | None,
+        typer.Option(help="With ray, what a candidate takes: cpus=2,gpus=1,memory=8GB.", rich_help_panel=_RUN),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster; that of RAY_ADDRESS, else one on this machine.", rich_help_panel=_RUN),
+    ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Run every pass again, and keep none in the store.", rich_help_panel=_RUN),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the report: README.md, report.json, plots.", rich_help_panel=_REPORT),
+    ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            help="Repository OWNER/NAME on the Hub to push the report to, when it is done.", rich_help_panel=_REPORT
+        ),
+    ] = None,
+    repo_type: Annotated[
+        ReportRepoType, typer.Option(help="Its type, when it is pushed to: dataset or model.", rich_help_panel=_REPORT)
+    ] = "dataset",
+    private: Annotated[
+        bool, typer.Option("--private", help="Make a new repository private.", rich_help_panel=_REPORT)
+    ] = False,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Push as a pull request instead of a commit.", rich_help_panel=_REPORT)
+    ] = False,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print report.json to stdout, everything else to stderr.", rich_help_panel=_REPORT
+        ),
+    ] = False,
+) -> None:
+    """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
+    from hf_leep import api, publish
+    from hf_leep.report import Report
+    from hf_leep.report.card.plan import planned
+
+    if output is not None and is_main():
+        Report.check_folder(output)
+    if push_to_hub is not None and is_main():
+        publish.check(push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
+    elif private or create_pr or repo_type != "dataset":
+        raise UserError(
+            "--private, --create-pr and --repo-type are about a push: name its target, --push-to-hub OWNER/NAME"
+        )
+    names = [*(models or []), *(api.read_names(models_file) if models_file else [])]
+    chosen = [name for name in measures.split(",") if name.strip()]
+    execution = Execution(batch_size=batch_size, device=device, dtype=dtype, compile=compile, cache=not no_cache)
+    hub = HubAccess(
+        cache_dir=cache_dir, allow_pickle=allow_pickle, max_download=max_download, prefetch=prefetch, evict=evict
+    )
+    found = _search(
+        text=search,
+        task=task,
+        author=author,
+        license=license,
+        max_params=max_params,
+        min_downloads=min_downloads,
+        trained_on=trained_on,
+        library=library,
+        limit=limit,
+        sort=sort,
+    )
+    racing, cluster = _race(race, confidence, top), _cluster(engine, ray_address, resources)
+    command = ["hf-leep", *sys.argv[1:]]
+    if dry_run:
+        plan = api.plan(
+            names,
+            dataset,
+            config=config,
+            split=split,
+            revision=revision,
+            label=label,
+            input=input,
+            measures=chosen,
+            sort_by=sort_by,
+            max_samples=max_samples,
+            streaming=streaming,
+            seed=seed,
+            execution=execution,
+            hub=hub,
+            search=found,
+            collection=collection,
+            race=racing,
+            cluster=cluster,
+            progress=not json,
+            command=command,
+        )
+        if json:
+            typer.echo(dumps(plan.data, ensure_ascii=False, indent=2))
+        say(planned(plan.data), error=json)
+        raise typer.Exit(plan.exit_code)
+    report = api.rank(
+        names,
+        dataset,
+        config=config,
+        split=split,
+        revision=revision,
+        label=label,
+        input=input,
+        measures=chosen,
+        sort_by=sort_by,
+        max_samples=max_samples,
+        streaming=streaming,
+        seed=seed,
+        execution=execution,
+        hub=hub,
+        search=found,
+        collection=collection,
+        race=racing,
+        cluster=cluster,
+        on_plan=lambda plan: say(planned(plan.data), error=True) if plan.worth_showing else None,
+        progress=not json,
+        command=command,
+    )
+    if not is_main():  # only the main process writes and prints
+        raise typer.Exit
+    show_report(report, output, json)  # before the push, which may fail
+    if push_to_hub is not None and report.exit_code == 1:
+        complain("no candidate has a rank: nothing is pushed")
+    elif push_to_hub is not None:
+        pushed = publish.push(report, push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
+        announce(pushed, error=json)
+    raise typer.Exit(report.exit_code)
+
+
+def _search(
+    *,
+    text: str | None,
+    task: str | None,
+    author: str | None,
+    license: str | None,  # noqa: A002 - the option's name
+    max_params: str | None,
+    min_downloads: int | None,
+    trained_on: str | None,
+    library: str | None,
+    limit: int | None,
+    sort: SearchOrder | None,
+) -> Search | None:
+    """The search that the options ask for; None without one."""
+    conditions = (text, task, author, license, max_params, min_downloads, trained_on)
+    if all(condition is None for condition in conditions):
+        given = {"library": library, "limit": limit, "sort": sort}
+        if names := [f"--{name}" for name, value in given.items() if value is not None]:
+            raise UserError(f"{', '.join(names)}: of which search? --search TEXT asks for part of a name, '' for any")
+        return None
+    return Search(
+        text=text,
+        task=task,
+        library=(Search.library if library is None else library) or None,
+        author=author,
+        license=license,
+        max_params=max_params,
+        min_downloads=min_downloads,
+        trained_on=trained_on,
+        limit=Search.limit if limit is None else limit,
+        sort=Search.sort if sort is None else sort,
+    )
+
+
+def _race(race: bool, confidence: float | None, top: int | None) -> Race | None:
+    """The race that the options ask for; None without one."""
+    if race:
+        return Race(
+            confidence=Race.confidence if confidence is None else confidence, top=Race.top if top is None else top
+        )
+    if confidence is not None or top is not None:
+        raise UserError("--confidence and --top are about a race: add --race")
+    return None
+
+
+def _cluster(engine: Literal["local", "ray"], address: str | None, resources: str | None) -> Cluster | None:
+    """The cluster that the options ask for; None without one."""
+    if engine == "ray":
+        return Cluster(address=address, resources=resources)
+    if address is not None or resources is not None:
+        raise UserError("--resources and --ray-address are about a cluster: add --engine ray")
+    return None

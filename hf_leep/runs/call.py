@@ -1,0 +1,197 @@
+"""A call of `hf_leep.rank` or `hf_leep.plan`: checked, planned and carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from hf_leep import hub as hub_client
+from hf_leep.data import DatasetLike
+from hf_leep.errors import MeasureError, UserError, name_options, option
+from hf_leep.inference.processes import Processes, num_launched
+from hf_leep.measures import MEASURES, find
+from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
+from hf_leep.ranking import ordering, scoring
+from hf_leep.ranking.elimination import RaceResult
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Result, Target
+from hf_leep.runs import local, plan, ray_engine
+from hf_leep.runs import race as racing
+from hf_leep.runs.config import RunConfig
+from hf_leep.runs.job import Job
+from hf_leep.runs.launched import StartMessage
+from hf_leep.runs.local import progress_bar
+from hf_leep.runs.plan import CandidateLike, Plan
+
+_RECORDS = {"execution": Execution, "hub": HubAccess, "search": Search, "race": Race, "cluster": Cluster}
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of a call of `rank` or `plan`, checked before anything is opened."""
+
+    candidates: Sequence[CandidateLike]
+    dataset: DatasetLike
+    selection: Selection
+    measures: str | Sequence[str]
+    sort_by: str | None
+    execution: Execution
+    hub: HubAccess
+    search: Search | None
+    collection: str | None
+    race: Race | None
+    cluster: Cluster | None
+    progress: bool
+    command: Sequence[str] | None
+
+    def __post_init__(self) -> None:
+        """Check the arguments together; each record has checked itself.
+
+        Raises:
+            UserError: the call is wrong.
+        """
+        _check_candidates(self.candidates)
+        for name, record in _RECORDS.items():
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, record):
+                raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
+        if not (self.candidates or self.search or self.collection):
+            raise UserError("no candidates: name at least one checkpoint")
+        if self.order not in (*self.chosen, scoring.AUTO):
+            raise MeasureError(
+                f"{option('sort_by')} is {self.order}, which is not among the {option('measures')} "
+                f"{', '.join(self.chosen)}: add it to them"
+            )
+        if self.cluster is not None:
+            ray_engine.check(self.hub)
+            if self.race is not None:
+                raise UserError(
+                    f"{option('race')} decides on one machine which rows are run next: "
+                    f"leave it out with {option('cluster')}"
+                )
+        for wanted, name in ((self.search, "search"), (self.collection, "collection")):
+            if wanted is not None:
+                self.config.client.require_online(option(name))
+
+    @cached_property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the measures that were asked for.
+
+        Raises:
+            MeasureError: there is none, or one is unknown.
+        """
+        names = self.measures.split(",") if isinstance(self.measures, str) else self.measures
+        chosen = tuple(dict.fromkeys(find(name).name for name in names))
+        if not chosen:
+            raise MeasureError(f"no measures: choose from {', '.join(MEASURES)}")
+        return chosen
+
+    @cached_property
+    def order(self) -> str:
+        """The name of the measure that candidates are sorted by, or ``auto``."""
+        if self.sort_by == scoring.AUTO:
+            return scoring.AUTO
+        return find(self.sort_by).name if self.sort_by else self.chosen[0]
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """What every process of the run needs."""
+        return RunConfig(self.dataset, self.selection, scoring.with_checks(self.chosen), self.execution, self.hub)
+
+    def spelled(self, text: str | None) -> str | None:
+        """A text with options named as the caller names them."""
+        return None if text is None else name_options(text, flags=self.command is not None)
+
+
+def processes_of(call: Call) -> Processes:
+    """The processes of a run; a single one does not import torch for this."""
+    if num_launched() == 1:
+        return Processes()
+    if call.cluster is not None:
+        raise UserError(f"{option('cluster')} starts its own processes: run it without a launcher")
+    from hf_leep.inference import forward
+
+    return Processes(forward.accelerator(call.execution.device))
+
+
+def read_rows(call: Call, processes: Processes) -> Job:
+    """Read the rows, and let the other processes read the same ones."""
+    several = len(call.candidates) != 1 or call.search is not None or call.collection is not None
+    job = call.config.job(progress=call.progress, keep_rows=several, processes=processes)
+    processes.broadcast(StartMessage(job.target.revision, job.target.fingerprint))
+    return job
+
+
+def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
+    """The plan, and the name of each candidate in the order of the call, with repetitions."""
+    listed: list[CandidateLike] = [*call.candidates]
+    known = {_name(candidate) for candidate in listed}
+    listed += [name for name in _found(call, job.target) if name not in known]
+    by_name = {_name(candidate): candidate for candidate in listed}
+    asked = job.measures if call.order != scoring.AUTO else (*job.measures, scoring.FEATURE_MEASURE)
+    with progress_bar(len(by_name), call.progress, "candidate", "looking at the candidates") as bar:
+        made = plan.make(
+            by_name,
+            job.target,
+            asked,
+            job.client,
+            stored=job.stored,
+            max_download=call.hub.max_download_bytes,
+            advance=bar.update,
+        )
+    steps = tuple(replace(step, reason=call.spelled(step.reason)) for step in made.steps)
+    return replace(made, steps=steps), tuple(map(_name, listed))
+
+
+def _found(call: Call, target: Target) -> list[str]:
+    """The candidates that the collection and the search find on the Hub."""
+    found: list[str] = []
+    if call.collection is not None:
+        found += hub_client.collection(call.collection, call.config.client)
+    if call.search is not None:
+        found += hub_client.search(replace(call.search, task=call.search.task or target.task), call.config.client)
+    return found
+
+
+def carry_out(
+    call: Call, job: Job, planned: Plan, names: Sequence[str], order: str
+) -> tuple[list[Result], Ranking, RaceResult | None]:
+    """Carry out a plan: the result of each name, their ranking, and how the race went if it was one."""
+    limits = (call.hub.max_download_bytes, call.hub.prefetch, call.hub.evict, call.progress)
+    if call.race is not None:
+        scored, race = racing.carry_out(planned, job, call.race, order, *limits)
+        return [scored[name] for name in names], race.ranking(names), race.record()
+    if call.cluster is not None:
+        config = replace(call.config, measures=job.measures).at(job.target.revision)
+        scored = ray_engine.carry_out(planned, job, config, call.cluster, call.progress)
+    else:
+        scored = local.carry_out(planned, job, *limits)
+    results = [scored[name] for name in names]
+    return results, ordering.rank(results, order), None
+
+
+def _check_candidates(candidates: Sequence[CandidateLike]) -> None:
+    """Raise unless each candidate has a form that can be used and a name of its own.
+
+    Raises:
+        UserError: one does not.
+    """
+    if isinstance(candidates, str | Path):
+        raise UserError("candidates is one name; give a list of them")
+    by_name: dict[str, CandidateLike] = {}
+    for candidate in candidates:
+        if not isinstance(candidate, str | Path | tuple):
+            raise UserError(
+                f"a candidate is a name, a folder or (name, model, processor), got {type(candidate).__name__}"
+            )
+        if isinstance(candidate, tuple) and len(candidate) != 3:
+            raise UserError(f"a candidate in memory is (name, model, processor), got {len(candidate)} values")
+        known = by_name.setdefault(_name(candidate), candidate)
+        if (isinstance(candidate, tuple) or isinstance(known, tuple)) and known is not candidate:
+            raise UserError(f"two candidates are called {_name(candidate)!r}: give each model in memory its own name")
+
+
+def _name(candidate: CandidateLike) -> str:
+    return str(candidate[0] if isinstance(candidate, tuple) else candidate)

@@ -1,0 +1,128 @@
+"""The option records: they check themselves, and their messages name options as each reader knows them."""
+
+import dataclasses
+import pickle
+
+import pytest
+from typer.main import get_command
+
+from hf_leep import cli
+from hf_leep.errors import CandidateError, UserError, name_options, one_line, option
+from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, parse_size
+
+RECORDS = (Execution, HubAccess, Search, Race, Cluster)
+
+WRONG = [
+    (Execution, {"batch_size": 0}, "execution.batch_size is 0; it must be a whole number of at least 1"),
+    (Execution, {"batch_size": "8"}, "execution.batch_size is '8'; it must be a whole number of at least 1"),
+    (Execution, {"device": "tpu"}, "unknown execution.device 'tpu': cpu, cuda, mps; leave it out for the best one"),
+    (Execution, {"dtype": "int8"}, "unknown execution.dtype 'int8': float32, bfloat16, float16"),
+    (HubAccess, {"max_download": "much"}, "hub.max_download is 'much'; give a number such as 100M or 20GB"),
+    (HubAccess, {"max_download": 0}, "hub.max_download is 0; give a number such as 100M or 20GB"),
+    (HubAccess, {"prefetch": -1}, "hub.prefetch is -1; it must be a whole number of at least 0"),
+    (Search, {"max_params": "-1"}, "search.max_params is '-1'; give a number such as 100M or 20GB"),
+    (Search, {"limit": 0}, "search.limit is 0; it must be a whole number of at least 1"),
+    (
+        Search,
+        {"sort": "size"},
+        "unknown search.sort 'size': downloads, likes, trending_score, last_modified, created_at",
+    ),
+    (Race, {"confidence": 1.0}, "race.confidence is 1.0; it must be at least 0.5 and below 1, such as 0.95"),
+    (Race, {"confidence": 0.4}, "race.confidence is 0.4; it must be at least 0.5 and below 1, such as 0.95"),
+    (Race, {"top": 0}, "race.top is 0; it must be a whole number of at least 1"),
+    (Cluster, {"resources": "cpus"}, "cluster.resources 'cpus': write it like cpus=2,gpus=1,memory=8GB"),
+    (Cluster, {"resources": "tpus=1"}, "cluster.resources 'tpus=1': write it like cpus=2,gpus=1,memory=8GB"),
+    (Cluster, {"resources": "cpus=-1"}, "cluster.resources 'cpus=-1': the amount must be 0 or more"),
+    (Cluster, {"resources": "cpus=nan"}, "cluster.resources 'cpus=nan': the amount must be 0 or more"),
+]
+
+
+@pytest.mark.parametrize(("record", "fields", "message"), WRONG)
+def test_a_wrong_value_is_refused_where_the_record_is_made(record, fields, message):
+    with pytest.raises(UserError) as caught:
+        record(**fields)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_record_is_frozen_takes_its_fields_by_name_and_documents_them(record):
+    made = record()
+    fields = dataclasses.fields(record)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, fields[0].name, None)
+    with pytest.raises(TypeError):
+        record(None)
+    for field in fields:
+        assert f"        {field.name}: " in record.__doc__
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_sizes_and_resources_are_read():
+    assert HubAccess(max_download="1.5GB").max_download_bytes == 1_500_000_000
+    assert HubAccess().max_download_bytes is None
+    assert Search(max_params="100M").max_num_parameters == 100_000_000
+    assert parse_size(7, "n") == 7
+    assert Cluster(resources="cpus=2, gpus=0.5,memory=8GB").requested == {"CPU": 2, "GPU": 0.5, "memory": 8 * 10**9}
+    assert Cluster().requested == {}
+
+
+def test_a_token_is_not_shown():
+    assert "hf_secret" not in repr(HubAccess(token="hf_secret"))
+
+
+def test_a_message_names_an_option_as_its_reader_does():
+    error = UserError(f"{option('seed')} and {option('hub.max_download')}, not {option('execution.cache')}")
+    assert str(error) == "seed and hub.max_download, not execution.cache"
+    assert error.for_command_line() == "--seed and --max-download, not --no-cache"
+    sent = pickle.loads(pickle.dumps(error))  # as between processes
+    assert sent.for_command_line() == error.for_command_line()
+
+
+def test_options_stay_marked_in_a_message_that_becomes_part_of_another():
+    inner = CandidateError(f"say {option('hub.allow_pickle')}")
+    assert UserError(f"a: {one_line(inner)}").for_command_line() == "a: say --allow-pickle"
+    assert str(UserError(f"a: {one_line(inner)}")) == "a: say hub.allow_pickle"
+    cut = one_line(inner, 8)  # in the middle of the name
+    assert name_options(cut, flags=False) == "say hub"
+
+
+def test_every_field_of_a_record_is_an_option_of_the_command_line():
+    flags = {flag for parameter in get_command(cli.app).commands["rank"].params for flag in parameter.opts}
+    names = {Execution: "execution", HubAccess: "hub", Search: "search", Race: "race", Cluster: "cluster"}
+    for record, name in names.items():
+        for field in dataclasses.fields(record):
+            if (record, field.name) != (HubAccess, "token"):  # the command line uses HF_TOKEN or the login
+                assert name_options(option(f"{name}.{field.name}"), flags=True) in flags
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch-size", "0"], "--batch-size is 0; it must be a whole number of at least 1"),
+        (["--max-download", "much"], "--max-download is 'much'; give a number such as 100M or 20GB"),
+        (["--search", "", "--max-params", "x"], "--max-params is 'x'; give a number such as 100M or 20GB"),
+        (["--race", "--top", "0"], "--top is 0; it must be a whole number of at least 1"),
+        (["--race", "--confidence", "1"], "--confidence is 1.0; it must be at least 0.5 and below 1, such as 0.95"),
+        (
+            ["--sort-by", "logme"],
+            "--sort-by is logme, which is not among the --measures leep, leave-one-out-leep, nce",
+        ),
+        (["--max-samples", "1"], "--max-samples is 1; a score needs a whole number of at least 2 examples"),
+        (["--streaming"], "--streaming reads a sample: say how many rows with --max-samples"),
+        (["--confidence", "0.9"], "--confidence and --top are about a race: add --race"),
+        (["--top", "2"], "--confidence and --top are about a race: add --race"),
+        (["--resources", "cpus=1"], "--resources and --ray-address are about a cluster: add --engine ray"),
+        (["--limit", "3"], "--limit: of which search? --search TEXT asks for part of a name, '' for any"),
+    ],
+)
+def test_messages_of_the_command_line_name_its_flags(arguments, message, capfd):
+    assert cli.run(["rank", "--dataset", "d", "--models", "m", *arguments]) == 2
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"hf-leep: {message}")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_choice_that_does_not_exist_is_refused_with_the_choices(capfd):
+    assert cli.run(["rank", "--dataset", "d", "--models", "m", "--device", "tpu"]) == 2
+    assert "'tpu' is not one of 'cpu', 'cuda', 'mps'" in capfd.readouterr().err
