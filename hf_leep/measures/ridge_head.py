@@ -20,10 +20,10 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.left_out_ridge import Batch, RidgePath
 from hf_leep.measures.logistic import log_softmax
 
-# λ in units of the largest σ². On photographs and digits, seen by five networks, weaker penalties gained at most 0.0003
-# nats on average, and a grid twice as fine 0.0005. Where n ≈ d, weaker penalties fit noise exactly, and outcomes then
-# depend so much on one another that errors are far too small. Stronger ones gained nothing; on noise they always name
-# the most frequent class.
+# λ in units of the largest σ². On photographs and digits, seen by five networks, weaker penalties gained at most
+# 0.0003 nats on average, and a grid twice as fine 0.0005. If n ≈ d, weaker penalties fit noise exactly, and the
+# outcomes then depend so much on one another that errors are far too small. Stronger ones gained nothing; on noise
+# they always name the most frequent class.
 STRENGTHS: tuple[float, ...] = tuple(10.0 ** (k / 4 - 4) for k in range(17))
 LARGEST_TEMPERATURE = 1e6  # reached where the left-out predictions make no error
 _TIE = 1e-12  # votes closer than this are equal up to rounding
