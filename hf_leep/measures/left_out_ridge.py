@@ -31,7 +31,7 @@ class Batch:
     Attributes:
         rows: which they are, whole draws one after the other, ``[b]``.
         left_out: class values ŷ_(−D), whose rows sum to 1, ``[b, t]``.
-        residuals: y − ŷ, ``[b, t]``.
+        residuals: left-out residuals y − ŷ_(−D), ``[b, t]``.
         frequencies: class frequencies ȳ_(−D) of the others, ``[b, t]``.
         inverse: (I − H_DD)⁻¹ of each draw of m examples, ``[b / m, m, m]``.
     """
@@ -45,12 +45,6 @@ class Batch:
     def spread(self, matrix: Float64) -> Float64:
         """(I − H_DD)⁻¹ times the rows of each draw, ``[b, t]``."""
         return _times(self.inverse, matrix)
-
-    def unexplained(self) -> Float64:
-        """1 − h_ii of each example, ``[b]``."""
-        if self.inverse.shape[1] == 1:
-            return np.asarray(1 / self.inverse.ravel())
-        return np.linalg.diagonal(np.linalg.inv(self.inverse)).ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +131,11 @@ class RidgePath:
             rows, m = draws.ravel(), draws.shape[1]
             indicators = np.zeros((len(rows), len(counts)))
             indicators[np.arange(len(rows)), self.target.codes[rows]] = 1.0
-            residuals = indicators - self.frequencies - self._points(rows) @ weights
+            fitted = self.frequencies + self._points(rows) @ weights
+            residuals = _times(inverse, indicators - fitted)
             of_draw = indicators.reshape(-1, m, len(counts)).sum(axis=1)
             others = np.repeat((counts - of_draw) / (n - m), m, axis=0)
-            yield Batch(rows, indicators - _times(inverse, residuals), residuals, others, inverse)
+            yield Batch(rows, indicators - residuals, residuals, others, inverse)
 
     def smoothed(self, strength: float, pieces: Iterator[tuple[Integers, Float64]]) -> Iterator[Float64]:
         """Yield the rows of H M of each batch, ``[b, t]``, M given as ``(rows, M[rows])`` batch by batch."""

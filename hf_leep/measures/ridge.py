@@ -41,7 +41,7 @@ def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None)
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
 
-    Cost: O(n·d·min(n, d)) time, then O(n·d·t) for each of 25 strengths; O(min(n, d)·d + n·t + t·d) memory. With draws
+    Cost: O(n·d·min(n, d)) time, then O(n·d·t) for each of 17 strengths; O(min(n, d)·d + n·t + t·d) memory. With draws
     of m examples also O(n·m·(m + min(n, d))) time for each strength.
 
     Not for: classes of one example, which always counts as classified wrongly; data with repeated rows, where an

@@ -20,10 +20,11 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.left_out_ridge import Batch, RidgePath
 from hf_leep.measures.logistic import log_softmax
 
-# λ in units of the largest σ². On photographs and digits in the features of five networks the best one lay between
-# 1e-5 and 0.3, and those of a grid twice as fine were better by 0.0005 nats on average. Strengths above 1 gained
-# nothing there, but in noise they name the most frequent class each time.
-STRENGTHS: tuple[float, ...] = tuple(10.0 ** (k / 4 - 6) for k in range(25))
+# λ in units of the largest σ². On photographs and digits, seen by five networks, weaker penalties gained at most
+# 0.0003 nats on average, and a grid twice as fine 0.0005. If n ≈ d, weaker penalties fit noise exactly, and the
+# outcomes then depend so much on one another that errors are far too small. Stronger ones gained nothing; on noise
+# they always name the most frequent class.
+STRENGTHS: tuple[float, ...] = tuple(10.0 ** (k / 4 - 4) for k in range(17))
 LARGEST_TEMPERATURE = 1e6  # reached where the left-out predictions make no error
 _TIE = 1e-12  # votes closer than this are equal up to rounding
 _LEVEL = 1e-9  # log-likelihoods closer than this are equal, and the larger strength is chosen
@@ -91,8 +92,9 @@ class RidgeHead:
     def correct_influence(self) -> Float64:
         """Influence of each example on the mean of ``correct``, ``[n]``, mean 0.
 
-        As `log_likelihood_influence`. An outcome is a step in the margin of the example's class over the strongest
-        other class, so its slope is the density of the margins at 0, here by a Gaussian kernel of Silverman's width.
+        As `log_likelihood_influence`. An outcome is a step function of the margin between the example's class and the
+        strongest other class. Its slope is the density of the margins at 0, estimated by a Gaussian kernel of
+        Silverman's width.
         """
         codes, n = self.path.target.codes, len(self.correct)
         margins, rivals = np.empty(n), np.empty(n, dtype=np.int64)
@@ -118,16 +120,16 @@ class RidgeHead:
     def log_likelihood_influence(self) -> Float64:
         """Influence of each example on the mean of ``log_likelihood``, ``[n]``, mean 0, in nats.
 
-        An example adds its own term ℓ_j, and it moves the predictions of the others. With S_i the slope of ℓ_i by
-        ŷ_(−i) and r_j = y_j − ŷ_j, to first order
+        An example contributes its own term ℓ_j, and it changes the head that predicts the others. With S_i the slope
+        of ℓ_i in ŷ_(−i) and h_ij the entries of the hat matrix H, to first order
 
-            IF_j = ℓ_j + ½ Σ_i h_ij/(1 − h_ii) S_i·r_j/√(1 − h_jj), centred, i ≠ j.
+            IF_j = ℓ_j + ½ Σ_{i ≠ j} h_ij/(1 − h_ii) S_i·(y_j − ŷ_(−j)), centred.
 
-        r_j/√(1 − h_jj) is halfway between the residual and the left-out one, as in White's errors of a regression
-        with leverages (MacKinnon, White, Journal of Econometrics 1985, HC2). What two examples do to each other is in
-        the influence of both; the ½ leaves it out once. Without it errors were 1.1 to 1.5 × too large, and those of
-        the terms alone are 0.7 to 1 × of what they should be (`tests/benchmarks/coverage.py`). λ and τ add nothing
-        to first order, being at a maximum.
+        The left-out residual stands for y_j − ŷ_j, as in MacKinnon & White, Journal of Econometrics 1985 (HC3): the
+        residual of an example with high leverage says little about it. What two examples do to each other's terms is
+        in the influence of both, so the second part counts half. Without the ½ errors are 1.1 to 1.5 times too large;
+        the standard deviation of the terms alone is 0.7 to 1 times the right one (`tests/benchmarks/coverage.py`).
+        λ and τ contribute nothing to first order, because the score is a maximum over both.
         """
 
         def slopes(batch: Batch) -> Float64:
@@ -147,8 +149,8 @@ class RidgeHead:
             self.path.left_out(self.strength, self.inverses), self.path.smoothed(self.strength, pieces()), strict=True
         ):
             slope = slopes(batch)
-            moved -= batch.spread(slope) - slope  # what its own draw adds: H_DD (I − H_DD)⁻¹ = (I − H_DD)⁻¹ − I
-            values[batch.rows] += 0.5 * np.vecdot(moved, batch.residuals) / np.sqrt(batch.unexplained())
+            moved -= batch.spread(slope) - slope  # the part of its own draw, H_DD (I − H_DD)⁻¹ = (I − H_DD)⁻¹ − I
+            values[batch.rows] += 0.5 * np.vecdot(moved, batch.residuals)
         return np.asarray(values - values.mean())
 
 

@@ -37,7 +37,7 @@ def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: Integers
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
 
-    Cost: O(n·d·min(n, d)) time, then O(n·d·t) for each of 25 strengths; O(min(n, d)·d + n·t + t·d) memory. With draws
+    Cost: O(n·d·min(n, d)) time, then O(n·d·t) for each of 17 strengths; O(min(n, d)·d + n·t + t·d) memory. With draws
     of m examples also O(n·m·(m + min(n, d))) time for each strength.
 
     Not for: classes of one example, which the head that predicts it has never seen; data with repeated rows, where an

@@ -87,6 +87,24 @@ def singles(measures, draw, repeats):
         yield measure, float(np.mean(np.abs(values - values.mean()) <= halves)), len(values)
 
 
+def pairs(measures, draw, repeats):
+    """Of two candidates on the same examples: how often the interval of their difference contains its expectation.
+
+    Also the share of samples in which the interval leaves 0 out.
+    """
+    found = {measure: [] for measure in measures}
+    for _ in range(repeats):
+        y, both = draw()
+        results = [scored(measures, y, **arrays).scores for arrays in both]
+        for measure in measures:
+            gap, error = paired_differences([scores[measure] for scores in results])
+            found[measure].append((gap[0, 1], critical_value(len(y)) * error[0, 1]))
+    for measure, differences in found.items():
+        gaps, halves = np.array(differences).T
+        held, told = np.abs(gaps - gaps.mean()) <= halves, np.abs(gaps) > halves
+        yield measure, float(held.mean()), float(told.mean())
+
+
 def apart(sort_by, draw, repeats):
     """Share of samples in which two equally good, independently noisy sources are told apart."""
     count = 0
@@ -175,6 +193,58 @@ def real(folder, share):
             )
 
 
+def balanced_noise(rng, n, widths, t):
+    """Features that say nothing, of two widths, and labels of equal or almost equal frequencies."""
+    return rng.permutation(np.arange(n) % t), [{"features": rng.normal(size=(n, d))} for d in widths]
+
+
+def chance(draw, repeats):
+    """Mean of `ridge` on noise, and the share of samples whose interval contains 1/t, for each width."""
+    found = []
+    for _ in range(repeats):
+        y, both = draw()
+        scores = [scored(["ridge"], y, **arrays).scores["ridge"] for arrays in both]
+        found.append([(one.value, abs(one.value - 1 / len(np.unique(y))) <= half_width(one)) for one in scores])
+    return np.mean(found, axis=0)
+
+
+def head(rng, times):
+    """Print the figures of the closed-form head, at 0.5 to 10 examples a feature and accuracies far from 1."""
+    measures = ["ridge", "ridge-log-likelihood"]
+    print(
+        f"closed-form head: {LEVEL} intervals of scores, and of differences of two candidates, that hold; told apart"
+    )
+    for n, d in ((200, 400), (200, 200), (300, 150), (300, 60), (300, 30)):
+        signal = 2 / np.sqrt(d)
+
+        def draw(n=n, d=d, signal=signal):
+            y = np.concatenate([np.arange(T), rng.integers(0, T, n - T)])
+            return y, [{"features": cloud(rng, y, d, signal)} for _ in range(2)]
+
+        def first(draw=draw):
+            y, both = draw()
+            return y, both[0]
+
+        single = {measure: held for measure, held, _ in singles(measures, first, times(500))}
+        for measure, held, told in pairs(measures, draw, times(500)):
+            sizes = f"n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}"
+            print(f"  {measure:20} {sizes}: {single[measure]:6.1%}, {held:6.1%}; {told:6.1%}", flush=True)
+    print("noise of two widths told apart (7 % at most); mean of ridge, and intervals that contain 1/t, by width")
+    for n, widths, t in (
+        (200, (16, 256), 5),
+        (200, (64, 200), 5),
+        (100, (32, 512), 5),
+        (100, (10, 100), 2),
+        (400, (20, 400), 10),
+    ):
+        draw = partial(balanced_noise, rng, n, widths, t)
+        told = {measure: told for measure, _, told in pairs(measures, draw, times(1000))}
+        (one, held), (other, also) = chance(draw, times(1000))
+        found = ", ".join(f"{measure} {share:.1%}" for measure, share in told.items())
+        means = f"{one:.3f} and {other:.3f}, {held:.1%} and {also:.1%}"
+        print(f"  n = {n:4}, d = {widths}, t = {t}: {found}; {means}", flush=True)
+
+
 def main(share=1.0):
     """Print every figure; with a share below 1, from fewer samples."""
     rng = np.random.default_rng(0)
@@ -194,6 +264,7 @@ def main(share=1.0):
         for names, samples in ((fast, times(1000)), (sorted(SLOW), times(200))):
             for measure, held, number in singles(names, partial(synthetic, rng, "features", n, d), samples):
                 print(f"  {measure:20} n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}: {held:6.1%} of {number}")
+    head(rng, times)
     print(f"two equally good sources told apart ({MISS} at most)")
     for sort_by in of_probabilities:
         for n, s in ((100, 20), (500, 100)):

@@ -4,13 +4,18 @@ import pytest
 from hf_leep import measures
 from hf_leep.measures.ridge_head import RidgeHead
 from hf_leep.measures.ridge_log_likelihood import influence
-from tests.measures.test_ridge import problem, refits
+from hf_leep.selfcheck.oracles import ridge_refits
+
+
+def problem(rng, n, d, t=4, signal=1.0):
+    y = rng.permutation(np.arange(n) % t)
+    return (rng.standard_normal((n, d)) + signal * rng.standard_normal((t, d))[y]).astype(np.float32), y
 
 
 def test_it_is_the_log_likelihood_of_refits_at_the_best_temperature(rng):
     f, y = problem(rng, 60, 10, signal=0.5)
     head = RidgeHead.fit(f, y)
-    values, _ = refits(f, y, head.strength, np.arange(60))
+    values = ridge_refits(f.astype(float), y, head.strength)
 
     def at(temperature):
         logits = temperature * values
