@@ -1,4 +1,4 @@
-"""A split → Target and rows: find the data set, its columns and labels, and take a seeded sample."""
+"""A data set → the target and its rows: find the split, its columns and labels, and take a seeded sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import datasets
 import numpy as np
@@ -17,7 +16,7 @@ from hf_leep.data.columns import Modality, check_label, encode, find_inputs, fin
 from hf_leep.data.content import count_duplicates, digests_of
 from hf_leep.data.source import DatasetLike as DatasetLike
 from hf_leep.data.source import Pin, bars, open_split
-from hf_leep.data.stream import sample
+from hf_leep.data.stream import Sample, sample
 from hf_leep.data.words import Words, choose_sentences
 from hf_leep.errors import TargetError, one_line, option
 from hf_leep.records import Target
@@ -27,19 +26,19 @@ _ROWS_AT_ONCE = 10_000
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The chosen rows, read and decoded on demand; an example that cannot be decoded is named by its row.
+    """The chosen rows, read and decoded on demand.
 
     Attributes:
         dataset: the split, with the input columns only.
-        row_ids: the chosen positions in it, ``[n]``.
-        place: what the positions count in.
+        row_ids: positions of the chosen rows in it, ``[n]``.
+        source: what the positions refer to, for messages.
         words: where words are labelled, those of the chosen rows; a row's input is then
-            ``{"words": [...], "labelled": [places in it]}``.
+            ``{"words": [...], "labelled": [positions of the labelled words]}``.
     """
 
     dataset: datasets.Dataset
     row_ids: Integers
-    place: str = "the split"
+    source: str = "the split"
     words: Words | None = None
 
     def __len__(self) -> int:
@@ -48,20 +47,20 @@ class Rows:
 
     @property
     def offsets(self) -> Integers | None:
-        """Where words are labelled: number of examples before each row, and in the end of all, ``[rows + 1]``."""
+        """Where words are labelled, the number of words before each row, and at the end of all, ``[rows + 1]``."""
         return None if self.words is None else self.words.offsets
 
     def part(self, positions: Integers) -> Rows:
         """Some of these rows.
 
         Args:
-            positions: which, ascending.
+            positions: positions of the rows, ascending.
         """
         words = None if self.words is None else self.words.of(positions)
-        return Rows(self.dataset, self.row_ids[positions], self.place, words)
+        return Rows(self.dataset, self.row_ids[positions], self.source, words)
 
     def lengths(self) -> Integers | None:
-        """Characters of each row's texts, or its words, ``[n]``; None where the inputs are neither."""
+        """Number of characters in each row's texts, or of its words, ``[n]``; None for other inputs."""
         texts = [name for name, feature in self.dataset.features.items() if isinstance(feature, datasets.Value)]
         if len(texts) != len(self.dataset.features) and self.words is None:
             return None
@@ -75,13 +74,17 @@ class Rows:
                 parts.append(sum(pc.utf8_length(table[name]).to_numpy() for name in texts))
         return np.concatenate(parts).astype(np.int64)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Decode one row."""
+    def __getitem__(self, index: int) -> dict[str, object]:
+        """Decode one row: its inputs by column.
+
+        Raises:
+            TargetError: it cannot be decoded.
+        """
         row_id = int(self.row_ids[index])
         try:
             row = dict(self.dataset[row_id])
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken file
-            raise TargetError(f"row {row_id} of {self.place} cannot be decoded: {one_line(error)}") from None
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a damaged file
+            raise TargetError(f"row {row_id} of {self.source} cannot be decoded: {one_line(error)}") from None
         if self.words is None:
             return row
         start, end = self.words.offsets[index], self.words.offsets[index + 1]
@@ -111,20 +114,20 @@ def load(
         dataset: a ``datasets.Dataset`` or ``DatasetDict``; a Hub id; a folder or file (parquet, CSV, JSON, arrow,
             imagefolder, audiofolder, videofolder); a ``save_to_disk`` folder; or, with ``max_samples``, an
             ``IterableDataset`` or ``IterableDatasetDict``.
-        modalities: the kinds of input, `hf_leep.models.MODALITIES`: the first whose column is found is taken.
+        modalities: the kinds of input, `hf_leep.models.MODALITIES`; the first that has a column is used.
         config: configuration, where the data set has several.
         split: split, slices such as ``train[:20%]`` included; may be left out if there is only one.
-        revision: revision of a Hub data set.
-        label: label column; by default one named ``label`` or ``labels``, then the only ClassLabel.
-        inputs: input column, or two text columns; by default those of a usual name, then the only one of its type.
-        max_samples: size of a stratified sample; all rows by default. Where words are labelled, it counts sentences,
-            drawn at random.
-        streaming: read only a sample of ``max_samples`` rows from the Hub, drawn as `hf_leep.data.stream` says:
-            seeded, from places spread over the whole split, but not stratified.
+        revision: revision of a data set on the Hub.
+        label: label column; by default one named ``label`` or ``labels``, else the only ClassLabel.
+        inputs: input column, or two text columns; by default those of a usual name, else the only one of its type.
+        max_samples: size of a stratified sample; all rows by default. Where words are labelled, the number of
+            sentences, drawn at random.
+        streaming: read only a sample of ``max_samples`` rows from the Hub, as described in `hf_leep.data.stream`: it
+            is seeded and spread over the whole split, but not stratified.
         seed: seed of the sample.
-        progress: let ``datasets`` show its bars while it prepares the data set.
-        pin: data set on the Hub and revision → the commit to read, None to read the revision as it is.
-        token: for data sets on the Hub, as `hf_leep.hub.Client` has it.
+        progress: show the progress bars of ``datasets``.
+        pin: data set on the Hub and revision → the commit to read; None to read the revision itself.
+        token: access token for data sets on the Hub, as for `hf_leep.hub.Client`.
 
     Raises:
         TargetError: the data set, split, columns or labels cannot be used; the message says what to choose instead.
@@ -142,57 +145,97 @@ def load(
             f"a streaming data set is sampled: say how many rows with {option('max_samples')}, "
             "or load it with streaming=False"
         )
-    drawn = None
     with bars(progress):
-        found, name, sha, splits = open_split(
-            dataset, config, split, revision, streaming=streaming, pin=pin, token=token
-        )
-        if isinstance(found, datasets.IterableDataset):
-            stated = found.info.splits if streaming else None  # an object's may be from before a filter or a take
-            drawn = sample(found, max_samples or 0, seed, name, token)
-            found = drawn.dataset
-    found = found.with_format(None)  # a format or transform of the caller's would change what is read
-    num_rows = len(found)
-    if drawn is not None and not drawn.whole and stated and splits[0] in stated:
-        num_rows = max(num_rows, stated[splits[0]].num_examples or 0)
-    if len(found) == 0:
-        raise TargetError(f"{name}, split {split or found.split}: there are no rows")
-    check_label(found, label)
-    modality, input_columns = find_inputs(found, modalities, inputs, label)
+        opened = _open(dataset, config, split, revision, max_samples, streaming, seed, pin, token)
+    if len(opened.dataset) == 0:
+        raise TargetError(f"{opened.name}, split {split or opened.dataset.split}: there are no rows")
+    check_label(opened.dataset, label)
+    modality, input_columns = find_inputs(opened.dataset, modalities, inputs, label)
     for column in input_columns:
-        if missing := modality.missing_decoder(found.features[column]):
+        if missing := modality.missing_decoder(opened.dataset.features[column]):
             raise TargetError(missing)
-    label_column = find_label(found, label, modality, input_columns)
+    label_column = find_label(opened.dataset, label, modality, input_columns)
     rng = np.random.default_rng(seed)
-    words = None
-    if modality.labels_words:
-        row_ids, words, class_names, warnings = choose_sentences(
-            found, input_columns[0], label_column, max_samples, rng
-        )
-        codes = words.codes
-        num_rows -= words.num_skipped
-    else:
-        row_ids, codes, class_names, warnings = _choose_rows(found, label_column, max_samples, rng)
-    if drawn is not None and not drawn.whole:
-        warnings += [drawn.caveat, *_missing_classes(found, label_column, len(class_names))]
-    kept, labels = np.unique(codes, return_inverse=True)
-    class_names = [class_names[code] for code in kept]
-    if len(kept) < 2:
-        raise TargetError(
-            f"all {len(labels)} labels in column {label_column!r} are {class_names[0]!r}; "
-            "a score needs at least two classes"
-        )
-    digests = digests_of(found, input_columns, row_ids)
+    chosen = _choose(opened.dataset, modality, input_columns, label_column, max_samples, rng)
+    target = _target(opened, chosen, modality, input_columns, label_column, config, split, seed)
+    return target, _rows(opened, input_columns, chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A split, or a sample of a streamed one.
+
+    Attributes:
+        dataset: its rows.
+        name: name of the data set.
+        revision: its commit, if it is on the Hub.
+        splits: the splits that the rows are from.
+        num_rows: rows of the split, where that is known, else those drawn.
+        sample: the sample, if it is less than the whole split.
+    """
+
+    dataset: datasets.Dataset
+    name: str
+    revision: str | None
+    splits: Sequence[str]
+    num_rows: int
+    sample: Sample | None = None
+
+
+def _open(
+    dataset: DatasetLike,
+    config: str | None,
+    split: str | None,
+    revision: str | None,
+    max_samples: int | None,
+    streaming: bool,
+    seed: int,
+    pin: Pin | None,
+    token: str | bool | None,
+) -> _Opened:
+    """Open a split; of a streamed one draw a sample. The arguments are those of `load`."""
+    found, name, sha, splits = open_split(dataset, config, split, revision, streaming=streaming, pin=pin, token=token)
+    # A format or transform that the caller has set would change the inputs.
+    if isinstance(found, datasets.Dataset):
+        return _Opened(found.with_format(None), name, sha, splits, len(found))
+    # An object that is streamed already may have been filtered since its number of rows was stated.
+    stated = found.info.splits if streaming else None
+    drawn = sample(found, max_samples or 0, seed, name, token)
+    rows = drawn.dataset.with_format(None)
+    if drawn.whole:
+        return _Opened(rows, name, sha, splits, len(rows))
+    known = stated[splits[0]].num_examples if stated and splits[0] in stated else None
+    return _Opened(rows, name, sha, splits, max(len(rows), known or 0), drawn)
+
+
+def _target(
+    opened: _Opened,
+    chosen: _Choice,
+    modality: Modality,
+    input_columns: tuple[str, ...],
+    label_column: str,
+    config: str | None,
+    split: str | None,
+    seed: int,
+) -> Target:
+    words = chosen.words
+    warnings = list(chosen.warnings)
+    if opened.sample is not None:
+        warnings.append(opened.sample.caveat)
+        warnings += _missing_classes(opened.dataset, label_column, len(chosen.class_names))
+    labels, class_names = _occurring(chosen, label_column)
+    digests = digests_of(opened.dataset, input_columns, chosen.row_ids)
     inputs_read = b"".join(digests) + (words.tobytes() if words else b"")
     labels_of_row = labels.tolist() if words is None else [part.tobytes() for part in words.split(labels)]
     duplicates, conflicting = count_duplicates(digests, labels_of_row)
-    warnings += _warnings(splits, "rows" if words is None else "sentences", len(row_ids), duplicates, conflicting)
+    unit = "row" if words is None else "sentence"
+    warnings += _warnings(opened.splits, unit, len(chosen.row_ids), duplicates, conflicting)
     content = inputs_read + labels.astype("<i8").tobytes() + "\0".join(class_names).encode()
-    target = Target(
-        dataset=name,
+    return Target(
+        dataset=opened.name,
         config=config,
-        split=split or (str(found.split) if found.split else None),
-        revision=sha,
+        split=split or (str(opened.dataset.split) if opened.dataset.split else None),
+        revision=opened.revision,
         fingerprint=f"sha256:{hashlib.sha256(content).hexdigest()}",
         input_fingerprint=f"sha256:{hashlib.sha256(inputs_read).hexdigest()}",
         input_columns=input_columns,
@@ -200,65 +243,111 @@ def load(
         modality=modality.name,
         task=modality.task,
         unit=modality.unit,
-        row_ids=row_ids,
+        row_ids=chosen.row_ids,
         labels=labels,
-        class_names=tuple(class_names),
-        num_rows=num_rows,
+        class_names=class_names,
+        num_rows=opened.num_rows if words is None else opened.num_rows - words.num_skipped,
         seed=seed,
-        streamed=drawn is not None and not drawn.whole,
+        streamed=opened.sample is not None,
         num_duplicates=duplicates,
         sentences=None if words is None else words.sentences,
         words=None if words is None else words.places,
         warnings=tuple(warnings),
     )
-    place = "the streamed sample" if target.streamed else "the split"
-    seen = found.select_columns(list(input_columns))
-    for column in input_columns:  # decoded by the adapter, at the rate of each model
-        if isinstance(feature := found.features[column], datasets.Audio | datasets.Video):
-            seen = seen.cast_column(column, type(feature)(decode=False))
-    return target, Rows(seen, row_ids, place, words)
 
 
-def _choose_rows(
-    found: datasets.Dataset, label_column: str, max_samples: int | None, rng: np.random.Generator
-) -> tuple[Integers, Integers, list[str], list[str]]:
-    """Rows, the class of each, the names of all classes, and what to know of the choice."""
-    codes, class_names = encode(found, label_column)
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """The chosen rows and their labels.
+
+    Attributes:
+        row_ids: positions of the rows in the split, ascending.
+        codes: class of each example, ``[n]``.
+        class_names: names of the classes of the whole split.
+        warnings: what to know about the choice.
+        words: where words are labelled, those of the chosen rows.
+    """
+
+    row_ids: Integers
+    codes: Integers
+    class_names: Sequence[str]
+    warnings: Sequence[str] = ()
+    words: Words | None = None
+
+
+def _choose(
+    found: datasets.Dataset,
+    modality: Modality,
+    input_columns: Sequence[str],
+    label_column: str,
+    max_samples: int | None,
+    rng: np.random.Generator,
+) -> _Choice:
+    if modality.labels_words:
+        row_ids, words, names, warnings = choose_sentences(found, input_columns[0], label_column, max_samples, rng)
+        return _Choice(row_ids, words.codes, names, warnings, words)
+    codes, names = encode(found, label_column)
     if max_samples is None or max_samples >= len(found):
-        return np.arange(len(found)), codes, class_names, []
+        return _Choice(np.arange(len(found)), codes, names)
     row_ids = stratified_sample(codes, max_samples, rng)
     warnings = []
-    if max_samples < len(class_names):
-        warnings.append(f"{max_samples} samples cannot hold all {len(class_names)} classes: some are left out")
-    return row_ids, codes[row_ids], class_names, warnings
+    if max_samples < len(names):
+        warnings.append(f"{max_samples} samples cannot hold all {len(names)} classes: some are left out")
+    return _Choice(row_ids, codes[row_ids], names, warnings)
+
+
+def _occurring(chosen: _Choice, label_column: str) -> tuple[Integers, tuple[str, ...]]:
+    """The labels encoded by the classes that occur, ``[n]``, and the names of these classes.
+
+    Raises:
+        TargetError: only one class occurs.
+    """
+    kept, labels = np.unique(chosen.codes, return_inverse=True)
+    class_names = tuple(chosen.class_names[code] for code in kept)
+    if len(kept) < 2:
+        raise TargetError(
+            f"all {len(labels)} labels in column {label_column!r} are {class_names[0]!r}; "
+            "a score needs at least two classes"
+        )
+    return labels, class_names
+
+
+def _rows(opened: _Opened, input_columns: Sequence[str], chosen: _Choice) -> Rows:
+    """The chosen rows, with sounds and videos not decoded: adapters decode them, as each model needs them."""
+    inputs = opened.dataset.select_columns(list(input_columns))
+    for column in input_columns:
+        if isinstance(feature := inputs.features[column], datasets.Audio | datasets.Video):
+            inputs = inputs.cast_column(column, type(feature)(decode=False))
+    return Rows(inputs, chosen.row_ids, "the streamed sample" if opened.sample else "the split", chosen.words)
 
 
 def stratified_sample(codes: Integers, size: int, rng: np.random.Generator) -> Integers:
     """Draw ``size`` rows without replacement, in proportion to the classes; ascending positions, ``[size]``.
 
-    Quotas are rounded by largest remainder; every class keeps an example as long as ``size`` allows.
+    The numbers of rows of the classes are rounded by largest remainder; if ``size`` allows, every class has at least
+    one row.
 
     Args:
         codes: class of each row, ``[n]``, 0 … t−1, all occurring.
         size: rows to draw, at most n.
-        rng: where the randomness comes from.
+        rng: the random generator.
     """
     counts = np.bincount(codes)
     exact = size * counts / len(codes)
     quota = np.floor(exact).astype(np.int64)
     if size >= len(counts):
         quota = np.maximum(quota, 1)
-    while quota.sum() < size:  # largest remainders first; ties go to the lower class
+    while quota.sum() < size:  # largest remainders first; of equal ones the lower class
         short = np.argsort(quota - exact, kind="stable")[: size - quota.sum()]
         quota[short] += 1
-    while quota.sum() > size:  # the guaranteed examples are paid for by the classes with most to spare
+    while quota.sum() > size:  # if some classes were raised to one row, those most above their exact number lose one
         quota[np.argmax(quota - exact + (quota > 1) * len(codes))] -= 1
     drawn = [rng.permutation(np.flatnonzero(codes == c))[: quota[c]] for c in range(len(counts))]
     return np.sort(np.concatenate(drawn))
 
 
 def _missing_classes(found: datasets.Dataset, column: str, occurring: int) -> list[str]:
-    """Say how many of the classes that the data set states the sample lacks."""
+    """A warning if the sample lacks some of the classes that the data set states."""
     feature = getattr(found.features[column], "feature", found.features[column])
     stated = len(feature.names) if isinstance(feature, datasets.ClassLabel) else occurring
     if occurring == stated:
@@ -269,7 +358,7 @@ def _missing_classes(found: datasets.Dataset, column: str, occurring: int) -> li
     ]
 
 
-def _warnings(splits: Sequence[str], what: str, num_rows: int, duplicates: int, conflicting: int) -> list[str]:
+def _warnings(splits: Sequence[str], unit: str, num_rows: int, duplicates: int, conflicting: int) -> list[str]:
     found = []
     if any(re.match(r"test(\b|_|\d)", split) for split in splits):
         found.append(
@@ -277,7 +366,7 @@ def _warnings(splits: Sequence[str], what: str, num_rows: int, duplicates: int, 
         )
     if duplicates:
         found.append(
-            f"{duplicates} of {num_rows} {what} repeat an earlier {what[:-1]} exactly ({conflicting} of them with "
+            f"{duplicates} of {num_rows} {unit}s repeat an earlier {unit} exactly ({conflicting} of them with "
             "another label): leave-one-out scores see their copies"
         )
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import datasets
 import numpy as np
@@ -15,7 +15,7 @@ from hf_leep.errors import TargetError, option
 
 
 class Modality(Protocol):
-    """What is asked of a modality here; see hf_leep.models.modalities."""
+    """A kind of input, as far as its columns and labels go; see `hf_leep.models.Modality`."""
 
     @property
     def name(self) -> str:
@@ -43,19 +43,19 @@ class Modality(Protocol):
 
     @property
     def ambiguous(self) -> Callable[[object], bool]:
-        """Whether a column of that feature may as well be something else."""
+        """Whether a column of that feature may be something other than an input."""
 
     @property
     def ambiguous_beside(self) -> str | None:
-        """The modality beside whose columns it may."""
+        """The modality beside whose columns that is so."""
 
     @property
     def labels_words(self) -> bool:
-        """Whether the words of a row are labelled, and not the row."""
+        """Whether each word of a row has a label, rather than the row."""
 
     @property
     def missing_decoder(self) -> Callable[[object], str | None]:
-        """What to install so that the content of a feature can be decoded."""
+        """What to install to decode a feature; None where nothing is missing."""
 
 
 _LABEL_NAMES = ("label", "labels")
@@ -63,7 +63,15 @@ _TAG_NAMES = ("tags", "ner_tags", "pos_tags")  # of columns that label words
 
 
 def check_label(found: datasets.Dataset, label: str | None) -> None:
-    """Refuse a label that is there and can label nothing, before it is missed among the inputs."""
+    """Raise TargetError if the column that the user names as the label cannot be one.
+
+    Args:
+        found: the split.
+        label: the column, if the user names one.
+
+    Raises:
+        TargetError: the column exists, but holds no classes.
+    """
     fitting = [name for name, held in found.features.items() if _can_be_label(held) or _can_label_words(held)]
     if label is not None and label in found.features and label not in fitting:
         raise TargetError(
@@ -85,36 +93,37 @@ def find_inputs(
     Raises:
         TargetError: no column can be the input, or several can.
     """
+    by_name = {modality.name: modality for modality in modalities}
     columns = {
-        k: [name for name, feature in found.features.items() if name != label and modality.accepts(name, feature)]
-        for k, modality in enumerate(modalities)
+        key: [name for name, feature in found.features.items() if name != label and modality.accepts(name, feature)]
+        for key, modality in by_name.items()
     }
-    of_words = [k for k, modality in enumerate(modalities) if modality.labels_words]
-    if label in found.features and (any(columns[k] for k in of_words) or not _is_list(found.features[label])):
+    of_words = {key for key, modality in by_name.items() if modality.labels_words}
+    if label in found.features and (any(columns[key] for key in of_words) or not _is_list(found.features[label])):
         # If words are labelled, the input is a list of words, and otherwise it is not.
         labels_words = _can_label_words(found.features[label])
-        columns = {k: names if modalities[k].labels_words == labels_words else [] for k, names in columns.items()}
+        columns = {key: names if (key in of_words) == labels_words else [] for key, names in columns.items()}
     elif inputs is None and not _words_are_labelled(found):
-        columns.update({k: [] for k in of_words})
+        columns |= {key: [] for key in of_words}
     fitting = [name for names in columns.values() for name in names]
     if inputs is not None:
-        return _named(found, modalities, columns, inputs, fitting)
-    for k, names in columns.items():
-        modality = modalities[k]
-        if any(names and modalities[j].name == modality.ambiguous_beside for j, names in columns.items()):
+        return _check_inputs(found, by_name, columns, inputs, fitting)
+    for key, names in columns.items():
+        modality = by_name[key]
+        if columns.get(modality.ambiguous_beside or ""):
             names = [n for n in names if (n,) in modality.input_names or not modality.ambiguous(found.features[n])]
         usual = [usual for usual in modality.input_names if set(usual) <= set(names)]
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
             raise TargetError(f"which {modality.name} column is the input? {option('input')} can be {_listed(names)}")
-    raise TargetError(f"no image, video, audio or text column, and no words; the columns are {_columns(found)}")
+    raise TargetError(f"no column of {_units(modalities)}; the columns are {_columns(found)}")
 
 
-def _named(
+def _check_inputs(
     found: datasets.Dataset,
-    modalities: Sequence[Modality],
-    columns: Mapping[int, Sequence[str]],
+    by_name: Mapping[str, Modality],
+    columns: Mapping[str, Sequence[str]],
     inputs: str | Sequence[str],
     fitting: Sequence[str],
 ) -> tuple[Modality, tuple[str, ...]]:
@@ -123,21 +132,20 @@ def _named(
     for column in chosen:
         if column not in found.features:
             raise TargetError(f"no column {column!r}: {option('input')} can be {_listed(fitting)}")
-    for k, names in columns.items():
-        if set(chosen) <= set(names) and len(chosen) <= modalities[k].max_inputs:
-            return modalities[k], chosen
+    for key, names in columns.items():
+        if set(chosen) <= set(names) and len(chosen) <= by_name[key].max_inputs:
+            return by_name[key], chosen
     held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
+    modalities = list(by_name.values())
+    pairs = " and ".join(modality.unit for modality in modalities if modality.max_inputs > 1)
     raise TargetError(
-        f"{option('input')} {held}: that is no image, video or audio, no list of words, and not one or two texts; "
+        f"{option('input')} {held} cannot be the input ({_units(modalities)}; two columns only of {pairs}): "
         f"it can be {_listed(fitting)}"
     )
 
 
 def _words_are_labelled(found: datasets.Dataset) -> bool:
-    """Whether the labels are of words, where nobody says so: their column is called so or holds classes.
-
-    A column of classes, or one called label, that labels whole rows comes first.
-    """
+    """Whether the label is of words: a column named for labels or of classes labels words, and none labels rows."""
     usual = (*_LABEL_NAMES, *_TAG_NAMES)
     classes = {
         name: feature
@@ -148,7 +156,17 @@ def _words_are_labelled(found: datasets.Dataset) -> bool:
 
 
 def find_label(found: datasets.Dataset, label: str | None, modality: Modality, input_columns: tuple[str, ...]) -> str:
-    """Find the label column."""
+    """Find the label column.
+
+    Args:
+        found: the split.
+        label: the column that the user names, if any.
+        modality: the modality of the inputs.
+        input_columns: the input columns.
+
+    Raises:
+        TargetError: no column can be the label, or several can.
+    """
     fits = _can_label_words if modality.labels_words else _can_be_label
     possible: list[str] = [name for name in found.features if name not in input_columns and fits(found.features[name])]
     if label is not None:
@@ -181,23 +199,31 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
     raise TargetError(f"which column is the label? {option('label')} can be {_listed(possible)}")
 
 
-def _can_be_label(feature: Any) -> bool:
+def _can_be_label(feature: object) -> bool:
     if isinstance(feature, datasets.ClassLabel):
         return True
     kinds = ("int", "uint", "bool", "string", "large_string")
     return isinstance(feature, datasets.Value) and feature.dtype.rstrip("0123456789") in kinds
 
 
-def _can_label_words(feature: Any) -> bool:
-    return _is_list(feature) and _can_be_label(feature.feature)
+def _can_label_words(feature: object) -> bool:
+    return isinstance(feature, datasets.List | datasets.LargeList) and _can_be_label(feature.feature)
 
 
-def _is_list(feature: Any) -> bool:
+def _is_list(feature: object) -> bool:
     return isinstance(feature, datasets.List | datasets.LargeList)
 
 
 def encode(found: datasets.Dataset, column: str) -> tuple[Integers, list[str]]:
-    """Encode the label column densely: ``[rows]`` codes and the names of the classes that occur."""
+    """Encode the label column densely: ``[rows]`` codes and the names of the classes that occur.
+
+    Args:
+        found: the split.
+        column: the label column.
+
+    Raises:
+        TargetError: some labels are missing or negative.
+    """
     values = found.select_columns([column]).with_format("arrow")[:].column(0)
     if values.null_count:
         raise TargetError(
@@ -206,23 +232,23 @@ def encode(found: datasets.Dataset, column: str) -> tuple[Integers, list[str]]:
     return classes_of(values.to_numpy(), found.features[column], column)
 
 
-def classes_of(array: NDArray[Any], feature: Any, column: str) -> tuple[Integers, list[str]]:
+def classes_of(labels: NDArray[np.generic], feature: object, column: str) -> tuple[Integers, list[str]]:
     """Encode labels densely: ``[n]`` codes and the names of the classes that occur.
 
     Args:
-        array: the labels, ``[n]``.
-        feature: what they are.
-        column: the column that they are from.
+        labels: the labels, ``[n]``.
+        feature: their feature of ``datasets``.
+        column: name of the label column, for messages.
 
     Raises:
         TargetError: some are negative.
     """
-    if array.dtype.kind == "i" and (array < 0).any():
-        negative, times = Counter(array[array < 0].tolist()).most_common(1)[0]
+    if labels.dtype.kind == "i" and (below := np.less(labels, 0)).any():
+        negative, times = Counter(labels[below].tolist()).most_common(1)[0]
         raise TargetError(
-            f"{times} of {len(array)} labels in column {column!r} are {negative} (unlabelled): drop these rows first"
+            f"{times} of {len(labels)} labels in column {column!r} are {negative} (unlabelled): drop these rows first"
         )
-    classes, codes = np.unique(array.astype(str) if array.dtype.kind == "O" else array, return_inverse=True)
+    classes, codes = np.unique(labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True)
     names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     return codes, [names[int(value)] if names else str(value) for value in classes]
 
@@ -231,8 +257,8 @@ def _type(found: datasets.Dataset, column: str) -> str:
     return _kind(found.features[column])
 
 
-def _kind(feature: Any) -> str:
-    if _is_list(feature):
+def _kind(feature: object) -> str:
+    if isinstance(feature, datasets.List | datasets.LargeList):
         return f"list of {_kind(feature.feature)}"
     name: str = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
     return name
@@ -240,6 +266,12 @@ def _kind(feature: Any) -> str:
 
 def _columns(found: datasets.Dataset) -> str:
     return ", ".join(f"{name} ({_type(found, name)})" for name in found.features)
+
+
+def _units(modalities: Sequence[Modality]) -> str:
+    """The kinds of input, as ``images, texts or words``."""
+    *others, last = [modality.unit for modality in modalities]
+    return f"{', '.join(others)} or {last}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
-"""The stored content of chosen rows: hashes of it, and rows that repeat."""
+"""The content of the chosen rows as it is stored: its hashes, and repeated rows."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import datasets
 import numpy as np
@@ -13,11 +13,22 @@ import numpy as np
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError
 
+_T = TypeVar("_T")
+
 _ROWS_AT_ONCE = 256
 
 
 def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integers) -> list[bytes]:
-    """A 16-byte hash of each chosen row's input as stored, undecoded."""
+    """A 16-byte hash of each chosen row's input as it is stored, not decoded.
+
+    Args:
+        found: the split.
+        columns: the input columns.
+        row_ids: the chosen rows, ``[n]``.
+
+    Raises:
+        TargetError: a row has no input, or its file cannot be read.
+    """
     raw = found.select_columns(list(columns))
     for column in columns:
         if isinstance(feature := found.features[column], datasets.Image | datasets.Audio | datasets.Video):
@@ -34,12 +45,14 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
                     row = row_ids[start + offset]
                     raise TargetError(f"row {row} has nothing in column {column!r}: drop such rows first")
                 content = _stored_bytes(value)
-                digest.update(len(content).to_bytes(8, "little") + content)  # so that no two pairs run together
+                digest.update(
+                    len(content).to_bytes(8, "little") + content
+                )  # the length keeps ("ab", "c") apart from ("a", "bc")
             digests.append(digest.digest())
     return digests
 
 
-def _stored_bytes(value: Any) -> bytes:
+def _stored_bytes(value: object) -> bytes:
     if isinstance(value, Mapping) and "array" in value:  # samples of a sound
         return f"{value['sampling_rate']}\0".encode() + np.asarray(value["array"], dtype="<f8").tobytes()
     if isinstance(value, list):  # the words of a sentence, or the frames of a video
@@ -57,9 +70,14 @@ def _stored_bytes(value: Any) -> bytes:
     return str(value).encode()
 
 
-def count_duplicates(digests: Sequence[bytes], labels: Sequence[Any]) -> tuple[int, int]:
-    """Rows that repeat an earlier row's input, and how many of them with another label."""
-    first: dict[bytes, Any] = {}
+def count_duplicates(digests: Sequence[bytes], labels: Sequence[_T]) -> tuple[int, int]:
+    """Count the rows that repeat an earlier row's input, and those of them that have another label.
+
+    Args:
+        digests: hash of each row's input.
+        labels: label of each row.
+    """
+    first: dict[bytes, _T] = {}
     repeats = conflicts = 0
     for digest, label in zip(digests, labels, strict=True):
         if digest in first:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from logging import CRITICAL
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import datasets
 from huggingface_hub import constants
@@ -24,13 +24,17 @@ _BUILDERS = {
     ".jsonl": "json",
     ".arrow": "arrow",
 }
-# What is said of CSV that has only its header, and of parquet without rows.
+# Errors of ``datasets`` for a CSV file with only a header, and for a parquet file without rows.
 _NO_ROWS = ("corresponds to no data", "BatchSize must be greater than 0")
 
 
 @contextmanager
 def bars(show: bool) -> Iterator[None]:
-    """Hold back the bars of ``datasets``, unless somebody can see them, and its log lines, which our error says."""
+    """Turn off the log lines of ``datasets``, and its progress bars unless they are shown on a terminal.
+
+    Args:
+        show: whether progress bars are wanted.
+    """
     hide = not (show and sys.stderr.isatty()) and not datasets.are_progress_bars_disabled()
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(CRITICAL)
@@ -48,6 +52,7 @@ DatasetLike: TypeAlias = (
     str | Path | datasets.Dataset | datasets.DatasetDict | datasets.IterableDataset | datasets.IterableDatasetDict
 )
 Pin: TypeAlias = Callable[[str, str | None], str | None]  # data set on the Hub, revision → its commit
+Split: TypeAlias = datasets.Dataset | datasets.IterableDataset
 
 
 def open_split(
@@ -59,8 +64,16 @@ def open_split(
     streaming: bool = False,
     pin: Pin | None = None,
     token: str | bool | None = None,
-) -> tuple[datasets.Dataset | datasets.IterableDataset, str, str | None, list[str]]:
-    """Find the rows: how to call their data set, its commit if it is on the Hub, and which splits they are of."""
+) -> tuple[Split, str, str | None, list[str]]:
+    """Open one split of a data set; the arguments are those of `hf_leep.data.load`.
+
+    Returns:
+        The rows, the name of the data set for messages, its commit if it is on the Hub, and the splits that the rows
+        are from.
+
+    Raises:
+        TargetError: the data set or the split cannot be read.
+    """
     kind = type(dataset).__name__
     name = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind} object"
     if streaming and isinstance(dataset, datasets.Dataset | datasets.DatasetDict):
@@ -88,7 +101,7 @@ def _open_name(
     streaming: bool,
     pin: Pin | None,
     token: str | bool | None,
-) -> tuple[datasets.Dataset | datasets.IterableDataset, str, str | None, list[str]]:
+) -> tuple[Split, str, str | None, list[str]]:
     path = Path(name).expanduser()
     if not name.strip():
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
@@ -123,8 +136,8 @@ def _open_name(
             splits = datasets.load_dataset(name, config, revision=sha, token=token, streaming=streaming)
     except TargetError:
         raise
-    except Exception as error:  # datasets raises whatever its readers raise; all of it means: this cannot be read
-        if "torchcodec" in str(error.__cause__ or error):  # it would like to make its own files of what it reads
+    except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
+        if "torchcodec" in str(error.__cause__ or error):  # datasets needs it to copy sounds into its cache
             raise TargetError(
                 f"{name}: datasets reads a folder of sounds with torchcodec alone: "
                 "pip install torchcodec, or give it as parquet"
@@ -137,15 +150,15 @@ def _open_name(
 
 
 def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:
-    """What ``save_to_disk`` wrote."""
+    """Load what ``save_to_disk`` wrote."""
     try:
         return datasets.load_from_disk(str(path))
-    except IndexError:  # no rows are saved as no files, and datasets looks for the first of them
+    except IndexError:  # a data set without rows is saved without files, and datasets opens the first one
         raise TargetError(f"{name}: there are no rows") from None
 
 
-def _take(splits: Mapping[str, Any], split: str | None, name: str) -> tuple[Any, list[str]]:
-    """One split of several, slices and sums such as ``train[:20%]+validation`` included, and which splits it is of."""
+def _take(splits: Mapping[str, Split], split: str | None, name: str) -> tuple[Split, list[str]]:
+    """One split of several, or a slice or sum such as ``train[:20%]+validation``, and the splits that it is from."""
     if split is None:
         if len(splits) != 1:
             raise TargetError(

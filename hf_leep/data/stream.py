@@ -1,17 +1,17 @@
-"""A seeded sample of a stream: rows from places spread over the whole data set, of which only a part is read.
+"""A seeded sample of a stream: rows from parts spread over the whole data set, so that only these parts are read.
 
-How the rows are drawn, so that files sorted by class give more than their first class:
+The rows are drawn as follows, so that files sorted by class give more than their first class:
 
-1. Of the shards (files, mostly) up to 32 are drawn, one from each of as many equal stretches of their list.
-2. A parquet file is split into its row groups, which its footer lists; of these some are drawn in the same way, about
+1. The list of shards (mostly files) is divided into up to 32 equal parts, and one shard is drawn from each.
+2. A parquet file is split into its row groups, which its footer lists; some of these are drawn in the same way, about
    64 in all. Other files are read from their start.
-3. Each such part gives an equal share of the rows, drawn at random from the whole part, or from its first rows where
-   it is long: eight times as many as are kept, and at least 1,000. A part with fewer rows than its share leaves the
-   rest to the others.
-4. Where all of them hold too few rows, several shards are drawn for each one, until there are enough or no more.
+3. Each shard or row group gives an equal share of the rows, drawn at random from all of its rows, or, if it is long,
+   from its first ones: eight times as many as are kept, and at least 1,000. If it has fewer rows than its share, the
+   others give more.
+4. If all of them together have too few rows, more shards are drawn, until there are enough rows or no more shards.
 
-Rows that only name a file, as those of an imagefolder do, cost nothing: all of them are read, and just the files of
-the chosen ones are brought.
+Rows that only name a file, as in an imagefolder, are cheap: all of them are read, and only the files of the chosen
+rows are downloaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 import numpy as np
@@ -32,20 +32,22 @@ from hf_leep.errors import TargetError, one_line
 _SHARDS = 32
 _PARTS = 64
 _READ_FOR_ONE = 8
-_LEAST_READ = 1000  # a row group comes whole, and has about as many
-_ROWS_AT_ONCE = 256  # Arrow keeps at most 2 GB in one piece of a column
+_LEAST_READ = 1000  # a row group is read as a whole, and has about as many
+_ROWS_AT_ONCE = 256  # Arrow allows at most 2 GB in one chunk of a column
 _DOWNLOADS = 8
+
+_Row: TypeAlias = dict[str, Any]  # a row as it is stored, by column
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Rows of a stream.
+    """Rows drawn from a stream.
 
     Attributes:
-        dataset: the rows, in the order drawn, pictures as they were stored.
-        whole: whether these are all rows that the stream has.
-        num_parts: from how many parts they come.
-        num_shards: how many shards the stream has.
+        dataset: the rows, in the order in which they were drawn; images are not decoded.
+        whole: whether these are all rows of the stream.
+        num_parts: number of parts that they are from.
+        num_shards: number of shards of the stream.
     """
 
     dataset: datasets.Dataset
@@ -55,13 +57,13 @@ class Sample:
 
     @property
     def caveat(self) -> str:
-        """What a reader must know about them."""
+        """A warning for readers of the report."""
         count = f"{len(self.dataset):,} {'row' if len(self.dataset) == 1 else 'rows'}"
         parts = "1 place" if self.num_parts == 1 else f"{self.num_parts} places"
         shards = "1 shard" if self.num_shards == 1 else f"{self.num_shards:,} shards"
         return (
-            f"a streamed sample, not stratified: {count} from {parts} of a split of {shards}; rows that lie together "
-            "came together, so classes may be out of proportion, and the sampling error larger than stated"
+            f"a streamed sample, not stratified: {count} from {parts} of a split of {shards}; neighbouring rows "
+            "were drawn together, so classes may be out of proportion, and the sampling error larger than stated"
         )
 
 
@@ -72,24 +74,24 @@ def sample(stream: datasets.IterableDataset, size: int, seed: int, name: str, to
         stream: the split.
         size: rows to draw.
         seed: seed of the sample.
-        name: what to call the data set when it cannot be read.
-        token: for files that rows only name.
+        name: name of the data set, for messages.
+        token: access token for the files that rows name.
 
     Raises:
         TargetError: the stream cannot be read.
     """
     try:
         return _sample(stream.with_format(None), size, seed, token)
-    except Exception as error:  # whatever its readers raise: this stream cannot be read
+    except Exception as error:  # its readers raise exceptions of any kind
         raise TargetError(f"{name} cannot be streamed: {one_line(error.__cause__ or error)}") from None
 
 
 def fair_shares(size: int, limits: Sequence[int]) -> Integers:
-    """Split ``size`` as evenly as the limits allow; if they allow less in all, each share is its limit.
+    """Split ``size`` as evenly as the limits allow; if the limits add up to less, each share is its limit.
 
     Args:
-        size: what to share out.
-        limits: the most that each can have.
+        size: the number to split.
+        limits: the largest size of each share.
     """
     most = np.asarray(limits, dtype=np.int64)
     shares = np.zeros_like(most)
@@ -105,10 +107,10 @@ def _sample(stream: datasets.IterableDataset, size: int, seed: int, token: str |
         stream = stream.decode(False)
     bundle, limits = 1, None
     while True:
-        rng = np.random.default_rng(seed)  # every go anew, so that what is drawn depends on the last one alone
+        rng = np.random.default_rng(seed)  # a new one each time, so that the rows depend only on the last time
         parts, complete = _parts(stream, bundle, rng)
         limits = limits or [size] * len(parts)
-        # Some to spare: a part may turn out to have fewer rows than its share.
+        # A few more than needed, since some parts may have fewer rows than their share.
         drawn = [
             _draw(part, int(n + n // 4 + 8), rng) for part, n in zip(parts, fair_shares(size, limits), strict=True)
         ]
@@ -121,7 +123,7 @@ def _sample(stream: datasets.IterableDataset, size: int, seed: int, token: str |
             break
     kept = fair_shares(size, [len(rows) for rows, _, _ in drawn])
     rows = [row for (part, _, _), n in zip(drawn, kept, strict=True) for row in part[:n]]
-    _bring_files(rows, token)
+    _download_files(rows, token)
     whole = complete and len(rows) == sum(seen for _, seen, _ in drawn) and all(ended for *_, ended in drawn)
     return Sample(_dataset(rows, stream, features), whole, int(np.count_nonzero(kept)), stream.num_shards)
 
@@ -129,7 +131,7 @@ def _sample(stream: datasets.IterableDataset, size: int, seed: int, token: str |
 def _parts(
     stream: datasets.IterableDataset, bundle: int, rng: np.random.Generator
 ) -> tuple[list[datasets.IterableDataset], bool]:
-    """Parts to read, and whether together they are all there is."""
+    """Parts to read, and whether together they are the whole stream."""
     shards, complete = _spread(stream, _SHARDS, bundle, rng)
     parts = []
     for shard in shards:
@@ -146,7 +148,7 @@ def _parts(
 def _spread(
     stream: datasets.IterableDataset, most: int, bundle: int, rng: np.random.Generator
 ) -> tuple[list[datasets.IterableDataset], bool]:
-    """Up to ``most`` streams, each of every k-th shard, one from each stretch of the list; whether that is all."""
+    """Up to ``most`` streams, each of every k-th shard, spread over the list; whether they are the whole stream."""
     if stream.num_shards == 0:
         return [], True
     count = max(stream.num_shards // bundle, 1)
@@ -155,11 +157,9 @@ def _spread(
     return [stream.shard(count, index, contiguous=False) for index in chosen], len(chosen) == count
 
 
-def _draw(
-    part: Iterable[dict[str, Any]], keep: int, rng: np.random.Generator
-) -> tuple[list[dict[str, Any]], int, bool]:
-    """Up to ``keep`` of a part's rows in random order, how many were seen, and whether that was the end of it."""
-    rows: list[dict[str, Any]] = []
+def _draw(part: Iterable[_Row], keep: int, rng: np.random.Generator) -> tuple[list[_Row], int, bool]:
+    """Up to ``keep`` of a part's rows in random order, how many rows were read, and whether these were all."""
+    rows: list[_Row] = []
     seen = read = 0
     for row in part:
         seen += 1
@@ -175,34 +175,36 @@ def _draw(
     return [rows[k] for k in rng.permutation(len(rows))], seen, False
 
 
-def _names_a_file(value: Any) -> bool:
-    return isinstance(value, Mapping) and set(value) == {"bytes", "path"} and value["bytes"] is None and value["path"]
+def _names_a_file(value: object) -> bool:
+    if not isinstance(value, Mapping) or set(value) != {"bytes", "path"}:
+        return False
+    return value["bytes"] is None and bool(value["path"])
 
 
-def _bring_files(rows: Sequence[dict[str, Any]], token: str | bool | None) -> None:
-    """Put the content of the files that rows name into them."""
+def _download_files(rows: Sequence[_Row], token: str | bool | None) -> None:
+    """Replace the names of files in the rows by their content."""
     from datasets.download.streaming_download_manager import xopen
 
     config = datasets.DownloadConfig(token=token)
 
-    def bring(place: tuple[dict[str, Any], str]) -> None:
-        row, column = place
+    def download(cell: tuple[_Row, str]) -> None:
+        row, column = cell
         with xopen(row[column]["path"], "rb", download_config=config) as stream:
             row[column] = {"bytes": stream.read(), "path": None}
 
-    places = [(row, column) for row in rows for column, value in row.items() if _names_a_file(value)]
+    cells = [(row, column) for row in rows for column, value in row.items() if _names_a_file(value)]
     with ThreadPoolExecutor(_DOWNLOADS) as pool:
-        list(pool.map(bring, places))
+        list(pool.map(download, cells))
 
 
 def _dataset(
-    rows: Sequence[dict[str, Any]], stream: datasets.IterableDataset, features: datasets.Features | None
+    rows: Sequence[_Row], stream: datasets.IterableDataset, features: datasets.Features | None
 ) -> datasets.Dataset:
     if features is None or not rows:
         return datasets.Dataset.from_list(list(rows), split=stream.split)
     stored = datasets.Features(
         {
-            # Undecoded, a sound is just that; as a feature it could only be written with torchcodec.
+            # As a feature of its own, even a sound that is not decoded could only be written with torchcodec.
             name: {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
             if isinstance(feature, datasets.Audio)
             else feature

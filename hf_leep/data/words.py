@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import classes_of
 from hf_leep.errors import TargetError, option
 
 _NO_LABEL = -100  # how transformers marks what a loss must leave out
-_ENOUGH_SENTENCES = 30  # with fewer, an error that counts by sentences is a rough guess
+_ENOUGH_SENTENCES = 30  # with fewer, a standard error computed over sentences is a rough guess
 
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """The labelled words of some sentences, sentence by sentence.
+    """The labelled words of some sentences, in the order of the sentences.
 
     Attributes:
         codes: class of each word, ``[n]``.
-        places: place of each word in its sentence, ``[n]``.
+        places: position of each word in its sentence, ``[n]``.
         offsets: number of words before each sentence, and in the end n, ``[sentences + 1]``.
         num_skipped: sentences that were left out because none of their words is labelled.
     """
@@ -44,14 +44,22 @@ class Words:
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def of(self, chosen: Integers) -> Words:
-        """Those of some of the sentences, in the order given."""
+        """The words of some of the sentences.
+
+        Args:
+            chosen: positions of the sentences, in the order wanted.
+        """
         counts = self.counts[chosen]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         index = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], counts)
         return Words(self.codes[index], self.places[index], offsets, int((self.counts == 0).sum()))
 
     def split(self, values: Integers) -> list[Integers]:
-        """A value of each word ``[n]``, sentence by sentence."""
+        """Split an array with a value for each word by sentences.
+
+        Args:
+            values: the values, ``[n]``.
+        """
         return np.split(values, self.offsets[1:-1])
 
     def tobytes(self) -> bytes:
@@ -62,10 +70,17 @@ class Words:
 def choose_sentences(
     found: datasets.Dataset, column: str, label_column: str, max_samples: int | None, rng: np.random.Generator
 ) -> tuple[Integers, Words, list[str], list[str]]:
-    """Choose sentences with labelled words: all of them, or some at random.
+    """Choose sentences with labelled words: all of them, or a random sample.
+
+    Args:
+        found: the split.
+        column: the column of the sentences.
+        label_column: the column of the labels.
+        max_samples: number of sentences; all by default.
+        rng: the random generator.
 
     Returns:
-        Their rows, ascending; their labelled words; the names of all classes of the split; what to know of the choice.
+        Their rows, ascending; their labelled words; the names of all classes of the split; warnings about the choice.
 
     Raises:
         TargetError: the words cannot be used.
@@ -78,7 +93,7 @@ def choose_sentences(
     warnings = []
     if len(row_ids) < _ENOUGH_SENTENCES:
         warnings.append(
-            f"the words are of {len(row_ids)} sentences; errors count by sentences, so they are rough guesses here"
+            f"the words are of {len(row_ids)} sentences; errors are computed over sentences: rough guesses here"
         )
     if lost := len(class_names) - len(np.unique(words.codes)):
         warnings.append(
@@ -89,9 +104,12 @@ def choose_sentences(
 
 
 def read(found: datasets.Dataset, column: str, label_column: str) -> tuple[Words, list[str]]:
-    """Read which words are labelled, and as what: the words, and the names of the classes that occur.
+    """Read the labelled words, and the names of the classes that occur; words labelled −100 are left out.
 
-    Words labelled −100 are left out.
+    Args:
+        found: the split.
+        column: the column of the sentences.
+        label_column: the column of the labels.
 
     Raises:
         TargetError: something is missing, a sentence has another number of labels than of words, or a label is
@@ -116,8 +134,8 @@ def read(found: datasets.Dataset, column: str, label_column: str) -> tuple[Words
             f"row {row} has {lengths[row]} words in column {column!r} but {num_labels[row]} labels in column "
             f"{label_column!r}: each word needs one"
         )
-    labels: np.ndarray[Any, Any] = flat[label_column].to_numpy()
-    labelled = labels != _NO_LABEL if labels.dtype.kind == "i" else np.ones(len(labels), dtype=bool)
+    labels: NDArray[np.generic] = flat[label_column].to_numpy()
+    labelled = np.not_equal(labels, _NO_LABEL) if labels.dtype.kind == "i" else np.ones(len(labels), dtype=bool)
     if not labelled.any():
         raise TargetError(f"no word has a label in column {label_column!r}")
     ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

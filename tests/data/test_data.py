@@ -167,8 +167,8 @@ BAD = {
     "input is no image": (
         lambda p: p,
         {"input": "label"},
-        r"input label \(ClassLabel\): that is no image, video or audio, no list of words, and not one or two "
-        "texts; it can be image",
+        r"input label \(ClassLabel\) cannot be the input \(videos, images, sounds, words or texts; two columns only "
+        r"of texts\): it can be image",
     ),
     "label is the image": (
         lambda p: p,
@@ -216,7 +216,7 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
         (
             "rows.csv",
             b"a,b\n1,2\n3,4\n",
-            r"no image, video, audio or text column, and no words; the columns are a \(int64\), b \(int64\)",
+            r"no column of videos, images, sounds, words or texts; the columns are a \(int64\), b \(int64\)",
         ),
     ],
 )
@@ -412,7 +412,7 @@ def test_columns_of_words_are_inferred_where_it_is_clear(columns, options, expec
         ),
         (table(form=W, lemma=W, ner_tags=T), {}, r"which token column is the input\? input can be form, lemma"),
         (table(tokens=W, tags=T), {"label": "tag"}, r"no column 'tag': label can be tags"),
-        (table(tokens=W, tags=T), {"inputs": "tags"}, r"input tags \(list of ClassLabel\): that is no image"),
+        (table(tokens=W, tags=T), {"inputs": "tags"}, r"input tags \(list of ClassLabel\) cannot be the input"),
         (table(text=TEXT, tokens=W, kind=W), {}, r"labels of words are chosen with label: tokens, kind"),
         (table(text=TEXT, labels=T), {"label": "labels"}, r"column 'labels' holds list of ClassLabel, no classes"),
         (three_sentences(ner_tags=[[1, 2], [], [0, 1]]), {}, r"row 2 has 3 words in column 'tokens' but 2 labels in"),
