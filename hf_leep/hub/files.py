@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_leep.errors import CandidateError, one_line
+from hf_leep.errors import CandidateError, one_line, option
 
 # One set of weights: a single file, or an index and its shards; safetensors first.
 _SAFE = ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d+-of-\d+\.safetensors"))
@@ -49,7 +49,7 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
     if pickles and not allow_pickle:
         raise CandidateError(
             f"pickled weights only ({', '.join(pickles[:3])}); hf_leep loads safetensors: convert it first, "
-            "or say --allow-pickle"
+            f"or allow them with {option('hub.allow_pickle')}"
         )
     raise CandidateError("no weights: model.safetensors is missing")
 
