@@ -150,7 +150,7 @@ def test_a_foreign_card_is_never_replaced_but_a_pull_request_may_propose_it(hub,
     done = push("user/data")
     assert done.returncode == 2
     assert done.stderr == (
-        "hf-leep: user/data holds a README.md that is no report's: push elsewhere, or open a pull request "
+        "hf-leep: user/data has a README.md that is not a report's: push elsewhere, or open a pull request "
         "(--create-pr)\n"
     )
     assert hub.requested(WRITES) == []
@@ -250,7 +250,7 @@ def test_without_the_right_to_write_it_is_one_line_and_nothing_happens(hub, push
         (["ranking"], "'ranking' is no repository to push to: it is called OWNER/NAME"),
         (["a/b/c"], "is no repository to push to"),
         (["user/-x-"], "is no repository to push to"),
-        (["user/x", "--repo-type", "space"], "type dataset or model, not 'space'"),
+        (["user/x", "--repo-type", "space"], "'space' is not one of 'dataset', 'model'"),
         (["user/x"], "HF_HUB_OFFLINE is set"),
     ],
 )
@@ -348,13 +348,13 @@ def test_repositories_that_are_gone_gated_or_take_no_pull_requests(hub, push):
 def test_scores_go_on_cards_only_where_they_mean_something_to_others(hub, push, folder):
     done = push("user/ranking", "--annotate-models", "--private")
     assert done.returncode == 2
-    assert "would link to a report that is private" in done.stderr
+    assert "would link to a private report" in done.stderr
     assert hub.log == []
     hub.add("user/secret", kind="dataset", private=True)
     hub.add("big/resnet", {"README.md": b"x"})
     done = push("user/secret", "--annotate-models")
     assert done.returncode == 2
-    assert "would link to a report that is private" in done.stderr
+    assert "would link to a private report" in done.stderr
     assert hub.pulls == []
     assert hub.repos["dataset", "user/secret"].files("main") == {}  # told before anything was pushed
     hub.add("user/flowers", kind="dataset", private=True)
@@ -410,7 +410,7 @@ def test_a_metric_goes_only_where_evaluate_finds_it_and_nothing_else_lives(hub, 
     hub.add("user/leep", {"README.md": b"x", "Dockerfile": b"y"}, kind="space")
     other = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
     assert other.returncode == 2
-    assert other.stderr == "hf-leep: user/leep holds Dockerfile and no leep.py: it is another Space\n"
+    assert other.stderr == "hf-leep: user/leep contains Dockerfile and no leep.py: it is another Space\n"
     assert hub.requested(WRITES) == []
     hub.add("user/nce", {"README.md": b"as made", ".gitattributes": b""}, kind="space")
     assert client("push-metric", "user/nce", "--metric", "nce", HF_TOKEN=WRITE_TOKEN).returncode == 0

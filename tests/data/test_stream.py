@@ -165,9 +165,9 @@ WRONG = {
     "no size": (
         lambda: stream_of([5, 5]),
         {},
-        "a streaming data set is sampled: say how many rows with --max-samples N",
+        "a streaming data set is sampled: say how many rows with max_samples",
     ),
-    "no size by name": (lambda: "user/data", {"streaming": True}, r"say how many rows with --max-samples N"),
+    "no size by name": (lambda: "user/data", {"streaming": True}, r"say how many rows with max_samples"),
     "a slice": (
         lambda: datasets.IterableDatasetDict(a=stream_of([5, 5]), b=stream_of([5])),
         {"split": "a[:3]", "max_samples": 4},
@@ -183,7 +183,7 @@ WRONG = {
         {"max_samples": 4},
         "splits a, b: choose one",
     ),
-    "a folder": (lambda: ".", {"streaming": True, "max_samples": 4}, "--streaming is for data sets on the Hub"),
+    "a folder": (lambda: ".", {"streaming": True, "max_samples": 4}, "streaming is for data sets on the Hub"),
     "an object": (
         lambda: datasets.Dataset.from_dict({"text": ["a"], "label": [0]}),
         {"streaming": True, "max_samples": 4},
@@ -192,7 +192,7 @@ WRONG = {
     "offline": (
         lambda: "user/data",
         {"streaming": True, "max_samples": 4},
-        "user/data: --streaming reads from the Hub, and HF_HUB_OFFLINE is set",
+        "user/data: streaming reads from the Hub, and HF_HUB_OFFLINE is set",
     ),
     "empty": (lambda: stream_of([0, 0]), {"max_samples": 4}, "there are no rows"),
     "broken": (

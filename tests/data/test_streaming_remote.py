@@ -131,7 +131,7 @@ def test_what_cannot_be_streamed_is_one_line(hub, load, shards):
         "user/gated: gated: ask for access on its page on the Hub, and log in",
         "user/broken: Parquet magic bytes not found",
         "no repo: no such file or folder, and not a name that a data set on the Hub can have",
-        "say how many rows with --max-samples N",
+        "say how many rows with max_samples",
     ]
     answers = load(*asked, HF_TOKEN=READ_TOKEN)
     for answer, message in zip(answers, words, strict=True):
@@ -172,4 +172,4 @@ def test_rank_streams_and_the_card_says_so(hub, client, shards, checkpoints, tmp
     assert "- a streamed sample, not stratified: 64 rows" in card
     refused = client(*call, HF_HUB_OFFLINE="1")
     assert refused.returncode == 2
-    assert refused.stderr == "hf-leep: --streaming reads a sample: say how many rows with --max-samples N\n"
+    assert refused.stderr == "hf-leep: --streaming reads a sample: say how many rows with --max-samples\n"

@@ -91,9 +91,9 @@ def test_a_search_that_finds_nothing_says_what_it_asked_for(models, ask):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"limit": 0}, "--limit is 0"),
-        ({"sort": "size"}, "--sort cannot be 'size': downloads"),
-        ({"max_params": "many"}, "--max-params is 'many'; give a number such as 100M"),
+        ({"limit": 0}, "search.limit is 0"),
+        ({"sort": "size"}, "unknown search.sort 'size': downloads"),
+        ({"max_params": "many"}, "search.max_params is 'many'; give a number such as 100M"),
     ],
 )
 def test_a_wrong_search_is_refused_before_the_hub_is_asked(models, ask, wanted, message):
