@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,16 +15,16 @@ from hf_leep import data
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
 from hf_leep.errors import ProcessError, UserError, name_options
-from hf_leep.inference.processes import Processes, launched
+from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
 from hf_leep.ranking import scoring
-from hf_leep.records import Extraction, Target
+from hf_leep.records import Candidate, Extraction, Target
 from hf_leep.report import Report
 from hf_leep.report.builder import contents
 from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows
 from hf_leep.runs.job import Job
-from hf_leep.runs.launched import follow
-from hf_leep.runs.plan import CandidateLike, Plan
+from hf_leep.runs.launched import run_shares
+from hf_leep.runs.plan import CandidateLike, Plan, Step
 from hf_leep.selfcheck.certificate import certificate
 from hf_leep.store import Store
 
@@ -128,7 +129,7 @@ def rank(
     )
     processes = processes_of(call)
     if not processes.is_main:
-        return follow(processes, call.config, {c[0]: c for c in candidates if isinstance(c, tuple)})
+        return run_shares(processes, call.config, {c[0]: c for c in candidates if isinstance(c, tuple)})
     report: Report | None = None
     try:
         job = read_rows(call, processes)
@@ -138,7 +139,7 @@ def rank(
         return report
     finally:
         with contextlib.suppress(ProcessError):  # a process that has died needs no report
-            processes.tell(report)
+            processes.broadcast(report)
 
 
 def plan(
@@ -218,7 +219,7 @@ def plan(
         progress=progress,
         command=command,
     )
-    if launched() > 1:
+    if num_launched() > 1:
         raise UserError("a plan runs nothing: make it in one process")
     planned, _ = make_plan(call, read_rows(call, Processes()))
     return planned
@@ -260,8 +261,11 @@ def extract(
         compiled=how.compile,
     )
     if isinstance(candidate, tuple):
-        return job.in_memory(candidate, advance)
-    return job.extraction(hub_client.resolve(str(candidate), client), advance)
+        step = Step(candidate[0], Candidate(candidate[0]), model=candidate)
+    else:
+        snapshot = hub_client.resolve(str(candidate), client)
+        step = Step(str(candidate), snapshot.candidate, snapshot=snapshot)
+    return job.extraction(step, partial(hub_client.fetch, client=client), advance)[0]
 
 
 def read_names(path: Path) -> list[str]:
@@ -281,7 +285,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
     """Run the candidates of a plan and report on them; ``started`` is a time of ``time.perf_counter``."""
     measures, order = call.chosen, call.order
     if order == scoring.AUTO:
-        measures, order = scoring.measures_of(measures, planned.num_headless)
+        measures, order = scoring.auto_measures(measures, planned.num_headless)
         job = replace(job, measures=scoring.with_checks(measures))
     results, ranking, race = carry_out(call, job, planned, names, order)
     target = job.target

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from hf_leep import api, data
 from hf_leep.arrays import Integers
 from hf_leep.errors import UserError
-from hf_leep.models.classifier import quiet
+from hf_leep.models import MODALITIES
+from hf_leep.models.classifier import transformers_silent
 from hf_leep.ranking.correlation import Agreement, agreement
+from hf_leep.ranking.uncertainty import CONFIDENCE, critical_value
 from hf_leep.report import Report
 from hf_leep.runs.local import progress_bar
 from hf_leep.text import number
@@ -188,8 +190,8 @@ def sentence(outcome: Outcome) -> str:
     right = _pairs_in_order([(trial.leep, trial.accuracy) for trial in scored])
     right_left_out = _pairs_in_order([(trial.leave_one_out_leep, trial.accuracy) for trial in scored])
     interval = (
-        f", 95 % interval {number(found.pearson_interval[0], 2)} to {number(found.pearson_interval[1], 2)}, "
-        f"wide because there are only {k} candidates"
+        f", {100 * CONFIDENCE:g} % interval {number(found.pearson_interval[0], 2)} to "
+        f"{number(found.pearson_interval[1], 2)}, wide because there are only {k} candidates"
         if found.pearson_interval
         else f"; {k} candidates are too few for an interval"
     )
@@ -208,7 +210,7 @@ def sentence(outcome: Outcome) -> str:
 
 
 def _cells(trial: Trial, num_test: int) -> list[str]:
-    half_width = 1.96 * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
+    half_width = critical_value() * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
     accuracy = f"{100 * trial.accuracy:.1f} ± {100 * half_width:.1f} %"
     return [trial.name, number(trial.leep), number(trial.leave_one_out_leep), accuracy]
 
@@ -238,7 +240,7 @@ def _make(home: Path, sources: Sequence[Source], progress: bool) -> None:
             bar.set_description(source.name)
             seed = sources.index(source)
             model, processor = _train(source, pixels[training], digits[training], seed, bar.update)
-            with _complete(home / source.name) as folder, quiet():
+            with _complete(home / source.name) as folder, transformers_silent():
                 model.save_pretrained(folder)
                 processor.save_pretrained(folder)
 
@@ -308,7 +310,7 @@ def _retrain(report: Report, progress: bool) -> Outcome:
     from sklearn.preprocessing import StandardScaler
 
     dataset = report.data["target"]["dataset"]
-    splits = [data.load(dataset, split=split, progress=progress) for split in ("train", "test")]
+    splits = [data.load(dataset, MODALITIES, split=split, progress=progress) for split in ("train", "test")]
     (ranking, _), (test, _) = splits
     usable = [c for c in report.candidates if c["headless"] or c["num_features"]]
     trials = []

@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeAlias
+from typing import cast
 
 from hf_leep import hub
 from hf_leep.errors import HubError, UserError, option
 from hf_leep.evaluate_module import metric_path
 from hf_leep.options import REPORT_REPO_TYPES, ReportRepoType
 from hf_leep.report import Report, card
-
-_Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | float | bool | None"
+from hf_leep.report.schema import ReportData
 
 _FILES = card.FILES | {"report.json"}
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
@@ -101,7 +100,7 @@ def push(
     report = report if isinstance(report, Report) else Report.load(report)
     _check_call(repo_id, repo_type, token)
     client = hub.Client(token=token)
-    clean = Report({key: _without_tokens(value, client.secret) for key, value in report.data.items()})
+    clean = Report(cast(ReportData, _without_tokens(report.data, client.secret)))
     try:
         files = {"report.json": clean.to_bytes(), **card.render(clean.data, repo_type)}
     except ValueError as error:  # a number that JSON does not allow, in a report.json that was edited
@@ -142,7 +141,7 @@ def check(
         HubError: the Hub refused, or did not answer.
     """
     _check_call(repo_id, repo_type, token)
-    hub.check_place(
+    hub.check_destination(
         repo_id,
         repo_type,
         private=private,
@@ -190,7 +189,7 @@ def check_annotations(
     if not card.ranked_on_hub(report.data):
         raise UserError("no ranked candidate is a public repository on the Hub: there is no card to put scores on")
     client = hub.Client(token=token)
-    look = partial(hub.check_place, private=None, refuse=lambda _present: None, client=client)
+    look = partial(hub.check_destination, private=None, refuse=lambda _present: None, client=client)
     asking = repo_id is not None and not client.offline
     if private or (asking and look(str(repo_id), repo_type)):
         raise UserError("a candidate's card would link to a private report: push it to a public repository")
@@ -288,7 +287,7 @@ def _no_report(present: Set[str]) -> str | None:
     return None
 
 
-def _without_tokens(value: _Json, token: str | None) -> _Json:
+def _without_tokens(value: object, token: str | None) -> object:
     """Plain data without the token in use, or anything else that looks like a token."""
     if isinstance(value, dict):
         return {key: _without_tokens(inner, token) for key, inner in value.items()}

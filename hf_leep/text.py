@@ -1,4 +1,4 @@
-"""Numbers and names as words. Names come from strangers: nothing in them may act as markup."""
+"""Numbers and names as words. Names come from other people's repositories: nothing in them may act as markup."""
 
 from __future__ import annotations
 
@@ -8,31 +8,36 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
 def plain(value: object) -> str:
-    """One line without control characters: a terminal escape or a newline becomes a space."""
+    """One line without control characters: each newline or terminal escape becomes a space."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
 
 
 def code(value: object) -> str:
-    """A name as Markdown code, safe in a table cell: inside code nothing but a backtick or a pipe could act."""
+    """A name as Markdown code that is safe in a table cell: backticks and pipes, which could end it, are replaced."""
     text = plain(value).replace("`", "'").replace("|", "¦")
     return f"`{text}`" if text else "` `"
 
 
 def prose(value: object) -> str:
-    """A sentence as Markdown text, with every character that could act escaped."""
-    return _MARKUP.sub(r"\\\1", plain(value)).replace("://", ":\u200b//")  # no bare link
+    """A sentence as Markdown text: what means something in Markdown or HTML is escaped, and a URL is no link."""
+    return _MARKUP.sub(r"\\\1", plain(value)).replace("://", ":\u200b//")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A score with a real minus sign; a dash where there is none."""
+    """A score with a minus sign (not a hyphen); a dash if there is none."""
     if value is None:
         return "–"
     text = f"{value:.{digits}f}"
     return text.replace("-", "−") if float(text) != 0 else text.lstrip("-")
 
 
+def percent(share: float) -> str:
+    """A share as a percentage with up to four digits: 95 % for 0.95."""
+    return f"{100 * share:.4g} %"
+
+
 def count(value: float | None) -> str:
-    """A large count for people: 15.7k or 4.2M; a dash where it is not known."""
+    """A large number in three digits: 15.7k or 4.2M; a dash if it is not known."""
     if value is None:
         return "–"
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -42,12 +47,12 @@ def count(value: float | None) -> str:
 
 
 def classes(value: int | None) -> str:
-    """A number of classes, exact: 1,001; a dash where there are none."""
+    """A number of classes with all its digits: 1,001; a dash if there are none."""
     return "–" if value is None else f"{value:,}"
 
 
 def size(num_bytes: float) -> str:
-    """A size on disk for people, in powers of 1,000."""
+    """A size on disk in three digits, with units that are powers of 1,000."""
     for unit in ("B", "kB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.3g} {unit}"
@@ -56,7 +61,7 @@ def size(num_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration for people."""
+    """A duration: 2.3 s, 1 min 1 s or 1 h 2 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

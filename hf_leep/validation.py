@@ -8,10 +8,9 @@ are needed.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +20,17 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.data import DatasetLike
 from hf_leep.errors import CandidateError, UserError, option
 from hf_leep.measures.blocks import standard_error
-from hf_leep.options import Device, Dtype, Execution, check_device, check_dtype
+from hf_leep.models import MODALITIES
+from hf_leep.options import DTYPES, Device, Dtype, Execution, check_device, check_dtype
 from hf_leep.ranking.correlation import agreement
-from hf_leep.ranking.ordering import CONFIDENCE_Z, paired_differences
+from hf_leep.ranking.ordering import paired_differences
+from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Score, Target
 from hf_leep.report import Report
+from hf_leep.report.candidate_schema import EstimateData, RankedData, ScoreData
 from hf_leep.report.card import short_names
+from hf_leep.report.schema import ReportData, TargetData, is_ranked
+from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
 
@@ -67,7 +71,7 @@ def validate(
     check_device("device", device)
     if dtype is not None:
         check_dtype("dtype", dtype)
-    ranked = [candidate for candidate in report.candidates if candidate["rank"] is not None][:top]
+    ranked = [candidate for candidate in report.candidates if is_ranked(candidate)][:top]
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two candidates")
     target, rows = _reopened(report.data["target"], dataset, progress)
@@ -78,7 +82,8 @@ def validate(
             bar.set_description(names[id(candidate)][-30:])
             trials.append(_trial(candidate, target, rows, device, dtype))
             bar.update(1)
-    return Report({**report.data, "validation": _as_data(report.data, ranked, trials, top)})
+    described: ReportData = {**report.data, "validation": _as_data(report.data, ranked, trials, top)}
+    return Report(described)
 
 
 def exit_code(report: Report) -> int:
@@ -95,22 +100,23 @@ class _Trial:
     folds: int = 0
 
 
-def _reopened(known: Mapping[str, Any], dataset: DatasetLike | None, progress: bool) -> tuple[Target, data.Rows]:
+def _reopened(known: TargetData, dataset: DatasetLike | None, progress: bool) -> tuple[Target, data.Rows]:
     """Read exactly the rows that were ranked."""
-    if dataset is None and str(known["dataset"]).endswith(" object"):
+    if dataset is None and known["dataset"].endswith(" object"):
         raise UserError(
             f"the ranking was of {known['dataset']} in memory: say where its rows are with {option('dataset')}"
         )
-    used = known["num_examples"] if known.get("num_sentences") is None else known["num_sentences"]
+    used = known["num_examples"] if known["num_sentences"] is None else known["num_sentences"]
     found = data.load(
         known["dataset"] if dataset is None else dataset,
+        MODALITIES,
         config=known["config"],
         split=known["split"],
         revision=known["revision"] if dataset is None else None,
         label=known["label_column"],
         inputs=known["input_columns"],
-        max_samples=used if known.get("streamed") or used < known["num_rows"] else None,
-        streaming=bool(known.get("streamed")),
+        max_samples=used if known["streamed"] or used < known["num_rows"] else None,
+        streaming=known["streamed"],
         seed=known["seed"],
         progress=progress,
     )
@@ -120,7 +126,7 @@ def _reopened(known: Mapping[str, Any], dataset: DatasetLike | None, progress: b
 
 
 def _trial(
-    candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: Device | None, dtype: Dtype | None
+    candidate: RankedData, target: Target, rows: data.Rows, device: Device | None, dtype: Dtype | None
 ) -> _Trial:
     try:
         return _cross_validate(_extraction(candidate, target, rows, device, dtype), target)
@@ -131,15 +137,17 @@ def _trial(
 
 
 def _extraction(
-    candidate: Mapping[str, Any], target: Target, rows: data.Rows, device: Device | None, dtype: Dtype | None
+    candidate: RankedData, target: Target, rows: data.Rows, device: Device | None, dtype: Dtype | None
 ) -> Extraction:
     """The candidate's pass, from the store if it is there, or else run again."""
     revision = candidate["revision"]
     if revision is None:
         raise CandidateError("it was a model in memory, which is not kept")
-    local = str(revision).startswith("sha256:")
+    local = revision.startswith("sha256:")
     name = candidate["id"] if local else f"{candidate['id']}@{revision}"
-    execution = Execution(device=device, dtype=dtype or candidate["run"]["dtype"])
+    ran_in = candidate["run"]["dtype"] if candidate["run"] else "float32"
+    known: Dtype = next((name for name in DTYPES if name == ran_in), "float32")
+    execution = Execution(device=device, dtype=dtype or known)
     found = api.extract(name, target, rows, execution=execution)
     if found.candidate.revision != revision:
         raise CandidateError("the folder has changed since it was ranked: rank it again")
@@ -195,14 +203,14 @@ def cross_validated(
 
 
 def _as_data(
-    report: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]], trials: Sequence[_Trial], asked: int | None
-) -> dict[str, Any]:
+    report: ReportData, ranked: Sequence[RankedData], trials: Sequence[_Trial], asked: int | None
+) -> ValidationData:
     """The validation as plain data."""
     done = [k for k, trial in enumerate(trials) if trial.accuracy.value is not None]
     gaps, errors = paired_differences([trials[k].accuracy for k in done])
     accuracy = np.array([trials[k].accuracy.value for k in done])
     best = int(accuracy.argmax()) if done else 0
-    behind = {k: {"value": float(gaps[best, i]), "standard_error": float(errors[best, i])} for i, k in enumerate(done)}
+    behind = {k: _estimate(float(gaps[best, i]), float(errors[best, i])) for i, k in enumerate(done)}
     groups = [ranked[k]["tie_group"] for k in done]
     return {
         "judged_by": "accuracy of a re-trained head, cross-validated",
@@ -217,8 +225,8 @@ def _as_data(
                 "rank": candidate["rank"],
                 "reason": trial.accuracy.reason,
                 "accuracy": None
-                if k not in behind
-                else {"value": trial.accuracy.value, "standard_error": trial.accuracy.standard_error},
+                if trial.accuracy.value is None
+                else _estimate(trial.accuracy.value, trial.accuracy.standard_error),
                 "place": None if k not in behind else 1 + int((accuracy > trial.accuracy.value).sum()),
                 "behind_best": behind.get(k),
             }
@@ -228,26 +236,46 @@ def _as_data(
             measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy)
             for measure in report["measures"]
         },
-        "pairs": _pairs(groups, gaps, CONFIDENCE_Z * errors),
+        "pairs": _pairs(groups, gaps, critical_value() * errors),
     }
 
 
-def _comparable(candidate: Mapping[str, Any], measure: str) -> Mapping[str, Any] | None:
-    """A candidate's score; None if a race stopped it, for its scores are of fewer rows than the others'."""
-    return None if candidate.get("stopped") else candidate["scores"].get(measure)
+def _estimate(value: float, standard_error: float | None) -> EstimateData:
+    half_width = None if standard_error is None else critical_value() * standard_error
+    return {"value": value, "standard_error": standard_error, "half_width": half_width}
 
 
-def _agreement(scores: Sequence[Mapping[str, Any] | None], accuracy: Float64) -> dict[str, object]:
-    known = {k: float(s["value"]) for k, s in enumerate(scores) if s is not None and s["value"] is not None}
-    found = asdict(agreement(list(known.values()), accuracy[list(known)]))
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+def _comparable(candidate: RankedData, measure: str) -> ScoreData | None:
+    """A candidate's score; none where a race stopped it: its scores are of fewer rows than those of others."""
+    return None if candidate["stopped"] else candidate["scores"].get(measure)
 
 
-def _pairs(groups: Sequence[int], gaps: Float64, margins: Float64) -> dict[str, int]:
-    """Count pairs in different tie groups: accuracy confirms their order, contradicts it, or does not tell."""
+def _agreement(scores: Sequence[ScoreData | None], accuracy: Float64) -> AgreementData:
+    known = {k: value for k, score in enumerate(scores) if score and (value := score["value"]) is not None}
+    found = agreement(list(known.values()), accuracy[list(known)])
+    return {
+        "num_candidates": found.num_candidates,
+        "pearson": found.pearson,
+        "pearson_interval": None if found.pearson_interval is None else list(found.pearson_interval),
+        "pearson_p_value": found.pearson_p_value,
+        "kendall": found.kendall,
+        "kendall_interval": None if found.kendall_interval is None else list(found.kendall_interval),
+        "kendall_p_value": found.kendall_p_value,
+        "weighted_tau": found.weighted_tau,
+        "weighted_tau_by_accuracy": found.weighted_tau_by_accuracy,
+    }
+
+
+def _pairs(groups: Sequence[int], gaps: Float64, margins: Float64) -> ComparedPairsData:
+    """Pairs that the ranking tells apart: in the order of accuracy, against it, or not told apart by accuracy."""
     counts = {"confirmed": 0, "contradicted": 0, "open": 0}
     for i, j in combinations(range(len(groups)), 2):
         if groups[i] != groups[j]:
-            clear = abs(gaps[i, j]) > margins[i, j]
-            counts["open" if not clear else "confirmed" if gaps[i, j] > 0 else "contradicted"] += 1
-    return {"told_apart": sum(counts.values()), **counts}
+            told = abs(gaps[i, j]) > margins[i, j]
+            counts["open" if not told else "confirmed" if gaps[i, j] > 0 else "contradicted"] += 1
+    return {
+        "told_apart": sum(counts.values()),
+        "confirmed": counts["confirmed"],
+        "contradicted": counts["contradicted"],
+        "open": counts["open"],
+    }

@@ -1,9 +1,12 @@
 """Fixtures shared by the tests: caches of their own, small real checkpoints, the optional real data."""
 
 import os
+import select
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 # Before any Hugging Face import: the tests neither read nor fill the user's caches, and never call the Hub.
@@ -18,11 +21,15 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tests import warm
 from tests.hub_server import Hub
 
 settings.register_profile("hf_leep", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("hf_leep")
 
+ROOT = Path(__file__).parents[1]
+_SERVER = pytest.StashKey()
+_SOCKET = "HF_LEEP_TESTS_SOCKET"  # in the environment: of the server of warm.py
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -255,11 +262,59 @@ def hub():
         yield running
 
 
+def pytest_configure(config):
+    """Listen, in the process that the workers come from, for whoever needs the server of warm.py first."""
+    if not hasattr(config, "workerinput") and hasattr(os, "pidfd_open"):  # on Linux
+        path = Path(_CACHE.name, "warm.socket")
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(path))
+        listening.listen(64)
+        os.environ[_SOCKET] = str(path)
+        config.stash[_SERVER] = []
+        threading.Thread(target=_serve, args=(listening, config.stash[_SERVER]), daemon=True).start()
+
+
+def pytest_unconfigure(config):
+    """End the server and whatever it has forked."""
+    for server in config.stash.get(_SERVER, []):
+        server.communicate()
+
+
+def _serve(listening, started):
+    """Start the server for its first caller."""
+    select.select([listening], [], [])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONWARNINGS"))}
+    command = [sys.executable, "-P", warm.__file__, "serve", str(listening.fileno()), "tests.preload"]
+    # It ends when its standard input does, and that with this process.
+    started.append(
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listening.fileno()],
+            env={**kept, **warm.PLACEHOLDERS},
+            cwd=ROOT,
+        )
+    )
+    listening.close()
+
+
+@pytest.fixture(scope="session")
+def python():
+    """The start of a command that runs ``python`` without waiting for its imports (see warm.py).
+
+    Tests of what is imported, and one of each command, start ``sys.executable`` itself.
+    """
+    if _SOCKET not in os.environ:
+        return [sys.executable]
+    return [sys.executable, "-I", "-S", warm.__file__, "run", os.environ[_SOCKET]]
+
+
 @pytest.fixture
-def client(hub, tmp_path):
+def client(hub, tmp_path, python):
     """Run Python code, or ``hf-leep``, in a process that takes ``hub`` for the Hub."""
 
-    def run(*arguments, code=None, home="home", **environment):
+    def run(*arguments, code=None, home="home", interpreter=python, **environment):
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
             "HF_ENDPOINT": hub.url,
@@ -270,7 +325,7 @@ def client(hub, tmp_path):
             **environment,
         }
         start = ["-c", code] if code else ["-m", "hf_leep"]
-        command = [sys.executable, *start, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=100)
+        command = [*interpreter, *start, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=warm.HANGING)
 
     return run

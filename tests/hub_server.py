@@ -67,8 +67,10 @@ class Repo:
 class Fault:
     """What goes wrong with requests whose ``METHOD path`` matches, ``times`` times.
 
-    ``status`` answers with that code; ``delay`` answers that much later; ``cut`` closes the connection after half of
-    the body; ``corrupt`` flips a byte of the body; ``then`` is called after the answer, to change the Hub meanwhile.
+    ``status`` answers with that code; ``delay`` answers that many seconds later; ``until`` answers when it is set;
+    ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of the body; ``then`` is called when
+    the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is set as soon as a request has met
+    the fault.
     """
 
     match: str
@@ -76,9 +78,11 @@ class Fault:
     status: int | None = None
     headers: dict = field(default_factory=dict)
     delay: float = 0.0
+    until: threading.Event | None = None
     cut: bool = False
     corrupt: bool = False
     then: object = None
+    met: threading.Event = field(default_factory=threading.Event)
 
 
 class Hub:
@@ -101,6 +105,7 @@ class Hub:
         return self
 
     def __exit__(self, *_) -> None:
+        self.release()
         self.server.shutdown()
         self.server.server_close()
 
@@ -116,6 +121,12 @@ class Hub:
         files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         return self.add(repo_id, files, **options)
 
+    def release(self) -> None:
+        """Let every request that waits be answered."""
+        for fault in self.faults:
+            if fault.until is not None:
+                fault.until.set()
+
     def requested(self, pattern: str) -> list[str]:
         """Paths of the requests whose ``METHOD path`` matches, in order."""
         return [path for method, path, _ in self.log if re.search(pattern, f"{method} {path}")]
@@ -126,6 +137,7 @@ class Hub:
             for fault in self.faults:
                 if fault.times > 0 and re.search(fault.match, request):
                     fault.times -= 1
+                    fault.met.set()
                     return fault
         return None
 
@@ -151,6 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.fault = self.hub.take_fault(f"{self.command} {self.path}")
         if self.fault is not None:
             time.sleep(self.fault.delay)
+            if self.fault.until is not None:
+                self.fault.until.wait()
             if self.fault.status is not None:
                 self._send(self.fault.status, {"error": f"fault {self.fault.status}"}, self.fault.headers)
                 return
@@ -164,8 +178,6 @@ class _Handler(BaseHTTPRequestHandler):
                 raise _Stop(404, {"error": f"no route for {self.command} {parts.path}"}, {})
         except _Stop as stop:
             self._send(*stop.args)
-        if self.fault is not None and self.fault.then is not None:
-            self.fault.then()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_one
 
@@ -185,6 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **(headers or {})}
         self.hub.log.append((self.command, self.path, status))
+        if self.fault is not None and self.fault.then is not None:
+            self.fault.then()
         if self.fault is not None and self.fault.corrupt and content:
             content = content[:-1] + bytes([content[-1] ^ 1])
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):

@@ -1,4 +1,4 @@
-"""Passes that were made before, as arrays: what a race does with them costs no model."""
+"""Recorded passes, as arrays, for races that run no model."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,7 +10,7 @@ from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Run, Target
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.race import RunningRace
-from hf_leep.runs.subsets import part_of
+from hf_leep.runs.subsets import select_target
 
 RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)
 
@@ -19,7 +19,7 @@ def target_of(labels, seed=0):
     """A target of these labels, one example a row."""
     _, labels = np.unique(labels, return_inverse=True)
     names = tuple(map(str, range(labels.max() + 1)))
-    columns = (("x",), "y", "image", np.arange(len(labels)), labels, names)
+    columns = (("x",), "y", "image", "image-classification", "images", np.arange(len(labels)), labels, names)
     return Target("recorded", None, None, None, "sha256:0", "sha256:1", *columns, len(labels), seed)
 
 
@@ -31,7 +31,7 @@ def extraction_of(name, arrays, target):
 
 
 class Job:
-    """What a race needs of `hf_leep.runs.job.Job`, over recorded passes; keeps what rows each candidate ran."""
+    """What a race needs of `hf_leep.runs.job.Job`, with recorded passes; counts the rows that each candidate ran."""
 
     def __init__(self, passes, target, measures=("leave-one-out-leep",), positions=None, ran=None):
         self.passes, self.target, self.measures = passes, target, scoring.with_checks(measures)
@@ -39,14 +39,16 @@ class Job:
         self.rows = self.positions
         self.ran = {name: [] for name in passes} if ran is None else ran
 
-    def part(self, positions):
-        return Job(self.passes, part_of(self.target, positions), self.measures, self.positions[positions], self.ran)
+    def select(self, positions):
+        return Job(
+            self.passes, select_target(self.target, positions), self.measures, self.positions[positions], self.ran
+        )
 
-    def keeps(self, _step):
+    def is_stored(self, _step):
         return False
 
-    def run(self, step, _fetch, advance):
-        """Rows of the recorded pass; where there is an error in its place, that error."""
+    def extraction(self, step, _fetch, advance):
+        """Rows of the recorded pass; an error in its place is raised."""
         arrays = self.passes[step.name]
         if isinstance(arrays, BaseException):
             raise arrays
@@ -54,12 +56,15 @@ class Job:
         advance(len(self.positions))
         return extraction_of(step.name, {k: array[self.positions] for k, array in arrays.items()}, self.target), False
 
-    def finish(self, _step, extraction, from_store, _parts):
+    def replace_subsets(self, _step, _extraction, _subsets):
+        pass
+
+    def score(self, _step, extraction, from_store):
         return replace(scoring.score(extraction, self.measures), from_store=from_store)
 
 
 class Downloads:
-    """What a race needs of `hf_leep.runs.local.Downloads`: nothing has to come from anywhere."""
+    """What a race needs of `hf_leep.runs.local.Downloads`: there is nothing to download."""
 
     def fetch(self, _step):
         return None
@@ -75,11 +80,11 @@ class Downloads:
 
 
 def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True):
-    """A race over recorded passes: name → result, its course, and the job, which knows what each candidate ran."""
+    """A race over recorded passes: name → result, the race, and the job, which counts the rows of each candidate."""
     job = Job(passes, target, (sort_by,))
     scored = {}
     planned = Plan(target, tuple(Step(name, Candidate(name)) for name in passes))
-    course = RunningRace(planned, job, rules or Race(), sort_by, Downloads(), scored)
+    running = RunningRace(planned, job, rules or Race(), sort_by, Downloads(), scored)
     if run:
-        course.run()
-    return scored, course, job
+        running.run()
+    return scored, running, job

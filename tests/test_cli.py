@@ -1,4 +1,4 @@
-"""The command line in processes of its own, as people run it."""
+"""The command line in processes, as people run it; each command once in an interpreter of its own."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import pytest
 
 from hf_leep import cli
 from hf_leep.measures import MEASURES
+from tests.warm import HANGING
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +20,27 @@ def dataset(pictures, tmp_path_factory):
     return str(path)
 
 
-def hf_leep(*arguments, cwd=None):
+FRESH = (sys.executable,)
+
+
+@pytest.fixture(scope="session")
+def hf_leep(python):
     """Run ``python -m hf_leep`` and return the finished process."""
-    environment = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": "error::DeprecationWarning:hf_leep"}
-    command = [sys.executable, "-m", "hf_leep", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120)
+
+    def run(*arguments, interpreter=python):
+        environment = {**os.environ, "COLUMNS": "100", "PYTHONWARNINGS": "error::DeprecationWarning:hf_leep"}
+        command = [*interpreter, "-m", "hf_leep", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANGING)
+
+    return run
 
 
-def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
+def test_rank_writes_the_report_and_shows_it(hf_leep, dataset, checkpoints, tmp_path):
     done = hf_leep(
         "rank", "--dataset", dataset, "--split", "train",
         "--models", checkpoints["five"], checkpoints["seven-classes"],
         "--measures", "leep,logme", "--output", tmp_path / "out",
+        interpreter=FRESH,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -41,10 +51,10 @@ def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
     assert "LogME" in done.stdout
     assert (tmp_path / "out" / "README.md").read_text().startswith("---\n")
 
-    explained = hf_leep("explain", tmp_path / "out", "2")
+    explained = hf_leep("explain", tmp_path / "out", "2", interpreter=FRESH)
     assert explained.returncode == 0, explained.stderr
     assert "number 2 of the ranking" in explained.stdout
-    assert "told by" in explained.stdout
+    assert "predicted by" in explained.stdout
     assert "most used first" in explained.stdout
     everything = hf_leep("explain", tmp_path / "out", "2", "--all")
     assert everything.stdout == explained.stdout  # few classes: nothing was hidden
@@ -55,12 +65,12 @@ def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
 
     readme = (tmp_path / "out" / "README.md").read_bytes()
     (tmp_path / "out" / "README.md").unlink()
-    rendered = hf_leep("card", tmp_path / "out")
+    rendered = hf_leep("card", tmp_path / "out", interpreter=FRESH)
     assert rendered.returncode == 0
     assert (tmp_path / "out" / "README.md").read_bytes() == readme
 
 
-def test_json_prints_exactly_the_report(dataset, checkpoints, tmp_path):
+def test_json_prints_exactly_the_report(hf_leep, dataset, checkpoints, tmp_path):
     (tmp_path / "models.txt").write_text(f"{checkpoints['five']}\n{checkpoints['empty']}\n")
     done = hf_leep(
         "rank", "--dataset", dataset, "--models-file", tmp_path / "models.txt", "--json", "--output", tmp_path / "out"
@@ -70,13 +80,13 @@ def test_json_prints_exactly_the_report(dataset, checkpoints, tmp_path):
     assert "✗ empty" in done.stderr  # and everything else
 
 
-def test_a_name_that_is_no_unicode_and_a_terminal_that_is_none_lose_nothing(dataset, checkpoints, tmp_path):
+def test_a_name_that_is_no_unicode_and_a_terminal_that_is_none_lose_nothing(python, dataset, checkpoints, tmp_path):
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     shutil.copytree(checkpoints["five"], folder)
-    command = [sys.executable, "-m", "hf_leep", "rank", "--dataset", dataset, "--models", folder, "--json"]
+    command = [*python, "-m", "hf_leep", "rank", "--dataset", dataset, "--models", folder, "--json"]
     environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     command += ["--output", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=HANGING)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (tmp_path / "out" / "report.json").read_bytes()
     assert json.loads(done.stdout)["candidates"][0]["id"] == folder
@@ -91,7 +101,7 @@ def test_a_foreign_readme_is_not_replaced(dataset, checkpoints, tmp_path, capfd)
     assert "holds a README.md that is no report's" in capfd.readouterr().err
 
 
-def test_measures_may_stand_apart(dataset, checkpoints):
+def test_measures_may_stand_apart(hf_leep, dataset, checkpoints):
     done = hf_leep(
         "rank", "--dataset", dataset, "--models", checkpoints["five"], "--measures", "leep", "nce,logme", "h_score",
         "--json",
@@ -99,7 +109,7 @@ def test_measures_may_stand_apart(dataset, checkpoints):
     assert json.loads(done.stdout)["measures"] == ["leep", "nce", "logme", "h-score"]
 
 
-def test_no_candidate_scored_is_exit_code_1_with_the_reasons_on_disk(dataset, checkpoints, tmp_path):
+def test_no_candidate_scored_is_exit_code_1_with_the_reasons_on_disk(hf_leep, dataset, checkpoints, tmp_path):
     done = hf_leep(
         "rank", "--dataset", dataset, "--models", checkpoints["headless"], checkpoints["empty"], "--output", tmp_path
     )
@@ -147,13 +157,13 @@ def test_card_of_no_report_is_one_line(tmp_path, capfd):
     assert "cannot read" in capfd.readouterr().err
 
 
-def test_cache_shows_and_clears_the_store(dataset, checkpoints, tmp_path, monkeypatch):
+def test_cache_shows_and_clears_the_store(hf_leep, dataset, checkpoints, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     arguments = ["rank", "--dataset", dataset, "--models", checkpoints["five"], "--measures", "leep"]
     assert hf_leep(*arguments, "--no-cache").returncode == 0
     assert "extractions       0        0 B" in hf_leep("cache").stdout
     assert hf_leep(*arguments).returncode == 0
-    shown = hf_leep("cache").stdout
+    shown = hf_leep("cache", interpreter=FRESH).stdout
     assert shown.startswith(str(tmp_path / "hf_leep"))
     assert "extractions       1" in shown
     (tmp_path / "hf_leep" / "demo").mkdir()
@@ -162,7 +172,7 @@ def test_cache_shows_and_clears_the_store(dataset, checkpoints, tmp_path, monkey
     assert (tmp_path / "hf_leep" / "demo").exists()
 
 
-def test_version_and_help_are_quick():
+def test_version_and_help_are_quick(hf_leep):
     code = "import sys; from hf_leep import cli; cli.run(['--help']); assert not {'torch', 'scipy'} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "rank" in done.stdout

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import sys
 
 import pytest
 import yaml
@@ -13,8 +14,9 @@ from hf_leep.errors import UserError
 from hf_leep.publish import check_annotations
 from hf_leep.report import Report
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
-from tests.report.card.conftest import REPORT
+from tests.report.conftest import REPORT
 
+FRESH = (sys.executable,)  # once for each command: an interpreter of its own
 FILES = {".gitattributes", "README.md", "plots/scores.png", "report.json", "scores.parquet"}
 WRITES = r"^(POST|PUT|DELETE) "
 
@@ -47,7 +49,7 @@ print(json.dumps(rows))
 
 
 def test_a_pushed_report_is_one_commit_that_load_dataset_reads(hub, push, client, tmp_path):
-    done = push("user/ranking")
+    done = push("user/ranking", interpreter=FRESH)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Pushed: {hub.url}/datasets/user/ranking\n"
     assert done.stderr == ""
@@ -247,9 +249,9 @@ def test_without_the_right_to_write_it_is_one_line_and_nothing_happens(hub, push
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["ranking"], "'ranking' is no repository to push to: it is called OWNER/NAME"),
-        (["a/b/c"], "is no repository to push to"),
-        (["user/-x-"], "is no repository to push to"),
+        (["ranking"], "'ranking' is not the name of a repository: give OWNER/NAME"),
+        (["a/b/c"], "is not the name of a repository"),
+        (["user/-x-"], "is not the name of a repository"),
         (["user/x", "--repo-type", "space"], "'space' is not one of 'dataset', 'model'"),
         (["user/x"], "HF_HUB_OFFLINE is set"),
     ],
@@ -366,7 +368,8 @@ def test_scores_go_on_cards_only_where_they_mean_something_to_others(hub, push, 
     done = push("user/ranking", "--annotate-models")
     assert done.returncode == 2
     assert done.stderr == (
-        "hf-leep: scores go on a candidate's card only for a data set on the Hub, which others can find\n"
+        "hf-leep: scores are added to a candidate's card only if the data set is on the Hub, "
+        "where others can find it\n"
     )
     assert hub.log == []
     data = copy.deepcopy(REPORT)
@@ -385,7 +388,7 @@ print(leep.compute(predictions=[[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]],
 
 
 def test_evaluate_loads_the_pushed_metric_by_its_name(hub, client):
-    done = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
+    done = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN, interpreter=FRESH)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Pushed: {hub.url}/spaces/user/leep\n"
     repo = hub.repos["space", "user/leep"]

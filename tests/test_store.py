@@ -15,6 +15,7 @@ import pytest
 
 import hf_leep
 from hf_leep.store import Store
+from tests.warm import HANGING
 
 KEY = "0" * 40
 
@@ -93,23 +94,23 @@ def test_damage_is_noticed_dropped_and_can_be_made_again(store, tmp_path, caplog
 def test_scores_are_found_again_and_damage_is_noticed(store, tmp_path, caplog):
     score = {"value": -0.5, "standard_error": 0.1, "reason": None, "warnings": ["few"], "influence": np.arange(3.0)}
     store.save_scores(KEY, "labels", {"reason": None}, {"leep": score, "nce": {**score, "influence": None}})
-    found = store.load_scores(KEY, "labels", ("leep", "nce", "logme"))
-    assert set(found["scores"]) == {"leep", "nce"}
-    assert found["scores"]["leep"]["warnings"] == ["few"]
-    assert found["scores"]["leep"]["influence"].tolist() == [0, 1, 2]
-    assert found["scores"]["nce"]["influence"] is None
-    assert store.load_scores(KEY, "other labels", ("leep",))["scores"] == {}
+    _, found = store.load_scores(KEY, "labels", ("leep", "nce", "logme"))
+    assert set(found) == {"leep", "nce"}
+    assert found["leep"]["warnings"] == ["few"]
+    assert found["leep"]["influence"].tolist() == [0, 1, 2]
+    assert found["nce"]["influence"] is None
+    assert store.load_scores(KEY, "other labels", ("leep",))[1] == {}
     path = tmp_path / "store" / "scores" / KEY / "labels-leep.score"
     whole = path.read_bytes()
     for offset in range(0, len(whole), 7):
         content = bytearray(whole)
         content[offset] ^= 1
         path.write_bytes(content)
-        assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}, offset
+        assert set(store.load_scores(KEY, "labels", ("leep", "nce"))[1]) == {"nce"}, offset
         assert not path.exists()
     assert "damaged or foreign" in caplog.text
     path.write_bytes(b"\x93NUMPY of somebody else")
-    assert set(store.load_scores(KEY, "labels", ("leep", "nce"))["scores"]) == {"nce"}
+    assert set(store.load_scores(KEY, "labels", ("leep", "nce"))[1]) == {"nce"}
 
 
 def test_a_file_is_hashed_once_until_it_changes(store, tmp_path, monkeypatch):
@@ -227,19 +228,20 @@ print(json.dumps({"data": report.data, "modules": sorted({"torch", "transformers
 """
 
 
-def process(home, **options):
+@pytest.fixture(scope="session")
+def process(python):
     """A ranking in a process of its own, with a store of its own."""
-    environment = {**os.environ, "HF_HOME": str(home)}
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, json.dumps(options)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+
+    def run(home, interpreter=python, **options):
+        environment = {**os.environ, "HF_HOME": str(home)}
+        command = [*interpreter, "-c", RUN, json.dumps(options)]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    return run
 
 
 def finished(running):
-    out, err = running.communicate(timeout=120)
+    out, err = running.communicate(timeout=HANGING)
     assert running.returncode == 0, err.decode()
     return json.loads(out), err.decode()
 
@@ -260,11 +262,11 @@ def without_run(data):
     return data
 
 
-def test_a_second_run_repeats_no_pass_and_imports_no_torch(job, checkpoints, tmp_path):
-    first, _ = finished(process(tmp_path, **job))
+def test_a_second_run_repeats_no_pass_and_imports_no_torch(process, job, checkpoints, tmp_path):
+    first, _ = finished(process(tmp_path, [sys.executable], **job))
     assert first["modules"] == ["torch", "transformers"]
     before = entries(tmp_path)
-    second, _ = finished(process(tmp_path, **job))
+    second, _ = finished(process(tmp_path, [sys.executable], **job))
     assert second["modules"] == []
     assert without_run(second["data"]) == without_run(first["data"])
     assert all(c["run"]["from_store"] for c in second["data"]["candidates"])
@@ -312,7 +314,7 @@ def test_a_damaged_pass_is_run_again_with_one_line_that_says_so(checkpoints, pic
     assert third.candidates[0]["scores"] == first.candidates[0]["scores"]
 
 
-def test_two_runs_at_once_make_each_pass_once(job, tmp_path):
+def test_two_runs_at_once_make_each_pass_once(process, job, tmp_path):
     runs = [process(tmp_path, **job) for _ in range(2)]
     reports = [finished(run)[0]["data"] for run in runs]
     assert without_run(reports[0]) == without_run(reports[1])
@@ -322,15 +324,16 @@ def test_two_runs_at_once_make_each_pass_once(job, tmp_path):
 
 
 KILL = """
-import json, os, signal, sys, time
+import json, os, signal, sys
 import hf_leep
-from hf_leep import models
-from hf_leep.inference import forward  # noqa: what a run imports, once for all the children
 from pathlib import Path
+from transformers import ResNetForImageClassification
+from hf_leep.store import Store
 
 options, place = json.loads(sys.argv[1]), Path(os.environ["HF_HOME"], "hf_leep", "extractions")
 execution = hf_leep.Execution(batch_size=4)
 moments = [(done, partial) for done in range(1, 6) for partial in (False, True)]
+begin, forward = Store.writing, ResNetForImageClassification.forward
 
 
 def state():
@@ -342,19 +345,33 @@ def stamps():
     return {p.name: (p / "entry.json").stat().st_mtime_ns for p in place.glob("*") if not p.name.endswith(".partial")}
 
 
+def die_at(moment):
+    batches = []
+
+    def between(*args, **options):
+        if state() == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return begin(*args, **options)
+
+    def within(*args, **options):
+        batches.append(state() == moment)
+        if sum(batches) == 10:  # of 30
+            os.kill(os.getpid(), signal.SIGKILL)
+        return forward(*args, **options)
+
+    Store.writing, ResNetForImageClassification.forward = between, within
+
+
 before = {}
 for moment in moments:
     child = os.fork()
     if child == 0:
+        die_at(moment)
         hf_leep.rank(progress=False, execution=execution, **options)
         os._exit(0)
-    while state() != moment and os.waitpid(child, os.WNOHANG) == (0, 0):
-        time.sleep(0.0005)
-    try:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    except (ProcessLookupError, ChildProcessError):
-        sys.exit(f"the run ended before {moment} came")
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, f"the run ended before {moment} came"
+    assert state() == moment
     after = stamps()
     assert before.items() <= after.items(), "a finished pass was made again"
     before = after
@@ -364,11 +381,13 @@ print(json.dumps(report.data))
 """
 
 
-def test_a_run_killed_at_ten_moments_resumes_and_repeats_nothing_that_was_finished(checkpoints, pictures, tmp_path):
+def test_a_run_killed_at_ten_moments_resumes_and_repeats_nothing_that_was_finished(
+    process, python, checkpoints, pictures, tmp_path
+):
     """Between passes and in the middle of them, at each of five stages of a run over six candidates."""
     import datasets
 
-    rows = datasets.concatenate_datasets([pictures] * 6)
+    rows = datasets.concatenate_datasets([pictures] * 2)
     rows.to_parquet(tmp_path / "rows.parquet")
     copies = []
     for number in range(6):
@@ -377,8 +396,8 @@ def test_a_run_killed_at_ten_moments_resumes_and_repeats_nothing_that_was_finish
         (Path(copies[-1]) / "README.md").write_text(f"another content hash: {number}")
     job = {"candidates": copies, "dataset": str(tmp_path / "rows.parquet")}
     environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", KILL, json.dumps(job)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    command = [*python, "-c", KILL, json.dumps(job)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGING)
     assert done.returncode == 0, done.stderr
     whole, _ = finished(process(tmp_path / "other", **job))
     assert without_run(json.loads(done.stdout)) == without_run(whole["data"])

@@ -20,7 +20,32 @@ disallow_subclassing_any = false
 warn_return_any = false
 warn_unused_ignores = false
 """
-SKIPPED = ["PIL", "accelerate", "av", "datasets", "evaluate", "filelock", "huggingface_hub", "jinja2", "matplotlib", "numpy", "psutil", "pyarrow", "ray", "rich", "safetensors", "scipy", "sklearn", "soundfile", "threadpoolctl", "torch", "tqdm", "transformers", "typer", "yaml"]
+SKIPPED = [
+    "PIL",
+    "accelerate",
+    "av",
+    "datasets",
+    "evaluate",
+    "filelock",
+    "huggingface_hub",
+    "jinja2",
+    "matplotlib",
+    "numpy",
+    "psutil",
+    "pyarrow",
+    "ray",
+    "rich",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "soundfile",
+    "threadpoolctl",
+    "torch",
+    "tqdm",
+    "transformers",
+    "typer",
+    "yaml",
+]
 
 RIGHT = """
 from pathlib import Path

@@ -178,6 +178,7 @@ def test_what_was_in_memory_is_said_on_one_line(files, tmp_path, capsys):
     pictures = datasets.Dataset.from_parquet(str(files / "pictures.parquet"))
     report = hf_leep.rank([str(files / "five"), str(files / "seven-classes")], pictures, progress=False)
     report.save(tmp_path)
+    capsys.readouterr()  # the bars of datasets
     assert cli.run(["validate", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "say where its rows are with --dataset" in error

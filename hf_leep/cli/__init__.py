@@ -42,7 +42,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return int(app(list(arguments), standalone_mode=False) or 0)
     except typer.TyperException as error:
-        complain(error.format_message() or "name a command; hf-leep --help lists them")
+        complain(error.format_message().replace("Value error, ", "") or "name a command; hf-leep --help lists them")
         return int(error.exit_code)
     except HfLeepError as error:
         complain(error.for_command_line())

@@ -62,10 +62,10 @@ def explain(
 ) -> None:
     """Show why a candidate scores as it does: which source classes predict yours, where it fails, and odd rows."""
     from hf_leep.report import Report
-    from hf_leep.report.card.explanation import explained
+    from hf_leep.report.card.explanation import terminal
 
     report = Report.load(folder)
-    say(explained(report.data, report.explained(candidate), everything))
+    say(terminal(report.data, report.candidate_with_explanation(candidate), everything))
 
 
 def validate(

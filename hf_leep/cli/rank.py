@@ -236,7 +236,7 @@ def rank(
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
     from hf_leep import api, publish
     from hf_leep.report import Report
-    from hf_leep.report.card.table import planned
+    from hf_leep.report.card.plan import planned
 
     if output is not None and is_main():
         Report.check_folder(output)

@@ -1,4 +1,4 @@
-"""What scores mean, from the arrays of one pass or the results of all: why, how far by calibration, by whose vote."""
+"""What a candidate's predictions mean for the target: which source classes predict what, and calibration."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from hf_leep import arrays
 from hf_leep.arrays import Integers
 from hf_leep.errors import InputError
-from hf_leep.explain.calibration import calibrate, reordered
-from hf_leep.explain.explanation import explain, placed
+from hf_leep.explain.calibration import calibrate, count_reordered
+from hf_leep.explain.explanation import explain, renumbered
 from hf_leep.explain.predictor import Predictor
 from hf_leep.records import (
     Calibration,
@@ -21,21 +21,21 @@ from hf_leep.records import (
     Extraction,
     Interpretation,
     RelatedClass,
-    Source,
     SourceClass,
+    SourceContribution,
 )
 
-__all__ = ["interpret", "reordered", "restored"]
+__all__ = ["count_reordered", "interpret", "restored"]
 
 
 def interpret(extraction: Extraction, examples: Integers | None = None) -> Interpretation:
-    """Say what a pass's predictions mean for the labels; nothing where there is no head, or its outputs are broken.
+    """Interpret the predictions of a pass; the result is empty without a head, or where its outputs are invalid.
 
-    Costs O(n·s) time in row blocks, and O(t·s + block) memory beyond the pass.
+    Takes O(n·s) time in blocks of rows, and O(t·s + block) memory beyond the pass.
 
     Args:
         extraction: the pass.
-        examples: where it is of some of the target's examples alone, the position of each among all, ``[n]``.
+        examples: where the pass is over some of the target's examples, the position of each among all, ``[n]``.
     """
     if extraction.probabilities is None:
         return Interpretation()
@@ -43,30 +43,33 @@ def interpret(extraction: Extraction, examples: Integers | None = None) -> Inter
         theta = arrays.probabilities(extraction.probabilities)
         target = arrays.labels(extraction.labels, len(theta))
         predictor = Predictor.of(theta, target.codes, target.num_classes)
-    except InputError:  # the scores say so
+    except InputError:  # the scores have this as their reason
         return Interpretation()
-    calibration, level, terms = calibrate(predictor)
-    explanation = explain(predictor, level, terms)
-    # Of a part some classes may be missing, and those that occur have been numbered anew.
-    everything = np.arange(len(theta)) if examples is None else examples
-    return Interpretation(calibration, placed(explanation, target.classes, everything))
+    calibration, weight_index, terms = calibrate(predictor)
+    explanation = explain(predictor, weight_index, terms)
+    # Some classes may not occur in a part of the examples; those that do were numbered anew.
+    positions = np.arange(len(theta)) if examples is None else examples
+    return Interpretation(calibration, renumbered(explanation, target.classes.astype(np.int64), positions))
 
 
 def restored(data: Mapping[str, Any]) -> Interpretation:
-    """The meaning that ``dataclasses.asdict`` and a way through JSON made plain data of."""
+    """Rebuild an interpretation from plain data: what ``dataclasses.asdict`` makes of it, as read back from JSON."""
     calibration, explanation = data["calibration"], data["explanation"]
     if calibration is not None:
         curve = tuple((float(tau), float(value)) for tau, value in calibration["curve"])
         calibration = Calibration(**{**calibration, "curve": curve})
     if explanation is not None:
         classes = tuple(
-            ClassQuality(**{**served, "sources": tuple(Source(**source) for source in served["sources"])})
-            for served in explanation["classes"]
+            ClassQuality(
+                **{**quality, "sources": tuple(SourceContribution(**source) for source in quality["sources"])}
+            )
+            for quality in explanation["classes"]
         )
         examples = tuple(DoubtfulExample(**example) for example in explanation["examples"])
-        used = tuple(
+        source_classes = tuple(
             SourceClass(**{**source, "targets": tuple(RelatedClass(**target) for target in source["targets"])})
             for source in explanation["source_classes"]
         )
-        explanation = Explanation(**{**explanation, "classes": classes, "examples": examples, "source_classes": used})
+        parts = {"classes": classes, "examples": examples, "source_classes": source_classes}
+        explanation = Explanation(**{**explanation, **parts})
     return Interpretation(calibration, explanation)

@@ -1,8 +1,8 @@
-"""How far a score is a matter of calibration: leave-one-out LEEP of the tempered probabilities.
+"""How much a score depends on calibration: leave-one-out LEEP of probabilities scaled by a temperature.
 
-LEEP moves with the confidence of a source's predictions even where its decisions stay the same. Guo et al., On
-Calibration of Modern Neural Networks, ICML 2017, section 4.2: temperature scaling, here θ^(1/τ) renormalised, which is
-the softmax of the logits over τ, and judged by leave-one-out LEEP instead of the source's own likelihood.
+LEEP changes with the confidence of a source's predictions even where its decisions stay the same. Temperature scaling
+is from Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 4.2: θ^(1/τ), renormalised, which is
+the softmax of the logits divided by τ. Here leave-one-out LEEP is maximised, instead of the source's own likelihood.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from hf_leep.explain.predictor import Predictor
 from hf_leep.ranking.uncertainty import RESOLUTION
 from hf_leep.records import Calibration
 
-OCTAVES = (-2.0, -1.0, 0.0, 1.0, 2.0)  # log2 τ of the first look; then halves and quarters around the best
-SENSIBLE = (0.5, 2.0)  # the range of τ over which the spread is told
+OCTAVES = (-2.0, -1.0, 0.0, 1.0, 2.0)  # log2 τ tried first; then halves and quarters around the best
+SPREAD_RANGE = (0.5, 2.0)  # the range of τ over which the spread is computed
 _MOST_ROWS = 1000
-_MOST_VALUES = 1_000_000  # of the subsample's probabilities: wide heads are calibrated on fewer rows
+_MOST_VALUES = 1_000_000  # probabilities in the subsample: wide heads are calibrated on fewer rows
 _FEWEST_ROWS = 200
 _SEED = 0
 
 
 def calibrate(predictor: Predictor) -> tuple[Calibration, int, Float64]:
-    """Find the temperature that maximises leave-one-out LEEP, and the score there.
+    """Find the temperature that maximises leave-one-out LEEP, and the score at it.
 
-    The temperature is sought on a seeded subsample of the rows, from 1/4 to 4, within a quarter of an octave. Its
-    score is of all rows; where a temperature found does not raise that, the answer is 1.
+    The temperature is searched for on a seeded subsample of the rows, between 1/4 and 4, to a quarter of an octave.
+    The score is computed on all rows; where the temperature found does not raise it, the result is temperature 1.
 
     Args:
-        predictor: of all rows, at temperature 1.
+        predictor: the predictor of all rows, at temperature 1.
 
     Returns:
-        The calibration; and at temperature 1 the place in ``PRIOR_WEIGHTS`` of the prior weight, and the terms log h
-        ``[n]`` at it.
+        The calibration; and, at temperature 1, the index of the best prior weight in ``PRIOR_WEIGHTS`` and the terms
+        log h at that weight, ``[n]``.
     """
     n, s = predictor.theta.shape
     size = min(n, _MOST_ROWS, max(_FEWEST_ROWS, _MOST_VALUES // s))
@@ -43,39 +43,37 @@ def calibrate(predictor: Predictor) -> tuple[Calibration, int, Float64]:
     if size < n:
         rows = np.sort(np.random.default_rng(_SEED).choice(n, size, replace=False))
         part = Predictor.of(predictor.theta[rows], predictor.codes[rows], len(predictor.counts))
-    found: dict[float, tuple[float, int]] = {}  # log2 τ → (score, level)
+    found: dict[float, tuple[float, int]] = {}  # log2 τ → (score, index of the prior weight)
 
-    def look(octave: float, level: int | None) -> None:
+    def evaluate(octave: float, start: int | None) -> None:
         if octave not in found and OCTAVES[0] <= octave <= OCTAVES[-1]:
-            best, terms = part.tempered(2.0**octave).settle(level)
-            found[octave] = float(terms.mean()), best
+            weight_index, terms = part.tempered(2.0**octave).best_prior_weight(start)
+            found[octave] = float(terms.mean()), weight_index
 
-    look(0.0, None)
+    evaluate(0.0, None)
     for octave in sorted(OCTAVES, key=abs):
-        look(octave, found[octave - np.sign(octave)][1])
+        evaluate(octave, found[octave - np.sign(octave)][1])
     for step in (0.5, 0.25):
         best = max(sorted(found, key=abs), key=lambda octave: found[octave][0])
         for octave in (best - step, best + step):
-            look(octave, found[best][1])
+            evaluate(octave, found[best][1])
     octave = max(sorted(found, key=abs), key=lambda octave: found[octave][0])
 
-    level, terms = predictor.settle(found[0.0][1])
+    weight_index, terms = predictor.best_prior_weight(found[0.0][1])
     as_is = value = float(terms.mean())
     temperature = 1.0
     if octave != 0.0:
-        tempered = float(predictor.tempered(2.0**octave).settle(found[octave][1])[1].mean())
+        tempered = float(predictor.tempered(2.0**octave).best_prior_weight(found[octave][1])[1].mean())
         if tempered > value:
             value, temperature = tempered, float(2.0**octave)
     curve = tuple((float(2.0**octave), score) for octave, (score, _) in sorted(found.items()))
-    sensible = [score for tau, score in curve if SENSIBLE[0] <= tau <= SENSIBLE[1]]
-    return Calibration(temperature, value, as_is, max(sensible) - min(sensible), curve, size), level, terms
+    within = [score for tau, score in curve if SPREAD_RANGE[0] <= tau <= SPREAD_RANGE[1]]
+    return Calibration(temperature, value, as_is, max(within) - min(within), curve, size), weight_index, terms
 
 
-def reordered(calibrations: Sequence[Calibration]) -> tuple[int, int]:
-    """Pairs of candidates whose leave-one-out LEEP is in the other order once each is calibrated, and all pairs."""
-    before, after = (np.array([getattr(c, name) for c in calibrations]) for name in ("as_is", "value"))
-    first, second = (np.subtract.outer(values, values) for values in (before, after))
-    pairs = len(calibrations) * (len(calibrations) - 1) // 2
-    return int(
-        np.sum(np.triu((first > RESOLUTION) & (second < -RESOLUTION) | (first < -RESOLUTION) & (second > RESOLUTION)))
-    ), pairs
+def count_reordered(calibrations: Sequence[Calibration]) -> tuple[int, int]:
+    """Count the pairs of candidates whose leave-one-out LEEP changes order by calibration, and all pairs."""
+    as_is, calibrated = np.array([c.as_is for c in calibrations]), np.array([c.value for c in calibrations])
+    before, after = np.subtract.outer(as_is, as_is), np.subtract.outer(calibrated, calibrated)
+    num_reordered = int(np.sum((before > RESOLUTION) & (after < -RESOLUTION)))  # each pair is there in both orders
+    return num_reordered, len(calibrations) * (len(calibrations) - 1) // 2

@@ -1,10 +1,11 @@
-"""The leave-one-out terms behind the score: what each example's own label gets from all the other examples.
+"""The leave-one-out terms of the score: how likely each example's label is by the predictor of all other examples.
 
 With S_yz = Σ_{i: y_i=y} θ_iz, B_z = Σ_y S_yz and the class prior π of `hf_leep.measures.leave_one_out_leep`,
 
     h_i(a) = Σ_z θ_iz (S_{y_i z} − θ_iz + a π_{y_i}) / (B_z − θ_iz + a),
 
-the mean of whose logarithms is leave-one-out LEEP at the prior weight a. Here θ may be tempered, θ^(1/τ) renormalised.
+The mean of log h_i is leave-one-out LEEP at the prior weight a. Here θ may be scaled by a temperature: θ^(1/τ),
+renormalised.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.measures.blocks import add_grouped, divide, row_dot
 from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
 
-_BLOCK_BYTES = arrays.BLOCK_BYTES // 4  # four blocks of this size are alive
+_BLOCK_BYTES = arrays.BLOCK_BYTES // 4  # four blocks of this size are in memory at a time
 _ROUNDING = 1e-12
-_EVERY = 3  # step of the first look over the prior weights
+_STEP = 3  # of the first, coarse search over the prior weights
 
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """The sums that leave-one-out terms are made of.
+    """The sums that leave-one-out terms are computed from.
 
     Attributes:
         theta: source probabilities ``[n, s]``.
-        codes: class of each example, 0 … t−1, ``[n]``; of a subsample some classes may be missing.
-        counts: examples of each class, ``[t]``.
+        codes: class of each example, 0 … t−1, ``[n]``; in a subsample some classes may not occur.
+        counts: number of examples of each class, ``[t]``.
         temperature: τ.
-        joint: S of the tempered probabilities, ``[t, s]``.
+        joint: S, computed from the tempered probabilities, ``[t, s]``.
     """
 
     theta: FloatMatrix
@@ -44,10 +45,10 @@ class Predictor:
 
     @classmethod
     def of(cls, theta: FloatMatrix, codes: Integers, num_classes: int, temperature: float = 1.0) -> Predictor:
-        """Sum over all rows.
+        """Compute the sums over all rows.
 
         Raises:
-            InputError: a row that is no probability vector.
+            InputError: a row is not a probability vector.
         """
         summed = np.zeros((num_classes, theta.shape[1]))
         for rows, block in arrays.row_blocks(theta, _BLOCK_BYTES):
@@ -56,7 +57,7 @@ class Predictor:
         return cls(theta, codes, np.bincount(codes, minlength=num_classes), temperature, summed)
 
     def tempered(self, temperature: float) -> Predictor:
-        """The same rows at another temperature."""
+        """Return the predictor of the same rows at another temperature."""
         if temperature == self.temperature:
             return self
         return Predictor.of(self.theta, self.codes, len(self.counts), temperature)
@@ -68,11 +69,11 @@ class Predictor:
 
     @property
     def prior(self) -> Float64:
-        """π_y of an example of class y that is left out, ``[t]``; nonsense for classes without examples."""
+        """π_y where an example of class y is left out, ``[t]``; meaningless for classes without examples."""
         return (self.counts - 1 + 1 / len(self.counts)) / len(self.codes)
 
     def log_terms(self, weights: Sequence[float]) -> Float64:
-        """Log h_i at each prior weight, ``[len(weights), n]``, in one pass over the rows."""
+        """Compute log h_i at each prior weight, ``[len(weights), n]``, in one pass over the rows."""
         mass, prior = self.joint.sum(axis=0), self.prior
         terms = np.empty((len(weights), len(self.codes)))
         terms[np.isinf(weights)] = np.log(prior[self.codes])
@@ -90,38 +91,38 @@ class Predictor:
                 terms[k, rows] = np.log(h)
         return terms
 
-    def settle(self, level: int | None = None) -> tuple[int, Float64]:
-        """Find the prior weight of the highest score: its place in `PRIOR_WEIGHTS`, and log h ``[n]`` at it.
+    def best_prior_weight(self, start: int | None = None) -> tuple[int, Float64]:
+        """Find the prior weight with the highest score: its index in `PRIOR_WEIGHTS`, and log h at it, ``[n]``.
 
         Args:
-            level: where to start climbing; by default where a first look over the weights is highest.
+            start: index where the search begins; by default the best of a coarse grid of the weights.
         """
         last = len(PRIOR_WEIGHTS) - 1
         known: dict[int, Float64] = {}
 
-        def look(levels: Sequence[int]) -> None:
-            new = [k for k in levels if 0 <= k <= last and k not in known]
+        def evaluate(indices: Sequence[int]) -> None:
+            new = [k for k in indices if 0 <= k <= last and k not in known]
             if new:
                 known.update(zip(new, self.log_terms([PRIOR_WEIGHTS[k] for k in new]), strict=True))
 
-        look([level - 1, level, level + 1] if level is not None else range(0, last, _EVERY))
-        at = level if level is not None else max(known, key=lambda k: known[k].mean())
+        evaluate([start - 1, start, start + 1] if start is not None else range(0, last, _STEP))
+        at = start if start is not None else max(known, key=lambda k: known[k].mean())
         while True:
-            look([at - 1, at, at + 1])
+            evaluate([at - 1, at, at + 1])
             best = max((k for k in (at, at - 1, at + 1) if k in known), key=lambda k: known[k].mean())
             if best == at:
                 break
-            at, ahead = best, best - at
-            if at + ahead not in known:  # a pass over the rows costs as much as several weights in it
-                look([at + step * ahead for step in range(1, _EVERY + 1)])
-        look([last])
-        # The prior alone, where the source adds nothing but rounding.
+            at, direction = best, best - at
+            if at + direction not in known:  # reading the rows once costs as much as several weights
+                evaluate([at + step * direction for step in range(1, _STEP + 1)])
+        evaluate([last])
+        # The last weight is infinite, the prior alone: it is best where the source adds nothing but rounding errors.
         best = at if known[at].mean() > known[last].mean() + _ROUNDING else last
         return best, known[best]
 
 
 def temper(block: Float64, temperature: float) -> Float64:
-    """θ^(1/τ), rows renormalised; in place. In float32 on the way, as wide as the probabilities themselves are."""
+    """Compute θ^(1/τ) in place, rows renormalised; intermediate values are float32, as the probabilities are."""
     if temperature == 1.0:
         return block
     with np.errstate(divide="ignore"):  # log 0 = −∞ stays a probability of 0
@@ -134,5 +135,5 @@ def temper(block: Float64, temperature: float) -> Float64:
 
 
 def conditional(joint: Float64) -> Float64:
-    """P̂(y|z), ``[t, s]``; columns of zero mass stay zero."""
+    """Compute P̂(y|z), ``[t, s]``; columns without mass stay 0."""
     return divide(joint, joint.sum(axis=0))

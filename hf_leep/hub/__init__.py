@@ -1,10 +1,11 @@
-"""The Hub: find candidates, pin and bring them, push reports."""
+"""The Hugging Face Hub: find candidates, download them at a fixed revision, push reports."""
 
 from hf_leep.hub.client import Client
+from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
 from hf_leep.hub.prefetch import Prefetcher
-from hf_leep.hub.push import Committed, Proposal, check_place, check_repo_id, commit, propose
+from hf_leep.hub.push import Committed, Proposal, check_destination, check_repo_id, commit, propose
 from hf_leep.hub.search import collection, search
-from hf_leep.hub.snapshot import Peek, RepoId, Snapshot, configuration, evict, fetch, peek, resolve
+from hf_leep.hub.snapshot import RepoId, Snapshot, resolve
 from hf_leep.hub.target import pin_dataset
 
 __all__ = [
@@ -15,7 +16,7 @@ __all__ = [
     "Proposal",
     "RepoId",
     "Snapshot",
-    "check_place",
+    "check_destination",
     "check_repo_id",
     "collection",
     "commit",

@@ -1,4 +1,4 @@
-"""How hf_leep reaches the Hub: who asks, where files are kept, how long it waits, and refusals put into words."""
+"""How hf_leep reaches the Hub: the login, the cache, time limits, and error messages for failed requests."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
 
+if TYPE_CHECKING:
+    from httpx2 import Request, Response
+    from huggingface_hub import HfApi
+
 _T = TypeVar("_T")
 
-_SECONDS = 30.0  # of silence, in any request; the Hub's client has no limit of its own
-_TRIES = 3  # while the Hub says that it is busy or broken
+_SECONDS = 30.0  # timeout of any request; huggingface_hub has none for some of them
+_TRIES = 3  # while the Hub is busy or has an error
 _LONGEST_WAIT = 30.0
 NOT_THERE = "no such folder, and no such repository on the Hub that this login can see"
 
@@ -28,32 +32,31 @@ def sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Client:
-    """What all requests and files of a run share.
+    """What all requests and downloads of a run share.
 
     Attributes:
-        token: as everywhere in the ecosystem: by default the one of HF_TOKEN or ``hf auth login``, where there is one;
-            False to send none.
-        cache_dir: where checkpoints are kept; the Hugging Face cache by default.
+        token: the access token; by default that of HF_TOKEN or ``hf auth login``, if there is one; False to send none.
+        cache_dir: folder that checkpoints are downloaded to; the Hugging Face cache by default.
         allow_pickle: accept pickled weights where there are no safetensors.
-        digest: file → hex SHA-256, for a caller who remembers them.
-        brought: paths in the cache of the files that came through this client.
+        digest: computes the SHA-256 of a file, in hex; a caller may pass a function that caches it.
+        downloaded: paths in the cache of the files that this client downloaded.
     """
 
     token: str | bool | None = None
     cache_dir: Path | None = None
     allow_pickle: bool = False
     digest: Callable[[Path], str] = sha256
-    brought: set[Path] = field(default_factory=set, compare=False)
+    downloaded: set[Path] = field(default_factory=set, compare=False)
 
     @property
-    def api(self) -> Any:
-        """The Hub's own client, which names hf_leep in its user agent; no request of it waits forever."""
+    def api(self) -> HfApi:
+        """The client of huggingface_hub, with hf_leep in its user agent and a timeout for every request."""
         from huggingface_hub import HfApi
         from huggingface_hub.utils import get_session
 
         hooks = get_session().event_hooks["request"]
-        if _bound not in hooks:
-            hooks.append(_bound)
+        if _add_timeout not in hooks:
+            hooks.append(_add_timeout)
         return HfApi(library_name="hf_leep", library_version=version("hf-leep"), token=self.token)
 
     @property
@@ -63,8 +66,23 @@ class Client:
 
         return bool(constants.HF_HUB_OFFLINE)
 
+    def cache_folder(self, repo_id: str) -> Path:
+        """The folder of a model's repository in the cache, which need not exist.
+
+        Args:
+            repo_id: its id on the Hub.
+        """
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        name: str = repo_folder_name(repo_id=repo_id, repo_type="model")
+        return Path(self.cache_dir or constants.HF_HUB_CACHE) / name
+
     def require_online(self, what: str) -> None:
-        """Raise unless the Hub may be asked.
+        """Raise an error while the Hub may not be reached.
+
+        Args:
+            what: what needs the Hub, to begin the message with.
 
         Raises:
             UserError: HF_HUB_OFFLINE is set.
@@ -74,7 +92,7 @@ class Client:
 
     @property
     def secret(self) -> str | None:
-        """The token that requests are made with, if any: to be kept out of whatever is shown or written."""
+        """The token that requests are sent with, if any; it must not be shown or written anywhere."""
         from huggingface_hub import get_token
 
         if self.token is False:
@@ -82,7 +100,10 @@ class Client:
         return self.token if isinstance(self.token, str) else get_token()
 
     def require_login(self, what: str) -> None:
-        """Raise unless requests are made with a token.
+        """Raise an error if there is no login.
+
+        Args:
+            what: what needs the login, to begin the message with.
 
         Raises:
             UserError: there is none.
@@ -92,86 +113,100 @@ class Client:
 
     def ask(
         self,
-        call: Callable[[Any], _T],
+        call: Callable[[HfApi], _T],
         *,
         raises: type[HfLeepError] = CandidateError,
         missing: str = NOT_THERE,
         revision: str | None = None,
-        silent: str = "",
+        unreachable: str = "",
         tries: int = _TRIES,
         refusals: Mapping[int, str] | None = None,
     ) -> _T:
-        """Ask the Hub, again where it says that it is busy or broken, and put its refusals into words.
+        """Send a request to the Hub, several times while it is busy, and turn a refusal into a clear message.
 
         Args:
-            call: what to do with the Hub's own client.
+            call: makes the request.
             raises: the error to raise.
-            missing: what to say if the repository is not there.
-            revision: the revision that is asked for, to name it.
-            silent: what to say first if the Hub does not answer.
-            tries: how often, while it is busy or broken; 1 where its client tries again itself.
-            refusals: status → what to say if that is the answer.
+            missing: the message if there is no such repository.
+            revision: the revision that is requested, for the message.
+            unreachable: how the message begins if the Hub refuses or does not answer.
+            tries: how many times to try while the Hub is busy; 1 where huggingface_hub itself tries again.
+            refusals: the message for an HTTP status, where the usual one would not do.
 
         Raises:
-            HfLeepError: it refused, or did not answer.
+            HfLeepError: the Hub refused, or did not answer.
         """
         for attempt in range(tries):
             try:
                 return call(self.api)
             except Exception as raised:
-                refusal = _refusal(raised, missing, revision, silent, refusals or {})
+                refusal = _refusal(raised, missing, revision, unreachable, refusals or {})
                 if refusal is None:
                     raise
-                words, busy, response = refusal
-                if not busy or attempt == tries - 1:
-                    raise raises(words) from None
-                _wait(attempt, response)
+                if not refusal.busy or attempt == tries - 1:
+                    raise raises(refusal.message) from None
+                _wait(attempt, refusal.response)
         raise AssertionError  # the last attempt returned or raised
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """A failed request.
+
+    Attributes:
+        message: what to tell the user.
+        busy: whether to try again.
+        response: the answer of the Hub, if there was one.
+    """
+
+    message: str
+    busy: bool = False
+    response: Response | None = None
+
+
 def _refusal(
-    raised: Exception, missing: str, revision: str | None, silent: str, refusals: Mapping[int, str]
-) -> tuple[str, bool, Any] | None:
-    """What a failed request means in words, whether to ask again, and the answer; None if it is no refusal."""
+    raised: Exception, missing: str, revision: str | None, unreachable: str, refusals: Mapping[int, str]
+) -> _Refusal | None:
+    """What an exception of huggingface_hub means; None if it is not about the request."""
     from huggingface_hub import errors
 
-    # "No connection, and not in the cache" hides what the Hub answered, five times by then.
+    # Where a file cannot be downloaded, huggingface_hub hides the answer of the Hub, after five tries, in the cause.
     hidden = raised.__cause__ if isinstance(raised, errors.LocalEntryNotFoundError) else None
     error: BaseException = hidden or raised
-    response = getattr(error, "response", None)
+    response: Response | None = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if isinstance(error, errors.GatedRepoError):
-        return "gated: ask for access on its page on the Hub, and log in (hf auth login)", False, response
+        return _Refusal("gated: ask for access on its page on the Hub, and log in (hf auth login)")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return missing, False, response
+        return _Refusal(missing)
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"the repository has no revision {revision!r}", False, response
+        return _Refusal(f"the repository has no revision {revision!r}")
     if isinstance(error, errors.HTTPError) and status is not None and status in refusals:
-        return refusals[status], False, response
+        return _Refusal(refusals[status])
     if isinstance(error, errors.HTTPError):
         busy = hidden is None and (status is None or status == 429 or status >= 500)
         answer = "did not answer" if status is None else f"answered {status}"
-        said = one_line(error).partition(" For more information check:")[0]
-        return f"{silent}the Hub {answer}: {said}", busy, response
+        text = one_line(error).partition(" For more information check:")[0]
+        return _Refusal(f"{unreachable}the Hub {answer}: {text}", busy, response)
     if isinstance(error, errors.SafetensorsParsingError):
-        return f"its weights are truncated or damaged: {one_line(error)}", False, None
-    if isinstance(error, (OSError, ValueError)):  # a full disk, a cut-off file, a name that the client refuses
-        return f"it could not be brought from the Hub: {one_line(error)}", False, None
-    if isinstance(error, (TypeError, KeyError, AttributeError)):  # the client stumbles over what it did not expect
-        return f"the Hub gave an answer that makes no sense ({type(error).__name__}: {one_line(error)})", False, None
+        return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
+    if isinstance(error, (OSError, ValueError)):  # a full disk, an incomplete file, a name that is not allowed
+        return _Refusal(f"it could not be downloaded from the Hub: {one_line(error)}")
+    if isinstance(error, (TypeError, KeyError, AttributeError)):  # huggingface_hub cannot read the answer
+        return _Refusal(f"the Hub gave an answer that makes no sense ({type(error).__name__}: {one_line(error)})")
     return None
 
 
-def _bound(request: Any) -> None:
-    """Give a request of the Hub's client a limit wherever it has none: some of its calls ask for none on purpose."""
+def _add_timeout(request: Request) -> None:
+    """Set a timeout on a request that has none: huggingface_hub sends some without one."""
     limits = request.extensions.get("timeout") or {}
     request.extensions["timeout"] = {
         kind: _SECONDS if limits.get(kind) is None else limits[kind] for kind in ("connect", "read", "write", "pool")
     }
 
 
-def _wait(attempt: int, response: Any) -> None:
-    """Wait as long as the Hub asks for, or 1, 2, 4 … seconds; never longer than `_LONGEST_WAIT`."""
+def _wait(attempt: int, response: Response | None) -> None:
+    """Wait as long as the Hub asks for, or 1, 2, 4 … seconds; at most `_LONGEST_WAIT`."""
     asked = response.headers.get("Retry-After", "") if response is not None else ""
     seconds = float(asked) if asked.isdigit() else 2.0**attempt
     time.sleep(min(seconds, _LONGEST_WAIT))

@@ -1,4 +1,4 @@
-"""Bring the next candidates while the current one runs."""
+"""Download the next candidates while the current one runs."""
 
 from __future__ import annotations
 
@@ -6,88 +6,100 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hf_leep.hub.client import Client
-from hf_leep.hub.snapshot import Snapshot, fetch
+from hf_leep.hub.download import fetch
+from hf_leep.hub.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import tqdm
 
 
 class Prefetcher:
-    """Fetches snapshots in their order, in one thread: as many ahead of the one asked for as it is told.
+    """Downloads snapshots in their order, in one thread, a given number ahead of the one that was taken last.
 
-    A context manager; leaving it breaks off what is still being brought (the cache keeps the part, and goes on from
-    there the next time).
+    A context manager. Leaving it stops the current download; the cache keeps the part that has arrived, and the next
+    download continues from there.
+
+    Args:
+        snapshots: the snapshots to come, in their order.
+        client: how to reach the Hub.
+        ahead: how many snapshots to download ahead.
+        advance: called with the number of bytes, as they arrive.
     """
 
     def __init__(
         self, snapshots: Sequence[Snapshot], client: Client, ahead: int, advance: Callable[[int], object]
     ) -> None:
-        """Take the snapshots to come, in their order, and whom to tell of each byte that has come."""
         self._snapshots = list(snapshots)
         self._client = client
         self._ahead = ahead
         self._advance = advance
-        self._results: dict[int, Future[Path]] = {}
+        self._folders: dict[int, Future[Path]] = {}  # of the snapshots that are to be downloaded by now
         self._stopped = False
-        self._wanted = threading.Condition()
+        self._changed = threading.Condition()
 
     def __enter__(self) -> Prefetcher:
-        """Start the thread; it waits until something is asked for."""
-        # A daemon: the end of the process does not wait for a download.
+        """Start the thread; it waits until the first snapshot is taken."""
+        # A daemon thread: the process does not wait for a download when it ends.
         threading.Thread(target=self._work, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Break off."""
-        with self._wanted:
+        """Stop downloading."""
+        with self._changed:
             self._stopped = True
-            self._wanted.notify()
+            self._changed.notify()
 
     def take(self, snapshot: Snapshot) -> Path:
-        """The folder of a snapshot, once it is here.
+        """Wait for the download of a snapshot, and return its folder.
+
+        Args:
+            snapshot: one of the snapshots given at the start.
 
         Raises:
-            CandidateError: it could not be brought.
+            CandidateError: it could not be downloaded.
         """
         position = next(i for i, known in enumerate(self._snapshots) if known is snapshot)
-        with self._wanted:
+        with self._changed:
             for index in range(position, min(position + 1 + self._ahead, len(self._snapshots))):
-                self._results.setdefault(index, Future())
-            self._wanted.notify()
-        return self._results[position].result()
+                self._folders.setdefault(index, Future())
+            self._changed.notify()
+        return self._folders[position].result()
 
     def _work(self) -> None:
         while True:
-            with self._wanted:
-                self._wanted.wait_for(lambda: self._stopped or self._next() is not None)
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._next() is not None)
                 position = self._next()
                 if self._stopped or position is None:
                     return
-            future = self._results[position]
+            future = self._folders[position]
             try:
-                future.set_result(fetch(self._snapshots[position], self._client, self._bar()))
-            except BaseException as error:  # whoever takes it gets it, whatever it is
+                future.set_result(fetch(self._snapshots[position], self._client, self._progress_class()))
+            except BaseException as error:  # `take` raises it in the thread that waits
                 future.set_exception(error)
 
     def _next(self) -> int | None:
-        return min((index for index, future in self._results.items() if not future.done()), default=None)
+        return min((index for index, future in self._folders.items() if not future.done()), default=None)
 
-    def _bar(self) -> Any:
-        """A bar for the Hub's client that shows nothing itself: it passes on the bytes, and breaks off when told."""
+    def _progress_class(self) -> type[tqdm]:
+        """A progress bar for huggingface_hub that shows nothing: it passes on the bytes, and can stop a download."""
         from huggingface_hub.utils import tqdm
 
-        outer = self
+        prefetcher = self
 
-        class Silent(tqdm):
-            def __init__(self, *args: Any, **kwargs: Any) -> None:
-                # Where a file comes in chunks, a second bar counts what came over the line before it is put together.
+        class Progress(tqdm):
+            def __init__(self, *args: object, **kwargs: object) -> None:
+                # Of a file that comes in chunks, a second bar counts the bytes on the line, before they are combined.
                 self.counts = not str(kwargs.get("name")).endswith(".transfer")
                 super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
 
             def update(self, n: float | None = 1) -> None:
-                if outer._stopped:
-                    raise InterruptedError("broken off")
+                if prefetcher._stopped:
+                    raise InterruptedError("the download was stopped")
                 if self.counts and n:
-                    outer._advance(int(n))
+                    prefetcher._advance(int(n))
 
-        return Silent
+        return Progress

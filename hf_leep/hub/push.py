@@ -1,14 +1,19 @@
-"""Files → a repository: one commit that notices other people's, or a pull request."""
+"""Files → a repository on the Hub: a commit that never overwrites somebody else's, or a pull request."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from hf_leep.errors import HubError, UserError, one_line, option
 from hf_leep.hub.client import Client
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+    from huggingface_hub.hf_api import RepoSibling
 
 REPO_TYPES = ("dataset", "model", "space")
 _PUBLIC = "{} is public already: make it private on its page first, or push without {}"
@@ -17,12 +22,12 @@ _UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for
 
 @dataclass(frozen=True)
 class Committed:
-    """What became of a push.
+    """The result of a push.
 
     Attributes:
-        url: of the pull request if there is one, else of the repository.
-        revision: the commit; None for a pull request of which the Hub does not say it.
-        pull_request: whether it waits to be merged.
+        url: address of the pull request if there is one, else of the repository.
+        revision: the commit; None for a pull request whose commit the Hub does not name.
+        pull_request: whether it is a pull request, still to be merged.
         changed: whether there was anything to commit.
         private: whether the repository is private.
     """
@@ -34,11 +39,50 @@ class Committed:
     private: bool
 
 
+@dataclass(frozen=True)
+class _Repository:
+    """What the Hub knows of a repository.
+
+    Attributes:
+        revision: its newest commit.
+        private: whether it is private.
+        files: path → checksum: SHA-256 of large files, of small ones the id that git gives them.
+    """
+
+    revision: str | None
+    private: bool
+    files: Mapping[str, str | None]
+
+    def holds(self, files: Mapping[str, bytes], stale: Set[str]) -> bool:
+        """Whether these files are in it as they are, and none of the stale ones is."""
+        return not (stale - set(files)) & set(self.files) and all(
+            self.files.get(path) in (hashlib.sha256(content).hexdigest(), _blob_id(content))
+            for path, content in files.items()
+        )
+
+
+@dataclass(frozen=True)
+class _Push:
+    """The parts of a push that all its requests share; see `commit`."""
+
+    files: Mapping[str, bytes]
+    stale: Set[str]
+    repo_id: str
+    repo_type: str
+    message: str
+    create_pr: bool
+    url: str
+
+
 def check_repo_id(repo_id: str, client: Client) -> None:
-    """Check what can be checked of a push without asking the Hub.
+    """Check before a push what can be checked without a request.
+
+    Args:
+        repo_id: OWNER/NAME.
+        client: how to reach the Hub.
 
     Raises:
-        UserError: no OWNER/NAME, HF_HUB_OFFLINE is set, or there is no login.
+        UserError: the id is not OWNER/NAME, HF_HUB_OFFLINE is set, or there is no login.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -49,7 +93,7 @@ def check_repo_id(repo_id: str, client: Client) -> None:
     except HFValidationError:
         valid = False
     if not valid:
-        raise UserError(f"{repo_id!r} is no repository to push to: it is called OWNER/NAME")
+        raise UserError(f"{repo_id!r} is not the name of a repository: give OWNER/NAME")
     client.require_online("a push")
     client.require_login("a push")
 
@@ -61,30 +105,31 @@ def commit(
     repo_type: str,
     message: str,
     stale: Set[str] = frozenset(),
-    refuse: Callable[[Set[str]], str | None] = lambda _present: None,
+    refuse: Callable[[Set[str]], str | None] = lambda _paths: None,
     private: bool | None = None,
     create_pr: bool = False,
     space_sdk: str | None = None,
     client: Client | None = None,
 ) -> Committed:
-    """Put files into a repository in one commit, all or none; it is made if it is missing.
+    """Put files into a repository in a single commit; the repository is created if it does not exist.
 
     Args:
         files: path in the repository → content.
         repo_id: OWNER/NAME.
         repo_type: ``dataset``, ``model`` or ``space``.
-        message: first line of the commit.
-        stale: paths that an earlier push may have left there, and that are to go where ``files`` lack them.
-        refuse: paths that the repository holds → why nothing may be pushed there, None if it may; a pull request may.
-        private: make a new repository private, or public; the account's default if None.
+        message: first line of the commit message.
+        stale: paths that an earlier push may have written; those that are not in ``files`` are deleted.
+        refuse: the paths in the repository → the reason why nothing may be pushed there, None if it may; not asked for
+            a pull request.
+        private: make a new repository private or public; None for the account's default.
         create_pr: open a pull request instead.
-        space_sdk: what a new Space runs on.
+        space_sdk: the SDK of a new Space.
         client: how to reach the Hub.
 
     Raises:
-        UserError: no OWNER/NAME, no login, HF_HUB_OFFLINE is set, ``refuse`` says so, or a private push would land in
-            a public repository.
-        HubError: the Hub refused, somebody else committed meanwhile, or it did not answer.
+        UserError: the id is not OWNER/NAME, there is no login, HF_HUB_OFFLINE is set, ``refuse`` gives a reason, or
+            the push is private and the repository is public.
+        HubError: the Hub refused, somebody else has committed meanwhile, or the Hub did not answer.
     """
     client = client or Client()
     check_repo_id(repo_id, client)
@@ -92,94 +137,98 @@ def commit(
         **dict.fromkeys((401, 403), f"this login may not write to {repo_id}: it needs a token that may"),
         412: f"somebody else committed to {repo_id} meanwhile, and nothing of this push is there: push again",
     }
-    url = _url(client, repo_id, repo_type)
-    found = client.ask(lambda api: _look(api, repo_id, repo_type), raises=HubError, refusals=refusals)
+    found = client.ask(lambda api: _look_up(api, repo_id, repo_type), raises=HubError, refusals=refusals)
     if found is None:
         if create_pr:
             raise HubError(f"a pull request needs a repository, and this login can see no {repo_type} {repo_id}")
-        client.ask(
-            lambda api: api.create_repo(
-                repo_id, repo_type=repo_type, private=private, space_sdk=space_sdk, exist_ok=True
-            ),
-            raises=HubError,
-            missing=refusals[403],
-            refusals=refusals,
-        )
-        found = client.ask(
-            lambda api: api.repo_info(repo_id, repo_type=repo_type, files_metadata=True),
-            raises=HubError,
-            missing=refusals[403],
-            refusals=refusals,
-        )
+
+        def create(api: HfApi) -> _Repository:
+            api.create_repo(repo_id, repo_type=repo_type, private=private, space_sdk=space_sdk, exist_ok=True)
+            return _describe(api, repo_id, repo_type)
+
+        found = client.ask(create, raises=HubError, missing=refusals[403], refusals=refusals)
     else:
-        _check_place(repo_id, found, private, lambda _present: None if create_pr else refuse(_present))
-    if private and not found.private:  # made by somebody else a moment ago
+        _check(repo_id, found, private, (lambda _paths: None) if create_pr else refuse)
+    if private and not found.private:  # somebody else has created it in the meantime
         raise UserError(_PUBLIC.format(repo_id, option("private")))
-    if _holds(found, files, stale):
-        return Committed(url, found.sha, pull_request=False, changed=False, private=found.private)
-    parent, hidden = found.sha, found.private
-    gone = stale & {sibling.rfilename for sibling in found.siblings or ()} - set(files)
+    push = _Push(files, stale, repo_id, repo_type, message, create_pr, _url(client, repo_id, repo_type))
+    if found.holds(files, stale):
+        return Committed(push.url, found.revision, pull_request=False, changed=False, private=found.private)
+    return client.ask(lambda api: _commit(api, push, found), raises=HubError, missing=refusals[403], refusals=refusals)
 
-    def make(api: Any) -> Committed:
-        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-        from huggingface_hub.errors import HTTPError
 
-        try:
-            made = api.create_commit(
-                repo_id,
-                # New ones at each try: they remember what was uploaded.
-                [
-                    *(CommitOperationAdd(path, content) for path, content in sorted(files.items())),
-                    *(CommitOperationDelete(path, is_folder=False) for path in sorted(gone)),
-                ],
-                commit_message=message,
-                repo_type=repo_type,
-                create_pr=create_pr,
-                parent_commit=parent,
-            )
-        except HTTPError as error:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            if status == 412 and not create_pr:
-                # Perhaps it was us: a gateway gave up on our first try, and the commit was made all the same.
-                now = _look(api, repo_id, repo_type)
-                if now is not None and _holds(now, files, stale):
-                    return Committed(url, now.sha, pull_request=False, changed=True, private=now.private)
-            unclear = status is None or (status >= 500 and status != 503)
-            if create_pr and unclear:  # another try may open a second one
-                said = "no answer" if status is None else str(status)
-                raise HubError(_UNCLEAR.format(said, f"{url}/discussions")) from None
+def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
+    """Commit on top of the commit that was found, once."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub.errors import HTTPError
+
+    deleted = push.stale & set(found.files) - set(push.files)
+    try:
+        made = api.create_commit(
+            push.repo_id,
+            # New operations for each try, since they remember what was uploaded.
+            [
+                *(CommitOperationAdd(path, content) for path, content in sorted(push.files.items())),
+                *(CommitOperationDelete(path, is_folder=False) for path in sorted(deleted)),
+            ],
+            commit_message=push.message,
+            repo_type=push.repo_type,
+            create_pr=push.create_pr,
+            parent_commit=found.revision,
+        )
+    except HTTPError as error:
+        done = _after_error(error, api, push)
+        if done is None:
             raise
-        except ValueError as error:  # it read the card, and does not like it
-            raise HubError(f"the Hub refuses the files for {repo_id}: {one_line(error)}") from None
-        pull_request = made.pr_url is not None
-        return Committed(made.pr_url or url, made.oid, pull_request, changed=True, private=hidden)
+        return done
+    except ValueError as error:  # huggingface_hub checks the card before it sends it
+        raise HubError(f"the Hub refuses the files for {push.repo_id}: {one_line(error)}") from None
+    pull_request = made.pr_url is not None
+    return Committed(made.pr_url or push.url, made.oid, pull_request, changed=True, private=found.private)
 
-    return client.ask(make, raises=HubError, missing=refusals[403], refusals=refusals)
+
+def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
+    """The result of a push whose request failed, if an earlier try of the same push has succeeded.
+
+    Raises:
+        HubError: a pull request may have been opened: another try could open a second one.
+    """
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if push.create_pr:
+        if status is None or (status >= 500 and status != 503):
+            answer = "no answer" if status is None else str(status)
+            raise HubError(_UNCLEAR.format(answer, f"{push.url}/discussions")) from None
+    elif status == 412:
+        # The other commit may be our own: our first try may have succeeded although a gateway reported an error.
+        now = _look_up(api, push.repo_id, push.repo_type)
+        if now is not None and now.holds(push.files, push.stale):
+            return Committed(push.url, now.revision, pull_request=False, changed=True, private=now.private)
+    return None
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A pull request on somebody's card.
+    """A pull request on a model's card.
 
     Attributes:
-        url: of the pull request, or of the repository where the card says it all already.
-        state: ``opened``, ``already open`` or ``already there``.
+        url: address of the pull request, or of the repository where the card needs no change.
+        state: ``opened`` now, ``already open`` before, or ``already there``: the card needs no change.
     """
 
     url: str
-    state: str
+    state: Literal["opened", "already open", "already there"]
 
 
 def propose(
     repo_id: str, rewrite: Callable[[str], str], *, title: str, description: str, client: Client | None = None
 ) -> Proposal:
-    """Open a pull request that rewrites a model's card, unless one of the same title by this login is open.
+    """Open a pull request that rewrites a model's card, unless this login has one of the same title open.
 
     Args:
         repo_id: the model.
-        rewrite: the card as it is, empty if there is none → as it is to be; raises ValueError if it cannot.
-        title: of the pull request.
-        description: what its reader should know.
+        rewrite: the present card, empty if there is none → the new one; raises ValueError if it cannot.
+        title: title of the pull request.
+        description: its text.
         client: how to reach the Hub.
 
     Raises:
@@ -187,16 +236,18 @@ def propose(
     """
     client = client or Client()
 
-    def ask(api: Any) -> Proposal:
+    def ask(api: HfApi) -> Proposal:
         from huggingface_hub import CommitOperationAdd
         from huggingface_hub.errors import HTTPError
 
-        # Before each try: an earlier one may have gone through although its answer was lost.
-        own = {"author": api.whoami()["name"], "discussion_type": "pull_request", "discussion_status": "open"}
-        for discussion in api.get_repo_discussions(repo_id, **own):
+        # Checked before each try, since an earlier one may have succeeded although its answer was lost.
+        discussions = api.get_repo_discussions(
+            repo_id, author=api.whoami()["name"], discussion_type="pull_request", discussion_status="open"
+        )
+        for discussion in discussions:
             if discussion.title == title:
                 return Proposal(discussion.url, "already open")
-        info = api.repo_info(repo_id, repo_type="model")
+        info = api.model_info(repo_id)
         content = ""
         if any(sibling.rfilename == "README.md" for sibling in info.siblings or ()):
             path = api.hf_hub_download(repo_id, "README.md", revision=info.sha)
@@ -219,7 +270,7 @@ def propose(
             raise
         except ValueError as error:
             raise HubError(one_line(error)) from None
-        return Proposal(made.pr_url, "opened")
+        return Proposal(str(made.pr_url), "opened")
 
     return client.ask(
         ask,
@@ -229,7 +280,7 @@ def propose(
     )
 
 
-def check_place(
+def check_destination(
     repo_id: str,
     repo_type: str,
     *,
@@ -237,7 +288,7 @@ def check_place(
     refuse: Callable[[Set[str]], str | None],
     client: Client,
 ) -> bool:
-    """Look at the repository of a push to come; say whether it is there and private.
+    """Check the repository that a push would go to; say whether it exists and is private.
 
     Args:
         repo_id: OWNER/NAME.
@@ -250,45 +301,42 @@ def check_place(
         UserError: nothing may be pushed there.
         HubError: the Hub refused, or did not answer.
     """
-    found = client.ask(lambda api: _look(api, repo_id, repo_type), raises=HubError)
+    found = client.ask(lambda api: _look_up(api, repo_id, repo_type), raises=HubError)
     if found is None:
         return False
-    _check_place(repo_id, found, private, refuse)
-    return bool(found.private)
+    _check(repo_id, found, private, refuse)
+    return found.private
 
 
-def _check_place(repo_id: str, found: Any, private: bool | None, refuse: Callable[[Set[str]], str | None]) -> None:
-    reason = refuse({sibling.rfilename for sibling in found.siblings or ()})
+def _check(repo_id: str, found: _Repository, private: bool | None, refuse: Callable[[Set[str]], str | None]) -> None:
+    reason = refuse(set(found.files))
     if reason is not None:
         raise UserError(f"{repo_id} {reason}")
     if private and not found.private:
         raise UserError(_PUBLIC.format(repo_id, option("private")))
 
 
-def _look(api: Any, repo_id: str, repo_type: str) -> Any:
-    """What the Hub knows of a repository, its files' checksums included; None if there is none that we can see."""
+def _look_up(api: HfApi, repo_id: str, repo_type: str) -> _Repository | None:
+    """A repository with the checksums of its files; None if there is none that this login can see."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return api.repo_info(repo_id, repo_type=repo_type, files_metadata=True)
+        return _describe(api, repo_id, repo_type)
     except GatedRepoError:
         raise
     except RepositoryNotFoundError:
         return None
 
 
-def _holds(info: Any, files: Mapping[str, bytes], stale: Set[str]) -> bool:
-    """Whether a repository has exactly these files among its own, and nothing stale."""
-    there = {
-        sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in info.siblings or ()
-    }
-    return not (stale - set(files)) & set(there) and all(
-        there.get(path) in (hashlib.sha256(content).hexdigest(), _blob_id(content)) for path, content in files.items()
-    )
+def _describe(api: HfApi, repo_id: str, repo_type: str) -> _Repository:
+    info = api.repo_info(repo_id, repo_type=repo_type, files_metadata=True)
+    siblings: list[RepoSibling] = getattr(info, "siblings", None) or []  # a repository of kernels has none
+    files = {sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in siblings}
+    return _Repository(info.sha, bool(info.private), files)
 
 
 def _blob_id(content: bytes) -> str:
-    """The name that git gives to a file's content."""
+    """The id that git gives to a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The data set that candidates are ranked for, on the Hub."""
+"""Fix the revision of a data set on the Hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ _MISSING = "no such file or folder, and no such data set on the Hub that this lo
 
 
 def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
-    """The commit of a data set's revision; None while HF_HUB_OFFLINE is set, for the cache decides then.
+    """Look up the commit of a data set's revision.
+
+    While HF_HUB_OFFLINE is set the answer is None: ``datasets`` then takes the revision that is in its cache.
 
     Args:
         name: its id on the Hub.
@@ -17,7 +19,7 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
         client: how to reach the Hub.
 
     Raises:
-        TargetError: not a possible id, no such data set or revision, no access, or no answer.
+        TargetError: the id is not valid, there is no such data set or revision, no access, or no answer.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -32,12 +34,12 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
         return None
     try:
         info = client.ask(
-            # It takes no timeout from the session.
+            # This call ignores the timeout of the session.
             lambda api: api.dataset_info(name, revision=revision, timeout=30.0),
             raises=TargetError,
             missing=_MISSING,
             revision=revision,
-            silent="no such file or folder here, and ",
+            unreachable="no such file or folder here, and ",
         )
         if info.gated:
             client.ask(lambda api: api.auth_check(name, repo_type="dataset"), raises=TargetError, missing=_MISSING)

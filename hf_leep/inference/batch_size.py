@@ -1,14 +1,14 @@
-"""How many rows at a time, and in which memory format: chosen by timing the first batches."""
+"""Choose the batch size and the memory format by timing the first batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_TRIES = 3  # batches of each setting; the first one warms up
-_WORTH_IT = 8  # times as many rows as the trials take
-# Batch size and memory format; on two CPU cores large batches fall out of the cache, and channels last suits
-# convolutions. The first one is taken where there are too few rows to try.
+_TRIALS = 3  # batches of each setting; the first one warms up
+_MIN_ROWS = 8  # times as many rows as the trials take, or there are no trials
+# Batch size and channels last. On two CPU cores large batches fall out of the cache, and channels last suits
+# convolutions. The first setting is used where there are too few rows for trials.
 _CPU_IMAGES = ((16, True), (8, True), (32, True), (32, False))
 _GPU_IMAGES = ((64, True), (128, True), (256, True), (128, False))
 _CPU_OTHERS, _GPU_OTHERS = ((32, False),), ((64, False), (128, False), (256, False))
@@ -19,7 +19,7 @@ class BatchSetting:
     """How a batch is run.
 
     Attributes:
-        batch_size: rows.
+        batch_size: number of rows.
         channels_last: whether images lie in memory with their channels last.
     """
 
@@ -28,58 +28,65 @@ class BatchSetting:
 
 
 class BatchSizeSearch:
-    """Choose a setting: each one is tried on a few of the real batches, and the fastest runs the rest.
+    """Try several settings on a few real batches each; the fastest one runs the remaining rows.
 
-    The results of the trials count like all others: no row is run twice. Several processes try the same settings at
-    the same time, and decide on one together.
+    The outputs of the trials are kept, so no row is run twice. Several processes try the same settings at the same
+    time and choose one together.
+
+    Args:
+        batch_size: the batch size that the user asked for; None to search.
+        images: whether the inputs are images.
+        on_cpu: whether the model runs on a CPU.
+        num_rows: number of rows n, of all processes.
+        num_processes: number of processes that share the rows.
     """
 
     def __init__(
         self, batch_size: int | None, *, images: bool, on_cpu: bool, num_rows: int, num_processes: int = 1
     ) -> None:
-        """Take what is known.
-
-        Args:
-            batch_size: what the user wants; None to choose.
-            images: whether the inputs are images.
-            on_cpu: whether the model runs on a CPU.
-            num_rows: rows n of all processes.
-            num_processes: processes that share the rows.
-        """
         choices = (_CPU_IMAGES if on_cpu else _GPU_IMAGES) if images else (_CPU_OTHERS if on_cpu else _GPU_OTHERS)
         if batch_size is not None:
-            options = [BatchSetting(batch_size, images and choices[0][1])]
+            settings = [BatchSetting(batch_size, images and choices[0][1])]
         else:
-            options = [BatchSetting(size, last) for size, last in choices]
-            if num_rows < _WORTH_IT * _TRIES * num_processes * sum(option.batch_size for option in options):
-                options = options[:1]
-        self._trials = [option for option in options for _ in range(_TRIES)] if len(options) > 1 else []
-        self._dealt = 0
+            settings = [BatchSetting(size, last) for size, last in choices]
+            if num_rows < _MIN_ROWS * _TRIALS * num_processes * sum(setting.batch_size for setting in settings):
+                settings = settings[:1]
+        self._trials = [setting for setting in settings for _ in range(_TRIALS)] if len(settings) > 1 else []
+        self._num_started = 0
         self._seconds: dict[BatchSetting, list[float]] = {}
-        self._chosen = None if self._trials else options[0]
+        self._chosen = None if self._trials else settings[0]
 
-    def deal(self) -> BatchSetting | None:
-        """How to run the next batch; None as long as that hangs on how long the trials take."""
-        if self._dealt == len(self._trials):
+    def next_setting(self) -> BatchSetting | None:
+        """The setting for the next batch; None when all trials have started and `choose` has not been called yet."""
+        if self._num_started == len(self._trials):
             return self._chosen
-        self._dealt += 1
-        return self._trials[self._dealt - 1]
+        self._num_started += 1
+        return self._trials[self._num_started - 1]
 
     @property
     def chosen(self) -> BatchSetting | None:
-        """What runs the rest; None while there are trials."""
+        """The setting for the remaining rows; None before `choose`."""
         return self._chosen
 
-    def took(self, setting: BatchSetting, seconds: float) -> None:
-        """Tell how long the model took for a batch, for each of its rows."""
+    def record(self, setting: BatchSetting, seconds: float) -> None:
+        """Record the time of a batch.
+
+        Args:
+            setting: how it was run.
+            seconds: seconds per row.
+        """
         if self._chosen is None:
             self._seconds.setdefault(setting, []).append(seconds)
 
     @property
-    def fastest(self) -> Mapping[BatchSetting, float]:
-        """Of each setting tried: the seconds a row of its best batch, the first one aside."""
+    def best_seconds(self) -> Mapping[BatchSetting, float]:
+        """Setting → seconds per row of its fastest batch in this process, not counting the first batch."""
         return {setting: min(seconds[1:] or seconds) for setting, seconds in self._seconds.items()}
 
-    def decide(self, fastest: Sequence[Mapping[BatchSetting, float]]) -> None:
-        """Choose what is fastest for all processes together, from the `fastest` of each."""
-        self._chosen = min(fastest[0], key=lambda setting: max(of_process[setting] for of_process in fastest))
+    def choose(self, best_seconds: Sequence[Mapping[BatchSetting, float]]) -> None:
+        """Choose the setting that is fastest in the process where it is slowest.
+
+        Args:
+            best_seconds: the `best_seconds` of each process.
+        """
+        self._chosen = min(best_seconds[0], key=lambda setting: max(times[setting] for times in best_seconds))

@@ -1,186 +1,193 @@
-"""Rows → the tensors of a batch: decoded once a run and processed once a processor, as far as memory allows."""
+"""Rows → the tensors of a batch. Rows are decoded and processed once for all candidates, as far as memory allows."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
 from hf_leep.arrays import Integers
+from hf_leep.inference.protocols import Classifier, Row, Rows
 from hf_leep.inference.sampler import Batch
 
-_SHARE_OF_MEMORY, _MOST_BYTES = 0.25, 4 * 2**30
-_DECODED_SHARE = 0.25  # of the budget; the rest is for processed rows, which spare more work
+_SHARE_OF_MEMORY, _MAX_BYTES = 0.25, 4 * 2**30
+_DECODED_SHARE = 0.25  # of the budget; the rest is for processed rows, which save more work
 
 
 class Loader:
-    """The rows of a run, for all its candidates.
+    """Reads the rows of a run for all its candidates.
 
-    What one candidate's pass decoded and processed is kept for the next ones, for as many rows as the budget holds;
-    the others are read again. Only the inputs of row-wise processors are kept: those whose result for a row does not
-    depend on the rest of its batch.
+    The rows that one candidate's pass decoded and processed are kept for the next candidates, as many as the memory
+    budget allows; the others are read again. Processed rows are kept only where the processor handles each row
+    independently of the rest of its batch.
+
+    Args:
+        rows: the chosen rows.
+        budget: bytes to keep; by default a quarter of the free memory, at most 4 GiB; 0 to keep nothing.
+        num_sharing: number of processes that share this machine's memory.
     """
 
-    def __init__(self, rows: Any, budget: int | None = None, sharers: int = 1) -> None:
-        """Take the rows.
-
-        Args:
-            rows: the chosen rows, indexable, each a dict of the input columns.
-            budget: bytes to keep; a quarter of the memory that is free now, and at most 4 GiB, by default; 0 to keep
-                nothing.
-            sharers: processes that share this machine's memory.
-        """
-        self.rows = rows
+    def __init__(self, rows: Rows, budget: int | None = None, num_sharing: int = 1) -> None:
+        self._rows = rows
         if budget is None:
-            budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MOST_BYTES) // sharers
-        self._left_decoded = int(_DECODED_SHARE * budget)
-        self._budget_processed = budget - self._left_decoded
-        self._decoded: dict[int, Mapping[str, Any]] = {}
-        self._processed: OrderedDict[str, _Shared] = OrderedDict()  # the least recently used first
+            budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MAX_BYTES) // num_sharing
+        self._bytes_left_decoded = int(_DECODED_SHARE * budget)
+        self._budget_processed = budget - self._bytes_left_decoded
+        self._decoded: dict[int, Row] = {}
+        self._processed: OrderedDict[str, _ProcessedRows] = OrderedDict()  # the least recently used first
 
     def __len__(self) -> int:
         """Number of rows n."""
-        return len(self.rows)
+        return len(self._rows)
 
-    @property
-    def groups(self) -> Integers | None:
-        """Row of each example, where a row holds several; None where each is one."""
-        offsets = getattr(self.rows, "offsets", None)
-        return None if offsets is None else np.repeat(np.arange(len(self)), np.diff(offsets))
-
-    def places(self, positions: Integers) -> Integers:
-        """Examples of some rows, in the order in which a batch of these rows gives them."""
-        offsets = getattr(self.rows, "offsets", None)
+    def examples(self, positions: Integers) -> Integers:
+        """The examples of some rows, in the order in which a batch of these rows returns them."""
+        offsets = self._rows.offsets
         if offsets is None:
             return positions
         return np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in positions])
 
     def order(self) -> Integers:
-        """The order in which rows are best run, ``[n]``: the longest texts first, so that like goes with like.
+        """The order in which to run the rows, ``[n]``: the longest texts first.
 
-        A batch is as long as its longest text; and what does not fit into memory shows at once.
+        Texts of a batch are then of similar length, which saves padding, and a batch that does not fit into memory is
+        noticed at the start.
         """
-        lengths = self.rows.lengths() if hasattr(self.rows, "lengths") else None
+        lengths = self._rows.lengths()
         return np.arange(len(self)) if lengths is None else np.argsort(-lengths, kind="stable")
 
-    def batch(self, classifier: Any, positions: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Make a classifier's inputs of some rows.
+    def batch(self, classifier: Classifier, positions: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Make a classifier's inputs from some rows.
 
         Args:
-            classifier: has ``collate``, ``row_wise`` and ``processor``.
+            classifier: the classifier.
             positions: which rows.
 
         Raises:
             TargetError: a row cannot be decoded.
         """
         if not classifier.row_wise or not self._budget_processed:
-            return dict(classifier.collate([self._row(i) for i in positions]))
-        shared = self._processed.get(classifier.processor)
-        fresh = [i for i in positions if shared is None or not shared.has(i)]
-        made = dict(classifier.collate([self._row(i) for i in fresh])) if fresh else {}
-        if shared is None:
-            shared = self._share(classifier.processor, made)
+            return dict(classifier.collate([self._decode(i) for i in positions]))
+        kept = self._processed.get(classifier.processor)
+        new = [i for i in positions if kept is None or not kept.has(i)]
+        inputs = dict(classifier.collate([self._decode(i) for i in new])) if new else {}
+        if kept is None:
+            kept = self._make_room(classifier.processor, inputs)
         self._processed.move_to_end(classifier.processor)
-        shared.keep(fresh, made)
-        return made if len(fresh) == len(positions) else shared.put_together(positions, fresh, made)
+        kept.keep(new, inputs)
+        return inputs if len(new) == len(positions) else kept.combine(positions, new, inputs)
 
-    def _row(self, position: int) -> Mapping[str, Any]:
-        known = self._decoded.get(position)
-        if known is not None:
-            return known
-        row: Mapping[str, Any] = self.rows[position]
-        size = sum(v.width * v.height * len(v.getbands()) for v in row.values() if hasattr(v, "getbands"))
-        if 0 < size <= self._left_decoded:
-            self._left_decoded -= size
+    def _decode(self, position: int) -> Row:
+        decoded = self._decoded.get(position)
+        if decoded is not None:
+            return decoded
+        row = self._rows[position]
+        size = sum(map(_image_bytes, row.values()))
+        if 0 < size <= self._bytes_left_decoded:
+            self._bytes_left_decoded -= size
             self._decoded[position] = row
         return row
 
-    def _share(self, processor: str, made: Mapping[str, torch.Tensor]) -> _Shared:
-        """Room for the rows of another processor; those used least recently make room for it."""
-        needed = len(self) * sum(x[0].numel() * x.element_size() for x in made.values() if len(x))
-        while self._processed and needed > self._budget_processed - sum(s.num_bytes for s in self._processed.values()):
+    def _make_room(self, processor: str, inputs: Mapping[str, torch.Tensor]) -> _ProcessedRows:
+        """Reserve memory for the rows of a new processor; the least recently used ones are dropped for it."""
+        needed = len(self) * sum(x[0].numel() * x.element_size() for x in inputs.values() if len(x))
+        while self._processed and needed > self._bytes_left_processed():
             self._processed.popitem(last=False)
-        left = self._budget_processed - sum(s.num_bytes for s in self._processed.values())
-        shared = self._processed[processor] = _Shared(made, min(len(self), left * len(self) // max(needed, 1)))
-        return shared
+        size = min(len(self), self._bytes_left_processed() * len(self) // max(needed, 1))
+        kept = self._processed[processor] = _ProcessedRows(inputs, size)
+        return kept
+
+    def _bytes_left_processed(self) -> int:
+        return self._budget_processed - sum(kept.num_bytes for kept in self._processed.values())
 
 
-class _Shared:
+class _ProcessedRows:
     """Processed rows of one processor: those at the first ``size`` positions.
 
-    Copied by numpy, in this thread alone: where torch copied with threads of its own beside the model's, the model
-    slowed down by more than sharing saved.
+    They are copied by numpy in one thread. When torch copied them with threads of its own, the model running beside it
+    slowed down by more than keeping the rows saved.
     """
 
-    def __init__(self, made: Mapping[str, torch.Tensor], size: int) -> None:
-        self._arrays = {name: np.empty((size, *x.shape[1:]), dtype=x.numpy().dtype) for name, x in made.items()}
-        self._there = np.zeros(size, dtype=bool)
+    def __init__(self, inputs: Mapping[str, torch.Tensor], size: int) -> None:
+        self._arrays = {name: np.empty((size, *x.shape[1:]), dtype=x.numpy().dtype) for name, x in inputs.items()}
+        self._is_kept = np.zeros(size, dtype=bool)
         self.num_bytes = sum(x.nbytes for x in self._arrays.values())
 
     def has(self, position: int) -> bool:
-        return position < len(self._there) and bool(self._there[position])
+        return position < len(self._is_kept) and bool(self._is_kept[position])
 
-    def keep(self, positions: Sequence[int], made: Mapping[str, torch.Tensor]) -> None:
-        fitting = [k for k, position in enumerate(positions) if position < len(self._there)]
-        if not fitting or any(x.shape[1:] != self._arrays[name].shape[1:] for name, x in made.items()):
+    def keep(self, positions: Sequence[int], inputs: Mapping[str, torch.Tensor]) -> None:
+        fitting = [k for k, position in enumerate(positions) if position < len(self._is_kept)]
+        if not fitting or any(x.shape[1:] != self._arrays[name].shape[1:] for name, x in inputs.items()):
             return
-        places = [positions[k] for k in fitting]
-        for name, x in made.items():
-            self._arrays[name][_span(places)] = x.numpy()[_span(fitting)]
-        self._there[places] = True
+        kept = [positions[k] for k in fitting]
+        for name, x in inputs.items():
+            self._arrays[name][_index(kept)] = x.numpy()[_index(fitting)]
+        self._is_kept[kept] = True
 
-    def put_together(
-        self, positions: Sequence[int], fresh: Sequence[int], made: Mapping[str, torch.Tensor]
+    def combine(
+        self, positions: Sequence[int], new: Sequence[int], inputs: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The inputs of a batch, of kept rows and fresh ones: a copy, for a model may change what it is given."""
-        unknown = set(fresh)
-        kept = [k for k, position in enumerate(positions) if position not in unknown]
-        new = [k for k, position in enumerate(positions) if position in unknown]
+        """The inputs of a batch of kept and new rows: a copy, since a model may change its inputs."""
+        is_new = set(new)
+        places_of_kept = [k for k, position in enumerate(positions) if position not in is_new]
+        places_of_new = [k for k, position in enumerate(positions) if position in is_new]
         batch = {}
         for name, array in self._arrays.items():
             x = np.empty((len(positions), *array.shape[1:]), dtype=array.dtype)
-            x[_span(kept)] = array[_span([positions[k] for k in kept])]
-            if new:
-                x[_span(new)] = made[name].numpy()
+            x[_index(places_of_kept)] = array[_index([positions[k] for k in places_of_kept])]
+            if places_of_new:
+                x[_index(places_of_new)] = inputs[name].numpy()
             batch[name] = torch.from_numpy(x)
         return batch
 
 
-def _span(places: Sequence[int]) -> Any:
-    """An index of places: a slice where they follow each other, which is much faster to copy."""
-    first, last = places[0], places[-1]
-    return slice(first, last + 1) if list(places) == list(range(first, last + 1)) else list(places)
+def _image_bytes(value: object) -> int:
+    """Memory of a decoded image; 0 for other inputs, which are not kept."""
+    if hasattr(value, "getbands") and hasattr(value, "width") and hasattr(value, "height"):
+        return int(value.width * value.height * len(value.getbands()))
+    return 0
+
+
+def _index(positions: Sequence[int]) -> slice | list[int]:
+    """An index for these positions: a slice when they are consecutive, which copies much faster."""
+    first, last = positions[0], positions[-1]
+    return slice(first, last + 1) if list(positions) == list(range(first, last + 1)) else list(positions)
 
 
 class ReadAhead:
-    """Make the inputs of the next batch while the model runs another, in a thread."""
+    """Makes the inputs of the next batch in a thread while the model runs the current one.
 
-    def __init__(self, feed: Loader, classifier: Any) -> None:
-        """Take the rows and whose inputs to make of them."""
-        self._feed, self._classifier = feed, classifier
-        self._thread = ThreadPoolExecutor(1)
-        self._ahead: tuple[Batch, Future[dict[str, torch.Tensor]]] | None = None
+    Args:
+        loader: reads the rows.
+        classifier: makes inputs of them.
+    """
+
+    def __init__(self, loader: Loader, classifier: Classifier) -> None:
+        self._loader, self._classifier = loader, classifier
+        self._executor = ThreadPoolExecutor(1)
+        self._next: tuple[Batch, Future[dict[str, torch.Tensor]]] | None = None
 
     def __enter__(self) -> ReadAhead:
-        """Begin."""
+        """Return this object."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(cancel_futures=True)
+        """Wait for the batch being made, and end the thread."""
+        self._executor.shutdown(cancel_futures=True)
 
     def start(self, batch: Batch) -> Future[dict[str, torch.Tensor]]:
-        """Begin with a batch."""
-        made = self._thread.submit(self._feed.batch, self._classifier, batch.positions.tolist())
-        self._ahead = batch, made
-        return made
+        """Start to make the inputs of a batch."""
+        inputs = self._executor.submit(self._loader.batch, self._classifier, batch.positions.tolist())
+        self._next = batch, inputs
+        return inputs
 
-    def take(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The inputs of a batch, which may have been begun."""
-        ready = self._ahead is not None and self._ahead[0] is batch
-        return (self._ahead[1] if ready and self._ahead else self.start(batch)).result()
+    def inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The inputs of a batch, whether or not it was started."""
+        if self._next is not None and self._next[0] is batch:
+            return self._next[1].result()
+        return self.start(batch).result()

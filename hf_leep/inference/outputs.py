@@ -1,10 +1,11 @@
-"""What each process did of a pass, and how it becomes one extraction."""
+"""What the processes make of a pass: rows of outputs and a record each, combined into one extraction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,66 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.records import Candidate, Extraction, Run
 
+Allocate: TypeAlias = Callable[[str, tuple[int, ...]], NDArray[np.float32]]
+"""Makes an array to be filled, from its name and its shape."""
 
-class Sink(Protocol):
-    """Where the rows of a pass go."""
 
-    def put(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
-        """Take rows of ``probabilities`` or ``features``, those at these positions."""
+class RowWriter(Protocol):
+    """Takes the rows of a pass as they are computed."""
+
+    def write(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
+        """Take the rows ``[b, …]`` of ``probabilities`` or ``features`` that belong at these positions, ``[b]``."""
+
+
+class Output(Protocol):
+    """Takes the rows of this process and, when all processes are done, returns the rows of all of them.
+
+    `Arrays` serves a single process, `hf_leep.inference.shards.Shards` several.
+    """
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder where the other processes write their rows; None when there are no others."""
+
+    def write(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
+        """Take rows, as `RowWriter` does."""
+
+    def arrays(self, names: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
+        """Name → all rows, ``[n, …]``."""
+
+
+class Arrays:
+    """Rows written straight into whole arrays, which are made with the first batch, when their width is known.
+
+    Args:
+        num_rows: number of rows n of the arrays.
+        allocate: makes the arrays; numpy's plain ones by default.
+    """
+
+    folder: Path | None = None
+
+    def __init__(self, num_rows: int, allocate: Allocate | None = None) -> None:
+        self._num_rows = num_rows
+        self._allocate = allocate or (lambda _name, shape: np.empty(shape, dtype=np.float32))
+        self._arrays: dict[str, NDArray[np.float32]] = {}
+
+    def write(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
+        """Fill in the rows at these positions."""
+        if name not in self._arrays:
+            self._arrays[name] = self._allocate(name, (self._num_rows, values.shape[1]))
+        self._arrays[name][positions] = values
+
+    def arrays(self, names: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
+        """Name → all rows, ``[n, …]``."""
+        return {name: self._arrays[name] for name in names if name in self._arrays}
 
 
 @dataclass(frozen=True)
 class PartialPass:
-    """What one process tells of the rows that it ran.
+    """What one process reports of its share of a pass, besides the rows.
 
     Attributes:
-        candidate: the candidate, with what the model told of it.
+        candidate: the candidate, with what is known of it once it is loaded.
         run: how its rows were run.
         missing: why there are no ``probabilities`` or no ``features``.
     """
@@ -35,48 +82,30 @@ class PartialPass:
     missing: Mapping[str, str]
 
 
-class Arrays:
-    """The rows of a pass as whole arrays, made when the first batch tells how wide they are.
-
-    Args:
-        n: rows.
-        allocate: makes a float32 array from name and shape; plain memory by default.
-    """
-
-    def __init__(self, n: int, allocate: Callable[[str, tuple[int, ...]], NDArray[np.float32]] | None = None) -> None:
-        self._n = n
-        self._allocate = allocate or (lambda _name, shape: np.empty(shape, dtype=np.float32))
-        self.arrays: dict[str, NDArray[np.float32]] = {}
-
-    def put(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
-        """Fill in the rows at these positions."""
-        if name not in self.arrays:
-            self.arrays[name] = self._allocate(name, (self._n, values.shape[1]))
-        self.arrays[name][positions] = values
-
-
-def put_together(
-    shares: Sequence[PartialPass],
-    arrays: Mapping[str, NDArray[np.float32]],
-    labels: Integers,
-    groups: Integers | None = None,
+def combine(
+    parts: Sequence[PartialPass], output: Output, labels: Integers, groups: Integers | None = None
 ) -> Extraction:
-    """Make one extraction of what each process did.
+    """Make one extraction of what all processes did.
 
     Args:
-        shares: one a process; what any of them misses, the whole misses.
-        arrays: the rows of all of them, ``[n, …]``.
-        labels: classes of the rows, ``[n]``.
-        groups: rows of one draw, as `hf_leep.records.Extraction` has them.
+        parts: the reports of all processes; an array that is missing in one of them is missing.
+        output: where the rows are.
+        labels: class of each example, ``[n]``.
+        groups: group of each example, as in `hf_leep.records.Extraction`.
+
+    Raises:
+        UserError: rows are missing.
     """
-    missing = {name: why for share in reversed(shares) for name, why in share.missing.items()}
-    main = shares[0]
+    missing = {name: why for part in reversed(parts) for name, why in part.missing.items()}
+    main = parts[0]
     run = replace(
         main.run,
-        seconds=max(share.run.seconds for share in shares),
-        peak_memory_bytes=max(share.run.peak_memory_bytes for share in shares),
-        num_truncated=sum(share.run.num_truncated for share in shares),
-        num_processes=len(shares),
+        seconds=max(part.run.seconds for part in parts),
+        peak_memory_bytes=max(part.run.peak_memory_bytes for part in parts),
+        num_truncated=sum(part.run.num_truncated for part in parts),
+        num_processes=len(parts),
     )
-    found = {name: None if name in missing else arrays.get(name) for name in ("probabilities", "features")}
-    return Extraction(main.candidate, found["probabilities"], found["features"], labels, run, missing, groups)
+    arrays = output.arrays([name for name in ("probabilities", "features") if name not in missing])
+    return Extraction(
+        main.candidate, arrays.get("probabilities"), arrays.get("features"), labels, run, missing, groups
+    )

@@ -1,12 +1,13 @@
-"""The processes of a run: the main one drives, the others run their share of each pass."""
+"""The processes of a run, and the messages between them."""
 
 from __future__ import annotations
 
 import atexit
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hf_leep.errors import HfLeepError, ProcessError, one_line
 
@@ -14,124 +15,139 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _T = TypeVar("_T")
-_PATIENCE = timedelta(days=7)  # the others wait while the main process downloads; one that dies is noticed at once
+_TIMEOUT = timedelta(days=7)  # others wait while the main process downloads; a process that dies is noticed at once
 
 
-class ElsewhereError(HfLeepError):
-    """Another process failed; all of them know."""
+@dataclass(frozen=True)
+class _Failure:
+    """Sent in place of a result by a process whose work failed."""
+
+    error: Exception
+
+
+class _OtherProcessError(HfLeepError):
+    """Another process failed, and every process knows it."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-def launched() -> int:
-    """How many processes the launcher of this run started: torchrun and accelerate say so; 1 without one."""
+def num_launched() -> int:
+    """Number of processes that the launcher (torchrun, accelerate) started; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
-    """Whether this process drives the run; it is the only one that writes and talks."""
-    return launched() == 1 or os.environ.get("RANK", "0") == "0"
+    """Whether this is the main process, the only one that writes files and prints."""
+    return num_launched() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 class Processes:
-    """The processes of a run, and what they tell each other. One process is a team as well.
+    """The processes that share the passes of a run; a run without a launcher has one.
 
-    They talk over a channel of their own on the CPU, whatever device they compute on: there a process that dies closes
-    its connections, so that nobody waits for it.
+    Messages are sent over the CPU, whatever device the models run on: when a process dies, its connections close, and
+    the others notice at once.
 
     Args:
-        on: the accelerator that was made in each of them; None for one process.
+        accelerator: the accelerator of this process; None for a run of one process.
     """
 
-    def __init__(self, on: Accelerator | None = None) -> None:
-        self.index = 0 if on is None else int(on.process_index)
-        self.size = 1 if on is None else int(on.num_processes)
+    def __init__(self, accelerator: Accelerator | None = None) -> None:
+        self.index = 0 if accelerator is None else int(accelerator.process_index)
+        self.size = 1 if accelerator is None else int(accelerator.num_processes)
         self._broken = False
         if self.size > 1:
             import torch.distributed
 
-            self._channel = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
-            atexit.register(self._leave)
+            self._group = torch.distributed.new_group(backend="gloo", timeout=_TIMEOUT)
+            atexit.register(self._close)
 
     @property
     def is_main(self) -> bool:
-        """Whether this process drives."""
+        """Whether this is the main process."""
         return self.index == 0
 
-    def tell(self, message: Any = None) -> Any:
-        """Give every process what the main one says; the others call it without a message to hear it.
+    def broadcast(self, message: object = None) -> object:
+        """Send a message from the main process to all others, which call this without a message to receive it.
+
+        Returns:
+            The message, in every process.
 
         Raises:
-            ProcessError: another process is gone.
+            ProcessError: another process has died.
         """
         if self.size == 1 or self._broken:
             return message
         import torch.distributed
 
-        said = [message]
-        self._talk(lambda: torch.distributed.broadcast_object_list(said, src=0, group=self._channel))
-        return said[0]
+        messages = [message]
+        self._communicate(lambda: torch.distributed.broadcast_object_list(messages, src=0, group=self._group))
+        return messages[0]
 
-    def exchange(self, thing: _T) -> list[_T]:
-        """Give every process what each of them says, in their order: all must call it.
+    def gather(self, value: _T) -> list[_T]:
+        """Collect a value from each process; all processes must call this, and all get the list.
+
+        Returns:
+            The values, by the index of their process.
 
         Raises:
-            ProcessError: another process is gone.
+            ProcessError: another process has died.
         """
-        said = self._all_of((True, thing))
-        for went_well, what in said:
-            if not went_well:
-                raise ElsewhereError(what)
-        return [what for _, what in said]
+        values = []
+        for received in self._gather(value):
+            if isinstance(received, _Failure):
+                raise _OtherProcessError(received.error)
+            values.append(received)
+        return values
 
-    def together(self, work: Callable[[], _T]) -> list[_T]:
-        """Do something in every process, and give each of them all results, or the first error of any.
+    def run_in_all(self, work: Callable[[], _T]) -> list[_T]:
+        """Do the same work in all processes, and collect the results; all processes must call this.
 
-        ``work`` may `exchange` in between: a process that failed before takes part with its error, and so nobody waits
-        in vain.
+        ``work`` may call `gather`. When it fails in one process, that process sends its error to the next `gather` of
+        the others, so that none waits forever.
+
+        Returns:
+            The results, by the index of their process.
 
         Raises:
-            ProcessError: another process is gone.
-            Exception: what the work raised, here or in another process.
+            ProcessError: another process has died.
+            Exception: what ``work`` raised, here or in the first process in which it failed.
         """
         try:
-            mine = work()
-            return self.exchange(mine)
-        except ElsewhereError as told:
-            raise told.error from None
+            return self.gather(work())
+        except _OtherProcessError as other:
+            raise other.error from None
         except ProcessError:
             raise
         except Exception as error:
             if self.size > 1:
-                known = isinstance(error, HfLeepError)  # any other may not survive the way
-                self._all_of((False, error if known else RuntimeError(one_line(error))))
+                can_be_sent = isinstance(error, HfLeepError)  # other exceptions may not survive pickling
+                self._gather(_Failure(error if can_be_sent else RuntimeError(one_line(error))))
             raise
-        except BaseException:  # an interruption: the others wait for what will not come, and end with this process
+        except BaseException:  # an interruption: the others see this process end
             self._broken = True
             raise
 
-    def _leave(self) -> None:
-        # Threads of a channel that outlive the interpreter let go of what they sent when it is gone, and that aborts
-        # the process now and then. After a failure nothing is waited for, and the process ends with an error anyway.
+    def _close(self) -> None:
+        # Its threads would outlive the interpreter, and abort the process now and then. After a failure nothing is
+        # closed, since that would wait for the others; the process then ends with an error anyway.
         import torch.distributed
 
         if torch.distributed.is_initialized() and not self._broken:
             torch.distributed.destroy_process_group()
 
-    def _all_of(self, thing: Any) -> list[Any]:
-        if self.size == 1:
-            return [thing]
-        import torch.distributed
+    def _gather(self, value: _T | _Failure) -> list[_T | _Failure]:
+        received = [value] * self.size
+        if self.size > 1:
+            import torch.distributed
 
-        said: list[Any] = [None] * self.size
-        self._talk(lambda: torch.distributed.all_gather_object(said, thing, group=self._channel))
-        return said
+            self._communicate(lambda: torch.distributed.all_gather_object(received, value, group=self._group))
+        return received
 
-    def _talk(self, action: Callable[[], object]) -> None:
+    def _communicate(self, send: Callable[[], object]) -> None:
         try:
-            action()
+            send()
         except RuntimeError:
             self._broken = True
             raise ProcessError("another process of this run is gone") from None

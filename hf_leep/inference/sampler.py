@@ -1,6 +1,6 @@
-"""Which rows a process runs next: batches are formed first, and then dealt to the processes in turn.
+"""Which rows a process runs next. Batches are formed first and then assigned to the processes in turn.
 
-So a batch holds the same rows however many processes there are.
+A batch therefore holds the same rows for any number of processes.
 """
 
 from __future__ import annotations
@@ -26,62 +26,72 @@ class Batch:
 
 
 class BatchSampler:
-    """The batches of one process, halved where memory does not suffice.
+    """The batches of one process. They are halved when memory runs out.
 
     Args:
         order: all rows in the order in which they are run, ``[n]``.
-        pace: what decides how many at a time.
-        index: which process this is, from 0.
-        num_processes: how many there are.
+        search: decides the size of each batch.
+        index: index of this process, from 0.
+        num_processes: number of processes.
     """
 
-    def __init__(self, order: Integers, pace: BatchSizeSearch, index: int = 0, num_processes: int = 1) -> None:
+    def __init__(self, order: Integers, search: BatchSizeSearch, index: int = 0, num_processes: int = 1) -> None:
         self._order = order
-        self._pace = pace
+        self._search = search
         self._index = index
         self._num_processes = num_processes
-        self._dealt = 0
-        self._limit = len(order)
+        self._num_assigned = 0  # rows, to any process
+        self._max_batch_size = len(order)
         self._waiting: deque[Batch] = deque()
 
     @property
-    def limit(self) -> int:
-        """Rows that memory is known to suffice for, or not known not to."""
-        return self._limit
+    def max_batch_size(self) -> int:
+        """The largest batch size that memory may suffice for; n until a batch has been halved."""
+        return self._max_batch_size
 
     @property
     def finished(self) -> bool:
-        """Whether every row has been dealt to a process, and no batch of this one is left."""
-        return not self._waiting and self._dealt >= len(self._order)
+        """Whether every row has been assigned to a process and this process has no batch left."""
+        return not self._waiting and self._num_assigned >= len(self._order)
 
     def next(self) -> Batch | None:
-        """The next batch; None where there is none, or none is certain before the trials are decided."""
-        found = self.peek()
-        if found is not None:
+        """Take the next batch.
+
+        Returns:
+            None when this process has no more batches, or when the search has to choose a setting first.
+        """
+        batch = self.peek()
+        if batch is not None:
             self._waiting.popleft()
-        return found
+        return batch
 
     def peek(self) -> Batch | None:
-        """What `next` will give."""
-        while not self._waiting and self._dealt < len(self._order):
-            setting = self._pace.deal()
+        """The batch that `next` will return."""
+        while not self._waiting and self._num_assigned < len(self._order):
+            setting = self._search.next_setting()
             if setting is None:
                 return None
-            start = self._dealt + self._index * setting.batch_size
-            self._dealt += self._num_processes * setting.batch_size
-            mine = self._order[start : start + setting.batch_size]
-            self._waiting += [Batch(part, setting) for part in _parts(mine, self._limit)]
+            start = self._num_assigned + self._index * setting.batch_size
+            self._num_assigned += self._num_processes * setting.batch_size
+            positions = self._order[start : start + setting.batch_size]
+            self._waiting += [Batch(rows, setting) for rows in _split(positions, self._max_batch_size)]
         return self._waiting[0] if self._waiting else None
 
     def halve(self, batch: Batch) -> bool:
-        """Take a batch back, to be run in halves like all later ones of its size; say whether that is possible."""
+        """Put a batch back as two halves, and halve later batches of its size too.
+
+        Returns:
+            Whether the batch could be halved: it has more than one row.
+        """
         if len(batch.positions) < 2:
             return False
-        self._limit = len(batch.positions) // 2
-        again = [batch, *self._waiting]
-        self._waiting = deque(Batch(part, b.setting) for b in again for part in _parts(b.positions, self._limit))
+        self._max_batch_size = len(batch.positions) // 2
+        batches = [batch, *self._waiting]
+        self._waiting = deque(
+            Batch(rows, b.setting) for b in batches for rows in _split(b.positions, self._max_batch_size)
+        )
         return True
 
 
-def _parts(positions: Integers, limit: int) -> list[Integers]:
-    return [positions[start : start + limit] for start in range(0, len(positions), limit)]
+def _split(positions: Integers, size: int) -> list[Integers]:
+    return [positions[start : start + size] for start in range(0, len(positions), size)]

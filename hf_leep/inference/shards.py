@@ -1,12 +1,12 @@
-"""What each process writes of a pass, and how the main one makes whole arrays of it.
+"""Files to which several processes write their rows of a pass, and the arrays that the main process makes of them.
 
-A shard is appended to, row by row: it takes the disk that it needs and no more, and a full disk is an error, not the
-end of the process as it would be in memory mapped to a file.
+Rows are appended to a shard. A full disk therefore raises an error; it does not kill the process, as it would with
+memory mapped to a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,64 +14,76 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import UserError
+from hf_leep.inference.outputs import Allocate
 
 _ROWS_AT_ONCE = 8192
 
 
 class Shard:
-    """The rows of one process; whatever has been put into it is on disk.
+    """The rows of one process, on disk as soon as they are written.
 
     Args:
-        folder: where the shards of a pass lie; made where it is missing.
-        index: which process this is.
+        folder: the folder of all shards of a pass; it is made if it is missing.
+        index: index of the process.
     """
 
     def __init__(self, folder: Path, index: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._index = index
 
-    def put(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
-        """Append rows ``[b, …]`` of an array, and which rows of the whole they are, ``[b]``."""
+    def write(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
+        """Append rows ``[b, …]`` of an array, and their positions ``[b]``."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         for kind, content in (("values", values.astype("<f4")), ("rows", positions.astype("<i8"))):
             with (self._folder / f"{name}.{self._index}.{kind}").open("ab") as stream:
                 stream.write(content.tobytes())
 
 
-def gather(
-    folder: Path, names: list[str], n: int, allocate: Callable[[str, tuple[int, ...]], NDArray[np.float32]]
-) -> dict[str, NDArray[np.float32]]:
-    """Make whole arrays of the shards.
+class Shards:
+    """The rows of several processes: those of the main one go to its own shard, and `arrays` reads the shards of all.
 
     Args:
-        folder: where they lie.
-        names: of the arrays.
-        n: rows of the whole.
-        allocate: makes a float32 array from name and shape.
-
-    Returns:
-        name → ``[n, …]``.
-
-    Raises:
-        UserError: rows are missing.
+        folder: the folder of the shards, on a disk that all machines of the run share.
+        num_rows: number of rows n of the arrays.
+        allocate: makes the arrays.
     """
-    arrays: dict[str, NDArray[np.float32]] = {}
-    for name in names:
-        there = np.zeros(n, dtype=bool)
-        for path in sorted(folder.glob(f"{name}.*.rows")):
+
+    def __init__(self, folder: Path, num_rows: int, allocate: Allocate) -> None:
+        self.folder: Path | None = folder
+        self._folder = folder
+        self._num_rows = num_rows
+        self._allocate = allocate
+        self._own = Shard(folder, 0)
+
+    def write(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
+        """Append rows to the main process's shard."""
+        self._own.write(name, positions, values)
+
+    def arrays(self, names: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
+        """Make whole arrays of the shards of all processes: name → ``[n, …]``.
+
+        Raises:
+            UserError: rows are missing.
+        """
+        return {name: self._array(name) for name in names}
+
+    def _array(self, name: str) -> NDArray[np.float32]:
+        array: NDArray[np.float32] | None = None
+        written = np.zeros(self._num_rows, dtype=bool)
+        for path in sorted(self._folder.glob(f"{name}.*.rows")):
             rows = np.fromfile(path, dtype="<i8")
             content = path.with_suffix(".values")
             width = content.stat().st_size // 4 // len(rows)
             values = np.memmap(content, dtype="<f4", mode="r", shape=(len(rows), width))
-            if name not in arrays:
-                arrays[name] = allocate(name, (n, width))
+            if array is None:
+                array = self._allocate(name, (self._num_rows, width))
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 part = slice(start, start + _ROWS_AT_ONCE)
-                arrays[name][rows[part]] = values[part]
-            there[rows] = True
-        if not there.all():
+                array[rows[part]] = values[part]
+            written[rows] = True
+        if array is None or not written.all():
             raise UserError(
-                f"{n - there.sum()} of {n} rows are missing from {folder}: is HF_HOME on a disk that all machines of "
-                "this run share?"
+                f"{self._num_rows - written.sum()} of {self._num_rows} rows are missing from {self._folder}: is "
+                "HF_HOME on a disk that all machines of this run share?"
             )
-    return arrays
+        return array

@@ -1,19 +1,28 @@
-"""One adapter per modality: which AutoModel, which processor, how rows become tensors."""
+"""The kinds of input, and how checkpoints of each kind are judged, loaded and run.
+
+A modality is one file, with a `Modality` record named ``MODALITY``, and one line in `MODALITIES`. Importing this
+package imports neither torch nor transformers: the files of the modalities import them inside functions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from hf_leep.models import audio, image, text, token, video
-from hf_leep.models.adapter import Adapter
+from hf_leep.models.adapter import Adapter, AnyAdapter
 from hf_leep.models.classifier import Classifier, Inspection
+from hf_leep.models.modality import Modality
 
-__all__ = ["ADAPTERS", "Adapter", "Classifier", "Inspection"]
+__all__ = ["ADAPTERS", "BY_NAME", "MODALITIES", "Adapter", "Classifier", "Inspection", "Modality"]
 
-ADAPTERS: Mapping[str, Adapter] = {
-    "audio": audio.ADAPTER,
-    "image": image.ADAPTER,
-    "text": text.ADAPTER,
-    "token": token.ADAPTER,
-    "video": video.ADAPTER,
-}
+# In the order in which a data set is searched for input columns. Where there are videos, images or sounds, texts are
+# mostly file names, captions or transcripts.
+MODALITIES: tuple[Modality, ...] = (
+    video.MODALITY,
+    image.MODALITY,
+    audio.MODALITY,
+    token.MODALITY,
+    text.MODALITY,
+)
+BY_NAME: Mapping[str, Modality] = {modality.name: modality for modality in MODALITIES}
+ADAPTERS: Mapping[str, AnyAdapter] = {modality.name: modality.adapter for modality in MODALITIES}

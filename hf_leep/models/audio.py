@@ -4,53 +4,71 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from inspect import signature
 from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import datasets
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from hf_leep.errors import CandidateError, TargetError, one_line
 from hf_leep.models.adapter import Adapter
-from hf_leep.models.classifier import Classifier, quiet, source_labels, why
-from hf_leep.models.ragged import OneLengthAtATime, in_one_batch, outputs, sees_padding
+from hf_leep.models.classifier import Classifier, Row, describe, source_labels, transformers_silent
+from hf_leep.models.modality import Modality, files_need
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from hf_leep.models.adapter import Model
+    from hf_leep.models.processors import FeatureExtractor
 
 
-def _load_extractor(path: Path) -> Any:
+def _load_extractor(path: Path) -> FeatureExtractor:
     from transformers import AutoFeatureExtractor
 
     try:
-        with quiet():
-            return AutoFeatureExtractor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        with transformers_silent():
+            extractor: FeatureExtractor = AutoFeatureExtractor.from_pretrained(
+                path, trust_remote_code=False, local_files_only=True
+            )
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CandidateError(f"its feature extractor cannot be loaded: {why(error)}") from None
+        raise CandidateError(f"its feature extractor cannot be loaded: {describe(error)}") from None
+    return extractor
 
 
 def _assemble(
-    model: Any, extractor: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
+    model: Model,
+    extractor: FeatureExtractor,
+    columns: Sequence[str],
+    head: nn.Module | None,
+    missing: Mapping[str, str],
 ) -> Classifier:
+    import torch
+
+    from hf_leep.models.ragged import OneLengthAtATime, in_one_batch, outputs, sees_padding
+
     (column,) = columns
     rate = int(extractor.sampling_rate)
-    # Some pad to a length of their own; the others must be told to.
+    # Some extractors pad to a fixed length by default; the others pad only if asked to.
     padding = signature(extractor.__call__).parameters.get("padding")
     options = {"padding": True} if padding is not None and padding.default is False else {}
 
     def inputs(waves: Sequence[NDArray[np.float32]]) -> dict[str, torch.Tensor]:
-        with quiet():
+        with transformers_silent():
             return dict(extractor(list(waves), sampling_rate=rate, return_tensors="pt", **options))
 
-    # Without a mask the padding counts, in the model and where the extractor makes all sounds equally loud.
+    # Without a mask, padding changes the model's outputs, and the loudness to which the extractor normalises sounds.
     noise = np.random.default_rng(0).standard_normal(rate // 2, dtype=np.float32)
     tried = [noise[: rate * percent // 100] for percent in (29, 35, 42, 50)]
     together, single = inputs(tried), [inputs([wave]) for wave in tried[:-1]]
     alike = len(together) == 1 or sees_padding(model, single, outputs(model, together))
     longest = _longest(extractor)
 
-    def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         waves = [_wave(row[column], rate) for row in rows]
         batch = in_one_batch([inputs([wave]) for wave in waves], 1) if alike else inputs(waves)
         if longest is None:
@@ -64,28 +82,29 @@ def _assemble(
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=ADAPTER.task,
+        task=MODALITY.task,
         processor=extractor.to_json_string(),
         processor_backend=None,
         max_seconds=None if longest is None else longest / rate,
     )
 
 
-def _longest(extractor: Any) -> int | None:
-    """Samples of the longest sound that an extractor hears to its end; None without a limit."""
-    if hasattr(extractor, "n_samples"):  # Whisper's
-        return int(extractor.n_samples)
-    if hasattr(extractor, "num_mel_bins") and getattr(extractor, "max_length", None):  # AST's, in whole frames
+def _longest(extractor: FeatureExtractor) -> int | None:
+    """Number of samples beyond which an extractor truncates a sound; None without a limit."""
+    samples, frames = getattr(extractor, "n_samples", None), getattr(extractor, "max_length", None)
+    if samples is not None:  # Whisper's
+        return int(samples)
+    if hasattr(extractor, "num_mel_bins") and frames:  # AST's, which counts whole frames
         shift, length = extractor.sampling_rate // 100, extractor.sampling_rate // 40
-        return int(extractor.max_length * shift + length - 1)
+        return int(frames * shift + length - 1)
     return None
 
 
-def _wave(sound: Mapping[str, Any], rate: int) -> NDArray[np.float32]:
+def _wave(sound: Row, rate: int) -> NDArray[np.float32]:
     """One channel at the model's sampling rate, ``[samples]``, of decoded samples or of a file.
 
     Raises:
-        TargetError: it cannot be decoded, or there is nothing to hear in it.
+        TargetError: it cannot be decoded, or is empty.
     """
     if "array" in sound:
         if sound["array"] is None or not sound["sampling_rate"]:
@@ -103,12 +122,12 @@ def _wave(sound: Mapping[str, Any], rate: int) -> NDArray[np.float32]:
     return np.asarray(resample_poly(wave, rate // shared, own // shared), dtype=np.float32)
 
 
-def _decoded(sound: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
+def _decoded(sound: Row) -> tuple[NDArray[np.float32], int]:
     """Samples of a file, the mean of its channels, and its sampling rate."""
     try:
         import soundfile
     except ImportError:
-        raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"') from None
+        raise TargetError(files_need("soundfile", "audio") or "soundfile cannot be imported") from None
     try:
         source = sound["path"] if sound["bytes"] is None else io.BytesIO(sound["bytes"])
         channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
@@ -118,10 +137,27 @@ def _decoded(sound: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
     return channels.mean(axis=1), int(rate)
 
 
-ADAPTER = Adapter(
+def _accepts(_name: str, feature: object) -> bool:
+    """Whether a column holds audio files, or samples beside their sampling rate."""
+    if isinstance(feature, Mapping) and {"array", "sampling_rate"} <= set(feature):
+        samples = feature["array"]
+        return isinstance(samples, datasets.List) and isinstance(samples.feature, datasets.Value)
+    return isinstance(feature, datasets.Audio)
+
+
+MODALITY = Modality(
+    name="audio",
     task="audio-classification",
-    what="audio classifier",
-    auto_model="AutoModelForAudioClassification",
-    load_processor=_load_extractor,
-    assemble=_assemble,
+    unit="sounds",
+    input_names=(("audio",), ("speech",)),
+    accepts=_accepts,
+    missing_decoder=lambda feature: files_need("soundfile", "audio") if isinstance(feature, datasets.Audio) else None,
+    decoder=lambda: f"scipy {version('scipy')}",
+    adapter=Adapter(
+        what="audio classifier",
+        auto_model="AutoModelForAudioClassification",
+        load_processor=_load_extractor,
+        assemble=_assemble,
+    ),
 )
+ADAPTER = MODALITY.adapter

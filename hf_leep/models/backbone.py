@@ -6,17 +6,23 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import nn
 
 from hf_leep.errors import CandidateError
-from hf_leep.models.classifier import first, load_weights
+from hf_leep.models.classifier import first_two, load_weights, model_classes, other_class
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from hf_leep.models.adapter import Model
+    from hf_leep.models.classifier import AutoClass
 
 POOLER = "pooler_output"
 NO_HEAD = {"probabilities": "no trained classification head: the model has none"}
-# In the order in which sentence-transformers puts them side by side where a checkpoint names several.
+# In the order in which sentence-transformers concatenates them where a checkpoint names several.
 _SENTENCE_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -25,22 +31,28 @@ _SENTENCE_MODES = {
 }
 
 
+class HasLogits(Protocol):
+    """The outputs of a classifier."""
+
+    logits: torch.Tensor
+
+
 class PooledBackbone(nn.Module):
     """A backbone that gives one row of features for each input.
 
-    The features leave through ``head``, which changes nothing, as what a classifier's head would be given: so the pass
-    catches and checks them in the same way.
+    The features pass through ``head``, an identity layer, so that a pass records and checks them in the same way as
+    the inputs of a classifier's head.
 
     Args:
         backbone: a transformers model without a head.
-        modes: poolings of the last hidden state, several of them side by side.
+        modes: poolings of the last hidden state; the outputs of several are concatenated.
         own: use the model's own ``pooler_output`` where it gives one.
-        reduced: ``(attention mask, length) -> mask`` where the model shortens its input before it attends to it.
+        reduced: ``(attention mask, length) -> mask`` where the model shortens its input before its attention layers.
     """
 
     def __init__(
         self,
-        backbone: Any,
+        backbone: PreTrainedModel,
         modes: tuple[str, ...] = ("mean",),
         *,
         own: bool = True,
@@ -54,12 +66,12 @@ class PooledBackbone(nn.Module):
         self.training = backbone.training
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PreTrainedConfig:
         """The backbone's configuration."""
         return self.backbone.config
 
     def forward(self, **batch: torch.Tensor) -> SimpleNamespace:
-        """The features ``[n, d]``, in the place of logits."""
+        """The features ``[n, d]``, returned as ``logits``."""
         outputs = self.backbone(**batch)
         own = getattr(outputs, POOLER, None) if self._own else None
         if own is not None:
@@ -77,28 +89,29 @@ class PooledBackbone(nn.Module):
 
 
 class PerToken(nn.Module):
-    """A classifier whose head runs on every token: let it be seen to run on what counts, once for each text.
+    """A classifier whose head may run on every token: run the head once more, on one row of features for each text.
 
-    That is the last real token where its outputs are the logits, or the mean over all real ones where their mean is.
+    If the logits of the text are those of its last token that is no padding, the features are that token's; if they
+    are the mean over all such tokens, so are the features. A hook on the head sees them last.
 
     Args:
         model: a transformers sequence classifier.
         head: its head.
     """
 
-    def __init__(self, model: Any, head: nn.Module) -> None:
+    def __init__(self, model: Model, head: nn.Module) -> None:
         super().__init__()
         self.model = model
         self._caught: torch.Tensor | None = None
         self.training = model.training
-        self._head = [head]  # in a list, so that its weights count once
+        self._head = [head]  # in a list, so that its weights are not counted twice
 
-    def forward(self, **batch: torch.Tensor) -> Any:
+    def forward(self, **batch: torch.Tensor) -> HasLogits:
         """The model's own outputs."""
         (head,) = self._head
         handle = head.register_forward_pre_hook(self._catch)
         try:
-            outputs = self.model(**batch)
+            outputs: HasLogits = self.model(**batch)
         finally:
             handle.remove()
         caught, self._caught = self._caught, None
@@ -107,7 +120,7 @@ class PerToken(nn.Module):
             padding = getattr(self.model.config.get_text_config(), "pad_token_id", None)
             real = torch.ones_like(ids) if padding is None else (ids != padding).int()
             for mode, mask in (("last token", real), ("mean", batch.get("attention_mask", real))):
-                # Whoever listens to the head hears the last of these.
+                # A hook on the head sees the inputs of the last of these calls.
                 if torch.allclose(head(_pool(caught, mask, mode)), outputs.logits, rtol=1e-3, atol=1e-3):
                     break
         return outputs
@@ -116,99 +129,94 @@ class PerToken(nn.Module):
         self._caught = inputs[0]
 
 
-def wanted(config: Any, auto_model: Any) -> bool:
-    """Whether a checkpoint was saved without a head of this kind, and is one that can be pooled.
+def can_pool(config: PreTrainedConfig, auto_class: AutoClass) -> bool:
+    """Whether a checkpoint was saved without a classification head, and the outputs of its backbone can be pooled.
 
     Args:
         config: its configuration.
-        auto_model: transformers' auto class of the modality's classifiers.
+        auto_class: the auto class of transformers for the modality's classifiers.
     """
     from transformers import AutoModel
 
-    if config.sub_configs or type(config) not in AutoModel._model_mapping or other_head(config, auto_model) is None:
-        return False  # several towers: its classifier knows which one looks at the inputs
-    return not getattr(config, "is_encoder_decoder", False) or _encoder_alone(config)
-
-
-def other_head(config: Any, auto_model: Any) -> str | None:
-    """What a checkpoint was saved as, if that is none of the modality's classifiers."""
-    saved_as = [name.removeprefix("TF").removeprefix("Flax") for name in config.architectures or []]
-    known = auto_model._model_mapping[type(config)]
-    classes = {cls.__name__ for cls in (known if isinstance(known, (list, tuple)) else [known])}
-    return ", ".join(saved_as) if saved_as and not classes & set(saved_as) else None
+    if config.sub_configs or not model_classes(AutoModel, config) or other_class(config, auto_class) is None:
+        return False  # a model of several parts: only its classifier knows which part reads the inputs
+    return not getattr(config, "is_encoder_decoder", False) or _has_separate_encoder(config)
 
 
 def load(
-    path: Path, config: Any, auto_model: Any, dtype: torch.dtype, allow_pickle: bool = False
-) -> tuple[PooledBackbone, nn.Module, dict[str, str]]:
-    """Load a checkpoint's backbone, and settle how its outputs are pooled.
+    path: Path, config: PreTrainedConfig, auto_class: AutoClass, dtype: torch.dtype, allow_pickle: bool = False
+) -> tuple[PooledBackbone, dict[str, str]]:
+    """Load a checkpoint's backbone, and choose how its outputs are pooled.
 
-    The model's own pooler where its weights came from the checkpoint; for texts what 1_Pooling/config.json says, where
-    there is one; for decoders the last token; else the mean over all tokens, patches or frames that are no padding.
+    The first of these that applies: the pooling in 1_Pooling/config.json; the model's own pooler, if its weights came
+    from the checkpoint; for decoders the last token; the mean over all tokens, patches or frames that are no padding.
 
     Args:
         path: the checkpoint's folder.
         config: its configuration.
-        auto_model: transformers' auto class of the modality's classifiers.
+        auto_class: the auto class of transformers for the modality's classifiers.
         dtype: number type of the weights.
         allow_pickle: accept pickled weights where there are no safetensors.
 
     Returns:
-        The model in evaluation mode, what stands for its head, and why there are no ``probabilities``.
+        The model in evaluation mode, and why there are no ``probabilities``.
 
     Raises:
-        CandidateError: the weights cannot be loaded, or some of them are missing or misshapen.
+        CandidateError: the weights cannot be loaded, or some of them are missing or have another shape.
     """
     from transformers import AutoModel, AutoModelForTextEncoding
 
-    auto = AutoModelForTextEncoding if _encoder_alone(config) else AutoModel
+    auto: AutoClass = AutoModelForTextEncoding if _has_separate_encoder(config) else AutoModel
     backbone, broken, _ = load_weights(path, config, auto, dtype, allow_pickle)
     lost = [key for key in broken if "pooler" not in key.split(".")[:2]]
     if lost:
         raise CandidateError(
-            f"{len(lost)} weights of the backbone are missing or misshapen in the checkpoint: {first(lost)}"
+            f"{len(lost)} weights of the backbone are missing or misshapen in the checkpoint: {first_two(lost)}"
         )
-    missing = {"probabilities": f"no trained classification head: it was saved as {other_head(config, auto_model)}"}
+    missing = {"probabilities": f"no trained classification head: it was saved as {other_class(config, auto_class)}"}
     modes = _sentence_modes(path)
     own = modes is None and not broken
-    features = wrap(backbone.eval(), modes, own=own)
-    return features, features.head, missing
+    return wrap(backbone.eval(), modes, own=own), missing
 
 
-def wrap(backbone: Any, modes: tuple[str, ...] | None = None, *, own: bool = True) -> PooledBackbone:
-    """Pool a backbone that is in memory already.
+def wrap(backbone: PreTrainedModel, modes: tuple[str, ...] | None = None, *, own: bool = True) -> PooledBackbone:
+    """Pool the outputs of a backbone in memory.
 
     Args:
         backbone: a transformers model without a head.
-        modes: poolings; the usual one of its kind by default.
+        modes: poolings; by default the last token for decoders, the mean for others.
         own: use the model's own ``pooler_output`` where it gives one.
     """
     shorten = getattr(backbone, "_get_feature_vector_attention_mask", None)
     reduced = None if shorten is None else lambda mask, length: shorten(length, mask)
-    modes = modes or (("last token",) if reads_on(backbone.config) else ("mean",))
+    modes = modes or (("last token",) if is_decoder(backbone.config) else ("mean",))
     return PooledBackbone(backbone, modes, own=own, reduced=reduced)
 
 
-def bare(model: Any) -> Any | None:
-    """The backbone of a model in memory that has no head, or one for pretraining; None for any other."""
+def headless(model: PreTrainedModel) -> PreTrainedModel | None:
+    """The backbone of a model in memory that has no head, or only one for pretraining; None for any other model.
+
+    Args:
+        model: a transformers model.
+    """
     from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining, AutoModelForTextEncoding
 
     for auto in (AutoModel, AutoModelForTextEncoding, AutoModelForPreTraining, AutoModelForMaskedLM):
-        known = auto._model_mapping.get(type(model.config), ())
-        if type(model) in (known if isinstance(known, (list, tuple)) else [known]):
-            return model.get_encoder() if getattr(model.config, "is_encoder_decoder", False) else model.base_model
+        if type(model) in model_classes(auto, model.config):
+            encoder_decoder = getattr(model.config, "is_encoder_decoder", False)
+            return cast("PreTrainedModel", model.get_encoder() if encoder_decoder else model.base_model)
     return None
 
 
 def _pool(hidden: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
-    """Hidden states ``[n, tokens, d]`` and which of them are real ``[n, tokens]`` → ``[n, d]``."""
+    """Hidden states ``[n, tokens, d]`` and which of them are no padding ``[n, tokens]`` → ``[n, d]``."""
     rows = torch.arange(len(hidden), device=hidden.device)
     real = mask != 0
-    if mode == "cls":  # the first real token, on whichever side the padding is
+    if mode == "cls":  # the first token that is no padding: some tokenizers pad on the left
         return hidden[rows, real.int().argmax(dim=1)]
     if mode == "last token":
-        places = torch.arange(hidden.shape[1], device=hidden.device)
-        return hidden[rows, (places * real).argmax(dim=1)]
+        positions = torch.arange(hidden.shape[1], device=hidden.device)
+        return hidden[rows, (positions * real).argmax(dim=1)]
     if mode == "max":
         return hidden.masked_fill(~real[..., None], float("-inf")).amax(dim=1)
     weight = real[..., None].to(hidden.dtype)
@@ -216,24 +224,27 @@ def _pool(hidden: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
 
 
 def _sentence_modes(path: Path) -> tuple[str, ...] | None:
-    """How sentence-transformers pools this checkpoint; None where it does not say so."""
+    """The pooling that sentence-transformers uses for a checkpoint; None where it has no such setting."""
     try:
-        said = json.loads((path / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
+        content = json.loads((path / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    named = {mode for key, mode in _SENTENCE_MODES.items() if isinstance(said, dict) and said.get(key) is True}
+    named = {mode for key, mode in _SENTENCE_MODES.items() if isinstance(content, dict) and content.get(key) is True}
     return tuple(mode for mode in _SENTENCE_MODES.values() if mode in named) or ("mean",)
 
 
-def reads_on(config: Any) -> bool:
-    """Whether a model reads from left to right, so that its last token alone has seen them all."""
+def is_decoder(config: PreTrainedConfig) -> bool:
+    """Whether each token of a model attends only to itself and those before it, so that only the last attends to all.
+
+    Args:
+        config: the model's configuration.
+    """
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    kind = type(config)
-    return kind in AutoModelForCausalLM._model_mapping and kind not in AutoModelForMaskedLM._model_mapping
+    return bool(model_classes(AutoModelForCausalLM, config)) and not model_classes(AutoModelForMaskedLM, config)
 
 
-def _encoder_alone(config: Any) -> bool:
+def _has_separate_encoder(config: PreTrainedConfig) -> bool:
     from transformers import AutoModelForTextEncoding
 
-    return type(config) in AutoModelForTextEncoding._model_mapping
+    return bool(model_classes(AutoModelForTextEncoding, config))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from hf_leep.errors import CandidateError
-from hf_leep.models import backbone
 from hf_leep.models.adapter import Adapter
-from hf_leep.models.classifier import Classifier, quiet, source_labels, why
-from hf_leep.models.padding import filling_of, plain
-from hf_leep.models.ragged import OneLengthAtATime
+from hf_leep.models.classifier import Classifier, Row, describe, source_labels, transformers_silent
+from hf_leep.models.modality import LABEL_NAMES, Modality, is_string
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
+
+    from hf_leep.models.adapter import Model
 
 _VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
 _OFFSET_POSITIONS = (
@@ -25,8 +27,11 @@ _NO_TOKENIZER = "no tokenizer in the checkpoint"
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
 
-def load_tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """Load a checkpoint's own tokenizer.
+
+    Args:
+        path: the checkpoint's folder.
 
     Raises:
         CandidateError: it has none, or one that cannot be loaded.
@@ -35,64 +40,109 @@ def load_tokenizer(path: Path) -> Any:
 
     found = any(file.name.startswith(_VOCABULARY) or file.suffix in (".model", ".tiktoken") for file in path.iterdir())
     try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # each tokenizer raises its own
-        said = f"its tokenizer cannot be loaded: {why(error)}" if found else _NO_TOKENIZER
-        raise CandidateError(said) from None
-    if not found and tokenizer.vocab_files_names:  # AutoTokenizer made an empty one up; bytes or characters need none
+        with transformers_silent():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                path, trust_remote_code=False, local_files_only=True
+            )
+    except Exception as error:  # tokenizers raise exceptions of any kind
+        message = f"its tokenizer cannot be loaded: {describe(error)}" if found else _NO_TOKENIZER
+        raise CandidateError(message) from None
+    if (
+        not found and tokenizer.vocab_files_names
+    ):  # AutoTokenizer then makes an empty one; tokenizers of bytes or characters need no files
         raise CandidateError(_NO_TOKENIZER)
     return tokenizer
 
 
 def _assemble(
-    model: Any, tokenizer: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    columns: Sequence[str],
+    head: nn.Module | None,
+    missing: Mapping[str, str],
 ) -> Classifier:
-    config = model.config
-    limit = max_length(tokenizer, config)
-    if isinstance(head, nn.Linear):
-        model = backbone.PerToken(model, head)
-    filling = filling_of(model, tokenizer, lambda texts: plain(tokenizer, texts, len(columns)), limit)
+    import torch
+    from torch import nn
 
-    def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    from hf_leep.models.backbone import PerToken
+    from hf_leep.models.padding import choose_padding
+    from hf_leep.models.ragged import OneLengthAtATime
+
+    limit = max_length(tokenizer, model.config)
+    of_texts = PerToken(model, head) if isinstance(head, nn.Linear) else model
+    padding = choose_padding(of_texts, tokenizer, lambda texts: encode(tokenizer, texts, len(columns)), limit)
+
+    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         texts = [[row[column] for row in rows] for column in columns]
-        with quiet():
+        with transformers_silent():
             whole = tokenizer(*texts, padding=False, truncation=False, verbose=False)
             cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
             if cut:
                 whole = tokenizer(*texts, padding=False, truncation=True, max_length=limit, verbose=False)
-        batch = filling.batch(tokenizer, whole)
+        batch = padding.batch(tokenizer, whole)
         return {**batch, "num_truncated": torch.tensor(cut)}
 
     return Classifier(
-        model=OneLengthAtATime(model, head) if filling.alike else model,
+        model=OneLengthAtATime(of_texts, head) if padding.alike else of_texts,
         head=head,
         collate=collate,
         row_wise=False,
-        source_labels=source_labels(config),
+        source_labels=source_labels(model.config),
         missing=missing,
-        task=ADAPTER.task,
+        task=MODALITY.task,
         processor=f"{type(tokenizer).__name__} of {len(tokenizer)} tokens, {limit} at most, {tokenizer.padding_side}",
         processor_backend=None,
         max_length=limit,
     )
 
 
-def settle(tokenizer: Any, config: Any) -> None:
-    """Settle the padding token, and what else would make a text's outputs depend on more than the text."""
-    choose_padding(tokenizer, config)
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], columns: int) -> BatchEncoding:
+    """The tokens of texts, neither padded nor truncated.
+
+    Args:
+        tokenizer: the tokenizer.
+        texts: the texts.
+        columns: 2 to pair each text with itself, else 1.
+
+    Raises:
+        CandidateError: the tokenizer needs more than a text.
+    """
+    try:
+        with transformers_silent():
+            encoded: BatchEncoding = tokenizer(*[texts] * columns, padding=False, truncation=False, verbose=False)
+        if len(encoded["input_ids"]) == len(texts) and all(isinstance(ids, list) for ids in encoded["input_ids"]):
+            return encoded
+        reason = "it reads a list of texts as the words of one text"
+    except Exception as error:  # tokenizers raise exceptions of any kind
+        reason = describe(error)
+    raise CandidateError(f"its tokenizer takes no plain texts: {reason}")
+
+
+def adjust(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """Set the padding token, and whatever else would let a text's outputs depend on more than the text.
+
+    Args:
+        tokenizer: the tokenizer.
+        config: the model's configuration, before the model is made.
+    """
+    set_padding_token(tokenizer, config)
     if getattr(config, "attention_type", None) == "block_sparse":
-        config.attention_type = "original_full"  # BigBird changes to it at its first short batch, and stays there
+        # BigBird changes to this at its first short batch, and does not change back.
+        setattr(config, "attention_type", "original_full")  # noqa: B010 - other configurations have no such attribute
     if getattr(config, "hash_seed", 0) is None:
-        config.hash_seed = 0  # Reformer draws its hashes anew in each pass
+        setattr(config, "hash_seed", 0)  # noqa: B010 - Reformer's, which would draw new hashes in each pass
 
 
-def choose_padding(tokenizer: Any, whole_config: Any) -> None:
-    """Settle the padding token where tokenizer and text configuration do not name it both.
+def set_padding_token(tokenizer: PreTrainedTokenizerBase, whole_config: PreTrainedConfig) -> None:
+    """Set the padding token, unless both the tokenizer and the configuration name one.
 
-    Decoders are often trained without one, and look for the last token that is none to find the end of a text. So it
-    must not be a token that the tokenizer itself puts at the end, as an end-of-text token may be. Where none will do,
-    texts are not filled up, and the configuration names a token that does not occur.
+    Decoders are often trained without one, and find the end of a text by the last token that is no padding. So it must
+    not be a token that the tokenizer itself puts at the end, as an end-of-text token may be. If all are like that,
+    texts are not padded, and the configuration names a token that never occurs.
+
+    Args:
+        tokenizer: the tokenizer.
+        whole_config: the model's configuration, whose part for texts is used.
     """
     config = whole_config.get_text_config()
     named = getattr(config, "pad_token_id", None)
@@ -101,7 +151,7 @@ def choose_padding(tokenizer: Any, whole_config: Any) -> None:
     if named is not None and (token := tokenizer.convert_ids_to_tokens(named)) is not None:
         tokenizer.pad_token = token
         return
-    last = plain(tokenizer, ["a"], 1)["input_ids"][0][-1]
+    last = encode(tokenizer, ["a"], 1)["input_ids"][0][-1]
     for token in (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token, tokenizer.cls_token):
         if token is not None and tokenizer.convert_tokens_to_ids(token) != last:
             tokenizer.pad_token = token
@@ -110,23 +160,44 @@ def choose_padding(tokenizer: Any, whole_config: Any) -> None:
     config.pad_token_id = -1
 
 
-def max_length(tokenizer: Any, config: Any) -> int | None:
-    """Tokens that a text may have, by the tokenizer and by the position table; None where neither has a limit."""
+def max_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> int | None:
+    """Number of tokens that a text may have, by the tokenizer and the position table; None if neither has a limit.
+
+    Args:
+        tokenizer: the tokenizer.
+        config: the model's configuration.
+    """
     limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < _NO_LIMIT else []
     text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
     if positions and positions > 0:
-        # RoBERTa and its kin count positions from the padding token's id, so the first ones of their table are lost.
+        # RoBERTa and similar models count positions from the id of the padding token, so the first ones are not used.
         offset = (text.pad_token_id or 0) + 1 if text.model_type in _OFFSET_POSITIONS else 0
         limits.append(int(positions) - offset)
     return min(limits) if limits else None
 
 
-ADAPTER = Adapter(
+MODALITY = Modality(
+    name="text",
     task="text-classification",
-    what="sequence classifier",
-    auto_model="AutoModelForSequenceClassification",
-    load_processor=load_tokenizer,
-    assemble=_assemble,
-    settle=settle,
+    unit="texts",
+    input_names=(
+        ("text",),
+        ("sentence1", "sentence2"),
+        ("premise", "hypothesis"),
+        ("question1", "question2"),
+        ("text1", "text2"),
+        ("question", "sentence"),
+        ("sentence",),
+    ),
+    max_inputs=2,
+    accepts=lambda name, feature: is_string(feature) and name not in LABEL_NAMES,
+    adapter=Adapter(
+        what="sequence classifier",
+        auto_model="AutoModelForSequenceClassification",
+        load_processor=load_tokenizer,
+        assemble=_assemble,
+        adjust=adjust,
+    ),
 )
+ADAPTER = MODALITY.adapter

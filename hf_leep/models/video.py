@@ -1,7 +1,7 @@
-"""Videos: AutoModelForVideoClassification with the checkpoint's own processor, on frames spread over each clip.
+"""Videos: AutoModelForVideoClassification with the checkpoint's own processor, on frames spread over each video.
 
-A clip is cut into as many equal stretches as the model takes frames, and the middle frame of each is seen; a clip with
-fewer frames shows some of them twice. Nothing here is random.
+A video is divided into as many equal parts as the model takes frames, and the middle frame of each part is used; of a
+video with fewer frames some are used twice. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -11,47 +11,64 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+import datasets
 
 from hf_leep.errors import CandidateError, TargetError, one_line
 from hf_leep.models.adapter import Adapter
-from hf_leep.models.classifier import Classifier, quiet, source_labels
+from hf_leep.models.classifier import Classifier, Row, source_labels, transformers_silent
+from hf_leep.models.modality import Modality, files_need, installed
 
-_OF_VIDEOS = ("video_preprocessor_config.json", "processor_config.json")
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import nn
+    from transformers import PreTrainedConfig
+
+    from hf_leep.models.adapter import Model
+    from hf_leep.models.processors import ImageProcessor
+
+_CONFIGURATIONS = ("video_preprocessor_config.json", "processor_config.json")
 
 
-def _load_processor(path: Path) -> Any:
+def _load_processor(path: Path) -> ImageProcessor:
     import transformers
 
-    # Those of images need no torchvision, and older checkpoints have them alone.
+    # Image processors need no torchvision, and older checkpoints have nothing else.
     reasons = []
     for name, options in (("AutoImageProcessor", {"backend": "pil"}), ("AutoVideoProcessor", {})):
         try:
-            with quiet():
-                return getattr(transformers, name).from_pretrained(
+            with transformers_silent():
+                processor: ImageProcessor = getattr(transformers, name).from_pretrained(
                     path, trust_remote_code=False, local_files_only=True, **options
                 )
-        except Exception as error:  # each class raises its own
+        except Exception as error:  # the two classes raise different exceptions
             reasons.append(one_line(error))
-    if find_spec("torchvision") is None and any((path / file).exists() for file in _OF_VIDEOS):
+        else:
+            return processor
+    if find_spec("torchvision") is None and any((path / file).exists() for file in _CONFIGURATIONS):
         raise CandidateError("its video processor needs torchvision: pip install torchvision")
     raise CandidateError(f"its video processor cannot be loaded: {reasons[0]}")
 
 
 def _assemble(
-    model: Any, processor: Any, columns: Sequence[str], head: nn.Module | None, missing: Mapping[str, str]
+    model: Model,
+    processor: ImageProcessor,
+    columns: Sequence[str],
+    head: nn.Module | None,
+    missing: Mapping[str, str],
 ) -> Classifier:
+    import torch
+
     (column,) = columns
     frames = _num_frames(model.config)
     options = {"do_sample_frames": False} if hasattr(processor, "do_sample_frames") else {}
 
-    def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        clips = [_clip(row[column], frames) for row in rows]
-        # Clip by clip: of several at once some processors ask that all be of one size.
-        made = [processor(clip, return_tensors="pt", **options) for clip in clips]
+    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        videos = [_frames(row[column], frames) for row in rows]
+        # One video at a time: of several, some processors require that all have the same size.
+        made = [processor(video, return_tensors="pt", **options) for video in videos]
         return {name: torch.cat([one[name] for one in made]) for name in made[0]}
 
     return Classifier(
@@ -61,84 +78,101 @@ def _assemble(
         row_wise=True,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=ADAPTER.task,
+        task=MODALITY.task,
         processor=json.dumps({**json.loads(processor.to_json_string()), "frames": frames}, sort_keys=True),
         processor_backend=getattr(processor, "backend", None) or _backend(processor),
     )
 
 
-def _backend(processor: Any) -> str:
-    """What a processor that does not say so works with: those of videos are torchvision's, older ones Pillow's."""
+def _backend(processor: object) -> str:
+    """The library of a processor that does not state it: torchvision for video processors, Pillow for older ones."""
     from transformers import BaseVideoProcessor
 
     return "torchvision" if isinstance(processor, BaseVideoProcessor) else "pil"
 
 
-def _num_frames(config: Any) -> int:
-    """Frames that a model looks at.
+def _num_frames(config: PreTrainedConfig) -> int:
+    """Number of frames that a model takes.
 
     Raises:
-        CandidateError: its configuration does not say.
+        CandidateError: its configuration does not state it.
     """
     for name in ("num_frames", "frames_per_clip"):
         if isinstance(number := getattr(config, name, None), int) and number > 0:
             return number
-    raise CandidateError("its configuration does not say how many frames it looks at")
+    raise CandidateError("its configuration does not say how many frames it takes")
 
 
-def _clip(video: Any, frames: int) -> list[Any]:
-    """RGB pictures spread over a clip, ``[frames]``, of a list of pictures or of a file.
+def _frames(video: Row | Sequence[Image | None], count: int) -> list[Image]:
+    """RGB images spread over a video, ``[count]``, of a list of images or of a file.
 
     Raises:
         TargetError: it cannot be decoded, or has no frames.
     """
     if isinstance(video, Mapping):
-        return _decoded(video, frames)
-    if not video or any(picture is None for picture in video):
+        return _decoded(video, count)
+    images = [image for image in video or () if image is not None]
+    if not images or len(images) < len(video):
         raise TargetError("a video has no frames, or lacks some: drop such rows first")
-    return [video[place].convert("RGB") for place in _spread(len(video), frames)]
+    return [images[position].convert("RGB") for position in _spread(len(images), count)]
 
 
-def _spread(total: int, frames: int) -> list[int]:
-    """The middle of each of ``frames`` equal stretches of ``total`` places."""
-    return [(2 * k + 1) * total // (2 * frames) for k in range(frames)]
+def _spread(total: int, count: int) -> list[int]:
+    """The middle position of each of ``count`` equal parts of ``total`` positions."""
+    return [(2 * k + 1) * total // (2 * count) for k in range(count)]
 
 
-def _decoded(video: Mapping[str, Any], frames: int) -> list[Any]:
-    """Pictures spread over a video file; only these are kept, whatever its length."""
+def _decoded(video: Row, count: int) -> list[Image]:
+    """Images spread over a video file; of a video of any length only these are kept in memory."""
     try:
         import av
     except ImportError:
-        raise TargetError('video files need a decoder: pip install "hf-leep[video]"') from None
+        raise TargetError(files_need("av", "video") or "av cannot be imported") from None
     name = f" {Path(video['path']).name}" if video["path"] else ""
     try:
         with av.open(_source(video), "r") as file:
             total = sum(packet.size > 0 for packet in file.demux(video=0))
         for _ in range(2):
-            places = _spread(total, frames)
+            positions = _spread(total, count)
             found, seen = {}, 0
             with av.open(_source(video), "r") as file:
                 file.streams.video[0].thread_type = "AUTO"
                 for frame in file.decode(video=0):
-                    if seen in places:
+                    if seen in positions:
                         found[seen] = frame.to_image()
                     seen += 1
             if seen == total and seen:
-                return [found[place] for place in places]
-            total = seen  # a packet is not always a frame: once more, by what came
+                return [found[position] for position in positions]
+            total = seen  # a packet is not always a frame: decode again, with the number of frames
     except (av.FFmpegError, OSError, IndexError, ValueError, TypeError) as error:
         raise TargetError(f"the video file{name} cannot be decoded: {one_line(error)}") from None
     raise TargetError(f"the video file{name} has no frames: drop such rows first")
 
 
-def _source(video: Mapping[str, Any]) -> Any:
-    return video["path"] if video["bytes"] is None else io.BytesIO(video["bytes"])
+def _source(video: Row) -> str | io.BytesIO:
+    path: str = video["path"]
+    return path if video["bytes"] is None else io.BytesIO(video["bytes"])
 
 
-ADAPTER = Adapter(
+def _is_list_of_images(feature: object) -> bool:
+    return isinstance(getattr(feature, "feature", None), datasets.Image)
+
+
+MODALITY = Modality(
+    name="video",
     task="video-classification",
-    what="video classifier",
-    auto_model="AutoModelForVideoClassification",
-    load_processor=_load_processor,
-    assemble=_assemble,
+    unit="videos",
+    input_names=(("video",), ("videos",), ("frames",)),
+    accepts=lambda _name, feature: isinstance(feature, datasets.Video) or _is_list_of_images(feature),
+    ambiguous=_is_list_of_images,
+    ambiguous_beside="image",
+    missing_decoder=lambda feature: files_need("av", "video") if isinstance(feature, datasets.Video) else None,
+    decoder=lambda: installed(("av", "torchvision")) or "pil",
+    adapter=Adapter(
+        what="video classifier",
+        auto_model="AutoModelForVideoClassification",
+        load_processor=_load_processor,
+        assemble=_assemble,
+    ),
 )
+ADAPTER = MODALITY.adapter

@@ -1,4 +1,4 @@
-"""Score beside what costs no pass: whether an order just follows size, popularity or width."""
+"""Baselines that need no labels: whether the order merely follows size, popularity or width."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 
 from hf_leep.ranking.consensus import oriented
 from hf_leep.ranking.correlation import kendall_tau
-from hf_leep.records import Ranking, Result
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Result
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """How far the order is one by something that looks at no label.
+    """How far the order of the candidates follows a quantity that does not depend on the labels.
 
     Attributes:
         name: ``parameters``, ``downloads``, ``source classes`` or ``stable rank``.
         kendall: Kendall's tau-b of the score with it; None where it is not defined.
-        num_candidates: ranked candidates of which it is known.
+        num_candidates: ranked candidates for which it is known.
     """
 
     name: str
@@ -28,23 +29,23 @@ class Baseline:
 
 
 def baselines(results: Sequence[Result], ranking: Ranking) -> tuple[Baseline, ...]:
-    """Compare the order with each baseline that is known of some ranked candidate.
+    """Compare the order with each baseline that is known for some ranked candidate.
 
-    Stable rank is known where it is among the measures.
+    Stable rank is known if it is among the measures.
     """
-    ranked = [results[place.result] for place in ranking.places]
+    ranked = [results[candidate.index] for candidate in ranking.ranked]
     score = oriented(ranked, ranking.sort_by)
-    known: dict[str, Sequence[float | None]] = {
+    quantities: dict[str, Sequence[float | None]] = {
         "parameters": [result.candidate.num_parameters for result in ranked],
         "downloads": [result.candidate.downloads for result in ranked],
         "source classes": [result.num_source_classes for result in ranked],
     }
     if ranking.sort_by != "stable-rank":
-        known["stable rank"] = list(oriented(ranked, "stable-rank"))
+        quantities["stable rank"] = list(oriented(ranked, "stable-rank"))
     found = []
-    for name, values in known.items():
+    for name, values in quantities.items():
         other = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-        there = np.isfinite(other) & np.isfinite(score)
-        if there.any():
-            found.append(Baseline(name, kendall_tau(score[there], other[there]), int(there.sum())))
+        both = np.isfinite(other) & np.isfinite(score)
+        if both.any():
+            found.append(Baseline(name, kendall_tau(score[both], other[both]), int(both.sum())))
     return tuple(found)

@@ -1,13 +1,14 @@
 """Orders of the same candidates by several measures: their consensus, and how far they agree.
 
-The consensus is Copeland's (1951): each pair of candidates is won by the one that more measures put first, and
-candidates are ordered by pairs won minus pairs lost. No raw score meets one of another measure.
+The consensus is Copeland's (1951): in each pair of candidates the one that more measures rank higher wins, and
+candidates are ordered by pairs won minus pairs lost. Scores on different measures are never compared.
 
-- Where more than half of the measures order all candidates alike, that is the consensus, whatever the others say: a
-  measure that fails, or that is upside down, changes nothing beside two that agree.
-- A measure has no say on a pair of which it lacks a score, or whose scores are equal.
-- Measures that are kin have one vote, with the score of one of them: LEEP, NCE and PACTran-Dirichlet vote as
-  leave-one-out LEEP, H-score votes as regularised H-score, where that is there. One that looks at no label has none.
+- Where more than half of the measures order all candidates in the same way, that order is the consensus, whatever the
+  others say: a measure that fails, or that orders candidates the wrong way round, changes nothing if two others agree.
+- A measure does not vote on a pair if one of its scores is missing, or if they are equal.
+- Related measures have one vote between them, cast by one of them: leave-one-out LEEP votes for LEEP, NCE and
+  PACTran-Dirichlet, and regularised H-score for H-score, if it is among the measures. A measure that ignores the
+  labels does not vote.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from hf_leep.records import Result
 
 
 @dataclass(frozen=True)
-class Votes:
-    """A candidate's place by consensus.
+class ConsensusRank:
+    """A candidate's rank in the consensus.
 
     Attributes:
-        rank: 1 for the best; equal candidates share the better place.
-        won: pairs in which more measures put it first.
-        lost: pairs in which more measures put the other first.
+        rank: 1 for the best; tied candidates share the better rank.
+        won: pairs in which more measures rank it higher.
+        lost: pairs in which more measures rank the other candidate higher.
     """
 
     rank: int
@@ -41,13 +42,13 @@ class Votes:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """How far two measures order the candidates alike.
+class MeasurePair:
+    """How far two measures agree about the order of the candidates.
 
     Attributes:
-        measures: the two.
-        kendall: Kendall's tau-b of their scores, higher being better in both; None where it is not defined.
-        num_candidates: candidates that both score.
+        measures: the two measures.
+        kendall: Kendall's tau-b of their scores, oriented so that higher is better; None where it is not defined.
+        num_candidates: candidates that have a score on both.
     """
 
     measures: tuple[str, str]
@@ -56,57 +57,57 @@ class Pair:
 
 
 def voters(measures: Sequence[str]) -> tuple[str, ...]:
-    """The independent measures behind some measures: of those that are kin, one.
+    """Return the measures that vote in a consensus of some measures: one of each family of related measures.
 
-    The one that checks the others, which is always computed; else the one that speaks for them, if it is among the
-    measures, or the first of them.
+    In a family this is the measure that checks the others, which is always computed; else the one that the family is
+    named by, if it is among the measures, or the first of them that is.
     """
     found = [find(name) for name in measures]
     names = {measure.checked_by or measure.name for measure in found}
-    spoken: dict[str, str] = {}  # kind → the measure that votes
+    voter_of: dict[str, str] = {}  # family → the measure that votes
     for measure in found:
-        kind = measure.checked_by or measure.kin or measure.name
+        family = measure.checked_by or measure.shares_vote_with or measure.name
         if measure.votes:
-            spoken.setdefault(kind, kind if kind in names else measure.name)
-    return tuple(spoken.values())
+            voter_of.setdefault(family, family if family in names else measure.name)
+    return tuple(voter_of.values())
 
 
-def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[Votes | None]:
-    """Order candidates by the majority of some measures, pair by pair.
+def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[ConsensusRank | None]:
+    """Order candidates by pairwise majority votes of some measures.
 
     Args:
-        results: one a candidate.
-        measures: those that vote, independent of one another.
+        results: one for each candidate.
+        measures: the measures that vote; no two of them related.
 
     Returns:
-        A standing for each result, None for those that no measure scores.
+        A rank for each result, None for those that have no score on any of the measures.
     """
     majority = np.zeros((len(results), len(results)), dtype=np.int64)
     scored = np.zeros(len(results), dtype=bool)
     for values in (oriented(results, name) for name in measures):
-        gap = np.subtract.outer(values, values)  # NaN where either has none: neither is ahead
+        gap = np.subtract.outer(values, values)  # NaN where a score is missing: no vote
         majority += (gap > RESOLUTION).astype(np.int64) - (gap < -RESOLUTION)
         scored |= ~np.isnan(values)
     won, lost = (majority > 0).sum(axis=1), (majority < 0).sum(axis=1)
     net = won - lost
     return [
-        Votes(1 + int((net[scored] > net[i]).sum()), int(won[i]), int(lost[i])) if scored[i] else None
+        ConsensusRank(1 + int((net[scored] > net[i]).sum()), int(won[i]), int(lost[i])) if scored[i] else None
         for i in range(len(results))
     ]
 
 
-def agreements(results: Sequence[Result], measures: Sequence[str]) -> list[Pair]:
-    """Compare the orders of each two measures, over the candidates that both score."""
+def agreements(results: Sequence[Result], measures: Sequence[str]) -> list[MeasurePair]:
+    """Compare the orders by each pair of measures, over the candidates that have a score on both."""
     values = {name: oriented(results, name) for name in measures}
     found = []
     for a, b in combinations(measures, 2):
         both = ~np.isnan(values[a]) & ~np.isnan(values[b])
-        found.append(Pair((a, b), kendall_tau(values[a][both], values[b][both]), int(both.sum())))
+        found.append(MeasurePair((a, b), kendall_tau(values[a][both], values[b][both]), int(both.sum())))
     return found
 
 
 def oriented(results: Sequence[Result], measure: str) -> Float64:
-    """Scores on a measure, the better the higher, ``[k]``; NaN where there is none."""
+    """Return the scores on a measure, oriented so that higher is better, ``[k]``; NaN where there is none."""
     scores = [result.scores.get(measure) for result in results]
     sign = 1.0 if find(measure).higher_is_better else -1.0
     return np.array([np.nan if s is None or s.value is None else sign * s.value for s in scores])

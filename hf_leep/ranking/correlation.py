@@ -1,4 +1,4 @@
-"""How well an order of scores predicts an order of accuracies.
+"""How well scores predict accuracies: correlations with intervals and p-values.
 
 Vigna: A weighted correlation index for rankings with ties, WWW 2015, for the weighted tau. Fieller, Hartley, Pearson:
 Tests for rank correlation coefficients I, Biometrika 1957, for the interval of Kendall's tau. Zou: Toward using
@@ -16,23 +16,25 @@ import numpy as np
 
 from hf_leep.arrays import Float64
 from hf_leep.errors import InputError
-from hf_leep.ranking.ordering import CONFIDENCE_Z
+from hf_leep.ranking.uncertainty import critical_value, miss_probability
 
-_KENDALL_VARIANCE = 0.437
-_NOTHING_LEFT = 1e-9  # of a length of 1: what rounding leaves of values on a straight line
+_KENDALL_VARIANCE = 0.437  # of artanh τ, times k − 4: Fieller, Hartley & Pearson
+_NO_RESIDUAL = 1e-9  # residuals shorter than this, of values scaled to length 1, are rounding errors
 _ROUNDING = 1e-12
 _RESAMPLES = 1000
-_FEWEST_RESAMPLED = 5  # pairs, below which hardly any resample differs from another
+_FEWEST_RESAMPLED = 5  # resamples of fewer pairs are nearly all the same
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """One correlation of k pairs, in [−1, 1].
+    """A correlation of k pairs, in [−1, 1], or a difference of two.
 
     Attributes:
         value: the correlation.
-        interval: its 95 % interval; None where k is too small for one, or the value is ±1.
-        p_value: two-sided, for values that are uncorrelated; None where k is too small for one, or none is given.
+        interval: its interval at the level `hf_leep.ranking.uncertainty.CONFIDENCE`; None where k is too small, or the
+            value is ±1.
+        p_value: two-sided, under the hypothesis of no correlation; None where k is too small, or where the method has
+            none.
     """
 
     value: float
@@ -42,26 +44,28 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Correlations of k scores with k accuracies, each in [−1, 1]; None where it is not defined, never NaN.
+    """Correlations of k scores with k accuracies, each in [−1, 1]; None where one is not defined, never NaN.
 
-    With fewer than two candidates, or scores or accuracies that are all the same, there is no correlation at all.
+    With fewer than two candidates, or where all scores or all accuracies are equal, no correlation is defined. In the
+    intervals z is the critical value of the normal distribution, 1.96 at 95 %.
 
     Attributes:
         num_candidates: the number k of pairs.
-        pearson: Pearson's r, of the values and not only their order.
-        pearson_interval: its 95 % interval after Fisher, tanh(artanh r ± 1.96/√(k − 3)); needs k ≥ 4, and |r| < 1,
-            for at ±1 the formula has no width whatever k is.
-        pearson_p_value: two-sided, for normal values that are uncorrelated; needs k ≥ 3.
-        kendall: tau-b, of the order alone; pairs tied on one side only pull it towards 0.
-        kendall_interval: its 95 % interval, tanh(artanh τ ± 1.96 √(0.437/(k − 4))), an approximation for few ties and
-            |τ| below 0.8; needs k ≥ 5 and |τ| < 1.
-        kendall_p_value: two-sided, for orders that are independent; exact for up to 33 candidates without ties,
-            otherwise the normal approximation, rough for small k.
-        weighted_tau: exchanges weighted 1/r + 1/r′ by the ranks of the two candidates, 1 the best; the mean of
-            weighting by the scores' ranks and by the accuracies' (scipy's ``rank=True``, its default, which most
-            published comparisons of transferability measures call τ_w).
+        pearson: Pearson's r, which depends on the values and not only on their order.
+        pearson_interval: its interval after Fisher, tanh(artanh r ± z/√(k − 3)); needs k ≥ 4, and |r| < 1, since at ±1
+            the formula gives an interval of width 0 for any k.
+        pearson_p_value: two-sided, under the hypothesis of normal values without correlation; needs k ≥ 3.
+        kendall: Kendall's tau-b, which depends on the order alone; pairs that are tied on one side bring it closer to
+            0.
+        kendall_interval: its interval, tanh(artanh τ ± z √(0.437/(k − 4))), an approximation for few ties and |τ|
+            below 0.8; needs k ≥ 5 and |τ| < 1.
+        kendall_p_value: two-sided, under the hypothesis of independent orders; exact for up to 33 candidates without
+            ties, otherwise the normal approximation, which is rough for small k.
+        weighted_tau: Kendall's tau with exchanges weighted by 1/r + 1/r′ for the ranks of the two candidates, 1 for
+            the best; the mean of weighting by the scores' ranks and by the accuracies' (scipy's ``rank=True``, its
+            default, which most published comparisons of transferability measures call τ_w).
         weighted_tau_by_accuracy: the same weighted by the accuracies' ranks alone (scipy's ``rank=None`` with the
-            accuracies first): a mistake about the truly best candidates costs most, whatever their scores.
+            accuracies first): mistakes about the candidates that are truly best cost most, whatever their scores.
     """
 
     num_candidates: int
@@ -76,22 +80,22 @@ class Agreement:
 
 
 def agreement(scores: Sequence[float] | Float64, accuracies: Sequence[float] | Float64) -> Agreement:
-    """Compare scores with the accuracies that they should predict, both higher for better.
+    """Compare scores with the accuracies that they should predict; higher is better in both.
 
     Args:
-        scores: one a candidate, ``[k]``, any unit.
-        accuracies: of the same candidates in the same order, ``[k]``, any unit.
+        scores: one for each candidate, ``[k]``, in any unit.
+        accuracies: those of the same candidates in the same order, ``[k]``, in any unit.
 
     Returns:
         The correlations, invariant to the order of candidates. Pearson's r is invariant to shifting and positive
         scaling of either side, the others to any increasing transformation.
 
     Raises:
-        InputError: sequences that are not one-dimensional, differ in length, or hold a value that is no finite number.
+        InputError: the sequences are not one-dimensional, differ in length, or contain a value that is not finite.
     """
     x, y = _values(scores, "scores"), _values(accuracies, "accuracies")
     if len(x) != len(y):
-        raise InputError(f"got {len(x)} scores but {len(y)} accuracies; each candidate needs one of both")
+        raise InputError(f"got {len(x)} scores but {len(y)} accuracies; each candidate needs both")
     if len(x) < 2 or x.min() == x.max() or y.min() == y.max():
         return Agreement(len(x))
 
@@ -114,22 +118,22 @@ def agreement(scores: Sequence[float] | Float64, accuracies: Sequence[float] | F
 
 
 def kendall_tau(scores: Sequence[float] | Float64, others: Sequence[float] | Float64) -> float | None:
-    """Kendall's tau-b alone, as `agreement` has it, without scipy and so at no cost of importing it.
+    """Compute Kendall's tau-b alone, the same as in `agreement`, without importing scipy.
 
     Args:
-        scores: one a candidate, ``[k]``.
-        others: of the same candidates in the same order, ``[k]``.
+        scores: one for each candidate, ``[k]``.
+        others: those of the same candidates in the same order, ``[k]``.
 
     Returns:
         Σ sign(x_i − x_j) sign(y_i − y_j) over the pairs that are not tied, normalised; None where there is no order:
-        fewer than two candidates, or all the same on one side.
+        with fewer than two candidates, or where all values of one side are equal.
 
     Raises:
         InputError: as for `agreement`.
     """
     x, y = _values(scores, "scores"), _values(others, "others")
     if len(x) != len(y):
-        raise InputError(f"got {len(x)} scores but {len(y)} others; each candidate needs one of both")
+        raise InputError(f"got {len(x)} scores but {len(y)} others; each candidate needs both")
     a, b = np.sign(np.subtract.outer(x, x)), np.sign(np.subtract.outer(y, y))
     length = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
     return _within(float((a * b).sum()) / length) if length else None
@@ -143,22 +147,22 @@ def partial_correlation(
     by_rank: bool = False,
     resampled: np.random.Generator | None = None,
 ) -> Correlation | None:
-    """Pearson's r of what a straight line in a third quantity leaves of scores and of accuracies.
+    """Compute Pearson's r of the residuals of scores and accuracies after linear regression on a third quantity.
 
     Args:
-        scores: one a candidate or task, ``[k]``.
-        accuracies: of the same, ``[k]``.
-        given: the quantity that is taken out, such as the log of the number of classes, ``[k]``.
-        by_rank: take ranks in place of all three, ties sharing their mean: Spearman's partial correlation, which
-            supposes no straight line in the values and is the same for any increasing transformation of them.
-        resampled: draws the resamples of a bootstrap over the pairs, whose percentiles are then the interval: it
-            supposes neither normal residuals nor ones of equal spread. By default Fisher's formula is used.
+        scores: one for each candidate or task, ``[k]``.
+        accuracies: those of the same, ``[k]``.
+        given: the quantity to control for, such as the log of the number of classes, ``[k]``.
+        by_rank: use ranks instead of all three, ties sharing their mean: Spearman's partial correlation, which does
+            not assume linear relations and is invariant to increasing transformations of the values.
+        resampled: generator of the resamples of a bootstrap over the pairs, whose percentiles then are the interval;
+            this assumes neither normal residuals nor residuals of equal spread. By default Fisher's formula is used.
 
     Returns:
         r with Fisher's interval for k − 1 pairs, which needs k ≥ 5, and Student's p-value with k − 3 degrees of
-        freedom, which needs k ≥ 4; or with the 2.5 and 97.5 % percentiles of 1,000 resamples, which need k ≥ 5, and no
-        p-value. None where nothing is left to correlate: fewer than three pairs, a third quantity that is all the
-        same, or one that explains a side exactly.
+        freedom, which needs k ≥ 4; or with the percentile interval of 1,000 resamples, which needs k ≥ 5, and no
+        p-value. None where there are no residuals to correlate: with fewer than three pairs, a third quantity that is
+        constant, or one that explains a side exactly.
 
     Raises:
         InputError: as for `agreement`.
@@ -181,26 +185,35 @@ def partial_correlation(
 
 
 def percentile_interval(resamples: Float64) -> tuple[float, float] | None:
-    """The 2.5 and 97.5 % percentiles of what a quantity came to in resamples; None if it was defined in none."""
+    """Return the percentile interval of a bootstrap: at 95 % the 2.5 and 97.5 % percentiles of the resampled values.
+
+    Args:
+        resamples: the quantity in each resample; NaN where it is not defined.
+
+    Returns:
+        The interval; None if the quantity is not defined in any resample.
+    """
     known = resamples[~np.isnan(resamples)]
     if not len(known):
         return None
-    low, high = np.percentile(known, (2.5, 97.5))
+    outside = 100 * miss_probability() / 2  # 2.5 %
+    low, high = np.percentile(known, (outside, 100 - outside))
     return float(low), float(high)
 
 
 def reliability(first: Sequence[float] | Float64, second: Sequence[float] | Float64) -> float | None:
-    """How well accuracies measured on all images repeat, from two measurements on disjoint halves of them.
+    """Compute how reliable accuracies measured on all images are, from measurements on two disjoint halves of them.
 
-    Spearman and Brown's formula (1910), 2r/(1 + r) with r the correlation of the halves: each half has twice the noise
-    of the whole. No score can be expected to correlate with the accuracies beyond the root of it.
+    This is the formula of Spearman and Brown (1910), 2r/(1 + r) with r the correlation of the halves, each of which
+    has twice the noise variance of the whole. No score can be expected to correlate with the accuracies more than the
+    square root of the reliability.
 
     Args:
-        first: accuracies on one half, one a task, ``[k]``.
-        second: on the other half, ``[k]``.
+        first: accuracies on one half, one for each task, ``[k]``.
+        second: accuracies on the other half, ``[k]``.
 
     Returns:
-        At most 1; None where r is not defined, or not positive.
+        The reliability, at most 1; None where r is not defined, or not positive.
 
     Raises:
         InputError: as for `agreement`.
@@ -212,16 +225,16 @@ def reliability(first: Sequence[float] | Float64, second: Sequence[float] | Floa
 def difference(
     scores: Sequence[float] | Float64, others: Sequence[float] | Float64, accuracies: Sequence[float] | Float64
 ) -> Correlation | None:
-    """By how much one measure's Pearson correlation with accuracy exceeds another's on the same candidates or tasks.
+    """Compute by how much one measure's Pearson correlation with accuracy exceeds another's, on the same candidates.
 
     Args:
-        scores: of the one measure, ``[k]``.
-        others: of the other, ``[k]``.
-        accuracies: of the same, ``[k]``.
+        scores: scores on the one measure, one for each candidate or task, ``[k]``.
+        others: scores on the other measure, ``[k]``.
+        accuracies: accuracies of the same candidates or tasks, ``[k]``.
 
     Returns:
-        r₁ − r₂ and Zou's 95 % interval, which counts that the two share the accuracies and may themselves be
-        correlated; no p-value. None where one of the correlations, or its interval, is not defined.
+        r₁ − r₂ and Zou's interval, which takes into account that both correlations use the same accuracies and that
+        the measures may be correlated; no p-value. None where one of the correlations or its interval is not defined.
 
     Raises:
         InputError: as for `agreement`.
@@ -258,9 +271,9 @@ def _values(values: Sequence[float] | Float64, name: str) -> Float64:
 
 
 def _partial(values: Float64, by_rank: bool) -> Float64:
-    """Partial correlation of each of b resamples of scores, accuracies and given, ``[3, b, k]`` → ``[b]``.
+    """Compute the partial correlation of b resamples of scores, accuracies and given, ``[3, b, k]`` → ``[b]``.
 
-    NaN where nothing is left of a side.
+    NaN where a side has no residuals.
     """
     if by_rank:
         from scipy.stats import rankdata
@@ -270,22 +283,22 @@ def _partial(values: Float64, by_rank: bool) -> Float64:
     lengths = np.linalg.norm(centred, axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         x, y, z = centred / lengths
-        left = [side - (side * z).sum(axis=-1, keepdims=True) * z for side in (x, y)]
-        remaining = [np.linalg.norm(side, axis=-1) for side in left]
-        found = (left[0] * left[1]).sum(axis=-1) / (remaining[0] * remaining[1])
-    found[~((remaining[0] >= _NOTHING_LEFT) & (remaining[1] >= _NOTHING_LEFT))] = np.nan
+        residuals = [side - (side * z).sum(axis=-1, keepdims=True) * z for side in (x, y)]
+        lengths_left = [np.linalg.norm(side, axis=-1) for side in residuals]
+        found = (residuals[0] * residuals[1]).sum(axis=-1) / (lengths_left[0] * lengths_left[1])
+    found[~((lengths_left[0] >= _NO_RESIDUAL) & (lengths_left[1] >= _NO_RESIDUAL))] = np.nan
     return np.asarray(np.clip(found, -1.0, 1.0))
 
 
 def _pearson(x: Float64, y: Float64) -> float:
-    """Pearson's r of two sequences ``[k]``, neither of them constant."""
+    """Compute Pearson's r of two sequences ``[k]``, neither of them constant."""
     return _within(float(_unit(x) @ _unit(y)))
 
 
 def _unit(values: Float64) -> Float64:
     """Centre to mean 0 and scale to length 1."""
-    # Scaled by a power of two, which is exact, so that squares neither overflow nor vanish; then shifted, which is
-    # exact for nearby values, so that a small spread survives a large offset.
+    # Scaling by a power of two is exact and keeps squares from overflowing or underflowing. Subtracting a nearby value
+    # is exact, too, and keeps a small spread on a large offset from being lost.
     scaled = np.ldexp(values, -np.frexp(np.abs(values).max())[1])
     shifted = scaled - scaled[0]
     centred = shifted - shifted.mean()
@@ -297,15 +310,18 @@ def _fisher_interval(r: float, k: int) -> tuple[float, float] | None:
 
 
 def _interval(value: float, variance: float, weight: int) -> tuple[float, float] | None:
-    """tanh(artanh value ± 1.96 √(variance/weight)); at ±1 that has no width, which a few pairs in line do not earn."""
+    """Compute tanh(artanh value ± z √(variance/weight)); None at ±1, where its width would be 0 for any k."""
     if weight < 1 or _is_one(value):
         return None
-    half = CONFIDENCE_Z * math.sqrt(variance / weight)
+    half = critical_value() * math.sqrt(variance / weight)
     return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
 
 def _pearson_p_value(r: float, k: int) -> float | None:
-    """Student's t with k − 2 degrees of freedom: P(|T| > |r|√((k − 2)/(1 − r²))) = I_{1 − r²}((k − 2)/2, 1/2)."""
+    """Compute the p-value by Student's t with k − 2 degrees of freedom.
+
+    P(|T| > |r|√((k − 2)/(1 − r²))) = I_{1 − r²}((k − 2)/2, 1/2), the regularised incomplete beta function.
+    """
     if k < 3:
         return None
     from scipy.special import betainc
@@ -314,10 +330,10 @@ def _pearson_p_value(r: float, k: int) -> float | None:
 
 
 def _is_one(value: float) -> bool:
-    """Whether a correlation is ±1, but for rounding."""
+    """Whether a correlation is ±1, up to rounding."""
     return 1 - abs(value) < _ROUNDING
 
 
 def _within(value: float) -> float:
-    """The value without what rounding put beyond ±1."""
+    """Clip a correlation that rounding brought beyond ±1."""
     return min(max(float(value), -1.0), 1.0)

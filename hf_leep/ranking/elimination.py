@@ -1,28 +1,28 @@
-"""Who is out of a race: the looks, the order of the rows, and which candidates are clearly behind at a look.
+"""When a candidate is out of a race: the looks, the order of the rows, and which candidates are clearly behind.
 
-Candidates run on growing nested samples. At each look but the last, one is out when at least K others (`top`) are
-clearly better on the rows that all have seen. Clearly is:
+Candidates run on growing nested samples of the rows. After each of these (a look), except the last, a candidate is out
+when at least K others (`top`) are clearly better on the rows that all have run. The comparison is
 
-- **leave-one-out**: by the measure that checks the one asked for, so by leave-one-out LEEP for LEEP and NCE, whose
-  in-sample scores flatter wide heads, the more so on few examples; other measures by themselves;
-- **paired**: by the influence of the same examples (or of the same parts of them) on both scores, with Student's t
-  for the number of values;
-- **corrected**: one-sided at level α = (1 − confidence)/(L K (C − 1)) for L looks and C candidates (Bonferroni).
-  Whoever is truly among the best K is out only if one of the at most C − 1 that are truly worse passes for better, at
-  one of L looks: so with probability `confidence` all of the best K stay;
-- **foreseen**: a leave-one-out score rises with the examples that its predictor has, and that of a wide head for
-  longer, so a lead on few examples may be one of narrow heads. With D(m) the lead on m examples, the lead on all n is
-  taken for D(m) − h log₂(n/m), where h = D(m/2) − D(m), if positive, is what it lost when the examples last doubled.
-  The two estimates share half of their examples, so that the error of this is √(1 + log₂²(n/m)) times that of D(m).
+- **leave-one-out**: it uses the measure that checks the one asked for: leave-one-out LEEP for LEEP and NCE, whose
+  in-sample scores are too high for wide heads, most of all on few examples. Other measures are compared themselves;
+- **paired**: the error of a gap comes from the influence of the same examples (or of the same parts of them) on both
+  scores, with Student's t for the number of values;
+- **corrected**: each comparison is one-sided at the level α = (1 − confidence)/(L K (C − 1)) for L looks and C
+  candidates (Bonferroni). A candidate that is truly among the best K is out only if one of the at most C − 1 that are
+  truly worse wrongly appears better, at one of L looks; so all of the best K stay with probability `confidence`;
+- **extrapolated**: a leave-one-out score rises with the number of examples, and that of a wide head keeps rising for
+  longer, so a narrow head may lead on few examples only. With D(m) the lead on m examples, the lead on all n is
+  estimated as D(m) − h log₂(n/m), where h = D(m/2) − D(m), if positive, is what the lead lost when the examples last
+  doubled. The two leads share half of their examples, so the error of this estimate is √(1 + log₂²(n/m)) times that of
+  D(m).
 
-Candidates whose error is not known neither put others out nor are put out.
+Candidates whose error is not known are never out, and never put others out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -30,22 +30,46 @@ from hf_leep.arrays import Integers
 from hf_leep.measures import find
 from hf_leep.options import Race
 from hf_leep.ranking import ordering
+from hf_leep.ranking.ordering import RankedCandidate, Ranking
 from hf_leep.ranking.uncertainty import RESOLUTION, JointScores, critical_value
-from hf_leep.records import RankedCandidate, Ranking, Result, Score
+from hf_leep.records import Result, Score
 
-MOST_LOOKS = 5  # n/16, n/8, n/4, n/2, n: each loads every model again that is still in
+MOST_LOOKS = 5  # n/16, n/8, n/4, n/2, n: at each look every model that is still in has to be loaded again
 FEWEST_EXAMPLES, FEWEST_PER_CLASS = 100, 2  # of the first look
-_ALL_ROWS = (-MOST_LOOKS, False)  # the stage of those that ran all rows, before that of any look
+_ALL_ROWS = (-MOST_LOOKS, False)  # sorts the candidates that ran all rows before those that stopped at any look
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """How a race went.
+
+    Attributes:
+        confidence: probability that none of the truly best candidates was put out.
+        top: how many of the best candidates it looked for.
+        decided_by: the measure that decided it.
+        level: one-sided level of one comparison at one look.
+        looks: number of examples that a candidate had run at each look.
+        num_examples_run: examples that the candidates ran in total, those that failed left out.
+        num_examples_of_all: examples that they would have run without a race.
+    """
+
+    confidence: float
+    top: int
+    decided_by: str
+    level: float
+    looks: tuple[int, ...]
+    num_examples_run: int
+    num_examples_of_all: int
 
 
 @dataclass(frozen=True)
 class Eliminated:
-    """A candidate that is out.
+    """A candidate that is put out of a race.
 
     Attributes:
-        index: which.
-        by: the one that is ahead of it most clearly.
-        gap: by how much, in the measure's unit.
+        index: position of the candidate.
+        by: position of the candidate that is most clearly ahead of it.
+        gap: how far it is behind that one, in the measure's unit.
         margin: half-width of the gap's interval at the race's level.
     """
 
@@ -56,7 +80,7 @@ class Eliminated:
 
 
 def comparison_level(race: Race, num_looks: int, num_candidates: int) -> float:
-    """One-sided level of one comparison at one look, so that all comparisons together have ``race.confidence``.
+    """Return the one-sided level of one comparison at one look, so that all together have ``race.confidence``.
 
     Args:
         race: the options of the race.
@@ -66,17 +90,17 @@ def comparison_level(race: Race, num_looks: int, num_candidates: int) -> float:
     return (1 - race.confidence) / (max(num_looks, 1) * race.top * max(num_candidates - 1, 1))
 
 
-def judge_of(sort_by: str) -> str:
-    """The measure that decides a race for a measure: the one that checks it, or itself."""
+def deciding_measure(sort_by: str) -> str:
+    """Return the measure that decides a race ordered by a measure: the one that checks it, or itself."""
     return find(sort_by).checked_by or find(sort_by).name
 
 
 def looks(num_rows: int, num_classes: int) -> tuple[int, ...]:
-    """Rows that a candidate has run at each look: doubling, the last one all of them.
+    """Return how many rows a candidate has run at each look: the numbers double, and the last one is all rows.
 
     Args:
-        num_rows: rows in all.
-        num_classes: target classes; the first look holds at least two rows a class, and 100.
+        num_rows: number of all rows.
+        num_classes: target classes; the first look has at least 100 rows, and at least two a class.
     """
     fewest = max(FEWEST_EXAMPLES, FEWEST_PER_CLASS * num_classes)
     sizes = [num_rows]
@@ -86,15 +110,15 @@ def looks(num_rows: int, num_classes: int) -> tuple[int, ...]:
 
 
 def nested_order(labels: Integers | None, num_rows: int, rng: np.random.Generator) -> Integers:
-    """An order of the rows of which each beginning is a stratified sample, ``[num_rows]``.
+    """Return an order of the rows whose first m rows are a stratified sample for every m, ``[num_rows]``.
 
-    A class of n_c rows comes for the j-th time after (j + u)/n_c of all rows, u being drawn once a class: so a
-    beginning of m rows has m n_c/n of the class, up to one.
+    The j-th row of a class with n_c rows comes after the share (j + u)/n_c of all rows, with u drawn once for each
+    class. The first m rows then have m n_c/n rows of the class, give or take one.
 
     Args:
-        labels: class of each row, ``[num_rows]``; None where rows have no class of their own: the order is random.
-        num_rows: how many.
-        rng: where the randomness comes from.
+        labels: class of each row, ``[num_rows]``; None where a row has no single class: then the order is random.
+        num_rows: number of rows.
+        rng: source of the randomness.
     """
     order = rng.permutation(num_rows)
     if labels is None:
@@ -107,7 +131,7 @@ def nested_order(labels: Integers | None, num_rows: int, rng: np.random.Generato
     return order[np.argsort(turn, kind="stable")]
 
 
-def out(
+def eliminated(
     scores: Sequence[Score],
     earlier: Sequence[Score],
     *,
@@ -116,15 +140,15 @@ def out(
     level: float,
     doublings: float,
 ) -> list[Eliminated]:
-    """Who is clearly behind at a look.
+    """Find the candidates that are clearly behind at a look.
 
     Args:
-        scores: of the candidates still in, on the m rows that all have seen.
-        earlier: of the same, on the first half of these rows.
+        scores: scores of the candidates still in the race, on the m rows that all have run.
+        earlier: their scores on the first half of these rows.
         higher_is_better: the orientation of the measure.
-        top: how many have to be better.
-        level: one-sided, of one comparison.
-        doublings: log₂(n/m), how often the rows double until all are seen.
+        top: how many others have to be clearly better.
+        level: one-sided level of one comparison.
+        doublings: log₂(n/m), how often the number of rows doubles until all have been run.
     """
     known = [k for k, (now, before) in enumerate(zip(scores, earlier, strict=True)) if _known(now) and _known(before)]
     if len(known) < 2:
@@ -146,66 +170,57 @@ def out(
     return found
 
 
-def order(results: Sequence[Result], sort_by: str, trail: Mapping[int, Sequence[Score]], top: int) -> Ranking:
-    """Order the results of a race: those that ran all rows, by `hf_leep.ranking.rank`, then those put out, last first.
+def rank_race(
+    results: Sequence[Result], sort_by: str, scores_by_look: Mapping[int, Sequence[Score]], top: int
+) -> Ranking:
+    """Order the results of a race: first those that ran all rows, then those put out, the last ones out first.
 
-    Those put out at the same look are ordered among themselves, on the rows that they have seen; their tie groups
-    follow those of whoever stayed longer. How far one is behind the best is told on the rows that both have seen.
+    Those that ran all rows are ordered by `hf_leep.ranking.ordering.rank`. Those put out at the same look are ordered
+    among themselves, on the rows that they ran; their tie groups follow those of the candidates that stayed longer.
+    The gap of a candidate to the best is computed on the rows that both ran.
 
-    Whoever was put out is not among the best K, and no more is known: its rank is open from K + 1 to the last, and so
-    is that of others beyond K, whom it may yet beat. The chance of being best is one among those that ran all rows.
+    A candidate that was put out is not among the best K. Nothing more is known of its rank, so its rank interval is
+    from K + 1 to the last, and the interval of another candidate outside the best K also extends below those put out,
+    which may still be better. The probability of being the best is one among the candidates that ran all rows.
 
     Args:
-        results: one a candidate.
+        results: one for each candidate.
         sort_by: the measure.
-        trail: position in ``results`` → the scores on ``sort_by`` at each look that the candidate came to.
-        top: K, how many best ones were sought.
+        scores_by_look: position in ``results`` → the scores on ``sort_by`` at each look that the candidate reached.
+        top: K, how many of the best candidates the race looked for.
     """
     stages: dict[tuple[int, bool], list[int]] = {_ALL_ROWS: []}
     for index, result in enumerate(results):
-        stop = result.stop  # an interruption puts nobody out: it comes before those that were
+        stop = result.stop  # candidates that were interrupted at a look come before those put out there
         stages.setdefault((-stop.look, stop.behind is not None) if stop else _ALL_ROWS, []).append(index)
-    found = {stage: ordering.rank([results[i] for i in stages[stage]], sort_by) for stage in sorted(stages)}
-    num_ranked = sum(len(part.places) for part in found.values())
-    places: list[RankedCandidate] = []
-    group = 0
-    for stage, part in found.items():
-        num_below = num_ranked - len(places) - len(part.places)
-        for place in part.places:
-            index = stages[stage][place.result]
-            moved = replace(place, result=index, rank=len(places) + 1, tie_group=group + place.tie_group)
+    by_stage = {stage: ordering.rank([results[i] for i in stages[stage]], sort_by) for stage in sorted(stages)}
+    num_ranked = sum(len(part.ranked) for part in by_stage.values())
+    ranked: list[RankedCandidate] = []
+    for stage, part in by_stage.items():
+        num_below = num_ranked - len(ranked) - len(part.ranked)
+        last_group = max((candidate.tie_group for candidate in ranked), default=0)
+        for candidate in part.ranked:
+            index = stages[stage][candidate.index]
+            moved = replace(candidate, index=index, rank=len(ranked) + 1, tie_group=last_group + candidate.tie_group)
             if stage == _ALL_ROWS:
-                if place.rank_interval:
-                    low, high = place.rank_interval
+                if candidate.rank_interval:
+                    low, high = candidate.rank_interval
                     moved = replace(moved, rank_interval=(low, high if high <= top else high + num_below))
             else:
                 interval = (top + 1, num_ranked) if stage[1] else None
                 moved = replace(moved, rank_interval=interval, probability_best=None)
-                if places:
-                    behind = _behind(trail[places[0].result][-stage[0]], trail[index][-stage[0]], sort_by)
-                    moved = replace(moved, **behind)
-            places.append(moved)
-        group = max((place.tie_group for place in places), default=0)
+                if ranked:
+                    look = -stage[0]
+                    best, own = scores_by_look[ranked[0].index][look], scores_by_look[index][look]
+                    moved = replace(moved, gap_to_best=ordering.gap(best, own, find(sort_by)))
+            ranked.append(moved)
     return replace(
-        found[_ALL_ROWS],
-        places=tuple(places),
-        unranked=tuple(sorted(stages[stage][i] for stage, part in found.items() for i in part.unranked)),
-        num_pairs=sum(part.num_pairs for part in found.values()),
-        num_disagreements=sum(part.num_disagreements for part in found.values()),
+        by_stage[_ALL_ROWS],
+        ranked=tuple(ranked),
+        unranked=tuple(sorted(stages[stage][i] for stage, part in by_stage.items() for i in part.unranked)),
+        num_pairs=sum(part.num_pairs for part in by_stage.values()),
+        num_disagreements=sum(part.num_disagreements for part in by_stage.values()),
     )
-
-
-def _behind(best: Score, other: Score, sort_by: str) -> dict[str, Any]:
-    """How far one is behind another, as `hf_leep.records.RankedCandidate` has it."""
-    joint = JointScores.of([best, other])
-    gap, error = joint.differences()
-    sign = 1.0 if find(sort_by).higher_is_better else -1.0
-    known = float(error[0, 1]) if np.isfinite(error[0, 1]) else None
-    return {
-        "behind_best": float(sign * gap[0, 1]),
-        "behind_best_error": known,
-        "behind_best_half_width": None if known is None else critical_value(joint.num_values) * known,
-    }
 
 
 def _known(score: Score) -> bool:

@@ -1,102 +1,201 @@
-"""Order candidates by one measure, and say which differences are real."""
+"""Order candidates by one measure, and say which differences are larger than their errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hf_leep.arrays import Float64
 from hf_leep.measures import Measure, find
-from hf_leep.ranking.uncertainty import Comparison, JointScores, chances_of_being_best, critical_value
-from hf_leep.records import RankedCandidate, Ranking, Result, RowsNeeded, Score
+from hf_leep.ranking import uncertainty
+from hf_leep.ranking.uncertainty import Comparison, JointScores, critical_value, probabilities_of_being_best
+from hf_leep.records import Result, Score
 
-CONFIDENCE_Z = 1.96  # two-sided 95 %
-TOP = (1, 3)  # how many of the first places readers care to see settled
+TOP = (1, 3)  # for how many of the first ranks to say how many examples would settle them
+
+
+@dataclass(frozen=True)
+class GapToBest:
+    """How far a candidate's score is behind that of the best candidate, on the same examples.
+
+    Attributes:
+        value: score of the best minus this one's, in the measure's unit; 0 for the best.
+        standard_error: paired standard error of that difference; None where it is not known.
+        half_width: how far the confidence interval of that difference extends to either side; None where the error is
+            not known.
+    """
+
+    value: float
+    standard_error: float | None
+    half_width: float | None
+
+
+@dataclass(frozen=True)
+class RankedCandidate:
+    """A candidate's rank, and how certain it is.
+
+    Attributes:
+        index: position of the candidate in the list of results.
+        rank: 1 for the best.
+        tie_group: 1 for the best group; any two candidates of different groups differ by more than their paired error.
+        gap_to_best: how far its score is behind that of the best candidate.
+        rank_interval: lowest and highest rank that the examples leave possible; the intervals of all candidates hold
+            together at the confidence level. None where the score has no error.
+        probability_best: share of draws from the joint sampling distribution of the scores on ``best_by``, centred at
+            the scores, in which this candidate is the best; None where some error is not known.
+    """
+
+    index: int
+    rank: int
+    tie_group: int
+    gap_to_best: GapToBest
+    rank_interval: tuple[int, int] | None
+    probability_best: float | None
+
+
+@dataclass(frozen=True)
+class RowsNeeded:
+    """How many examples it would take to settle the first ranks.
+
+    Attributes:
+        top: how many of the first ranks.
+        growth: the factor by which the number of examples would have to grow, if gaps and spread stay as they are; at
+            most 1 where the ranks are settled, None where no number of examples would settle them.
+    """
+
+    top: int
+    growth: float | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates ordered by one measure.
+
+    Attributes:
+        sort_by: the measure.
+        checked_by: the measure that must agree before two candidates count as different, if there is one.
+        confidence: the confidence level of the intervals, tie groups and rank intervals.
+        ranked: the candidates that have a score on ``sort_by``, best first.
+        unranked: positions of the results that have none.
+        num_pairs: number of pairs of ranked candidates.
+        num_disagreements: number of pairs that ``checked_by`` orders the other way.
+        best_by: the measure whose scores give the probability of being the best: ``checked_by`` where there is one,
+            since it has no in-sample bias that differs between candidates; else ``sort_by``.
+        rows_needed: what it would take to settle the first rank, and the first three, where there are so many.
+    """
+
+    sort_by: str
+    checked_by: str | None
+    confidence: float
+    ranked: tuple[RankedCandidate, ...]
+    unranked: tuple[int, ...]
+    num_pairs: int
+    num_disagreements: int
+    best_by: str
+    rows_needed: tuple[RowsNeeded, ...]
 
 
 def rank(results: Sequence[Result], sort_by: str) -> Ranking:
-    """Order results by one measure, best first, cut the order into tie groups, and say how sure each place is.
+    """Order results by one measure, best first; form tie groups, and compute how certain each rank is.
 
-    Two candidates count as different only if their scores, and those of the measure that checks it, differ beyond
-    1.96 paired standard errors (more where these are of few resamples) in the same direction. A new tie group starts
-    only where every candidate above differs from every one below, so candidates of different groups always differ.
-    Rank intervals ask the same of all pairs at once.
+    Two candidates count as different only if their scores, and those on the measure that checks it, differ in the same
+    direction by more than the critical value times the paired standard error: at 95 % 1.96 errors, more where these
+    are computed from few resamples. A new tie group starts only where every candidate above differs from every one
+    below, so candidates of different groups always differ. Rank intervals require the same of all pairs at once.
 
     Raises:
         MeasureError: no such measure.
     """
     measure = find(sort_by)
-    ranked = [i for i, result in enumerate(results) if _value(result, measure.name) is not None]
     sign = 1.0 if measure.higher_is_better else -1.0
-    ranked.sort(key=lambda i: (-sign * (_value(results[i], measure.name) or 0.0), results[i].candidate.id))
-    joint = _joint(results, ranked, measure)
-    gap, error = joint.differences()
-    reach = critical_value(joint.num_values)
-    compared, best_by, judge = Comparison.of(joint), measure, joint
-    disagreements = 0
-    if measure.in_sample:
-        judge = replace(joint, values=joint.values - _of_shuffled_labels(results, ranked, measure))
-        compared &= Comparison.of(judge)
+    values = {index: value for index, result in enumerate(results) if (value := _value(result, measure)) is not None}
+    order = sorted(values, key=lambda i: (-sign * values[i], results[i].candidate.id))
+
+    joint = _joint(results, order, measure)
+    compared, best_by, best_by_scores = Comparison.of(joint), measure, joint
+    num_disagreements = 0
+    if measure.shuffled_baseline:
+        best_by_scores = replace(joint, values=joint.values - _scores_of_shuffled_labels(results, order, measure))
+        compared &= Comparison.of(best_by_scores)
     if measure.checked_by is not None:
         best_by = find(measure.checked_by)
-        judge = _joint(results, ranked, best_by)
-        compared &= Comparison.of(judge)
-        disagreements = int(np.sum(np.triu(judge.differences()[0], k=1) < 0))
-    chances = chances_of_being_best(judge, np.random.default_rng(0))
+        best_by_scores = _joint(results, order, best_by)
+        compared &= Comparison.of(best_by_scores)
+        num_disagreements = int(np.sum(np.triu(best_by_scores.differences()[0], k=1) < 0))
+    probabilities = probabilities_of_being_best(best_by_scores, np.random.default_rng(0))
     intervals = compared.rank_intervals()
+    gaps = _gaps_to_first(joint)
 
-    places, group = [], 1
-    for position, index in enumerate(ranked):
-        if position and compared.ahead[:position, position:].all():
+    ranked, group = [], 1
+    for position, index in enumerate(order):
+        if position and compared.better[:position, position:].all():
             group += 1
-        behind_error = float(error[0, position]) if np.isfinite(error[0, position]) else None
-        known = results[index].scores[measure.name].influence is not None
-        places.append(
+        has_error = results[index].scores[measure.name].influence is not None
+        ranked.append(
             RankedCandidate(
-                result=index,
+                index=index,
                 rank=position + 1,
                 tie_group=group,
-                behind_best=float(gap[0, position]),
-                behind_best_error=behind_error,
-                behind_best_half_width=None if behind_error is None else reach * behind_error,
-                rank_interval=intervals[position] if known else None,
-                probability_best=None if chances is None else float(chances[position]),
+                gap_to_best=gaps[position],
+                rank_interval=intervals[position] if has_error else None,
+                probability_best=None if probabilities is None else float(probabilities[position]),
             )
         )
     return Ranking(
         sort_by=measure.name,
         checked_by=measure.checked_by,
-        places=tuple(places),
-        unranked=tuple(i for i in range(len(results)) if i not in set(ranked)),
-        num_pairs=len(ranked) * (len(ranked) - 1) // 2,
-        num_disagreements=disagreements,
+        confidence=uncertainty.CONFIDENCE,
+        ranked=tuple(ranked),
+        unranked=tuple(i for i in range(len(results)) if i not in values),
+        num_pairs=len(order) * (len(order) - 1) // 2,
+        num_disagreements=num_disagreements,
         best_by=best_by.name,
-        settling=tuple(RowsNeeded(top, compared.settling(top)) for top in TOP if top < len(ranked)),
+        rows_needed=tuple(RowsNeeded(top, compared.growth_needed(top)) for top in TOP if top < len(order)),
     )
 
 
-def paired_differences(scores: Sequence[Score]) -> tuple[Float64, Float64]:
-    """Differences of scores on the same examples, row minus column, and their standard errors: two ``[K, K]``.
+def gap(best: Score, other: Score, measure: Measure) -> GapToBest:
+    """Compute how far one score is behind another on the same examples."""
+    joint = JointScores.of([best, other])
+    return _gaps_to_first(joint if measure.higher_is_better else replace(joint, values=-joint.values))[1]
 
-    SE of a difference = std(IF_a − IF_b)/√n. Where an error is not known it is infinite: nothing can then be told
-    apart.
+
+def paired_differences(scores: Sequence[Score]) -> tuple[Float64, Float64]:
+    """Compute differences of scores on the same examples, row minus column, and their standard errors, ``[K, K]``.
+
+    The standard error of a difference is std(IF_a − IF_b)/√n. Where it is not known it is infinite, so that no two
+    candidates count as different.
     """
     return JointScores.of(scores).differences()
 
 
-def _joint(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -> JointScores:
-    """Scores of the ranked candidates on one measure, turned so that higher is better."""
-    joint = JointScores.of([results[i].scores[measure.name] for i in ranked])
+def _gaps_to_first(joint: JointScores) -> list[GapToBest]:
+    """Compute how far each score is behind the first one; higher is better."""
+    if not len(joint.values):
+        return []
+    differences, errors = (matrix[0] for matrix in joint.differences())
+    critical = critical_value(joint.num_values)
+    return [
+        GapToBest(float(value), float(error), critical * float(error))
+        if np.isfinite(error)
+        else GapToBest(float(value), None, None)
+        for value, error in zip(differences, errors, strict=True)
+    ]
+
+
+def _joint(results: Sequence[Result], order: Sequence[int], measure: Measure) -> JointScores:
+    """Combine the scores of the ranked candidates on one measure, oriented so that higher is better."""
+    joint = JointScores.of([results[i].scores[measure.name] for i in order])
     return joint if measure.higher_is_better else replace(joint, values=-joint.values)
 
 
-def _of_shuffled_labels(results: Sequence[Result], ranked: Sequence[int], measure: Measure) -> Float64:
-    """What the ranked candidates score of shuffled labels, turned like their scores; 0 where that is not known."""
+def _scores_of_shuffled_labels(results: Sequence[Result], order: Sequence[int], measure: Measure) -> Float64:
+    """Return what the ranked candidates score with shuffled labels, oriented alike; 0 where it is not known."""
     sign = 1.0 if measure.higher_is_better else -1.0
-    return np.array([sign * (results[i].scores[measure.name].shuffled or 0.0) for i in ranked])
+    return np.array([sign * (results[i].scores[measure.name].shuffled or 0.0) for i in order])
 
 
-def _value(result: Result, name: str) -> float | None:
-    return result.scores[name].value if name in result.scores else None
+def _value(result: Result, measure: Measure) -> float | None:
+    return result.scores[measure.name].value if measure.name in result.scores else None

@@ -1,4 +1,4 @@
-"""Score an extraction on each measure, with the error of each score and what to know before trusting it."""
+"""Score an extraction on each measure, with the error of each score and warnings about when not to trust it."""
 
 from __future__ import annotations
 
@@ -15,31 +15,34 @@ from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
 
-AUTO = "auto"  # what an order can be by, beside the name of a measure
-FEATURE_MEASURE = "logme"  # orders pools with headless candidates; tests/benchmarks/choice.py says why
-ENOUGH_PER_FEATURE = 5  # below this, H-score mostly counts features
-FLOOR_NOISE = 0.02  # nats by which predictions of lot were seen to score above the leave-one-out floor
-FLATTERED = "leave-one-out these predictions explain nothing measurable: what stands above the floor here is in-sample"
-ENOUGH_PER_SOURCE_CLASS = 5  # below this many examples a source class, an in-sample score is flattered
-ENOUGH_PER_CELL = 5  # below this, random predictions gain (s − 1)(t − 1)/2n ≈ 0.1 nats and more in-sample
-ENOUGH_PER_TARGET_CLASS = 10  # below this, 95 % intervals held 93 to 99 % of the time (tests/benchmarks/coverage.py)
+AUTO = "auto"  # value of ``sort_by`` that leaves the choice of the measure to hf_leep
+FEATURE_MEASURE = "logme"  # chosen where some candidates have no head; tests/benchmarks/choice.py shows why
+ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts features
+FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
+NO_BETTER_THAN_FLOOR = (
+    "leave-one-out LEEP finds that these predictions explain nothing measurable: what this score has above the floor "
+    "is in-sample bias"
+)
+ENOUGH_PER_SOURCE_CLASS = 5  # with fewer examples per source class, an in-sample score is too high
+ENOUGH_PER_CELL = 5  # with fewer, random predictions gain (s − 1)(t − 1)/2n ≈ 0.1 nats and more in-sample
+ENOUGH_PER_TARGET_CLASS = 10  # with fewer, 95 % intervals held in 93 to 99 % of samples (tests/benchmarks/coverage.py)
 
 
 def with_checks(measures: Sequence[str]) -> tuple[str, ...]:
-    """Return the measures by their registry names, without repeats, and then those that check one of them."""
+    """Return the measures by their registry names, without repeats, followed by those that check one of them."""
     names = [find(name).name for name in measures]
     return tuple(dict.fromkeys([*names, *(check for name in names if (check := find(name).checked_by))]))
 
 
-def measures_of(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, ...], str]:
-    """The measures to compute, and the one that makes the order, where that is left to hf_leep.
+def auto_measures(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, ...], str]:
+    """Return the measures to compute and the one that orders the candidates, where hf_leep chooses that one.
 
-    Leave-one-out LEEP, if all candidates can have it; where some have no head, one measure of features for all of
-    them. A score of one measure is never compared with one of another.
+    It is leave-one-out LEEP if all candidates can have it; where some have no head, it is one measure of features for
+    all candidates. A score on one measure is never compared with a score on another.
 
     Args:
-        measures: those that are asked for.
-        num_headless: candidates that are known to have no head.
+        measures: the measures that the user asks for.
+        num_headless: number of candidates that are known to have no head.
     """
     order = FEATURE_MEASURE if num_headless else "leave-one-out-leep"
     return tuple(dict.fromkeys((*measures, order))), order
@@ -48,54 +51,67 @@ def measures_of(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
     scores = {name: _score(find(name), extraction) for name in measures}
-    if (judge := scores.get("leave-one-out-leep")) is not None and _knows_nothing(judge, extraction.labels):
-        flattered = [
-            n for n, s in scores.items() if s.value is not None and find(n).checked_by == "leave-one-out-leep"
-        ]
-        scores |= {n: replace(scores[n], warnings=(*scores[n].warnings, FLATTERED)) for n in flattered}
+    leave_one_out = scores.get("leave-one-out-leep")
+    if leave_one_out is not None and _no_better_than_floor(leave_one_out, extraction.labels):
+        checked = [name for name, s in scores.items() if find(name).checked_by == "leave-one-out-leep"]
+        scores |= {
+            name: _warned(scores[name], NO_BETTER_THAN_FLOOR) for name in checked if scores[name].value is not None
+        }
     if extraction.run.num_truncated:
-        run, groups = extraction.run, extraction.groups
-        if run.max_seconds is not None:
-            whole, limit = f"{len(extraction.labels)} sounds", f"{run.max_seconds:.4g} s"
-        else:
-            whole = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
-            limit = f"{run.max_length} tokens"
-        fate = "cut there" if groups is None else "read in pieces"
-        cut = f"{run.num_truncated} of {whole} are longer than {limit} and were {fate}"
-        scores = {name: replace(s, warnings=(*s.warnings, cut)) for name, s in scores.items()}
+        truncated = _truncation(extraction)
+        scores = {name: _warned(s, truncated) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
-    effective = None
-    if theta is not None:
-        mean = theta.mean(axis=0, dtype=np.float64)  # P̂(z) [s]
-        mean = mean[mean > 0]
-        effective = float(np.exp(-(mean * np.log(mean)).sum()))
     return Result(
         candidate=extraction.candidate,
         scores=scores,
         reason=None if any(s.value is not None for s in scores.values()) else _shared_reason(scores),
         headless=theta is None and features is not None,
         num_source_classes=None if theta is None else theta.shape[1],
-        effective_source_classes=effective,
+        effective_source_classes=None if theta is None else _effective_classes(theta),
         num_features=None if features is None else features.shape[1],
         run=extraction.run,
     )
 
 
 def half_width(score: Score) -> float | None:
-    """How far the 95 % interval of a score reaches to either side; None where its error is not known.
+    """Return how far the confidence interval of a score extends to either side; None where its error is not known.
 
-    1.96 standard errors, or more where the error is of few values (2.26 of ten resamples): Student's t.
+    At 95 % this is 1.96 standard errors, and more where the error is computed from few values: 2.26 standard errors
+    for ten resamples (Student's t).
     """
     if score.standard_error is None:
         return None
     return critical_value(0 if score.influence is None else len(score.influence)) * score.standard_error
 
 
-def _knows_nothing(leave_one_out: Score, labels: Integers) -> bool:
-    """Whether predictions score no more than the class frequencies alone would, each example left out."""
+def _no_better_than_floor(leave_one_out: Score, labels: Integers) -> bool:
+    """Whether the leave-one-out score is no higher than that of predictions that know only the class frequencies."""
     if leave_one_out.value is None:
         return False
     return leave_one_out.value <= floor(labels) + max(half_width(leave_one_out) or 0.0, FLOOR_NOISE)
+
+
+def _truncation(extraction: Extraction) -> str:
+    """Say how many inputs were longer than the limit, and what was done with these."""
+    run, groups = extraction.run, extraction.groups
+    if run.max_seconds is not None:
+        inputs, limit = f"{len(extraction.labels)} sounds", f"{run.max_seconds:.4g} s"
+    else:
+        inputs = f"{len(extraction.labels)} texts" if groups is None else f"{groups.max() + 1} sentences"
+        limit = f"{run.max_length} tokens"
+    treatment = "truncated" if groups is None else "read in pieces"
+    return f"{run.num_truncated} of {inputs} are longer than {limit} and were {treatment}"
+
+
+def _effective_classes(theta: FloatMatrix) -> float:
+    """Compute the exp of the entropy of the mean prediction, in source classes."""
+    mean = theta.mean(axis=0, dtype=np.float64)  # P̂(z) [s]
+    mean = mean[mean > 0]
+    return float(np.exp(-(mean * np.log(mean)).sum()))
+
+
+def _warned(score: Score, warning: str) -> Score:
+    return replace(score, warnings=(*score.warnings, warning))
 
 
 def _shared_reason(scores: dict[str, Score]) -> str:
@@ -105,56 +121,56 @@ def _shared_reason(scores: dict[str, Score]) -> str:
 def _score(measure: Measure, extraction: Extraction) -> Score:
     inputs = getattr(extraction, measure.needs)
     if inputs is None:
-        return Score(None, reason=extraction.missing.get(measure.needs, f"the pass caught no {measure.needs}"))
-    if measure.noise_scores is not None and len(inputs) <= inputs.shape[1]:
+        return Score(None, reason=extraction.missing.get(measure.needs, f"the pass captured no {measure.needs}"))
+    if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
-        why = f"any features, noise included, score {measure.noise_scores}"
-        return Score(None, reason=f"{measure.title} of n = {n} ≤ d = {d}: {why}")
-    one_draw = extraction.groups is not None and not extraction.groups.any()
-    draws = None if one_draw else extraction.groups
+        why = f"with n = {n} and d = {d} any features, even noise, score {measure.saturates_at}"
+        return Score(None, reason=f"{measure.title} needs more examples than features: {why}")
+    single_draw = extraction.groups is not None and not extraction.groups.any()
+    draws = None if single_draw else extraction.groups
     try:
         value, influence = _computed(measure, inputs, extraction.labels, draws)
-    except (ValueError, np.linalg.LinAlgError) as error:  # outputs that are NaN, mostly: this candidate's fault alone
+    except (ValueError, np.linalg.LinAlgError) as error:  # mostly outputs that are NaN: no other candidate is affected
         return Score(None, reason=f"{measure.title}: {error}")
-    except Exception as error:  # one bad measure, of another package perhaps, never takes the others with it
+    except Exception as error:  # a measure that fails, perhaps one of another package, must not stop the others
         return Score(None, reason=f"{measure.title}: {type(error).__name__}: {one_line(error)}")
     if not np.isfinite(value):
-        return Score(None, reason=f"{measure.title} came out as {value}")
+        return Score(None, reason=f"{measure.title} is {value}")
     warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
-    trusted &= not one_draw  # nobody knows how far another one would differ
+    trusted &= not single_draw  # one draw does not show how much another would differ
     score = Score(
         value=value,
         standard_error=standard_error(influence) if trusted else None,
         warnings=warnings,
         influence=influence.astype(np.float32) if trusted else None,
     )
-    return _beside_shuffled(score, measure, inputs, extraction.labels) if measure.in_sample else score
+    return _with_shuffled(score, measure, inputs, extraction.labels) if measure.shuffled_baseline else score
 
 
 def _computed(
     measure: Measure, inputs: FloatMatrix, labels: Integers, draws: Integers | None
 ) -> tuple[float, Float64]:
-    """A measure's value and influence values, held to what is promised of them."""
+    """Compute a measure's value and influence values, and check their shape and that they are finite."""
     value, influence = measure.influence_by_draw(inputs, labels, draws)
     influence = np.asarray(influence, dtype=np.float64)
     expected = len(labels) if draws is None else int(draws.max()) + 1
     if influence.ndim != 1 or len(influence) < 2 or not (measure.resamples or len(influence) == expected):
         wanted = "two or more" if measure.resamples else str(expected)
-        raise ValueError(f"its influence has the shape {influence.shape}, where {wanted} values were expected")
+        raise ValueError(f"its influence has the shape {influence.shape}; expected {wanted} values")
     if not np.isfinite(influence).all():
         raise ValueError("its influence has values that are not finite")
     return float(value), influence
 
 
-def _beside_shuffled(score: Score, measure: Measure, inputs: FloatMatrix, labels: Integers) -> Score:
-    """Add what a fit to the same examples scores where there is nothing to learn.
+def _with_shuffled(score: Score, measure: Measure, inputs: FloatMatrix, labels: Integers) -> Score:
+    """Add the score with shuffled labels: what a fit to the same examples scores where there is nothing to learn.
 
-    One shuffle, the same for all candidates: from one to another it moved by a fifth to three quarters of the score's
-    own half-width, on features of a ResNet (n of 500 and 1,000).
+    The labels are shuffled once, in the same way for all candidates. On features of a ResNet (n = 500 and 1,000),
+    other shuffles gave scores that differed by a fifth to three quarters of the score's own half-width.
     """
     try:
         shuffled = float(measure.function(inputs, np.random.default_rng(len(labels)).permutation(labels)))
-    except Exception:  # the score itself stands
+    except Exception:  # the score itself is valid
         return score
     if not np.isfinite(shuffled):
         return score
@@ -162,12 +178,11 @@ def _beside_shuffled(score: Score, measure: Measure, inputs: FloatMatrix, labels
     sign = 1.0 if measure.higher_is_better else -1.0
     if score.value is None or sign * (score.value - shuffled) > (half_width(score) or 0.0):
         return score
-    noise = f"{measure.title} is no better than of shuffled labels: what it found here is noise"
-    return replace(score, warnings=(*score.warnings, noise))
+    return _warned(score, f"{measure.title} is no better than with shuffled labels: what it measures here is noise")
 
 
 def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[tuple[str, ...], bool]:
-    """Return what to know about a score of that many classes or features, and whether its error can be trusted."""
+    """Return warnings about a score with that many classes or features, and whether its error can be trusted."""
     found = []
     trusted = True
     if measure.needs == "probabilities":
@@ -175,25 +190,25 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
         what = "in-sample scores are too high; compare leave-one-out LEEP"
         what = what if in_sample else f"the error of {measure.title} is rough"
         if n < ENOUGH_PER_SOURCE_CLASS * width:
-            few = f"only {n / width:.2g} examples a source class (fewer than {ENOUGH_PER_SOURCE_CLASS})"
+            few = f"only {n / width:.2g} examples per source class (fewer than {ENOUGH_PER_SOURCE_CLASS})"
             found.append(f"{few}: {what}")
         elif in_sample and n < ENOUGH_PER_CELL * width * len(counts):
-            few = f"only {n / width / len(counts):.2g} examples a pair of source and target class"
+            few = f"only {n / width / len(counts):.2g} examples per pair of source and target class"
             found.append(f"{few} (fewer than {ENOUGH_PER_CELL}): {what}")
         if width == 2:
-            found.append("a head of 2 classes tells at most log 2 = 0.69 nats about the target")
-    elif measure.noise_scores is not None and n < ENOUGH_PER_FEATURE * width:
+            found.append("a head with 2 classes gives at most log 2 = 0.69 nats of information about the target")
+    elif measure.saturates_at is not None and n < ENOUGH_PER_FEATURE * width:
         found.append(
-            f"only {n / width:.3g} examples a feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too high, "
-            "the more so the wider the features; it has no error here, and settles no order"
+            f"only {n / width:.3g} examples per feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too "
+            "high, more so for wider features; it gets no error here, and tells no candidates apart"
         )
         trusted = False
-    usual = min(n / len(counts), float(np.median(counts)))  # one large class says nothing of the others
+    usual = min(n / len(counts), float(np.median(counts)))  # a large class does not make up for small ones
     if trusted and usual < ENOUGH_PER_TARGET_CLASS:
         found.append(
-            f"only {usual:.2g} examples a target class (fewer than {ENOUGH_PER_TARGET_CLASS}): errors are rough, "
-            "most a little too large"
+            f"only {usual:.2g} examples per target class (fewer than {ENOUGH_PER_TARGET_CLASS}): errors are "
+            "rough, most of them slightly too large"
         )
     if (counts == 1).any():
-        found.append(f"{int((counts == 1).sum())} of {len(counts)} classes have one example")
+        found.append(f"{int((counts == 1).sum())} of {len(counts)} classes have only one example")
     return tuple(found), trusted

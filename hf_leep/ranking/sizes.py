@@ -1,4 +1,4 @@
-"""Size beside score: the best candidate of each size, and how far an order is just a list by size."""
+"""Size and score: the best candidate of each size, and how far the order of the candidates follows their size."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 
 from hf_leep.ranking.consensus import oriented
 from hf_leep.ranking.correlation import kendall_tau
-from hf_leep.records import Ranking, Result
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Result
 
 BOUNDS = (10**7, 10**8, 10**9)  # parameters at which a new band begins
 
 
 @dataclass(frozen=True)
 class SizeBand:
-    """Ranked candidates of like size.
+    """The ranked candidates in a range of sizes.
 
     Attributes:
-        low: parameters from which on, 0 for the first band.
-        high: parameters below which, None for the last band.
-        num_candidates: how many are ranked.
-        best: which of the results is ranked highest.
+        low: fewest parameters, 0 for the first band.
+        high: number of parameters at which the next band begins, None for the last band.
+        num_candidates: number of ranked candidates.
+        best: position in the results of the one that is ranked highest.
     """
 
     low: int
@@ -34,13 +35,13 @@ class SizeBand:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Size beside score.
+    """How score and size go together.
 
     Attributes:
         bands: the bands that have candidates, small to large.
         num_unknown: ranked candidates whose number of parameters is not known.
         kendall: Kendall's tau-b of score and number of parameters; None where it is not defined.
-        num_candidates: candidates that it is of.
+        num_candidates: candidates that tau is computed over.
     """
 
     bands: tuple[SizeBand, ...]
@@ -50,8 +51,8 @@ class Sizes:
 
 
 def sizes(results: Sequence[Result], ranking: Ranking) -> Sizes:
-    """Group ranked candidates by size, and compare the order with that by size."""
-    ranked = [place.result for place in ranking.places]
+    """Group ranked candidates by size, and compare their order with the order by size."""
+    ranked = [candidate.index for candidate in ranking.ranked]
     sized = [i for i in ranked if results[i].candidate.num_parameters]
     parameters = np.array([results[i].candidate.num_parameters for i in sized], dtype=np.float64)
     edges = (0, *BOUNDS, None)
@@ -59,9 +60,9 @@ def sizes(results: Sequence[Result], ranking: Ranking) -> Sizes:
     for low, high in pairwise(edges):
         within = (parameters >= (low or 0)) & (parameters < (high or np.inf))
         inside = [sized[k] for k in np.flatnonzero(within)]
-        if inside:  # best first, as ranked
+        if inside:  # ranked order, so the first is the best
             bands.append(SizeBand(low or 0, high, len(inside), inside[0]))
     scores = oriented([results[i] for i in sized], ranking.sort_by)
-    there = np.isfinite(scores)  # in a race some ran too few rows to be compared
-    kendall = kendall_tau(scores[there], parameters[there])
-    return Sizes(tuple(bands), len(ranked) - len(sized), kendall, int(there.sum()))
+    finite = np.isfinite(scores)  # in a race, candidates that did not run all rows are not compared
+    kendall = kendall_tau(scores[finite], parameters[finite])
+    return Sizes(tuple(bands), len(ranked) - len(sized), kendall, int(finite.sum()))

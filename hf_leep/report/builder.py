@@ -1,34 +1,39 @@
-"""What report.json says: the records of a run as plain dicts, lists, strings and finite numbers."""
+"""Make the content of report.json from the records of a run."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from hf_leep import explain
 from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.ranking.baselines import baselines
 from hf_leep.ranking.consensus import agreements, consensus, voters
-from hf_leep.ranking.scoring import AUTO, half_width
+from hf_leep.ranking.elimination import RaceResult
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.ranking.scoring import AUTO
 from hf_leep.ranking.sizes import sizes
-from hf_leep.records import (
-    Calibration,
-    Certificate,
-    Explanation,
-    RaceResult,
-    RankedCandidate,
-    Ranking,
-    Result,
-    Score,
-    Target,
+from hf_leep.ranking.uncertainty import CONFIDENCE
+from hf_leep.records import Certificate, Result, Target
+from hf_leep.report.candidate_builder import ranked_data, unranked_data
+from hf_leep.report.candidate_schema import CandidateData
+from hf_leep.report.schema import (
+    SCHEMA_ID,
+    BaselineData,
+    CertificateData,
+    MeasureData,
+    PairData,
+    RaceData,
+    ReorderedData,
+    ReportData,
+    SettlingData,
+    SizeBandData,
+    SizeData,
+    TargetData,
 )
-from hf_leep.report.caveats import notes, trained_on_target
-
-SCHEMA_VERSION = 1
 
 
 def contents(
@@ -43,55 +48,38 @@ def contents(
     race: RaceResult | None = None,
     num_headless: int | None = None,
     certificate: Certificate | None = None,
-) -> dict[str, Any]:
-    """Put the records of a run together as the content of report.json.
+) -> ReportData:
+    """Make the content of report.json from the records of a run.
 
     Args:
         target: the target.
-        results: one a candidate.
+        results: one for each candidate.
         ranking: their order.
         measures: the measures asked for.
         versions: package → version.
-        command: the command line, word by word, if there was one.
+        command: the words of the command line, if there was one.
         seconds: wall time of the whole run.
-        race: how the race went, if it was one.
-        num_headless: with ``sort_by="auto"``, the candidates without a head that the order was chosen for.
-        certificate: what the checks of the measures gave on this machine.
+        race: how the race went, if there was one.
+        num_headless: with ``sort_by="auto"``, the number of candidates without a head; it decided the order's measure.
+        certificate: result of the checks of the measures on this machine.
     """
-    ranked = [_candidate(results[place.result], target, place, ranking, measures) for place in ranking.places]
-    others = [_candidate(results[i], target, None, ranking, measures) for i in ranking.unranked]
     voting = voters(measures)
-    # Scores of fewer rows are others: only those of all rows are compared.
+    # Scores of fewer rows cannot be compared with those of all rows.
     whole = [replace(r, scores={}) if r.num_examples is not None else r for r in results]
-    standings = consensus(whole, voting) if len(voting) > 1 else [None] * len(results)
-    for index, row in zip(_order(ranking), ranked + others, strict=True):
-        standing = standings[index]
-        row["consensus"] = asdict(standing) if standing else None
+    votes = consensus(whole, voting) if len(voting) > 1 else [None] * len(results)
     headless = sum(results[i].headless for i in ranking.unranked)
+    candidates: list[CandidateData] = [
+        ranked_data(results[place.index], target, place, ranking, measures, votes[place.index])
+        for place in ranking.ranked
+    ]
+    candidates += [unranked_data(results[i], target, ranking, measures, votes[i]) for i in ranking.unranked]
     return {
-        "schema_version": SCHEMA_VERSION,
-        "target": {
-            "dataset": target.dataset,
-            "config": target.config,
-            "split": target.split,
-            "revision": target.revision,
-            "num_examples": len(target.labels),
-            "num_classes": len(target.class_names),
-            "class_entropy": target.class_entropy,
-            "leave_one_out_floor": floor(target.labels),
-            "seed": target.seed,
-            "num_sentences": None if target.sentences is None else len(target.row_ids),
-            "num_rows": target.num_rows,
-            "streamed": target.streamed,
-            "num_duplicates": target.num_duplicates,
-            "fingerprint": target.fingerprint,
-            "modality": target.modality,
-            "input_columns": list(target.input_columns),
-            "label_column": target.label_column,
-            "class_names": list(target.class_names),
-            "warnings": list(target.warnings),
-        },
+        "$schema": SCHEMA_ID,
+        "schema_version": 1,
+        "confidence": CONFIDENCE,
+        "target": _target(target),
         "measures": list(measures),
+        "measure_details": _details(measures, results, ranking, race, voting),
         "sort_by": ranking.sort_by,
         "checked_by": ranking.checked_by,
         "num_pairs": ranking.num_pairs,
@@ -99,13 +87,13 @@ def contents(
         "best_by": ranking.best_by,
         "settling": _settling(ranking, len(target.labels)),
         "consensus": {"measures": list(voting)} if len(voting) > 1 else None,
-        "agreement": [{**asdict(pair), "measures": list(pair.measures)} for pair in agreements(whole, measures)],
+        "agreement": _agreement(whole, measures),
         "calibration": _reordered(results, ranking),
         "size": _size(whole, ranking),
-        "baselines": [asdict(baseline) for baseline in baselines(whole, ranking)],
-        "candidates": ranked + others,
-        "auto": {"num_headless": num_headless} if num_headless is not None else None,
-        "race": {**asdict(race), "looks": list(race.looks)} if race else None,
+        "baselines": _baselines(whole, ranking),
+        "candidates": candidates,
+        "auto": None if num_headless is None else {"num_headless": num_headless},
+        "race": _race(race) if race else None,
         "certificate": _certificate(certificate) if certificate else None,
         "headless": {"count": headless, "command": _on_features(command) if headless else None},
         "run": {
@@ -116,137 +104,72 @@ def contents(
     }
 
 
-def _certificate(certificate: Certificate) -> dict[str, Any]:
-    return {**asdict(certificate), "failed": list(certificate.failed), "unchecked": list(certificate.unchecked)}
-
-
-def _candidate(
-    result: Result, target: Target, place: RankedCandidate | None, ranking: Ranking, measures: Sequence[str]
-) -> dict[str, Any]:
-    ok = result.reason is None
-    check = result.scores.get(ranking.checked_by) if ranking.checked_by else None
-    missing = result.scores.get(ranking.sort_by)
+def _target(target: Target) -> TargetData:
     return {
-        "id": result.candidate.id,
-        "revision": result.candidate.revision,
-        "status": "ok" if ok else "failed",
-        "reason": result.reason or (missing.reason if missing and place is None else None),
-        "rank": place.rank if place else None,
-        "tie_group": place.tie_group if place else None,
-        "rank_interval": list(place.rank_interval) if place and place.rank_interval else None,
-        "probability_best": place.probability_best if place else None,
-        "num_source_classes": result.num_source_classes,
-        "num_parameters": result.candidate.num_parameters,
-        "downloads": result.candidate.downloads,
-        "effective_source_classes": result.effective_source_classes,
-        "num_features": result.num_features,
-        "headless": result.headless,
-        "task": result.candidate.task,
-        "license": result.candidate.license,
-        "gated": result.candidate.gated,
-        "private": result.candidate.private,
-        "trained_on": list(result.candidate.trained_on),
-        "trained_on_target": trained_on_target(result.candidate, target) is not None,
-        "notes": list(notes(result.candidate, target)),
-        "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
-        "calibration": _calibration(result.meaning.calibration),
-        "explanation": _explanation(result.meaning.explanation, result.candidate.source_labels, target),
-        "explained": _explained(result, target),
-        "check": _score(check) if ok and check else None,
-        "behind_best": _behind(place) if place else None,
-        "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]) if place else None,
-        "run": {**asdict(result.run), "from_store": result.from_store} if result.run else None,
-        "num_examples": None if not ok else result.num_examples or len(target.labels),
-        "stopped": asdict(result.stop) if result.stop else None,
+        "dataset": target.dataset,
+        "config": target.config,
+        "split": target.split,
+        "revision": target.revision,
+        "num_examples": len(target.labels),
+        "num_classes": len(target.class_names),
+        "class_entropy": target.class_entropy,
+        "leave_one_out_floor": floor(target.labels),
+        "seed": target.seed,
+        "num_sentences": None if target.sentences is None else len(target.row_ids),
+        "num_rows": target.num_rows,
+        "streamed": target.streamed,
+        "num_duplicates": target.num_duplicates,
+        "fingerprint": target.fingerprint,
+        "modality": target.modality,
+        "input_columns": list(target.input_columns),
+        "label_column": target.label_column,
+        "class_names": list(target.class_names),
+        "warnings": list(target.warnings),
     }
 
 
-def _order(ranking: Ranking) -> list[int]:
-    """The results as a report lists them: best first, then those without a rank."""
-    return [*(place.result for place in ranking.places), *ranking.unranked]
-
-
-def _calibration(calibration: Calibration | None) -> dict[str, Any] | None:
-    return {**asdict(calibration), "curve": [list(point) for point in calibration.curve]} if calibration else None
-
-
-def _explained(result: Result, target: Target) -> float | None:
-    """(T + Ĥ(Y))/Ĥ(Y) with T the leave-one-out LEEP, asked for or not; below 0 where noise is better."""
-    score, calibration = result.scores.get("leave-one-out-leep"), result.meaning.calibration
-    value = score.value if score else calibration.as_is if calibration else None
-    return None if value is None else (value + target.class_entropy) / target.class_entropy
-
-
-def _explanation(
-    explanation: Explanation | None, source_labels: Sequence[str], target: Target
-) -> dict[str, Any] | None:
-    """An explanation with the names of classes and the rows of examples in place of their positions."""
-    if explanation is None:
-        return None
-
-    def source(index: int) -> str:
-        return source_labels[index] if index < len(source_labels) else f"output {index}"
-
-    def row(index: int) -> dict[str, int | None]:
-        if target.sentences is None:
-            return {"row": int(target.row_ids[index]), "word": None}
-        word = None if target.words is None else int(target.words[index])
-        return {"row": int(target.row_ids[target.sentences[index]]), "word": word}
-
+def _details(
+    measures: Iterable[str],
+    results: Sequence[Result],
+    ranking: Ranking,
+    race: RaceResult | None,
+    voting: Iterable[str],
+) -> dict[str, MeasureData]:
+    """What a page says about each measure that the report names."""
+    names = [*measures, ranking.sort_by, ranking.best_by, *voting]
+    names += [name for name in (ranking.checked_by, race.decided_by if race else None) if name]
     return {
-        "prior_weight": explanation.prior_weight,
-        "classes": [
-            {
-                "name": target.class_names[served.index],
-                "count": served.count,
-                "log_prediction": served.log_prediction,
-                "gain": served.gain,
-                "sources": [
-                    {"name": source(s.index), "weight": s.weight, "conditional": s.conditional, "share": s.share}
-                    for s in served.sources
-                ],
-            }
-            for served in explanation.classes
-        ],
-        "num_left_out": explanation.num_left_out,
-        "source_classes": [
-            {
-                "name": source(used.index),
-                "mass": used.mass,
-                "targets": [
-                    {"name": target.class_names[told.index], "conditional": told.conditional} for told in used.targets
-                ],
-            }
-            for used in explanation.source_classes
-        ],
-        "num_sources_left_out": explanation.num_sources_left_out,
-        "examples": [
-            {
-                **row(example.index),
-                "label": target.class_names[target.labels[example.index]],
-                "prediction": example.prediction,
-                "likely": target.class_names[example.likely],
-                "likely_prediction": example.likely_prediction,
-                "source": source(example.source),
-                "source_probability": example.source_probability,
-            }
-            for example in explanation.examples
-        ],
+        measure.name: {
+            "title": measure.title,
+            "unit": measure.unit,
+            "needs": measure.needs,
+            "higher_is_better": measure.higher_is_better,
+            "reference": measure.reference,
+            "summary": measure.summary,
+        }
+        for measure in map(find, dict.fromkeys(names))
     }
 
 
-def _reordered(results: Sequence[Result], ranking: Ranking) -> dict[str, int]:
-    """How many pairs of ranked candidates change places when each is calibrated."""
-    known = (results[place.result].meaning.calibration for place in ranking.places)
-    num_reordered, num_pairs = explain.reordered([calibration for calibration in known if calibration])
+def _agreement(results: Sequence[Result], measures: Sequence[str]) -> list[PairData]:
+    return [
+        {"measures": list(pair.measures), "kendall": pair.kendall, "num_candidates": pair.num_candidates}
+        for pair in agreements(results, measures)
+    ]
+
+
+def _reordered(results: Sequence[Result], ranking: Ranking) -> ReorderedData:
+    """How many pairs of ranked candidates change their order when each is calibrated."""
+    known = (results[place.index].interpretation.calibration for place in ranking.ranked)
+    num_reordered, num_pairs = explain.count_reordered([calibration for calibration in known if calibration])
     return {"num_pairs": num_pairs, "num_reordered": num_reordered}
 
 
-def _size(results: Sequence[Result], ranking: Ranking) -> dict[str, Any]:
-    """The best candidate of each size, by its rank, and how far the order is one by size."""
+def _size(results: Sequence[Result], ranking: Ranking) -> SizeData:
+    """The best candidate of each size, by its rank, and how far the order follows size."""
     found = sizes(results, ranking)
-    ranks = {place.result: place.rank for place in ranking.places}
-    bands = [
+    ranks = {place.index: place.rank for place in ranking.ranked}
+    bands: list[SizeBandData] = [
         {
             "from": band.low,
             "below": band.high,
@@ -263,47 +186,46 @@ def _size(results: Sequence[Result], ranking: Ranking) -> dict[str, Any]:
     }
 
 
-def _settling(ranking: Ranking, num_examples: int) -> list[dict[str, Any]]:
-    """About how many examples would settle the first places; None where no number would."""
+def _baselines(results: Sequence[Result], ranking: Ranking) -> list[BaselineData]:
     return [
-        {
-            "places": settling.places,
-            "num_examples": None if settling.times is None else math.ceil(num_examples * settling.times),
-        }
-        for settling in ranking.settling
+        {"name": found.name, "kendall": found.kendall, "num_candidates": found.num_candidates}
+        for found in baselines(results, ranking)
     ]
 
 
-def _behind(place: RankedCandidate) -> dict[str, Any]:
+def _settling(ranking: Ranking, num_examples: int) -> list[SettlingData]:
+    """About how many examples would settle the first places; None if no number would."""
+    return [
+        {
+            "places": needed.top,
+            "num_examples": None if needed.growth is None else math.ceil(num_examples * needed.growth),
+        }
+        for needed in ranking.rows_needed
+    ]
+
+
+def _race(race: RaceResult) -> RaceData:
     return {
-        "value": place.behind_best,
-        "standard_error": place.behind_best_error,
-        "half_width": place.behind_best_half_width,
+        "confidence": race.confidence,
+        "top": race.top,
+        "decided_by": race.decided_by,
+        "level": race.level,
+        "looks": list(race.looks),
+        "num_examples_run": race.num_examples_run,
+        "num_examples_of_all": race.num_examples_of_all,
     }
 
 
-def _score(score: Score) -> dict[str, Any]:
+def _certificate(certificate: Certificate) -> CertificateData:
     return {
-        "value": score.value,
-        "standard_error": score.standard_error,
-        "half_width": half_width(score),
-        "shuffled": score.shuffled,
-        "warnings": list(score.warnings),
-        "reason": score.reason,
+        "num_checks": certificate.num_checks,
+        "failed": list(certificate.failed),
+        "unchecked": list(certificate.unchecked),
     }
-
-
-def _interval(measure: str, score: Score) -> list[float] | None:
-    """95 % interval for the measure's expectation at this n; a score in nats of probabilities is never above 0."""
-    half = half_width(score)
-    if score.value is None or half is None:
-        return None
-    high = score.value + half
-    return [score.value - half, min(high, 0.0) if find(measure).needs == "probabilities" else high]
 
 
 def _on_features(command: Sequence[str] | None) -> str:
-    """The same command on a measure that all candidates can have."""
+    """The same command with the order left to hf_leep, which chooses a measure that all candidates can have."""
     if not command:
         return f'hf_leep.rank(..., sort_by="{AUTO}")'
     kept: list[str] = []

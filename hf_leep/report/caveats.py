@@ -1,4 +1,4 @@
-"""What to know of a candidate before choosing it, beside its scores: rows it may have seen, its licence, its gate."""
+"""What to know about a candidate before choosing it, besides its scores: training data, licence, terms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import PurePath
 
 from hf_leep.records import Candidate, Target
 
-# Of the Hub's identifiers these forbid commercial use: Creative Commons NC, and licences for research alone.
+# Licence identifiers of the Hub that forbid commercial use: Creative Commons NC, and licences for research only.
 _NOT_COMMERCIAL = re.compile(
     r"(^|[\s_-])nc([\s_-]|$)|non[\s_-]?commercial|research|^(apple-amlr|deepfloyd-if-license)$"
 )
@@ -15,27 +15,28 @@ _UNSPECIFIC = ("other", "unknown")
 
 
 def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
-    """Say what may decide against a candidate, whatever its scores; nothing here changes a score or an order.
+    """Say what may be a reason not to choose a candidate, whatever its scores; this changes no score and no order.
 
     Args:
-        candidate: what its card and tags say.
-        target: what it is ranked for.
+        candidate: a candidate, with what its card and tags say.
+        target: the target that it is ranked for.
     """
     found = []
     if seen := trained_on_target(candidate, target):
         found.append(
-            f"trained on {seen}, by the card or tags, so the scores may be of rows seen in training "
-            "and the place flattered"
+            f"trained on {seen}, according to its card or tags, so it may have seen these rows in training, which "
+            "would raise its score and its rank"
         )
     if candidate.task == "zero-shot-image-classification" and candidate.source_labels:
         found.append(
-            "zero-shot, so prompts of your class names are its source classes: its LEEP tells how well it knows these "
-            "very classes, where a classifier's is of classes of its own; the measure logme compares features alone"
+            "zero-shot, so prompts with your class names are its source classes: its LEEP says how well it knows "
+            "these very classes, while that of a classifier is about classes of its own; the measure logme compares "
+            "features alone"
         )
     stated = [part.strip() for part in (candidate.license or "").split(",") if part.strip()]
     for name in stated:
         if _NOT_COMMERCIAL.search(name.lower()):
-            found.append(f"not for commercial use, by the licence {name}")
+            found.append(f"not for commercial use, according to its licence {name}")
         elif name.lower() in _UNSPECIFIC:
             found.append(f"licence “{name}”, so read its terms")
     if not stated and re.fullmatch(r"[0-9a-f]{40}", candidate.revision or ""):  # local folders mostly have no card
@@ -46,14 +47,17 @@ def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
 
 
 def trained_on_target(candidate: Candidate, target: Target) -> str | None:
-    """How to call the target among what a candidate was trained on; None if it is not there.
+    """Find the target among the data sets that a candidate was trained on.
 
-    Ids are compared without regard to case, and a name without its owner equals that of any owner, since the Hub once
-    had such names. Of a target on this machine only the name can be compared.
+    Ids are compared without regard to case. A name without an owner matches that name of any owner, because the Hub
+    once had such names. For a local data set only the name can be compared.
 
     Args:
-        candidate: what its card and tags say.
-        target: what it is ranked for.
+        candidate: a candidate, with what its card and tags say.
+        target: the target that it is ranked for.
+
+    Returns:
+        How to call the target in a sentence; None if it is not among them.
     """
     wanted = target.dataset.lower()
     path = PurePath(wanted)

@@ -1,58 +1,61 @@
-"""The report: plain data, a folder of files made from it, and back."""
+"""The report: plain data that is saved as a folder of files and loaded from it."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hf_leep.errors import UserError, one_line, option
 from hf_leep.report import card
-from hf_leep.report.builder import SCHEMA_VERSION
+from hf_leep.report.candidate_schema import CandidateData
+from hf_leep.report.card.wording import named
+from hf_leep.report.schema import SCHEMA_VERSION, ReportData
+from hf_leep.report.validator import check, parse
+from hf_leep.text import plain
 
 
 @dataclass(frozen=True)
 class Report:
-    """A ranking with everything needed to read, check and repeat it.
+    """A ranking with everything that is needed to read, check and repeat it.
 
     Attributes:
-        data: the content of report.json (schema_version 1): plain dicts, lists, strings and finite numbers.
+        data: the content of report.json: plain dicts, lists, strings and finite numbers. Its types are in
+            `hf_leep.report.schema`.
     """
 
-    data: Mapping[str, Any]
+    data: ReportData
 
     @property
-    def candidates(self) -> list[dict[str, Any]]:
+    def candidates(self) -> list[CandidateData]:
         """The candidates, best first, then those without a rank."""
         return list(self.data["candidates"])
 
-    def explained(self, name: str | None = None) -> dict[str, Any]:
-        """The candidate of that name, which has an explanation.
+    def candidate_with_explanation(self, name: str | None = None) -> CandidateData:
+        """Find a candidate that has an explanation.
 
         Args:
-            name: its id, what the report calls it, or its number in the ranking; by default the first one.
+            name: its id, its name in the report, or its number in the ranking; by default the first in the ranking.
 
         Raises:
-            UserError: no such candidate, or it has no explanation.
+            UserError: there is no such candidate, or it has no explanation.
         """
-        named = list(zip(card.short_names(self.candidates), self.candidates, strict=True))
+        candidates = named(self.data)
         wanted = "1" if name is None else name
-        found = [c for short, c in named if wanted in (c["id"], short)]
-        found += [c for _, c in named if c["rank"] is not None and str(c["rank"]) == wanted]
+        found = [c for short, c in candidates if wanted in (c["id"], short)]
+        found += [c for _, c in candidates if c["rank"] is not None and str(c["rank"]) == wanted]
         if not found and name is None:
             raise UserError("no candidate has a rank: name the one to explain")
         if not found:
-            known = ", ".join(short for short, _ in named[:8]) + (" and others" if len(named) > 8 else "")
+            known = ", ".join(short for short, _ in candidates[:8]) + (" and others" if len(candidates) > 8 else "")
             raise UserError(f"no candidate {wanted!r} in the report: it has {known}")
-        if found[0].get("explanation"):
+        if found[0]["explanation"] is not None:
             return found[0]
-        reason = card.unexplained(self.data, found[0])
-        others = [short for short, c in named if c["rank"] is not None and c.get("explanation")]
+        reason = card.why_unexplained(self.data, found[0])
+        others = [short for short, c in candidates if c["rank"] is not None and c["explanation"] is not None]
         instead = f"; the best candidate with an explanation is {others[0]}" if others else ""
-        raise UserError(f"nothing explains {found[0]['id']}: {reason}{instead}")
+        raise UserError(f"there is no explanation of {found[0]['id']}: {reason}{instead}")
 
     @property
     def exit_code(self) -> int:
@@ -63,7 +66,11 @@ class Report:
         return 3 if None in ranks else 0
 
     def to_json(self) -> str:
-        """The text of report.json, with a newline at the end."""
+        """The text of report.json, with a newline at the end.
+
+        Raises:
+            ValueError: there is a NaN or an infinity in the data.
+        """
         return json.dumps(self.data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def _repr_html_(self) -> str:
@@ -71,16 +78,16 @@ class Report:
         return card.notebook(self.data)
 
     def __repr__(self) -> str:
-        """One line; the content is in ``data``, a table in a notebook."""
+        """One line; ``data`` has the content, and a notebook shows a table."""
         ranked = sum(candidate["rank"] is not None for candidate in self.candidates)
         return f"<hf_leep report: {ranked} of {len(self.candidates)} candidates ranked by {self.data['sort_by']}>"
 
     @staticmethod
     def check_folder(folder: str | Path) -> None:
-        """Raise unless a report may be written there: it must not replace a README.md that is no report's.
+        """Check that a report can be written to a folder without replacing a README.md of something else.
 
         Raises:
-            UserError: an empty name, a file in its place, or a README.md without a report.json beside it.
+            UserError: the name is empty, it is a file, or it holds a README.md but no report.json.
         """
         folder = Path(folder)
         if str(folder) in ("", "."):
@@ -91,23 +98,26 @@ class Report:
             raise UserError(f"{folder} holds a README.md that is no report's: give the report a folder of its own")
 
     def to_bytes(self) -> bytes:
-        """The bytes of report.json: UTF-8; a path that is no UTF-8 as JSON escapes."""
+        """The bytes of report.json, in UTF-8; parts of a path that are not Unicode become JSON escapes."""
         return self.to_json().encode("utf-8", "backslashreplace")
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.json, README.md, scores.parquet and plots/ into a folder, each file whole or not at all.
+        """Write report.json, README.md, scores.parquet and plots/ into a folder; no file is ever half written.
 
         Args:
-            folder: made if it is missing; files of an earlier report are replaced.
+            folder: created if it is missing; files of an earlier report are replaced.
+
+        Returns:
+            The folder.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written, or holds something else.
         """
         self.check_folder(folder)
         folder = Path(folder)
         try:
             (folder / "plots").mkdir(parents=True, exist_ok=True)
-            # The truth first: whatever happens to the pictures, the scores are on disk.
+            # report.json first: if rendering fails, the scores are on disk.
             _write(folder / "report.json", self.to_bytes())
             files = card.render(self.data)
             for name, content in files.items():
@@ -120,28 +130,34 @@ class Report:
 
     @classmethod
     def load(cls, folder: str | Path) -> Report:
-        """Read a report back from its folder.
+        """Read a report from its folder, and check it against the schema.
 
         Raises:
-            UserError: there is no readable report.json of a known schema version.
+            UserError: there is no readable report.json, it has another schema version, or it does not fit the schema;
+                the message says where.
         """
         path = Path(folder) / "report.json"
         if Path(folder).is_file():
             raise UserError(f"{folder} is a file: name the folder that its report.json is in")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-        except ValueError as error:
+        except UnicodeDecodeError as error:
             raise UserError(f"{path} is damaged: {error}") from None
+        try:
+            data = parse(text)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: {one_line(error)}") from None
         found = data.get("schema_version") if isinstance(data, dict) else None
         if found != SCHEMA_VERSION:
-            raise UserError(f"{path} has schema_version {found!r}; this hf_leep reads {SCHEMA_VERSION}")
+            raise UserError(
+                f"{path} has schema_version {plain(repr(found))[:80]}; this hf_leep reads {SCHEMA_VERSION}"
+            )
         try:
-            card.render(data)
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
-            raise UserError(f"{path} is damaged: {type(error).__name__} {one_line(error)}") from None
-        return cls(data)
+            return cls(check(data))
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: {one_line(error)}") from None
 
 
 def _write(path: Path, content: bytes) -> None:

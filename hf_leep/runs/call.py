@@ -10,11 +10,13 @@ from pathlib import Path
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
 from hf_leep.errors import MeasureError, UserError, name_options, option
-from hf_leep.inference.processes import Processes, launched
+from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.measures import MEASURES, find
 from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
 from hf_leep.ranking import ordering, scoring
-from hf_leep.records import RaceResult, Ranking, Result, Target
+from hf_leep.ranking.elimination import RaceResult
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Result, Target
 from hf_leep.runs import local, plan, ray_engine
 from hf_leep.runs import race as racing
 from hf_leep.runs.config import RunConfig
@@ -105,7 +107,7 @@ class Call:
 
 def processes_of(call: Call) -> Processes:
     """The processes of a run; a single one does not import torch for this."""
-    if launched() == 1:
+    if num_launched() == 1:
         return Processes()
     if call.cluster is not None:
         raise UserError(f"{option('cluster')} starts its own processes: run it without a launcher")
@@ -117,8 +119,8 @@ def processes_of(call: Call) -> Processes:
 def read_rows(call: Call, processes: Processes) -> Job:
     """Read the rows, and let the other processes read the same ones."""
     several = len(call.candidates) != 1 or call.search is not None or call.collection is not None
-    job = call.config.job(progress=call.progress, shared=several, team=processes)
-    processes.tell(StartMessage(job.target.revision, job.target.fingerprint))
+    job = call.config.job(progress=call.progress, keep_rows=several, processes=processes)
+    processes.broadcast(StartMessage(job.target.revision, job.target.fingerprint))
     return job
 
 
@@ -149,10 +151,7 @@ def _found(call: Call, target: Target) -> list[str]:
     if call.collection is not None:
         found += hub_client.collection(call.collection, call.config.client)
     if call.search is not None:
-        from hf_leep.models import ADAPTERS
-
-        task = call.search.task or ADAPTERS[target.modality].task
-        found += hub_client.search(replace(call.search, task=task), call.config.client)
+        found += hub_client.search(replace(call.search, task=call.search.task or target.task), call.config.client)
     return found
 
 

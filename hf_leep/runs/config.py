@@ -10,6 +10,7 @@ from hf_leep import data
 from hf_leep.data import DatasetLike
 from hf_leep.hub import Client, pin_dataset
 from hf_leep.inference.processes import Processes
+from hf_leep.models import MODALITIES
 from hf_leep.options import Execution, HubAccess, Selection
 from hf_leep.runs.job import Job
 from hf_leep.store import Store
@@ -53,15 +54,20 @@ class RunConfig:
         return replace(self, selection=replace(self.selection, revision=revision or self.selection.revision))
 
     def job(
-        self, *, progress: bool = False, shared: bool = True, team: Processes | None = None, sharers: int = 1
+        self,
+        *,
+        progress: bool = False,
+        keep_rows: bool = True,
+        processes: Processes | None = None,
+        num_sharing: int = 1,
     ) -> Job:
         """Read the rows, and put together what all candidates are run with.
 
         Args:
             progress: let ``datasets`` show its progress bars.
-            shared: whether more than one pass may be run.
-            team: the processes that share each pass.
-            sharers: number of runs on this machine that share its memory, including this one.
+            keep_rows: keep decoded and processed rows in memory; worth it for more than one pass.
+            processes: the processes that share each pass.
+            num_sharing: number of runs that share this machine's memory, this one included.
 
         Raises:
             TargetError: the data set cannot be used.
@@ -69,6 +75,7 @@ class RunConfig:
         chosen = self.selection
         target, rows = data.load(
             self.dataset,
+            MODALITIES,
             config=chosen.config,
             split=chosen.split,
             revision=chosen.revision,
@@ -91,7 +98,7 @@ class RunConfig:
             device=self.execution.device,
             dtype=self.execution.dtype,
             compiled=self.execution.compile,
-            shared=shared,
-            team=team or Processes(),
-            sharers=sharers,
+            keep_rows=keep_rows,
+            processes=processes or Processes(),
+            num_sharing=num_sharing,
         )

@@ -1,4 +1,4 @@
-"""Carry out a plan: run what has to be run, score it, and let no bad candidate stop the others."""
+"""Carry out a plan on this machine: run and score each candidate; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError, ProcessError, UserError
 from hf_leep.records import Result
 from hf_leep.runs import plan
-from hf_leep.runs.job import Job
+from hf_leep.runs.job import Fetch, Job
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import plain
 
@@ -24,94 +24,157 @@ _LOG = logging.getLogger("hf_leep")
 _T = TypeVar("_T")
 
 
+class ProgressBar(Protocol):
+    """A bar of tqdm."""
+
+    n: int
+
+    def update(self, n: int = 1) -> object:
+        """Move it forward."""
+
+    def set_description(self, desc: str) -> None:
+        """Show a text before it."""
+
+    def __enter__(self) -> Self:
+        """Return the bar."""
+
+    def __exit__(self, *_: object) -> None:
+        """Close the bar."""
+
+
 def carry_out(
     planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool
 ) -> dict[str, Result]:
-    """Do what was planned: name → result.
+    """Carry out a plan.
 
-    An interruption, SIGTERM among them, and the death of another process end the run: what is finished is kept.
+    An interruption, SIGTERM included, and the death of another process end the run; what is finished is kept.
+
+    Args:
+        planned: the plan.
+        job: the run.
+        budget: bytes that may be downloaded; None for no limit.
+        prefetch: number of next candidates that are downloaded while one runs.
+        evict: remove each downloaded checkpoint once it is scored.
+        progress: show bars.
+
+    Returns:
+        Name → result.
+
+    Raises:
+        KeyboardInterrupt: the run was interrupted before any candidate was scored.
+        UserError: the device is not available, or a row cannot be decoded.
     """
-    scored: dict[str, Result] = {}
-    with supplied(planned, job, budget, prefetch, evict, progress) as supply:
+    results: dict[str, Result] = {}
+    with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         try:
-            with terminable():
+            with sigterm_interrupts():
                 for step in planned.steps:
                     if step.reason is not None:
-                        scored[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
+                        results[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
                         continue
-                    with supply.running(step, len(job.rows)):
-                        scored[step.name] = attempt(
-                            step, partial(job.result, step, supply.fetch(step), supply.advance)
+                    with downloads.running(step, len(job.rows)):
+                        results[step.name] = attempt(
+                            step, partial(job.result, step, downloads.fetch(step), downloads.advance)
                         )
-                    supply.done(step)
-        except (KeyboardInterrupt, ProcessError) as stop:
-            stopped(planned, scored, stop)
-            keep_going(job, stop)
-    return scored
+                    downloads.done(step)
+        except (KeyboardInterrupt, ProcessError) as error:
+            add_not_run(planned, results, error)
+            wait_for_report(job, error)
+    return results
 
 
 class Downloads:
-    """What candidates are run with: their checkpoints as they arrive, and the bar that counts their rows."""
+    """The checkpoints of a run as they are downloaded, and the progress bar of its rows.
 
-    def __init__(self, planned: Plan, job: Job, budget: int | None, evict: bool, bar: Any, arriving: Any) -> None:
-        self._job, self._evict, self._bar, self._arriving = job, evict, bar, arriving
-        self._left = None if budget is None else budget - planned.download_bytes
-        self._users = Counter(step.snapshot.place for step in planned.steps if step.snapshot and step.reason is None)
+    Args:
+        planned: the plan.
+        job: the run.
+        budget: bytes that may be downloaded; None for no limit.
+        evict: remove each downloaded checkpoint after its last use.
+        bar: counts the rows.
+        prefetcher: downloads the planned checkpoints.
+    """
+
+    def __init__(
+        self,
+        planned: Plan,
+        job: Job,
+        budget: int | None,
+        evict: bool,
+        bar: ProgressBar,
+        prefetcher: hub.Prefetcher,
+    ) -> None:
+        self._client, self._evict, self._bar, self._prefetcher = job.client, evict, bar, prefetcher
+        self._bytes_left = None if budget is None else budget - planned.download_bytes
+        self._num_uses = Counter(
+            step.snapshot.pinned for step in planned.steps if step.snapshot and step.reason is None
+        )
         self.advance: Callable[[int], object] = bar.update
 
-    def fetch(self, step: Step) -> Callable[[hub.Snapshot], Path]:
-        """How a candidate's checkpoint comes here."""
-        return self._unplanned if step.stored else self._arriving.take
+    def fetch(self, step: Step) -> Fetch:
+        """How to download a candidate's checkpoint."""
+        return self._fetch_unplanned if step.stored else self._prefetcher.take
 
     @contextlib.contextmanager
     def running(self, step: Step, num_rows: int) -> Iterator[None]:
-        """Show a candidate's name; in the end the bar stands as if it had run so many rows."""
+        """Show a candidate's name; at the end, count the rows that did not have to be run."""
         self._bar.set_description(plain(Path(step.name).name[-30:]))
         before = self._bar.n
         yield
         self._bar.update(before + num_rows - self._bar.n)
 
     def done(self, step: Step) -> None:
-        """A candidate is not run any more: its download can go, where that is wanted."""
+        """Remove a candidate's download, if that is wanted and no other candidate needs it."""
         if step.snapshot:
-            self._users[step.snapshot.place] -= 1
-            if self._evict and not self._users[step.snapshot.place]:
-                with contextlib.suppress(Exception):  # what cannot be removed stays; the scores matter
-                    hub.evict(step.snapshot, self._job.client)
+            self._num_uses[step.snapshot.pinned] -= 1
+            if self._evict and not self._num_uses[step.snapshot.pinned]:
+                with contextlib.suppress(Exception):  # a file that cannot be removed is no reason to lose the scores
+                    hub.evict(step.snapshot, self._client)
 
-    def _unplanned(self, snapshot: hub.Snapshot) -> Path:
-        """Bring a checkpoint whose pass was thought to be in the store, and turned out damaged."""
-        if self._left is not None and snapshot.download_bytes > self._left:
+    def _fetch_unplanned(self, snapshot: hub.Snapshot) -> Path:
+        """Download a checkpoint whose pass was in the store when the plan was made, and is damaged."""
+        if self._bytes_left is not None and snapshot.download_bytes > self._bytes_left:
             raise CandidateError("its stored pass is damaged, and the budget does not hold its download: run it again")
-        self._left = None if self._left is None else self._left - snapshot.download_bytes
-        return hub.fetch(snapshot, self._job.client)
+        self._bytes_left = None if self._bytes_left is None else self._bytes_left - snapshot.download_bytes
+        return hub.fetch(snapshot, self._client)
 
 
 @contextlib.contextmanager
-def supplied(
+def open_downloads(
     planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool
 ) -> Iterator[Downloads]:
-    """Bring what a plan needs, the next candidates while one runs, and show how far it is."""
+    """Download what a plan needs, the next candidates while one runs, and show bars; the arguments of `carry_out`."""
     needed = [step.snapshot for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
     running = sum(step.reason is None for step in planned.steps)
     with (
         progress_bar(running * len(job.rows), progress, "row") as bar,
         progress_bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
-        hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update) as arriving,
+        hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update) as prefetcher,
     ):
-        yield Downloads(planned, job, budget, evict, bar, arriving)
+        yield Downloads(planned, job, budget, evict, bar, prefetcher)
 
 
-def keep_going(job: Job, stop: BaseException) -> None:
-    """See that a run that was stopped still gets to its report."""
-    if job.team.size > 1:
-        # The launcher ends all processes when one dies, and waits for a while: time for the report.
-        _ignore_termination()
-        _LOG.warning("%s: what is finished is kept; run the same command again to go on", stop)
+def wait_for_report(job: Job, error: BaseException) -> None:
+    """Let a run of several processes write its report after it was stopped.
+
+    When one process dies, the launcher sends SIGTERM to all others and waits for a while before it kills them.
+    """
+    if job.processes.size > 1:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _LOG.warning("%s: what is finished is kept; run the same command again to go on", error)
 
 
 def attempt(step: Step, run: Callable[[], _T]) -> _T | Result:
-    """What came of running a candidate; whatever it raises, its reason is a result of its own."""
+    """Run a candidate.
+
+    Returns:
+        What it returned or, if it raised an error, a result with the reason.
+
+    Raises:
+        ProcessError: another process has died.
+        UserError: the error is not the candidate's.
+    """
     try:
         return run()
     except (UserError, ProcessError):
@@ -120,45 +183,47 @@ def attempt(step: Step, run: Callable[[], _T]) -> _T | Result:
         return Result(step.candidate, reason=plan.reason_of(error))
 
 
-def stopped(planned: Plan, scored: dict[str, Result], stop: BaseException) -> None:
-    """Name the candidates that a run did not come to.
+def add_not_run(planned: Plan, results: dict[str, Result], error: BaseException) -> None:
+    """Add a result with the reason for each candidate that a stopped run did not reach.
 
     Raises:
-        KeyboardInterrupt: nothing is finished, so there is no report to keep.
+        KeyboardInterrupt: nothing is finished, so there is nothing to report.
     """
-    if isinstance(stop, KeyboardInterrupt) and not any(result.scores for result in scored.values()):
-        raise stop
+    if isinstance(error, KeyboardInterrupt) and not any(result.scores for result in results.values()):
+        raise error
     for step in planned.steps:
-        scored.setdefault(step.name, Result(step.candidate, reason=f"not run: {str(stop) or 'interrupted'}"))
+        results.setdefault(step.name, Result(step.candidate, reason=f"not run: {str(error) or 'interrupted'}"))
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Take SIGTERM for an interruption: a scheduler that ends the run costs only what is not finished."""
+def sigterm_interrupts() -> Iterator[None]:
+    """Treat SIGTERM as an interruption, so that a scheduler that ends the run costs only what is not finished."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _terminated(_number: int, _frame: object) -> None:
+def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt("the run was told to end")
 
 
-def _ignore_termination() -> None:
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def progress_bar(total: int, show: bool, unit: str, description: str | None = None) -> ProgressBar:
+    """A progress bar on stderr.
 
-
-def progress_bar(total: int, show: bool, unit: str, description: str | None = None) -> Any:
-    """A progress bar on stderr, silent where it is not wanted."""
+    Args:
+        total: the number of steps.
+        show: whether to show it.
+        unit: what is counted; ``B`` for bytes.
+        description: the text before it.
+    """
     from huggingface_hub.utils import tqdm  # honours HF_HUB_DISABLE_PROGRESS_BARS
 
-    return tqdm(
+    bar: ProgressBar = tqdm(
         total=total,
         unit=unit,
         unit_scale=unit == "B",
@@ -166,3 +231,4 @@ def progress_bar(total: int, show: bool, unit: str, description: str | None = No
         disable=None if show else True,
         dynamic_ncols=True,
     )
+    return bar

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError, HfLeepError, one_line, option
@@ -19,8 +19,10 @@ from hf_leep.text import size
 
 if TYPE_CHECKING:
     from torch.nn import Module
+    from transformers import PreTrainedModel
 
     from hf_leep.models import Inspection
+    from hf_leep.report.card.plan import PlanData
 
 # (name, model, processor)
 ModelInMemory: TypeAlias = "tuple[str, Module, object]"
@@ -31,39 +33,6 @@ _T = TypeVar("_T")
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")  # stored, but not parameters
 _NUM_THREADS = 8  # candidates that are looked at simultaneously
-
-
-class PlannedTarget(TypedDict):
-    """The data set of a plan, as plain data."""
-
-    dataset: str
-    config: str | None
-    split: str | None
-    revision: str | None
-    num_examples: int
-    num_classes: int
-
-
-class PlannedCandidate(TypedDict):
-    """A candidate of a plan, as plain data."""
-
-    id: str
-    revision: str | None
-    action: Literal["run", "stored", "skip"]
-    reason: str | None
-    num_source_classes: int | None
-    num_parameters: int | None
-    license: str | None
-    gated: bool
-    download_bytes: int
-
-
-class PlanData(TypedDict):
-    """A plan as plain data."""
-
-    target: PlannedTarget
-    candidates: list[PlannedCandidate]
-    download_bytes: int
 
 
 @dataclass(frozen=True)
@@ -282,7 +251,7 @@ def _inspect_model(step: Step, model: Module, target: Target, needs_head: bool) 
     from hf_leep.models import ADAPTERS
 
     try:
-        inspection = ADAPTERS[target.modality].inspect_model(model, target.class_names)
+        inspection = ADAPTERS[target.modality].inspect_model(cast("PreTrainedModel", model), target.class_names)
     except CandidateError as error:
         return replace(step, reason=reason_of(error))
     except AttributeError:  # not a model of transformers: its pass will say what is wrong
@@ -302,7 +271,7 @@ def _within_budget(steps: Sequence[Step], max_download: int | None) -> list[Step
     """Skip the candidates that exceed the budget; a repository that is listed twice is downloaded once."""
     left, seen, kept = max_download, set(), []
     for step in steps:
-        place = step.snapshot.place if step.snapshot else None
+        place = step.snapshot.pinned if step.snapshot else None
         if step.download_bytes and place in seen and step.snapshot:
             here = {name: replace(file, cached=True) for name, file in step.snapshot.files.items()}
             step = replace(step, snapshot=replace(step.snapshot, files=here))

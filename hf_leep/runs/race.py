@@ -15,12 +15,13 @@ from hf_leep.errors import ProcessError
 from hf_leep.measures import find
 from hf_leep.options import Race
 from hf_leep.ranking import elimination, scoring
-from hf_leep.ranking.elimination import Eliminated
-from hf_leep.records import Extraction, Interpretation, RaceResult, Ranking, Result, Score, Stop
+from hf_leep.ranking.elimination import Eliminated, RaceResult
+from hf_leep.ranking.ordering import Ranking
+from hf_leep.records import Extraction, Interpretation, Result, Score, Stop
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import Downloads, attempt, keep_going, stopped, supplied, terminable
+from hf_leep.runs.local import Downloads, add_not_run, attempt, open_downloads, sigterm_interrupts, wait_for_report
 from hf_leep.runs.plan import Plan, Step
-from hf_leep.runs.subsets import examples_of, join, take
+from hf_leep.runs.subsets import concatenate, examples_of, select
 
 
 def carry_out(
@@ -33,201 +34,246 @@ def carry_out(
     evict: bool,
     progress: bool,
 ) -> tuple[dict[str, Result], RunningRace]:
-    """Do what was planned as a race: name → result, and how it went.
+    """Carry out a plan as a race.
 
-    Each look runs only the rows that are new, of the candidates still in, as a pass of its own, and judges them on all
-    rows so far. Once no more than K are left there is nothing to decide: they run the rest at once. Who ran all rows
-    has the result, and in the store the pass, of a run without a race.
+    At each look, every candidate still in the race runs the rows that are new, as a pass of its own, and is judged on
+    all rows so far. When at most K candidates are left, they run all remaining rows at once. A candidate that has run
+    all rows gets the result, and the stored pass, of a run without a race.
 
-    An interruption, SIGTERM among them, and the death of another process end the race at the last look that all of
-    those still in came to.
+    An interruption, SIGTERM included, and the death of another process end the race at the last look that all
+    candidates still in it have reached.
+
+    Args:
+        planned: the plan.
+        job: the run.
+        rules: when a candidate is eliminated.
+        sort_by: the measure of the ranking.
+        budget: bytes that may be downloaded; None for no limit.
+        prefetch: number of next candidates that are downloaded while one runs.
+        evict: remove each downloaded checkpoint after its last use.
+        progress: show bars.
+
+    Returns:
+        Name → result, and the race.
+
+    Raises:
+        KeyboardInterrupt: the race was interrupted before the first look was finished.
+        UserError: the device is not available, or a row cannot be decoded.
     """
-    scored = {s.name: Result(s.candidate, reason=s.reason, headless=s.headless) for s in planned.steps if s.reason}
-    with supplied(planned, job, budget, prefetch, evict, progress) as supply:
-        race = RunningRace(planned, job, rules, sort_by, supply, scored)
+    results = {s.name: Result(s.candidate, reason=s.reason, headless=s.headless) for s in planned.steps if s.reason}
+    with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
+        race = RunningRace(planned, job, rules, sort_by, downloads, results)
         try:
-            with terminable():
+            with sigterm_interrupts():
                 race.run()
-        except (KeyboardInterrupt, ProcessError) as stop:
-            race.interrupted(stop)
-            stopped(planned, scored, stop)
-            keep_going(job, stop)
-    return scored, race
+        except (KeyboardInterrupt, ProcessError) as error:
+            race.interrupt(error)
+            add_not_run(planned, results, error)
+            wait_for_report(job, error)
+    return results, race
 
 
 @dataclass
-class _Runner:
+class _Racer:
     """A candidate of the race.
 
     Attributes:
         step: the candidate.
-        kept: its passes over the parts, where they are not in the store.
+        kept: its passes over the rows of single looks, if they are not in the store, by the index of the look.
         from_store: whether earlier runs made all of its passes so far.
-        trail: its scores at each look.
-        earlier: its score on the first half of the first look's rows.
+        scores: its scores at each look, on all rows so far.
+        first_half: its score on the first half of the rows of the first look.
     """
 
     step: Step
     kept: dict[int, Extraction] = field(default_factory=dict)
     from_store: bool = True
-    trail: list[Mapping[str, Score]] = field(default_factory=list)
-    earlier: Score | None = None
+    scores: list[Mapping[str, Score]] = field(default_factory=list)
+    first_half: Score | None = None
 
 
 class RunningRace:
-    """A race under way."""
+    """A race while it is run, and its ranking and record afterwards.
+
+    Args:
+        planned: the plan.
+        job: the run.
+        rules: when a candidate is eliminated.
+        sort_by: the measure of the ranking.
+        downloads: the checkpoints.
+        results: name → result; it is filled while the race runs.
+    """
 
     def __init__(
-        self, planned: Plan, job: Job, rules: Race, sort_by: str, supply: Downloads, scored: dict[str, Result]
+        self, planned: Plan, job: Job, rules: Race, sort_by: str, downloads: Downloads, results: dict[str, Result]
     ) -> None:
-        self._job, self._rules, self._sort_by, self._supply, self._scored = job, rules, sort_by, supply, scored
-        self._judge = elimination.judge_of(sort_by)
-        self._runners = {s.name: _Runner(s) for s in planned.steps if s.reason is None}
+        self._job, self._rules, self._sort_by = job, rules, sort_by
+        self._downloads, self._results = downloads, results
+        self._decided_by = elimination.deciding_measure(sort_by)
+        self._racers = {s.name: _Racer(s) for s in planned.steps if s.reason is None}
         target = job.target
         labels = target.labels if target.sentences is None else None
         self._order = elimination.nested_order(labels, len(job.rows), np.random.default_rng(target.seed))
         self._sizes = elimination.looks(len(job.rows), len(target.class_names))
-        if len(self._runners) <= rules.top:
+        if len(self._racers) <= rules.top:
             self._sizes = self._sizes[-1:]
-        self._level = elimination.comparison_level(rules, len(self._sizes) - 1, len(self._runners))
-        self._parts: list[Integers] = []  # positions of the rows that each look added
+        self._level = elimination.comparison_level(rules, len(self._sizes) - 1, len(self._racers))
+        self._added: list[Integers] = []  # positions of the rows that each look added
 
     def run(self) -> None:
         """Run all looks."""
-        alive = list(self._runners.values())
-        done = 0
+        racers = list(self._racers.values())
+        num_run = 0
         for look, size in enumerate(self._sizes):
             last = size == len(self._order)
-            if not last and len(alive) <= self._rules.top:
+            if not last and len(racers) <= self._rules.top:
                 continue
-            self._parts.append(np.sort(self._order[done:size]))
-            part = self._job.part(self._parts[-1])
-            for runner in alive:
-                with self._supply.running(runner.step, size - done):
-                    found = attempt(runner.step, partial(self._finish if last else self._look, runner, part))
-                if isinstance(found, Result):
-                    self._leave(runner, found, len(self._order) - size)
-            alive = [runner for runner in alive if runner.step.name not in self._scored]
-            done = size
-            if not last:
-                for out in self._out(alive, size):
-                    runner, ahead = alive[out.index], alive[out.by].step.candidate.id
-                    stop = Stop(look, ahead, out.gap, out.margin)
-                    result = attempt(runner.step, partial(self._put_out, runner, stop))
-                    self._leave(runner, result, len(self._order) - size)
-            alive = [runner for runner in alive if runner.step.name not in self._scored]
+            self._added.append(np.sort(self._order[num_run:size]))
+            subset = self._job.select(self._added[-1])
+            for racer in racers:
+                with self._downloads.running(racer.step, size - num_run):
+                    result = attempt(racer.step, partial(self._finish if last else self._look, racer, subset))
+                if result is not None:
+                    self._stop(racer, result, len(self._order) - size)
+            racers = self._remaining()
+            num_run = size
+            for eliminated in () if last else self._eliminate(racers, size):
+                racer, winner = racers[eliminated.index], racers[eliminated.by].step.candidate.id
+                stop = Stop(look, winner, eliminated.gap, eliminated.margin)
+                result = attempt(racer.step, partial(self._result_of_eliminated, racer, stop))
+                self._stop(racer, result, len(self._order) - size)
+            racers = self._remaining()
 
-    def interrupted(self, stop: BaseException) -> None:
-        """Give those that are still in what they have: their scores at the last look that all of them came to."""
-        alive = [runner for runner in self._runners.values() if runner.step.name not in self._scored]
-        look = min((len(runner.trail) for runner in alive), default=0) - 1
-        for runner in alive if look >= 0 else ():
-            reason = f"not made: {str(stop) or 'interrupted'}"
-            scores = {name: Score(None, reason=reason) for name in self._job.measures} | dict(runner.trail[look])
-            n = self._examples(self._sizes[look])
-            self._scored[runner.step.name] = Result(
-                runner.step.candidate, scores, num_examples=n, stop=Stop(look), from_store=runner.from_store
+    def interrupt(self, error: BaseException) -> None:
+        """Give those still in the race their scores at the last look that all of them have reached.
+
+        Args:
+            error: what stopped the race.
+        """
+        racers = self._remaining()
+        look = min((len(racer.scores) for racer in racers), default=0) - 1
+        for racer in racers if look >= 0 else ():
+            reason = f"not made: {str(error) or 'interrupted'}"
+            scores = {name: Score(None, reason=reason) for name in self._job.measures} | dict(racer.scores[look])
+            self._results[racer.step.name] = Result(
+                racer.step.candidate,
+                scores,
+                num_examples=self._num_examples(self._sizes[look]),
+                stop=Stop(look),
+                from_store=racer.from_store,
             )
 
     def ranking(self, names: Sequence[str]) -> Ranking:
-        """The order of the results of some candidates, all of the plan."""
-        trail = {
-            index: [scores[self._sort_by] for scores in self._runners[name].trail]
+        """Rank the results of some candidates.
+
+        Args:
+            names: their names.
+        """
+        scores = {
+            index: [at_look[self._sort_by] for at_look in self._racers[name].scores]
             for index, name in enumerate(names)
-            if name in self._runners
+            if name in self._racers
         }
-        return elimination.order([self._scored[name] for name in names], self._sort_by, trail, self._rules.top)
+        return elimination.rank_race([self._results[name] for name in names], self._sort_by, scores, self._rules.top)
 
     def record(self) -> RaceResult:
-        """How it went."""
+        """The record of the race for the report."""
         n = len(self._job.target.labels)
-        ran = [self._scored[name] for name in self._runners if name in self._scored]
-        ran = [result for result in ran if result.reason is None]
+        results = [self._results[name] for name in self._racers if name in self._results]
+        results = [result for result in results if result.reason is None]
         return RaceResult(
             confidence=self._rules.confidence,
             top=self._rules.top,
-            decided_by=self._judge,
+            decided_by=self._decided_by,
             level=self._level,
-            looks=tuple(self._examples(size) for size in self._sizes),
-            num_examples_run=sum(n if result.num_examples is None else result.num_examples for result in ran),
-            num_examples_of_all=n * len(ran),
+            looks=tuple(self._num_examples(size) for size in self._sizes),
+            num_examples_run=sum(n if result.num_examples is None else result.num_examples for result in results),
+            num_examples_of_all=n * len(results),
         )
 
-    def _look(self, runner: _Runner, part: Job) -> Result | None:
-        """Run a candidate's new rows and score all that it has; a result where it has no use of more."""
-        extraction = self._extend(runner, part)
-        names = tuple(dict.fromkeys((self._sort_by, self._judge)))
+    def _remaining(self) -> list[_Racer]:
+        return [racer for racer in self._racers.values() if racer.step.name not in self._results]
+
+    def _look(self, racer: _Racer, subset: Job) -> Result | None:
+        """Run a candidate's new rows and score it on all rows so far.
+
+        Returns:
+            The result of a candidate that lacks what the measure of the race needs: more rows are of no use to it.
+        """
+        extraction = self._extend(racer, subset)
+        names = tuple(dict.fromkeys((self._sort_by, self._decided_by)))
         if any(find(name).needs in extraction.missing for name in names):
             result = scoring.score(extraction, self._job.measures)
-            return replace(result, num_examples=len(extraction.labels), from_store=runner.from_store)
-        runner.trail.append(scoring.score(extraction, names).scores)
-        if len(runner.trail) == 1:
-            seen, half = np.sort(self._parts[0]), np.sort(self._order[: -(-len(self._parts[0]) // 2)])
-            whole = self._job.part(seen).target
-            runner.earlier = scoring.score(take(extraction, whole, np.searchsorted(seen, half)), names[-1:]).scores[
-                self._judge
-            ]
+            return replace(result, num_examples=len(extraction.labels), from_store=racer.from_store)
+        racer.scores.append(scoring.score(extraction, names).scores)
+        if len(racer.scores) == 1:
+            rows, half = np.sort(self._added[0]), np.sort(self._order[: -(-len(self._added[0]) // 2)])
+            first_half = select(extraction, self._job.select(rows).target, np.searchsorted(rows, half))
+            racer.first_half = scoring.score(first_half, names[-1:]).scores[self._decided_by]
         return None
 
-    def _finish(self, runner: _Runner, part: Job) -> Result:
-        """Run what is left of a candidate's rows, and score all."""
-        if self._job.keeps(runner.step):
-            return self._job.result(runner.step, self._supply.fetch(runner.step), self._supply.advance)
-        extraction = self._extend(runner, part)
-        jobs = [self._job.part(positions) for positions in self._parts]
-        return self._job.finish(runner.step, extraction, runner.from_store, jobs)
+    def _finish(self, racer: _Racer, subset: Job) -> Result:
+        """Run a candidate's remaining rows, and score it on all rows."""
+        if self._job.is_stored(racer.step):
+            return self._job.result(racer.step, self._downloads.fetch(racer.step), self._downloads.advance)
+        extraction = self._extend(racer, subset)
+        subsets = [self._job.select(positions) for positions in self._added]
+        self._job.replace_subsets(racer.step, extraction, subsets)
+        return self._job.score(racer.step, extraction, racer.from_store)
 
-    def _extend(self, runner: _Runner, part: Job) -> Extraction:
-        """A candidate's pass over all parts so far: the newest is run, the others are there."""
-        fetch, advance = self._supply.fetch(runner.step), self._supply.advance
-        if self._job.keeps(runner.step):
-            whole, _ = self._job.run(runner.step, fetch, advance)
-            return take(whole, self._job.target, np.sort(np.concatenate(self._parts)))
+    def _extend(self, racer: _Racer, subset: Job) -> Extraction:
+        """A candidate's pass over all rows so far; the rows of the latest look are run, unless they are stored."""
+        fetch, advance = self._downloads.fetch(racer.step), self._downloads.advance
+        if self._job.is_stored(racer.step):
+            whole, _ = self._job.extraction(racer.step, fetch, advance)
+            return select(whole, self._job.target, np.sort(np.concatenate(self._added)))
         parts = []
-        for number, positions in enumerate(self._parts):
-            newest = number == len(self._parts) - 1
-            found = runner.kept.get(number)
-            if found is None:
-                job = part if newest else self._job.part(positions)
-                found, from_store = job.run(runner.step, fetch, advance if newest else lambda _rows: None)
-                runner.from_store &= from_store
-                if not job.keeps(runner.step):
-                    runner.kept[number] = found
-            parts.append((positions, found))
-        return join(parts, self._job.target)
+        for look, positions in enumerate(self._added):
+            latest = look == len(self._added) - 1
+            extraction = racer.kept.get(look)
+            if extraction is None:
+                job = subset if latest else self._job.select(positions)
+                extraction, from_store = job.extraction(racer.step, fetch, advance if latest else lambda _rows: None)
+                racer.from_store &= from_store
+                if not job.is_stored(racer.step):
+                    racer.kept[look] = extraction
+            parts.append((positions, extraction))
+        return concatenate(parts, self._job.target)
 
-    def _out(self, alive: Sequence[_Runner], size: int) -> list[Eliminated]:
-        now = [runner.trail[-1][self._judge] for runner in alive]
-        before = [runner.trail[-2][self._judge] if len(runner.trail) > 1 else runner.earlier for runner in alive]
-        return elimination.out(
+    def _eliminate(self, racers: Sequence[_Racer], size: int) -> list[Eliminated]:
+        now = [racer.scores[-1][self._decided_by] for racer in racers]
+        before = [
+            racer.scores[-2][self._decided_by] if len(racer.scores) > 1 else racer.first_half for racer in racers
+        ]
+        return elimination.eliminated(
             now,
             [score or Score(None) for score in before],
-            higher_is_better=find(self._judge).higher_is_better,
+            higher_is_better=find(self._decided_by).higher_is_better,
             top=self._rules.top,
             level=self._level,
             doublings=log2(len(self._order) / size),
         )
 
-    def _put_out(self, runner: _Runner, stop: Stop) -> Result:
-        """Score and explain a candidate that is out on what it ran."""
-        extraction = self._extend(runner, self._job.part(self._parts[-1]))
+    def _result_of_eliminated(self, racer: _Racer, stop: Stop) -> Result:
+        """Score and explain an eliminated candidate on the rows that it has run."""
+        extraction = self._extend(racer, self._job.select(self._added[-1]))
         result = scoring.score(extraction, self._job.measures)
-        ran = examples_of(self._job.target, np.sort(np.concatenate(self._parts)))
+        examples = examples_of(self._job.target, np.sort(np.concatenate(self._added)))
         return replace(
             result,
             num_examples=len(extraction.labels),
             stop=stop,
-            from_store=runner.from_store,
-            # Calibrations are compared with one another, and this one would be of fewer rows.
-            meaning=Interpretation(explanation=explain.interpret(extraction, ran).explanation),
+            from_store=racer.from_store,
+            # No calibration: calibrations are compared with one another, and this one would be of fewer rows.
+            interpretation=Interpretation(explanation=explain.interpret(extraction, examples).explanation),
         )
 
-    def _leave(self, runner: _Runner, result: Result, rows_left: int) -> None:
-        """A candidate runs no more rows."""
-        self._scored[runner.step.name] = result
-        runner.kept.clear()
-        self._supply.advance(rows_left)
-        self._supply.done(runner.step)
+    def _stop(self, racer: _Racer, result: Result, num_rows_left: int) -> None:
+        """Record the result of a candidate that runs no more rows."""
+        self._results[racer.step.name] = result
+        racer.kept.clear()
+        self._downloads.advance(num_rows_left)
+        self._downloads.done(racer.step)
 
-    def _examples(self, size: int) -> int:
+    def _num_examples(self, size: int) -> int:
         return len(examples_of(self._job.target, np.sort(self._order[:size])))

@@ -17,7 +17,7 @@ from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import progress_bar, stopped, terminable
+from hf_leep.runs.local import add_not_run, progress_bar, sigterm_interrupts
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import size
 
@@ -80,7 +80,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
         needs = {step.name: _needs(step, cluster.requested, nodes) for step in waiting}
         running: dict[ray.ObjectRef[Result | UserError], Step] = {}
         try:
-            with terminable():
+            with sigterm_interrupts():
                 sent = ray.put(_with_absolute_dataset(config))
                 for step in waiting:
                     if step.stored:
@@ -94,7 +94,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                     scored[step.name] = _collected(done, step)
                     bar.update()
         except KeyboardInterrupt as stop:
-            stopped(planned, scored, stop)
+            add_not_run(planned, scored, stop)
         finally:
             for task in running:
                 with contextlib.suppress(Exception):
@@ -124,7 +124,7 @@ def _run(config: RunConfig, step: Step, sharers: int) -> Result | UserError:
         key = repr((config.dataset, config.selection, config.execution, config.measures))
         if key not in _JOBS:
             _JOBS.clear()
-            _JOBS[key] = config.job(sharers=sharers)
+            _JOBS[key] = config.job(num_sharing=sharers)
         return _result(_JOBS[key], step)
     except UserError as error:
         return error

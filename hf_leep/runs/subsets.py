@@ -1,9 +1,10 @@
-"""Parts of the rows: a target of some of them, and one extraction made of several parts'."""
+"""Subsets of the rows: the target of a subset, and one extraction made of those of several subsets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from hf_leep.records import Extraction, Target
 
 
 def examples_of(target: Target, positions: Integers) -> Integers:
-    """Examples of some rows, ascending: the rows themselves, or their words.
+    """The examples of some rows, ascending: the rows themselves or, where words are labelled, their words.
 
     Args:
         target: the target.
@@ -24,17 +25,15 @@ def examples_of(target: Target, positions: Integers) -> Integers:
     return np.flatnonzero(np.isin(target.sentences, positions))
 
 
-def part_of(target: Target, positions: Integers) -> Target:
-    """A target of some of the rows: the same classes, of which some may not occur.
+def select_target(target: Target, positions: Integers) -> Target:
+    """The target of some of the rows. It has the same classes, of which some may not occur.
 
-    Its input fingerprint is that of the whole and of the positions: the same part of the same rows has the same one.
+    Its fingerprints depend on those of the whole target and on the positions: the same subset always has the same.
 
     Args:
         target: the target.
         positions: which of its rows, ascending.
     """
-    from hashlib import sha256
-
     chosen = examples_of(target, positions)
     which = positions.astype("<i8").tobytes()
     return replace(
@@ -48,7 +47,7 @@ def part_of(target: Target, positions: Integers) -> Target:
     )
 
 
-def take(extraction: Extraction, target: Target, positions: Integers) -> Extraction:
+def select(extraction: Extraction, target: Target, positions: Integers) -> Extraction:
     """The rows of an extraction at some positions.
 
     Args:
@@ -56,54 +55,54 @@ def take(extraction: Extraction, target: Target, positions: Integers) -> Extract
         target: the target.
         positions: which of its rows, ascending.
     """
-    chosen, part = examples_of(target, positions), part_of(target, positions)
-
-    def rows(array: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
-        return None if array is None else array[chosen]
-
+    chosen, subset = examples_of(target, positions), select_target(target, positions)
     return replace(
         extraction,
-        probabilities=rows(extraction.probabilities),
-        features=rows(extraction.features),
-        labels=part.labels,
-        groups=part.sentences,
-        run=replace(extraction.run, num_truncated=0),  # how many of these were cut, nobody wrote down
+        probabilities=None if extraction.probabilities is None else extraction.probabilities[chosen],
+        features=None if extraction.features is None else extraction.features[chosen],
+        labels=subset.labels,
+        groups=subset.sentences,
+        run=replace(extraction.run, num_truncated=0),  # not known of a subset
     )
 
 
-def join(parts: Sequence[tuple[Integers, Extraction]], target: Target) -> Extraction:
-    """One extraction of those of several parts, its rows in the target's order.
+def concatenate(parts: Sequence[tuple[Integers, Extraction]], target: Target) -> Extraction:
+    """Make one extraction of those of several subsets, with its rows in the order of the target.
 
     Args:
-        parts: positions of the rows of each, ascending and in no other part, and the extraction of their examples.
+        parts: the positions of each subset's rows, ascending and in no other subset, and its extraction.
         target: the target of all of them.
     """
-    positions = np.sort(np.concatenate([which for which, _ in parts]))
-    whole, chosen = part_of(target, positions), examples_of(target, positions)
+    positions = np.sort(np.concatenate([own for own, _ in parts]))
+    examples = [examples_of(target, own) for own, _ in parts]
     extractions = [extraction for _, extraction in parts]
-    missing = {name: why for extraction in extractions for name, why in extraction.missing.items()}
-    joined: dict[str, NDArray[np.float32] | None] = {"probabilities": None, "features": None}
-    for name in joined:
-        arrays = [getattr(extraction, name) for extraction in extractions]
-        if any(array is None for array in arrays):
-            continue
-        made = np.empty((len(chosen), arrays[0].shape[1]), dtype=np.float32)
-        for (which, _), array in zip(parts, arrays, strict=True):
-            made[np.searchsorted(chosen, examples_of(target, which))] = array
-        joined[name] = made
     runs = [extraction.run for extraction in extractions]
-    run = replace(
-        runs[-1],
-        seconds=sum(run.seconds for run in runs),
-        peak_memory_bytes=max(run.peak_memory_bytes for run in runs),
-        num_truncated=sum(run.num_truncated for run in runs),
-    )
+    whole = select_target(target, positions)
     return Extraction(
         extractions[-1].candidate,
-        joined["probabilities"],
-        joined["features"],
+        _interleave(examples, [extraction.probabilities for extraction in extractions]),
+        _interleave(examples, [extraction.features for extraction in extractions]),
         whole.labels,
-        run,
-        missing,
+        replace(
+            runs[-1],
+            seconds=sum(run.seconds for run in runs),
+            peak_memory_bytes=max(run.peak_memory_bytes for run in runs),
+            num_truncated=sum(run.num_truncated for run in runs),
+        ),
+        {name: why for extraction in extractions for name, why in extraction.missing.items()},
         whole.sentences,
     )
+
+
+def _interleave(
+    examples: Sequence[Integers], arrays: Sequence[NDArray[np.float32] | None]
+) -> NDArray[np.float32] | None:
+    """One array of several, its rows ordered by example; None if one of them is missing."""
+    found = [array for array in arrays if array is not None]
+    if len(found) < len(arrays):
+        return None
+    order = np.sort(np.concatenate(examples))
+    whole = np.empty((len(order), found[0].shape[1]), dtype=np.float32)
+    for own, array in zip(examples, found, strict=True):
+        whole[np.searchsorted(order, own)] = array
+    return whole

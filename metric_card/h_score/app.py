@@ -1,4 +1,4 @@
-"""The page of the Space: paste or upload features and labels, read the score."""
+"""The page of the Space: paste or upload features and labels to score them."""
 
 from pathlib import Path
 

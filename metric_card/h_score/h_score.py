@@ -6,7 +6,7 @@ import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 H-score is the share of the variance of a source model's features that lies between the classes of a target data set:
-how well a linear head on these features could tell the classes apart.
+how well a linear head on these features could separate the classes.
 """
 
 _CITATION = """\
@@ -21,14 +21,14 @@ _CITATION = """\
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (`list`/`array`/`tensor` of `float`): features `[n, d]`: for each target example, what the source
-        model hands to its head.
+    predictions (`list`/`array`/`tensor` of `float`): features `[n, d]`: for each target example, the input of the
+        source model's head.
     references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans.
     standard_error (`bool`): whether to add the standard error of the score. Defaults to False.
 
 Returns:
     h_score (`float`): the score, from 0 to the smaller of t - 1 and d; higher is better.
-    standard_error (`float`): where asked for, in the same unit.
+    standard_error (`float`): if requested, in the same unit.
 
 Examples:
 
@@ -39,7 +39,7 @@ Examples:
     >>> print({name: round(value, 4) for name, value in results.items()})
     {'h_score': 0.9412}
 
-    Features that are the same for both classes:
+    Classes with the same mean:
 
     >>> results = h_score.compute(predictions=features, references=[0, 1, 1, 0])
     >>> print({name: round(value, 4) for name, value in results.items()})

@@ -1,7 +1,7 @@
-"""Cases with values that can be worked out by hand, in the form that evaluate's Spaces use."""
+"""Cases whose values can be computed by hand, in the form that evaluate's Spaces use."""
 
 test_cases = [
-    {  # total variance 4.25, of which 4 between the classes
+    {  # total variance 4.25, 4 of it between the classes
         "predictions": [[0.0], [1.0], [4.0], [5.0]],
         "references": [0, 0, 1, 1],
         "result": {"h_score": 4 / 4.25},

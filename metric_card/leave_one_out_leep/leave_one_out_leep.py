@@ -6,7 +6,8 @@ import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 Leave-one-out LEEP scores how well the predictions of a source classifier explain target labels that the empirical
-predictor has not seen: LEEP with each example scored by all the others. Many source classes cannot fool it.
+predictor has not seen: LEEP with each example scored by all the others. Unlike LEEP, it does not rise with the number
+of source classes.
 """
 
 _CITATION = """\
@@ -23,13 +24,13 @@ Args:
     predictions (`list`/`array`/`tensor` of `float`): source probabilities `[n, s]`: for each target example, one
         probability for each class of the source model. Rows sum to 1 (±0.001).
     references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans.
-    from_logits (`bool`): whether predictions are logits, to be put through a softmax. Defaults to False; it is never
-        guessed.
+    from_logits (`bool`): whether predictions are logits, to which a softmax is applied. Defaults to False; it is
+        never guessed.
     standard_error (`bool`): whether to add the standard error of the score. Defaults to False.
 
 Returns:
     leave_one_out_leep (`float`): the score in nats, at most 0; higher is better.
-    standard_error (`float`): where asked for, in the same unit.
+    standard_error (`float`): if requested, in the same unit.
 
 Examples:
 
@@ -40,7 +41,8 @@ Examples:
     >>> print({name: round(value, 4) for name, value in results.items()})
     {'leave_one_out_leep': -0.5883}
 
-    A source class for each example: LEEP would be 0, a perfect score, but each example says nothing of the others.
+    A different source class for each example: LEEP would be 0, a perfect score, but no example helps to predict
+    another.
 
     >>> one_hot = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     >>> results = leave_one_out_leep.compute(predictions=one_hot, references=[0, 0, 1, 1])

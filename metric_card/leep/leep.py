@@ -6,7 +6,7 @@ import hf_leep.evaluate_module.metric  # From: hf-leep
 
 _DESCRIPTION = """
 LEEP (Log Expected Empirical Prediction) scores how well the predictions of a source classifier explain the labels of
-a target data set, from one forward pass and without training: it helps to choose the checkpoint to fine-tune.
+a target data set, from one forward pass and without training. It helps to choose the checkpoint to fine-tune.
 """
 
 _CITATION = """\
@@ -22,18 +22,18 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list`/`array`/`tensor` of `float`): source probabilities `[n, s]`: for each target example, one
         probability for each class of the source model. Rows sum to 1 (±0.001).
-    references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans. They need
-        not have anything to do with the source's classes.
-    from_logits (`bool`): whether predictions are logits, to be put through a softmax. Defaults to False; it is never
-        guessed.
+    references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans. They
+        need not be related to the source classes.
+    from_logits (`bool`): whether predictions are logits, to which a softmax is applied. Defaults to False; it is
+        never guessed.
     standard_error (`bool`): whether to add the standard error of LEEP. Defaults to False.
-    leave_one_out (`bool`): whether to add leave-one-out LEEP, which scores each example by all the others and so is
-        not fooled by many source classes. Defaults to False.
+    leave_one_out (`bool`): whether to add leave-one-out LEEP, which scores each example by all the others, and
+        so does not rise with the number of source classes. Defaults to False.
 
 Returns:
     leep (`float`): the score in nats, at most 0; higher is better.
-    standard_error (`float`): where asked for, in nats.
-    leave_one_out_leep (`float`): where asked for, in nats.
+    standard_error (`float`): if requested, in nats.
+    leave_one_out_leep (`float`): if requested, in nats.
 
 Examples:
 
@@ -46,7 +46,7 @@ Examples:
     >>> print({name: round(value, 4) for name, value in results.items()})
     {'leep': -0.384}
 
-    The same with its standard error and its leave-one-out form, which is lower: four examples say little.
+    The same with the standard error and leave-one-out LEEP, which is lower on so few examples.
 
     >>> results = leep.compute(
     ...     predictions=probabilities, references=[0, 0, 1, 1], standard_error=True, leave_one_out=True
@@ -54,7 +54,7 @@ Examples:
     >>> print({name: round(value, 4) for name, value in results.items()})
     {'leep': -0.384, 'standard_error': 0.0552, 'leave_one_out_leep': -0.5883}
 
-    Logits, batch by batch:
+    Logits, added in batches:
 
     >>> for logits, labels in [([[2.0, -1.0], [0.5, 0.0]], [0, 0]), ([[-1.0, 1.0], [0.0, 3.0]], [1, 1])]:
     ...     leep.add_batch(predictions=logits, references=labels)

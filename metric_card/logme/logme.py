@@ -20,14 +20,14 @@ _CITATION = """\
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (`list`/`array`/`tensor` of `float`): features `[n, d]`: for each target example, what the source
-        model hands to its head.
+    predictions (`list`/`array`/`tensor` of `float`): features `[n, d]`: for each target example, the input of the
+        source model's head.
     references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans.
     standard_error (`bool`): whether to add the standard error of the score. Defaults to False.
 
 Returns:
-    logme (`float`): the score in nats per example and class; higher is better, and above 0 is normal.
-    standard_error (`float`): where asked for, in the same unit.
+    logme (`float`): the score in nats per example and class; higher is better, positive values are normal.
+    standard_error (`float`): if requested, in the same unit.
 
 Examples:
 
@@ -38,7 +38,7 @@ Examples:
     >>> print({name: round(value, 4) for name, value in results.items()})
     {'logme': 0.0083}
 
-    Labels that have nothing to do with the features:
+    Labels that are unrelated to the features:
 
     >>> results = logme.compute(predictions=features, references=[0, 1, 0, 1, 0, 1])
     >>> print({name: round(value, 4) for name, value in results.items()})

@@ -23,13 +23,13 @@ Args:
     predictions (`list`/`array`/`tensor` of `float`): source probabilities `[n, s]`: for each target example, one
         probability for each class of the source model. Rows sum to 1 (±0.001).
     references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans.
-    from_logits (`bool`): whether predictions are logits, to be put through a softmax. Defaults to False; it is never
-        guessed.
+    from_logits (`bool`): whether predictions are logits, to which a softmax is applied. Defaults to False; it is
+        never guessed.
     standard_error (`bool`): whether to add the standard error of the score. Defaults to False.
 
 Returns:
     nce (`float`): the score in nats, from -log t to 0 for t target classes; higher is better.
-    standard_error (`float`): where asked for, in the same unit.
+    standard_error (`float`): if requested, in the same unit.
 
 Examples:
 
@@ -39,7 +39,7 @@ Examples:
     >>> nce.compute(predictions=probabilities, references=[0, 0, 1, 1])
     {'nce': 0.0}
 
-    One example of the other class, so that one of the two top predictions says less:
+    One label changed, so that one of the two top predictions no longer determines the label:
 
     >>> results = nce.compute(predictions=probabilities, references=[0, 1, 1, 1], standard_error=True)
     >>> print({name: round(value, 4) for name, value in results.items()})

@@ -1,14 +1,14 @@
-"""Cases with values that can be worked out by hand, in the form that evaluate's Spaces use."""
+"""Cases whose values can be computed by hand, in the form that evaluate's Spaces use."""
 
 import math
 
 test_cases = [
-    {  # one top class for all: minus the entropy of two equal classes
+    {  # the same top class for all: minus the entropy of two equal classes
         "predictions": [[0.3, 0.7], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]],
         "references": [0, 1, 1, 0],
         "result": {"nce": -math.log(2)},
     },
-    {  # the top class settles every label
+    {  # the top class determines every label
         "predictions": [[0.6, 0.4], [0.1, 0.9], [0.9, 0.1]],
         "references": [4, 7, 4],
         "result": {"nce": 0.0},

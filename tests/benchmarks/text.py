@@ -1,4 +1,4 @@
-"""Texts of very different length, by length against as they come: ``python tests/benchmarks/text.py``.
+"""Texts of very different length, sorted by length or in their own order: ``python tests/benchmarks/text.py``.
 
 On TWO threads, a BERT of random weights (4 layers, width 256), 384 texts of 5 to 500 words, 32 a batch.
 """
@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from hf_leep import data
-from hf_leep.inference import forward
-from hf_leep.models import text
-from hf_leep.records import Candidate
+from hf_leep.inference.loader import Loader
+from hf_leep.models import MODALITIES, text
+from tests.models.extracting import run_pass
 
 ROWS, BATCH = 384, 32
 
@@ -39,7 +39,7 @@ def make_checkpoint(folder):
     return Path(folder)
 
 
-class AsTheyCome(forward.Loader):
+class AsTheyCome(Loader):
     """Rows in the order of the data set."""
 
     def order(self):
@@ -51,24 +51,17 @@ def main(folder):
     rng = np.random.default_rng(0)
     lengths = rng.integers(5, 501, ROWS)
     words = [" ".join(f"w{k}" for k in rng.integers(0, 1000, length)) for length in lengths]
-    target, rows = data.load(datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}))
+    target, rows = data.load(
+        datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}), MODALITIES
+    )
     classifier = text.ADAPTER.load(make_checkpoint(folder), ("text",), torch.float32)
-    on = forward.accelerator("cpu")
-    times, results = {forward.Loader: [], AsTheyCome: []}, {}
-    for feed in (forward.Loader, AsTheyCome) * 3:
+    times, results = {Loader: [], AsTheyCome: []}, {}
+    for kind in (Loader, AsTheyCome) * 3:
         start = time.perf_counter()
-        results[feed] = forward.extract(
-            classifier,
-            Candidate("benchmark"),
-            feed(rows, budget=0),
-            target.labels,
-            on=on,
-            batch_size=BATCH,
-            advance=lambda _rows: None,
-        )
-        times[feed].append(time.perf_counter() - start)
-    ordered, plain = (sorted(times[feed])[1] for feed in (forward.Loader, AsTheyCome))
-    gap = np.abs(results[forward.Loader].probabilities - results[AsTheyCome].probabilities).max()
+        results[kind] = run_pass(classifier, rows, target.labels, batch_size=BATCH, loader=kind(rows, budget=0))
+        times[kind].append(time.perf_counter() - start)
+    ordered, plain = (sorted(times[kind])[1] for kind in (Loader, AsTheyCome))
+    gap = np.abs(results[Loader].probabilities - results[AsTheyCome].probabilities).max()
     print(f"{ROWS} texts of 5 to 500 words: {ordered:.1f} s by length, {plain:.1f} s as they come")
     print(f"{plain / ordered:.2f} × faster")
     print(f"largest difference of a probability: {gap:.1e}")

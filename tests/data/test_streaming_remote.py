@@ -15,14 +15,17 @@ SHARDS, ROWS, CLASSES = 80, 30, 40
 LOAD = """
 import json, sys
 from functools import partial
+from functools import partial
 from hf_leep import data, hub
+from hf_leep.models import MODALITIES
 from hf_leep.errors import TargetError
 client = hub.Client()
 answers = []
 for asked in json.loads(sys.argv[1]):
     try:
         options = {"max_samples": 96, "streaming": True, **asked}
-        target, rows = data.load(options.pop("dataset"), pin=partial(hub.pin_dataset, client=client), **options)
+        pin = partial(hub.pin_dataset, client=client)
+        target, rows = data.load(options.pop("dataset"), MODALITIES, pin=pin, **options)
         column = target.input_columns[0]
         answers.append({
             "fingerprint": target.fingerprint, "revision": target.revision, "rows": target.num_rows,

@@ -1,4 +1,4 @@
-"""The evaluate modules, loaded as people load them; each way in against the bare measure and against a naive loop."""
+"""The evaluate modules, loaded as users load them; every way to pass inputs, against the measure and a naive loop."""
 
 import doctest
 import importlib.util
@@ -35,7 +35,7 @@ EXACT = {"rel": 0, "abs": 1e-12}
 
 @pytest.fixture
 def load(tmp_path):
-    """evaluate.load of a module by its name, with a cache of its own."""
+    """evaluate.load of a module by its name, with a separate cache."""
 
     def load(name, **options):
         return evaluate.load(hf_leep.metric_path(name), cache_dir=str(tmp_path / "cache"), **options)
@@ -104,7 +104,7 @@ def test_module_is_found_by_folder_and_by_file_and_has_its_name(name, tmp_path):
         assert (module.name, module.measure, module.module_type) == (name, name, "metric")
 
 
-# Every way in gives the same value
+# Every way to pass inputs gives the same value
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_inputs_of_every_kind(load, problem, expected, convert):
 
 
 @pytest.mark.parametrize("kind", ["memmap", "float16", "torch-float16", "torch-bfloat16"])
-def test_narrow_and_memory_mapped_inputs_count_as_float32(load, rng, tmp_path, kind):
+def test_half_precision_and_memory_mapped_inputs_give_the_same_score(load, rng, tmp_path, kind):
     # quarters are exact in every type, so that the rows sum to 1 in all of them
     quarters = np.array([[4, 0, 0], [2, 1, 1], [1, 2, 1], [1, 0, 3], [0, 4, 0]])[rng.integers(0, 5, 200)] / 4
     labels = rng.integers(0, 3, 200)
@@ -239,11 +239,11 @@ def test_two_at_once_do_not_mix(load, problem, expected):
     assert first.compute() == {"leep": expected}
 
 
-def test_a_failure_leaves_the_files_of_others_alone(load, problem, expected):
+def test_a_failure_does_not_remove_the_files_of_others(load, problem, expected):
     probabilities, labels = problem
     first, second = load("leep"), load("leep")
     first.compute(predictions=probabilities, references=labels)
-    second.add_batch(predictions=probabilities, references=labels)  # into the file name that the first had
+    second.add_batch(predictions=probabilities, references=labels)  # into the file name that the first one used
     with pytest.raises(InputError):
         first.compute(predictions=probabilities, references=-labels)
     assert second.compute() == {"leep": expected}
@@ -447,7 +447,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing_behind(load, tmp_path, k
     with datasets.utils.filelock.FileLock(
         tmp_path / "cache" / "leep" / "default" / "default_experiment-1-0.arrow.lock", timeout=0
     ):
-        pass  # no lock is left to wait for
+        pass  # raises if a lock is left
 
 
 @pytest.mark.parametrize("logit", [math.nan, math.inf])
@@ -458,7 +458,7 @@ def test_logits_without_a_softmax(load, logit):
         load("leep").compute(predictions=[[-math.inf] * 2, [0, 0]], references=[0, 1], from_logits=True)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])  # the last is no float32
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])  # the last one overflows float32
 @pytest.mark.parametrize("name", FEATURE_MODULES)
 def test_features_that_are_not_finite(load, name, value):
     with pytest.raises(InputError, match="features hold NaN or an infinity in row 1"):
@@ -466,7 +466,7 @@ def test_features_that_are_not_finite(load, name, value):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_batch_of_another_width_is_refused_and_the_others_stay(load, problem, name):
+def test_a_batch_of_another_width_is_refused_and_the_others_are_kept(load, problem, name):
     inputs, labels = problem
     metric = load(name)
     metric.add_batch(predictions=inputs, references=labels)
@@ -478,7 +478,7 @@ def test_a_batch_of_another_width_is_refused_and_the_others_stay(load, problem, 
 
 
 @pytest.mark.parametrize("keep_in_memory", [False, True])
-def test_a_last_batch_that_is_refused_leaves_the_others(load, problem, expected, keep_in_memory):
+def test_a_refused_last_batch_does_not_discard_the_others(load, problem, expected, keep_in_memory):
     probabilities, labels = problem
     leep = load("leep", keep_in_memory=keep_in_memory)
     leep.add_batch(predictions=probabilities, references=labels)
@@ -505,7 +505,7 @@ def test_a_bad_example_is_one_clear_line(load, example, message):
 
 
 @pytest.mark.parametrize("keep_in_memory", [False, True])
-def test_wide_batches_cost_neither_python_objects_nor_copies(load, rng, keep_in_memory):
+def test_wide_batches_need_neither_python_objects_nor_copies(load, rng, keep_in_memory):
     matrix = rng.dirichlet(np.ones(1000), size=8000).astype(np.float32)  # 32 MB
     labels = np.arange(8000) % 3
     leep = load("leep", keep_in_memory=keep_in_memory)
@@ -548,7 +548,7 @@ def test_cases_of_the_space(load, name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_module_passes_what_evaluate_asks_of_its_own(load, name):
+def test_module_meets_the_requirements_of_evaluate(load, name):
     metric = load(name)
     module = sys.modules[type(metric).__module__]
     classes = [value for value in vars(module).values() if inspect.isclass(value)]
@@ -571,7 +571,7 @@ SECTIONS = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_metric_card_is_whole_and_its_examples_run(load, name):
+def test_metric_card_is_complete_and_its_examples_run(load, name):
     folder = ROOT / "metric_card" / name
     _, front, card = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     settings = yaml.safe_load(front)
@@ -611,7 +611,7 @@ def test_metric_card_is_whole_and_its_examples_run(load, name):
     ],
 )
 @pytest.mark.parametrize("uploaded", [False, True])
-def test_the_page_reads_what_people_paste_and_upload(tmp_path, predictions, references, uploaded):
+def test_the_page_reads_pasted_and_uploaded_numbers(tmp_path, predictions, references, uploaded):
     module = ROOT / "metric_card" / "leep" / "leep.py"
     expected = {"leep": pytest.approx(naive_leep(np.float32(GOOD["predictions"]), GOOD["references"]), **EXACT)}
     if uploaded:
@@ -623,7 +623,7 @@ def test_the_page_reads_what_people_paste_and_upload(tmp_path, predictions, refe
         assert space.score_pasted(module, predictions, None, references, None) == expected
 
 
-def test_the_page_reads_arrays_and_takes_options(tmp_path):
+def test_the_page_reads_arrays_and_accepts_options(tmp_path):
     np.save(tmp_path / "p.npy", np.log(GOOD["predictions"]))
     np.save(tmp_path / "y.npy", GOOD["references"])
     files = ("", str(tmp_path / "p.npy"), "", str(tmp_path / "y.npy"))
@@ -648,7 +648,7 @@ def test_the_page_says_what_it_cannot_read(predictions, references, message):
         space.score_pasted(ROOT / "metric_card" / "leep" / "leep.py", predictions, None, references, None)
 
 
-def test_the_page_names_what_it_lacks():
+def test_the_page_without_gradio_names_it():
     if importlib.util.find_spec("gradio") is not None:
         pytest.skip("gradio is installed here")
     with pytest.raises(UserError, match="pip install gradio"):

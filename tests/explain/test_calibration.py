@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hf_leep import measures
-from hf_leep.explain.calibration import calibrate, reordered
+from hf_leep.explain.calibration import calibrate, count_reordered
 from hf_leep.records import Calibration
 from tests.explain.test_predictor import predictor, tempered
 from tests.strategies import population
@@ -72,6 +72,6 @@ def test_reordered_pairs_are_counted_as_in_a_loop(rng):
     naive = sum(
         (a.as_is - b.as_is) * (a.value - b.value) < 0 for i, a in enumerate(made) for b in made[:i]
     )  # fmt: skip
-    assert reordered(made) == (naive, 45)
-    assert reordered([]) == (0, 0)
-    assert reordered(made[:1]) == (0, 0)
+    assert count_reordered(made) == (naive, 45)
+    assert count_reordered([]) == (0, 0)
+    assert count_reordered(made[:1]) == (0, 0)

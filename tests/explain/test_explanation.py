@@ -39,8 +39,8 @@ def test_a_planted_map_is_recovered(rng):
     for served in found.classes:
         assert served.sources[0].index == mapping[served.index]
         assert served.sources[0].weight > 0.9
-        assert served.sources[0].conditional > 0.9
-        assert served.sources[0].share == pytest.approx(0.9, abs=0.02)
+        assert served.sources[0].target_given_source > 0.9
+        assert served.sources[0].source_given_target == pytest.approx(0.9, abs=0.02)
 
 
 def test_a_source_class_that_takes_everything_in_does_not_explain(rng):
@@ -62,9 +62,9 @@ def test_planted_label_errors_are_among_the_lowest(rng):
     found = explained(p, y)
     assert {example.index for example in found.examples[:6]} == set(wrong)
     for example in found.examples[:6]:
-        assert example.likely == truth[example.index]
-        assert example.likely_prediction > 0.8
-        assert example.prediction < 0.1
+        assert example.predicted == truth[example.index]
+        assert example.predicted_probability > 0.8
+        assert example.label_probability < 0.1
         assert example.source == [4, 1, 9][truth[example.index]]
         assert example.source_probability == pytest.approx(p[example.index].max())
     assert len(found.examples) == 10
@@ -90,14 +90,14 @@ def test_everything_equals_naive_loops(rng):
         assert [source.index for source in served.sources] == best.tolist()
         for source in served.sources:
             assert source.weight == pytest.approx(parts[source.index] / sum(parts))
-            assert source.conditional == pytest.approx(p[own, source.index].sum() / p[:, source.index].sum())
-            assert source.share == pytest.approx(p[own, source.index].mean())
+            assert source.target_given_source == pytest.approx(p[own, source.index].sum() / p[:, source.index].sum())
+            assert source.source_given_target == pytest.approx(p[own, source.index].mean())
     assert [used.index for used in found.source_classes] == np.argsort(-p.sum(axis=0)).tolist()
     for used in found.source_classes:
         assert used.mass == pytest.approx(p[:, used.index].mean())
         tells = np.array([p[y == c, used.index].sum() for c in range(t)]) / p[:, used.index].sum()  # P̂(y|z)
         assert [told.index for told in used.targets] == np.argsort(-tells)[:3].tolist()
-        assert [told.conditional for told in used.targets] == pytest.approx(np.sort(tells)[::-1][:3])
+        assert [told.target_given_source for told in used.targets] == pytest.approx(np.sort(tells)[::-1][:3])
     assert found.num_sources_left_out == 0
     gains = [served.gain for served in found.classes]
     assert gains == sorted(gains, reverse=True)
@@ -111,8 +111,8 @@ def test_everything_equals_naive_loops(rng):
             each = p[example.index] * (inside.sum(axis=0) + a * prior) / (p[others].sum(axis=0) + a)
             prediction.append(each.sum())
         assert sum(prediction) == pytest.approx(1)
-        assert example.prediction == pytest.approx(prediction[y[example.index]])
-        assert (example.likely, example.likely_prediction) == (
+        assert example.label_probability == pytest.approx(prediction[y[example.index]])
+        assert (example.predicted, example.predicted_probability) == (
             int(np.argmax(prediction)),
             pytest.approx(max(prediction)),
         )
@@ -130,8 +130,8 @@ def test_an_example_alone_in_its_source_class_is_given_the_prior():
     p = np.eye(3)[np.append(y[:-1], 2)]  # the last one is all that is known of source class 2
     lowest = explained(p, y).examples[0]
     assert lowest.index == 60
-    assert lowest.prediction == pytest.approx(30.5 / 61)
-    assert lowest.likely_prediction == pytest.approx(30.5 / 61)
+    assert lowest.label_probability == pytest.approx(30.5 / 61)
+    assert lowest.predicted_probability == pytest.approx(30.5 / 61)
 
 
 def test_only_the_best_and_the_worst_of_many_classes_are_kept(rng):
@@ -139,7 +139,7 @@ def test_only_the_best_and_the_worst_of_many_classes_are_kept(rng):
     p, y = planted(rng, 3 * t, list(range(t)), t, noise=0.3)
     found = explained(p, y)
     assert len(found.classes) == MOST_CLASSES
-    assert found.num_left_out == 50
+    assert found.num_classes_left_out == 50
     every = {c: refitted(p, y, found.prior_weight)[y == c].mean() for c in range(t)}
     order = sorted(every, key=lambda c: -every[c])
     kept = [served.index for served in found.classes]
@@ -168,7 +168,7 @@ def test_a_part_is_explained_in_terms_of_the_whole(rng):
     found = interpret(extraction(p[part], y[part]), part).explanation
     assert {served.index: served.sources[0].index for served in found.classes} == {0: 7, 2: 11, 3: 5}
     assert {u.index: u.targets[0].index for u in found.source_classes[:3]} == {7: 0, 11: 2, 5: 3}
-    assert (found.examples[0].index, found.examples[0].likely) == (wrong, 0)
+    assert (found.examples[0].index, found.examples[0].predicted) == (wrong, 0)
 
 
 def test_fewer_examples_and_source_classes_than_are_shown(rng):

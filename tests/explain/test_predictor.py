@@ -63,7 +63,7 @@ def test_tempering_keeps_zeros_and_one_hot_rows_and_their_order():
 @given(problems(), st.sampled_from([None, 0, 7, len(PRIOR_WEIGHTS) - 1]))
 def test_climbing_finds_the_score_of_the_measure(problem, start):
     p, y = problem
-    level, terms = predictor(p, y).settle(start)
+    level, terms = predictor(p, y).best_prior_weight(start)
     score = measures.leave_one_out_leep(p, y)
     if start is None:
         assert terms.mean() == pytest.approx(score, abs=0.01)
@@ -74,7 +74,7 @@ def test_climbing_finds_the_score_of_the_measure(problem, start):
 @pytest.mark.parametrize("start", [None, 0, 10, 20])
 def test_climbing_from_anywhere_ends_at_the_chosen_weight(rng, start):
     p, y = population(rng, 400, 30, 6)
-    level, terms = predictor(p, y).settle(start)
+    level, terms = predictor(p, y).best_prior_weight(start)
     assert PRIOR_WEIGHTS[level] == chosen_prior_weight(p, y)
     assert terms.mean() == pytest.approx(measures.leave_one_out_leep(p, y), abs=1e-12)
 

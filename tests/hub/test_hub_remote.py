@@ -8,9 +8,10 @@ import pytest
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
 
 RESOLVE = """
-import json, sys, time
+import json, sys
 from hf_leep import hub
 from hf_leep.errors import CandidateError
+hub.client._LONGEST_WAIT = 0.1
 answers = []
 for name in sys.argv[1:]:
     try:
@@ -122,10 +123,13 @@ def test_a_fault_that_passes_is_survived(hub, resolve, checkpoints, fault):
 LASTING = {
     "403": ([Fault(r"^GET /api/models/user/bad", status=403)], r"the Hub answered 403"),
     "500": ([Fault(r"^GET /api/models/user/bad", status=500)], r"the Hub answered 500"),
-    "404 of a file": ([Fault(r"user/bad/resolve/.*config.json", status=404)], r"the Hub answered 404|not be brought"),
+    "404 of a file": (
+        [Fault(r"user/bad/resolve/.*config.json", status=404)],
+        r"the Hub answered 404|not be downloaded",
+    ),
     "a damaged file": (
         [Fault(r"^GET /user/bad/.*model.safetensors", corrupt=True)],
-        r"came twice without the checksum",
+        r"downloaded twice without the checksum",
     ),
 }
 
@@ -187,5 +191,5 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     assert offline.returncode == 3, offline.stderr
     again = json.loads(offline.stdout)["candidates"]
     assert [(c["id"], c["scores"]) for c in again[:2]] == [(c["id"], c["scores"]) for c in report["candidates"][:2]]
-    assert again[2]["reason"].startswith("not whole in the local cache while HF_HUB_OFFLINE is set")
+    assert again[2]["reason"].startswith("incomplete in the local cache while HF_HUB_OFFLINE is set")
     assert hub.log[before:] == []

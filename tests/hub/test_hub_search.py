@@ -1,20 +1,21 @@
 """Search and collections, over real HTTP: what the Hub is asked, and what comes of it."""
 
 import json
+import threading
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from hf_leep import cli
 from tests.hub_server import READ_TOKEN, Fault
+from tests.warm import HANGING
 
 ASK = """
-import json, sys
+import json, os, sys
 from hf_leep import Search, hub
 from hf_leep.errors import HfLeepError
-import hf_leep.hub.client
-hf_leep.hub.client._SECONDS = 0.3
-hf_leep.hub.client._TRIES = 1
+from hf_leep.hub import client
+client._SECONDS, client._TRIES = float(os.environ["SECONDS"]), 1
 try:
     if sys.argv[1] == "collection":
         print(json.dumps(hub.collection(sys.argv[2])))
@@ -27,9 +28,9 @@ except HfLeepError as error:
 
 @pytest.fixture
 def ask(client):
-    def run(*arguments, **environment):
+    def run(*arguments, seconds=HANGING, **environment):
         arguments = [a if isinstance(a, str) else json.dumps(a) for a in arguments]
-        done = client(*arguments, code=ASK, **environment)
+        done = client(*arguments, code=ASK, SECONDS=str(seconds), **environment)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -124,9 +125,9 @@ def test_offline_and_a_hub_that_never_answers_are_told_apart(hub, ask, what):
     answer = ask(*what, HF_HUB_OFFLINE="1")
     assert answer["error"] == "UserError"
     assert "needs the Hub, and HF_HUB_OFFLINE is set" in answer["message"]
-    hub.faults.append(Fault(r"^GET /api/collections/", delay=2.0))
+    hub.faults.append(Fault(r"^GET /api/collections/", until=threading.Event()))
     hub.faults.append(Fault(r"^GET /api/models\?", status=403))
-    answer = ask(*what, HF_TOKEN=READ_TOKEN)
+    answer = ask(*what, seconds=0.3, HF_TOKEN=READ_TOKEN)
     assert answer["error"] == "HubError"
     assert "the Hub did not answer" in answer["message"] or "the Hub answered 403" in answer["message"]
 

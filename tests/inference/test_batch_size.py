@@ -5,30 +5,30 @@ import pytest
 from hf_leep.inference.batch_size import BatchSetting, BatchSizeSearch
 
 
-def run(pace, num_rows, cost):
+def run(search, num_rows, cost):
     """Run all rows; the settings in the order they were used, once a batch."""
     used, done = [], 0
     while done < num_rows:
-        setting = pace.deal()
+        setting = search.next_setting()
         if setting is None:
-            pace.decide([pace.fastest])
+            search.choose([search.best_seconds])
             continue
         used.append(setting)
-        pace.took(setting, cost(setting))
+        search.record(setting, cost(setting))
         done += setting.batch_size
     return used
 
 
 @pytest.mark.parametrize("best", [BatchSetting(8, True), BatchSetting(32, False)])
 def test_the_fastest_setting_runs_the_rest(best):
-    pace = BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10_000)
-    used = run(pace, 10_000, lambda setting: 1.0 if setting == best else 2.0)
+    search = BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10_000)
+    used = run(search, 10_000, lambda setting: 1.0 if setting == best else 2.0)
     assert len(set(used)) == 4
-    assert set(used[12:]) == {best} == {pace.chosen}
+    assert set(used[12:]) == {best} == {search.chosen}
 
 
 def test_the_first_batch_of_each_setting_only_warms_up():
-    pace = BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10_000)
+    search = BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10_000)
     seen = {}
 
     def cost(setting):
@@ -38,7 +38,7 @@ def test_the_first_batch_of_each_setting_only_warms_up():
             return 100.0 if cold else 1.0
         return 0.1 if cold else 2.0
 
-    assert run(pace, 10_000, cost)[-1] == BatchSetting(8, True)
+    assert run(search, 10_000, cost)[-1] == BatchSetting(8, True)
 
 
 def test_few_rows_and_a_size_that_is_given_are_not_tried():
@@ -54,11 +54,11 @@ def test_few_rows_and_a_size_that_is_given_are_not_tried():
 
 
 def test_processes_choose_what_suits_the_slowest_of_them():
-    paces = [BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10**5, num_processes=2) for _ in range(2)]
+    searches = [BatchSizeSearch(None, images=True, on_cpu=True, num_rows=10**5, num_processes=2) for _ in range(2)]
     slow_at = [BatchSetting(8, True), BatchSetting(32, False)]
-    for pace, slow in zip(paces, slow_at, strict=True):
-        while (setting := pace.deal()) is not None:
-            pace.took(setting, {slow: 9.0, BatchSetting(16, True): 2.0}.get(setting, 1.0))
-    for pace in paces:
-        pace.decide([p.fastest for p in paces])
-        assert pace.chosen == BatchSetting(32, True)
+    for search, slow in zip(searches, slow_at, strict=True):
+        while (setting := search.next_setting()) is not None:
+            search.record(setting, {slow: 9.0, BatchSetting(16, True): 2.0}.get(setting, 1.0))
+    for search in searches:
+        search.choose([s.best_seconds for s in searches])
+        assert search.chosen == BatchSetting(32, True)

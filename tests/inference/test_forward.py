@@ -8,24 +8,18 @@ import torch
 from hf_leep import data
 from hf_leep.errors import CandidateError, UserError
 from hf_leep.inference import forward
-from hf_leep.models import image
-from hf_leep.records import Candidate
+from hf_leep.inference.loader import Loader
+from hf_leep.models import MODALITIES, image
+from tests.models.extracting import run_pass
 
 
-@pytest.fixture(scope="module")
-def cpu():
-    return forward.accelerator("cpu")
-
-
-def extract(path, pictures, cpu, batch_size=16, dtype=torch.float32, **changes):
-    target, rows = data.load(pictures)
+def extract(path, pictures, batch_size=16, dtype=torch.float32, **changes):
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(path, ("image",), dtype)
     for name, value in changes.items():
         object.__setattr__(classifier, name, value)
     seen = []
-    result = forward.extract(
-        classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=batch_size, advance=seen.append
-    )
+    result = run_pass(classifier, rows, target.labels, batch_size=batch_size, advance=seen.append)
     assert sum(seen) == len(rows)
     return result
 
@@ -46,8 +40,8 @@ def direct(path, pictures):
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 64])
-def test_equals_a_direct_loop_at_any_batch_size(checkpoints, pictures, cpu, batch_size):
-    result = extract(checkpoints["five"], pictures, cpu, batch_size)
+def test_equals_a_direct_loop_at_any_batch_size(checkpoints, pictures, batch_size):
+    result = extract(checkpoints["five"], pictures, batch_size)
     probabilities, features = direct(checkpoints["five"], pictures)
     np.testing.assert_allclose(result.probabilities, probabilities, atol=1e-6)
     np.testing.assert_allclose(result.features, features, atol=1e-5)
@@ -56,8 +50,8 @@ def test_equals_a_direct_loop_at_any_batch_size(checkpoints, pictures, cpu, batc
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_close_and_its_probabilities_sum_to_one(checkpoints, pictures, cpu, dtype):
-    result = extract(checkpoints["five"], pictures, cpu, dtype=dtype)
+def test_half_precision_is_close_and_its_probabilities_sum_to_one(checkpoints, pictures, dtype):
+    result = extract(checkpoints["five"], pictures, dtype=dtype)
     probabilities, features = direct(checkpoints["five"], pictures)
     assert result.missing == {}
     assert result.run.dtype == str(dtype).removeprefix("torch.")
@@ -66,8 +60,8 @@ def test_half_precision_is_close_and_its_probabilities_sum_to_one(checkpoints, p
     np.testing.assert_allclose(result.probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_records_how_it_was_run(checkpoints, pictures, cpu):
-    result = extract(checkpoints["five"], pictures, cpu)
+def test_records_how_it_was_run(checkpoints, pictures):
+    result = extract(checkpoints["five"], pictures)
     assert result.run.dtype == "float32"
     assert result.run.device == "cpu"
     assert result.run.processor.startswith("sha256:")
@@ -83,8 +77,8 @@ def torch_model(path):
     return AutoModelForImageClassification.from_pretrained(path)
 
 
-def test_a_headless_checkpoint_gives_features_alone(checkpoints, pictures, cpu):
-    result = extract(checkpoints["headless"], pictures, cpu)
+def test_a_headless_checkpoint_gives_features_alone(checkpoints, pictures):
+    result = extract(checkpoints["headless"], pictures)
     assert result.probabilities is None
     assert result.features.shape == (60, 16)
     np.testing.assert_allclose(result.features, direct(checkpoints["headless"], pictures)[1], atol=1e-5)
@@ -92,35 +86,35 @@ def test_a_headless_checkpoint_gives_features_alone(checkpoints, pictures, cpu):
     assert result.candidate.source_labels == ()
 
 
-def test_a_wrong_layer_is_noticed_on_the_first_batch(checkpoints, pictures, cpu):
+def test_a_wrong_layer_is_noticed_on_the_first_batch(checkpoints, pictures):
     other = torch.nn.Linear(16, 5)
-    result = extract(checkpoints["five"], pictures, cpu, head=other)
+    result = extract(checkpoints["five"], pictures, head=other)
     assert result.features is None
     assert "head was not called" in result.missing["features"]
     assert result.probabilities.shape == (60, 5)
 
 
-def test_a_layer_behind_the_head_is_noticed(checkpoints, pictures, cpu):
+def test_a_layer_behind_the_head_is_noticed(checkpoints, pictures):
     model = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32).model
     model.model.classifier.append(torch.nn.Softplus())
-    result = extract(checkpoints["five"], pictures, cpu, model=model, head=model.model.classifier[1])
+    result = extract(checkpoints["five"], pictures, model=model, head=model.model.classifier[1])
     assert "another layer behind it" in result.missing["features"]
 
 
-def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, pictures, cpu):
+def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, pictures):
     def collate(rows):
         return {"pixel_values": torch.zeros(len(rows), 4, 32, 32)}
 
     with pytest.raises(CandidateError, match=r"the forward pass failed on rows 0 to 15 of the sample: "):
-        extract(checkpoints["five"], pictures, cpu, collate=collate)
+        extract(checkpoints["five"], pictures, collate=collate)
 
 
-def test_modules_are_left_as_they_were(checkpoints, pictures, cpu):
+def test_modules_are_left_as_they_were(checkpoints, pictures):
     path = checkpoints["five"]
     classifier = image.ADAPTER.load(path, ("image",), torch.float32)
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     before = torch.random.get_rng_state()
-    forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None)
+    run_pass(classifier, rows, target.labels, batch_size=16)
     assert not classifier.head._forward_pre_hooks
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -158,16 +152,14 @@ class Hungry(torch.nn.Module):
         RuntimeError("[enforce fail] can't allocate memory"),
     ],
 )
-def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoints, pictures, cpu, error):
-    target, rows = data.load(pictures)
-    whole = extract(checkpoints["five"], pictures, cpu)
+def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoints, pictures, error):
+    target, rows = data.load(pictures, MODALITIES)
+    whole = extract(checkpoints["five"], pictures)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.model.classifier, error)
     classifier.model.model.classifier = hungry
     seen = []
-    result = forward.extract(
-        classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=12, advance=seen.append
-    )
+    result = run_pass(classifier, rows, target.labels, batch_size=12, advance=seen.append)
     assert hungry.sizes[:3] == [12, 6, 3]
     assert set(seen) == {3}
     assert result.run.batch_size == 3
@@ -175,58 +167,52 @@ def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoint
     np.testing.assert_allclose(result.features, whole.features, atol=1e-5)
 
 
-def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
+def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures):
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.model.classifier, MemoryError())
     hungry.forward = lambda x: (_ for _ in ()).throw(MemoryError())
     classifier.model.model.classifier = hungry
     with pytest.raises(CandidateError, match="out of memory on cpu, even for a batch of one"):
-        forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
+        run_pass(classifier, rows, target.labels)
 
 
-def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
-    alone = extract(checkpoints["seven-classes"], pictures, cpu)
-    feed = forward.Loader(rows, budget=10**8)
+def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, pictures):
+    target, rows = data.load(pictures, MODALITIES)
+    alone = extract(checkpoints["seven-classes"], pictures)
+    loader = Loader(rows, budget=10**8)
     for name in ("five", "seven-classes"):
         classifier = image.ADAPTER.load(checkpoints[name], ("image",), torch.float32)
-        shared = forward.extract(
-            classifier, Candidate("x"), feed, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None
-        )
+        shared = run_pass(classifier, rows, target.labels, batch_size=16, loader=loader)
     np.testing.assert_array_equal(shared.probabilities, alone.probabilities)
     np.testing.assert_array_equal(shared.features, alone.features)
 
 
-def test_a_model_keeps_its_memory_format(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
+def test_a_model_keeps_its_memory_format(checkpoints, pictures):
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     before = [p.stride() for p in classifier.model.parameters()]
-    forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
+    run_pass(classifier, rows, target.labels)
     assert [p.stride() for p in classifier.model.parameters()] == before
 
 
-def test_a_model_is_freed_when_its_pass_is_over(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
+def test_a_model_is_freed_when_its_pass_is_over(checkpoints, pictures):
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     alive = weakref.ref(classifier.model)
-    forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _: None)
+    run_pass(classifier, rows, target.labels)
     del classifier
     gc.collect()
     assert alive() is None
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, where it compiles
-def test_a_compiled_model_gives_the_same(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures.select(range(10)))
+def test_a_compiled_model_gives_the_same(checkpoints, pictures):
+    target, rows = data.load(pictures.select(range(10)), MODALITIES)
     made = []
     for compiled in (False, True):
         classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
-        made.append(
-            forward.extract(
-                classifier, Candidate("x"), rows, target.labels, on=cpu, compiled=compiled, advance=lambda _: None
-            )
-        )
+        made.append(run_pass(classifier, rows, target.labels, compiled=compiled))
     assert made[1].missing == {}
     np.testing.assert_allclose(made[1].probabilities, made[0].probabilities, atol=1e-5)
     np.testing.assert_allclose(made[1].features, made[0].features, atol=1e-5)

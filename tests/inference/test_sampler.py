@@ -1,4 +1,4 @@
-"""Batches are formed first and dealt then: the same batches for any number of processes, each row once."""
+"""Batches are formed first and then assigned to processes: the same batches for any number of them, each row once."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from hf_leep.inference.batch_size import BatchSizeSearch
 from hf_leep.inference.sampler import BatchSampler
 
 
-def drain(deal):
+def drain(sampler):
     batches = []
-    while not deal.finished:
-        batch = deal.next()
+    while not sampler.finished:
+        batch = sampler.next()
         if batch is not None:
             batches.append(tuple(batch.positions.tolist()))
     return batches
@@ -20,25 +20,25 @@ def drain(deal):
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
 def test_the_batches_do_not_depend_on_the_number_of_processes(n, num_processes):
     order = np.random.default_rng(0).permutation(n)
-    dealt = []
+    batches_of_all = []
     for index in range(num_processes):
-        pace = BatchSizeSearch(8, images=False, on_cpu=True, num_rows=n, num_processes=num_processes)
-        dealt += drain(BatchSampler(order, pace, index, num_processes))
-    assert sorted(dealt) == sorted(tuple(order[k : k + 8].tolist()) for k in range(0, n, 8))
+        search = BatchSizeSearch(8, images=False, on_cpu=True, num_rows=n, num_processes=num_processes)
+        batches_of_all += drain(BatchSampler(order, search, index, num_processes))
+    assert sorted(batches_of_all) == sorted(tuple(order[k : k + 8].tolist()) for k in range(0, n, 8))
 
 
 def test_a_batch_that_is_too_large_is_halved_like_all_after_it():
-    deal = BatchSampler(np.arange(40), BatchSizeSearch(16, images=False, on_cpu=True, num_rows=40))
-    batch = deal.next()
-    deal.peek()  # the next one is already being read
-    assert deal.halve(batch)
-    assert deal.halve(deal.next())
-    batches = drain(deal)
+    sampler = BatchSampler(np.arange(40), BatchSizeSearch(16, images=False, on_cpu=True, num_rows=40))
+    batch = sampler.next()
+    sampler.peek()  # the next one is already being read
+    assert sampler.halve(batch)
+    assert sampler.halve(sampler.next())
+    batches = drain(sampler)
     assert [row for batch in batches for row in batch] == list(range(40))
     assert {len(batch) for batch in batches} == {4}
-    assert deal.limit == 4
+    assert sampler.max_batch_size == 4
 
 
 def test_a_batch_of_one_cannot_be_halved():
-    deal = BatchSampler(np.arange(2), BatchSizeSearch(1, images=False, on_cpu=True, num_rows=2))
-    assert not deal.halve(deal.next())
+    sampler = BatchSampler(np.arange(2), BatchSizeSearch(1, images=False, on_cpu=True, num_rows=2))
+    assert not sampler.halve(sampler.next())

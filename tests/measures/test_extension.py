@@ -1,4 +1,4 @@
-"""``hf leep …``: hf_leep as an extension of the ``hf`` command line, installed by hand as its installer does it."""
+"""``hf leep …``: hf_leep as an extension of the ``hf`` command line, installed as its installer does."""
 
 import os
 import subprocess
@@ -26,6 +26,6 @@ ExtensionManifest(owner="owner", repo="hf-leep", repo_id="owner/hf-leep", short_
     assert "leep" in hf("extensions", "list").stdout
     shown = hf("leep", "--version")
     assert (shown.returncode, shown.stdout.split()[0]) == (0, "hf-leep"), shown.stderr
-    # Arguments go through, and so does the exit code.
+    # Arguments and the exit code are passed on.
     wrong = hf("leep", "rank", "--dataset", str(tmp_path / "none"), "--models", "x")
     assert (wrong.returncode, "no such file or folder" in wrong.stderr) == (2, True), wrong.stderr

@@ -61,7 +61,7 @@ def test_in_one_dimension_is_the_overlap_integral_of_the_densities(rng):
     assert measures.gbc(f, y) == pytest.approx(-2 * sum(overlaps), abs=1e-8)
 
 
-def test_classes_of_the_same_points_score_lowest_and_those_far_apart_nothing(rng):
+def test_classes_of_the_same_points_score_lowest_and_distant_classes_zero(rng):
     points = rng.normal(size=(20, 5))
     y = np.repeat([0, 1, 2], 20)
     assert measures.gbc(np.vstack([points] * 3), y) == pytest.approx(-6, abs=1e-12)
@@ -69,7 +69,7 @@ def test_classes_of_the_same_points_score_lowest_and_those_far_apart_nothing(rng
     assert measures.gbc([[0.1, 0.7]] * 6, [0, 1, 2, 0, 1, 2]) == -6
 
 
-def test_classes_without_spread_overlap_only_where_they_are_the_same_point(rng):
+def test_classes_of_identical_points_overlap_only_at_the_same_point(rng):
     # D → ∞ as one variance goes to 0: q/2 log(v/√(v_i v_j)) does. Two equal points are one Gaussian, D = 0.
     cloud = rng.normal(size=(20, 2))
     y = np.array([0] * 20 + [1] * 3 + [2] * 3)
@@ -79,7 +79,7 @@ def test_classes_without_spread_overlap_only_where_they_are_the_same_point(rng):
     assert measures.gbc(together, y) == -2.0
 
 
-def test_a_class_of_one_example_takes_the_spread_of_all(rng):
+def test_a_class_of_one_example_gets_the_pooled_variance(rng):
     y = np.array([0] * 20 + [1] * 20 + [2])
     f = rng.normal(size=(41, 3)) + y[:, None]
     assert measures.gbc(f, y) == pytest.approx(by_definition(f, y), abs=1e-9)
@@ -96,7 +96,7 @@ def test_shifting_rotating_and_rescaling_change_nothing(rng):
         assert measures.gbc(1e200 * f, y) == pytest.approx(score, abs=1e-9)
 
 
-def test_many_classes_go_through_in_blocks(rng, monkeypatch):
+def test_many_classes_are_processed_in_blocks(rng, monkeypatch):
     y = np.arange(120) % 30
     f = rng.normal(size=(120, 4)) + rng.normal(size=(30, 4))[y]
     score = measures.gbc(f, y)

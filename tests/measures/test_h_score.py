@@ -22,7 +22,7 @@ def test_equals_its_definition(problem):
 
 
 @given(feature_problems())
-def test_lies_between_zero_and_the_number_of_classes_less_one(problem):
+def test_lies_between_zero_and_the_number_of_classes_minus_one(problem):
     # cov(E[f|Y]) has rank ≤ t − 1 and lies below cov(f), so each eigenvalue of the product is in [0, 1].
     f, y = problem
     assert -1e-9 <= measures.h_score(f, y) <= min(len(np.unique(y)) - 1, f.shape[1])
@@ -44,7 +44,7 @@ def test_affine_maps_and_repeated_rows_change_nothing(rng):
     assert measures.h_score(np.tile(f, (2, 1)), np.tile(y, 2)) == pytest.approx(score, abs=1e-9)
 
 
-def test_columns_of_very_different_size_and_constant_ones_do_no_harm(rng):
+def test_columns_of_very_different_scale_and_constant_columns_are_handled(rng):
     y = rng.integers(0, 3, 90)
     f = rng.normal(size=(90, 4)) + y[:, None] / 2
     score = measures.h_score(f, y)
@@ -54,7 +54,7 @@ def test_columns_of_very_different_size_and_constant_ones_do_no_harm(rng):
     assert measures.h_score([[0.1, 0.7]] * 6, [0, 1, 2, 0, 1, 2]) == 0.0
 
 
-def test_noise_scores_t_less_one_when_there_are_no_more_examples_than_features(rng):
+def test_noise_scores_t_minus_one_when_n_is_at_most_d(rng):
     assert measures.h_score(rng.normal(size=(30, 40)), np.arange(30) % 4) == pytest.approx(3, abs=1e-9)
 
 

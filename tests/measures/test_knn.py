@@ -11,7 +11,7 @@ from tests.strategies import feature_problems
 
 
 def by_lot(f, y, k):
-    """The rule one example at a time, on exact differences: shares of the places and of the win where tied."""
+    """The rule, one example at a time, on exact differences; tied neighbours and tied classes share."""
     total = 0.0
     for i in range(len(f)):
         others = [j for j in range(len(f)) if j != i]
@@ -36,23 +36,23 @@ def test_equals_the_rule_written_as_loops(problem):
         assert measures.knn(f, y, neighbours=k) == pytest.approx(by_lot(f, y, k), abs=1e-9)
 
 
-@pytest.mark.parametrize("case", ["plain", "outlier", "copies", "hair's breadths"])
+@pytest.mark.parametrize("case", ["plain", "outlier", "copies", "tiny differences"])
 def test_the_nearest_of_many_examples_are_found(rng, case):
-    # More than the loops above have: there the nearest are looked for in float32 first.
+    # With more examples than above, the nearest are first searched in float32.
     y, f = rng.integers(0, 3, 200), rng.normal(size=(200, 6))
     f[:, 0] += y
     if case == "outlier":
         f[0] *= 1e3
     if case == "copies":
         f[60:] = f[rng.integers(0, 60, 140)]
-    if case == "hair's breadths":  # which float32 does not see
+    if case == "tiny differences":  # which float32 cannot represent
         f = rng.integers(0, 30, (200, 1)) + 1e-2 * f
     assert measures.knn(f, y) == pytest.approx(by_lot(f, y, 5), abs=1e-9)
 
 
 @pytest.mark.parametrize(("k", "t"), [(1, 4), (3, 2), (5, 2)])
 def test_equals_scikit_learn_where_nothing_ties(rng, k, t):
-    # One neighbour, or an odd number of them and two classes: votes cannot tie; continuous features never do.
+    # With one neighbour, or an odd number of them and two classes, votes cannot tie; nor do continuous distances.
     from sklearn.model_selection import LeaveOneOut, cross_val_score
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -62,7 +62,7 @@ def test_equals_scikit_learn_where_nothing_ties(rng, k, t):
     assert measures.knn(f, y, neighbours=k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_classes_far_apart_score_one_and_features_that_say_nothing_score_chance():
+def test_distant_classes_score_one_and_constant_features_score_chance():
     # Classes of more than k examples, further apart than they are wide: all k neighbours share the class.
     y = np.repeat([0, 1, 2], 8)
     f = y[:, None] * 100.0 + np.arange(24)[:, None] % 8
@@ -70,13 +70,13 @@ def test_classes_far_apart_score_one_and_features_that_say_nothing_score_chance(
     # Equal features: all n − 1 others tie, each class has votes in proportion to its size without the example
     # itself. With 9 and 4 of a class: 8/12 against 4/12 keeps the 9 right, 3/12 against 9/12 the 4 wrong.
     assert measures.knn(np.ones((13, 3)), np.repeat([0, 1], [9, 4])) == pytest.approx(9 / 13)
-    # Two of each of two classes: an example sees 1 of its own and 2 of the other.
+    # Two of each of two classes: an example has 1 neighbour of its own class and 2 of the other.
     assert measures.knn(np.ones((4, 3)), [0, 0, 1, 1]) == 0.0
     # 3 of 3 classes each, k = n − 1 = 8: 2 of its own against 3 and 3.
     assert measures.knn(np.ones((9, 1)), np.arange(9) % 3) == 0.0
 
 
-def test_an_example_alone_in_its_class_is_wrong():
+def test_the_only_example_of_a_class_counts_as_wrong():
     assert measures.knn([[0.0], [1.0], [10.0]], [0, 0, 1], neighbours=1) == pytest.approx(2 / 3)
     assert measures.knn([[0.0], [1.0]], ["a", "b"]) == 0.0
 
@@ -89,7 +89,7 @@ def test_rotating_shifting_and_rescaling_change_nothing(problem):
     assert measures.knn(moved, y) == pytest.approx(measures.knn(f, y), abs=1e-9)
 
 
-def test_a_large_mean_and_an_extreme_scale_cost_no_digits(rng):
+def test_a_large_mean_or_an_extreme_scale_loses_no_precision(rng):
     y = rng.integers(0, 3, 60)
     f = rng.normal(size=(60, 4)) + y[:, None]
     score = measures.knn(f, y)
@@ -97,10 +97,10 @@ def test_a_large_mean_and_an_extreme_scale_cost_no_digits(rng):
     assert measures.knn(f * 1e200, y) == measures.knn(f * 1e-200, y) == score
 
 
-def test_blocks_do_not_show(rng, monkeypatch):
+def test_the_block_size_does_not_change_the_score(rng, monkeypatch):
     y = rng.integers(0, 4, 101)
     f = rng.normal(size=(101, 5)) + y[:, None]
-    f[50:] = f[:51]  # ties, across blocks too
+    f[50:] = f[:51]  # ties, also across blocks
     score = measures.knn(f, y)
     monkeypatch.setattr(sys.modules["hf_leep.measures.knn"], "_BLOCK_BYTES", 8 * 101 * 7)
     monkeypatch.setattr("hf_leep.arrays.row_blocks.__defaults__", (8 * 5 * 3,))
@@ -114,14 +114,14 @@ def test_standard_error_agrees_with_independent_samples(rng, d):
     for _ in range(200):
         y = rng.integers(0, 4, 200)
         drawn.append(influence(means[y] + rng.normal(size=(200, d)), y))
-    actual = np.std([value for value, _ in drawn], ddof=1)  # known to 5 %
+    actual = np.std([value for value, _ in drawn], ddof=1)  # accurate to 5 %
     claimed = np.sqrt(np.mean([np.var(values, ddof=1) / len(values) for _, values in drawn]))
-    assert 0.9 * actual < claimed < 1.3 * actual  # halves see neighbours farther off: on the side of caution
+    assert 0.9 * actual < claimed < 1.3 * actual  # neighbours are farther away in a half: on the safe side
     alone = np.sqrt(np.mean([value * (1 - value) / 200 for value, _ in drawn]))
-    assert alone < (0.9 if d == 2 else 1) * actual  # what examples would have that do not see one another
+    assert alone < (0.9 if d == 2 else 1) * actual  # what independent examples would have
 
 
-def test_two_examples_are_half_an_example_each(rng):
+def test_the_halves_of_two_examples_have_one_each(rng):
     value, found = influence(rng.normal(size=(2, 3)), [0, 1])
     assert value == 0
     np.testing.assert_array_equal(found, np.zeros(10))
@@ -135,12 +135,12 @@ def test_neighbours_of_the_same_draw_do_not_count(rng):
     nearest = y[distance.argmin(axis=1)]
     assert measures.knn(f, y, 1, draws) == pytest.approx((nearest == y).mean())
     assert measures.knn(f, y, draws=rng.permutation(60)) == measures.knn(f, y)
-    # Two copies of everything, of one draw each: only without the draws does an example see its own label.
+    # Two copies of each example, in one draw: only without the draws is a copy a neighbour.
     labels, copies = np.tile(y, 2), np.tile(f, (2, 1))
     apart = measures.knn(copies, labels, 2, np.tile(np.arange(60), 2))
     assert apart == pytest.approx(measures.knn(f, y, 1))
     assert measures.knn(copies, labels, 1) == 1.0
-    # Five neighbours where the larger draw leaves but two others.
+    # Five neighbours, although the larger draw leaves only two others.
     small = measures.knn([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], draws=np.array([0, 0, 1, 1]))
     assert small == 0.0
 

@@ -10,7 +10,7 @@ from tests.strategies import population, problems
 
 
 def refitted(p, y, a):
-    """The predictor built anew without each example: O(n² s)."""
+    """The predictor estimated again without each example: O(n² s)."""
     classes, codes = np.unique(y, return_inverse=True)
     n, t, total = len(p), len(classes), 0.0
     for i in range(n):
@@ -28,7 +28,7 @@ def test_equals_refitting_without_each_example(problem, a):
 
 
 @given(problems())
-def test_takes_the_best_prior_weight_and_is_finite(problem):
+def test_uses_the_best_prior_weight_and_is_finite(problem):
     p, y = problem
     score = measures.leave_one_out_leep(p, y)
     each = [measures.leave_one_out_leep(p, y, prior_weight=a) for a in PRIOR_WEIGHTS]
@@ -46,7 +46,7 @@ def test_never_falls_below_its_floor(problem):
 
 
 @given(problems())
-def test_order_and_names_change_nothing(problem):
+def test_is_invariant_to_order_and_label_names(problem):
     p, y = problem
     generator = np.random.default_rng(0)
     rows, columns = generator.permutation(len(p)), generator.permutation(p.shape[1])
@@ -58,10 +58,10 @@ def test_order_and_names_change_nothing(problem):
 @pytest.mark.parametrize("s", [10, 100, 1000, 21843])
 @pytest.mark.parametrize("sharp", [True, False])
 @pytest.mark.parametrize("balanced", [True, False])
-def test_a_source_that_knows_nothing_lands_on_the_floor_however_wide(rng, s, sharp, balanced):
+def test_random_predictions_of_any_width_score_the_floor(rng, s, sharp, balanced):
     n = 300 if s > 1000 else 500
     y = np.arange(n) % 10 if balanced else rng.geometric(0.3, n).clip(max=10) - 1
-    if sharp:  # sure of one class, drawn by lot
+    if sharp:  # certain of one random class
         p = np.full((n, s), 0.02 / s)
         p[np.arange(n), rng.integers(0, s, n)] += 0.98
     else:
@@ -69,7 +69,7 @@ def test_a_source_that_knows_nothing_lands_on_the_floor_however_wide(rng, s, sha
         p /= p.sum(axis=1, keepdims=True)
     assert measures.leave_one_out_leep(p, y) == pytest.approx(floor(y), abs=0.01)
     if sharp and s > 100:
-        assert measures.leep(p, y) > floor(y) + 0.5  # what the plain score makes of the same noise
+        assert measures.leep(p, y) > floor(y) + 0.5  # LEEP of the same noise
 
 
 def test_predicts_the_score_on_fresh_rows(rng):
@@ -87,11 +87,11 @@ def test_standard_error_agrees_with_independent_samples(rng, n, s, repeats):
     drawn = [influence(*population(rng, n, s, 5)) for _ in range(repeats)]
     actual = np.std([value for value, _ in drawn], ddof=1)
     claimed = np.sqrt(np.mean([np.var(values, ddof=1) / n for _, values in drawn]))
-    assert claimed == pytest.approx(actual, rel=0.15)  # std of 200 draws is known to 5 %
+    assert claimed == pytest.approx(actual, rel=0.15)  # std of 200 draws is accurate to 5 %
 
 
-def test_standard_error_counts_more_than_the_terms(rng):
-    # A predictor from few rows is itself uncertain; std of the terms leaves that out.
+def test_standard_error_includes_the_error_of_the_predictor(rng):
+    # A predictor from few rows is itself uncertain, which std of the terms ignores.
     p, y = population(rng, 200, 50, 5)
     a = chosen_prior_weight(p, y)
     joint = np.stack([p[y == c].sum(axis=0) for c in range(5)])
@@ -101,7 +101,7 @@ def test_standard_error_counts_more_than_the_terms(rng):
     assert measures.standard_error("leave-one-out-leep", p, y) > 1.1 * terms.std(ddof=1) / np.sqrt(200)
 
 
-def test_influence_is_the_derivative_by_an_examples_weight_and_half_of_what_it_would_add_to_its_own_term(rng):
+def test_influence_is_the_derivative_by_weight_plus_half_the_own_term(rng):
     p, y = population(rng, 40, 5, 3)
     a = chosen_prior_weight(p, y)
     assert np.isfinite(a)

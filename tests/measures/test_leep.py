@@ -97,7 +97,7 @@ def test_repeated_rows_and_split_columns_change_nothing(problem):
     assert measures.leep(halves, y) == pytest.approx(score, abs=1e-12)
 
 
-def test_blocks_and_widths_do_not_show(rng, monkeypatch):
+def test_block_size_and_width_do_not_change_the_score(rng, monkeypatch):
     p = rng.dirichlet(np.ones(50), 300)
     y = rng.integers(0, 40, 300)
     scores = set()
@@ -116,11 +116,11 @@ def test_standard_error_agrees_with_independent_samples(rng, n, s, t, repeats):
         p, y = population(rng, n, s, t)
         scores.append(measures.leep(p, y))
         errors.append(measures.standard_error("leep", p, y))
-    # std of r draws is known to 1/√(2r): 5 or 2.5 %; three of those
+    # std of r draws is accurate to 1/√(2r), 5 or 2.5 %; three times that
     assert np.mean(errors) == pytest.approx(np.std(scores, ddof=1), rel=0.15 if repeats < 800 else 0.08)
 
 
-def test_influence_is_the_derivative_by_an_examples_weight_less_half_of_what_it_adds_to_its_own_term(rng):
+def test_influence_is_the_derivative_by_weight_minus_half_the_own_term(rng):
     p, y = population(rng, 60, 5, 3)
 
     def logs(w):

@@ -19,7 +19,7 @@ def test_equals_the_correlation_over_all_pairs(problem):
     assert measures.lfc(*problem) == pytest.approx(by_pairs(*problem), abs=1e-9)
 
 
-def test_features_that_are_the_classes_score_one_and_constant_ones_zero():
+def test_one_hot_classes_score_one_and_constant_features_zero():
     # One-hot rows make K the indicator of equal classes, an increasing linear map of L.
     y = np.array([0, 0, 0, 2, 2, 7])
     assert measures.lfc(np.eye(8)[y], y) == pytest.approx(1.0, abs=1e-12)

@@ -9,7 +9,7 @@ from tests.strategies import feature_problems
 
 
 def floor(y):
-    """Held-out log-likelihood of the class prior of the training rows and one pseudo-example of equal parts."""
+    """Held-out log-likelihood of the class prior of the training rows, with 1/t pseudo-examples per class."""
     fold, t = folds(arrays.labels(y, len(y))), len(np.unique(y))
     total = 0.0
     for i in range(len(y)):
@@ -46,18 +46,18 @@ def test_equals_scikit_learn_where_all_folds_are_balanced(rng, d, shift):
 @settings(max_examples=25)
 @given(feature_problems())
 def test_never_falls_below_the_class_prior_and_is_finite(problem):
-    # No weights at all are among the choices.
+    # A probe without weights is one of the choices.
     f, y = problem
     assert floor(y) - 1e-12 <= measures.linear_probe(f, y) <= 0.0
 
 
-def test_features_that_say_nothing_score_the_class_prior():
+def test_constant_features_score_the_class_prior():
     y = np.array([0] * 9 + [2] * 5 + [7])
     assert measures.linear_probe(np.full((15, 3), 0.1), y) == pytest.approx(floor(y), abs=1e-12)
     assert influence(np.ones((15, 3)), y)[0] == pytest.approx(floor(y), abs=1e-12)
 
 
-def test_noise_in_many_columns_scores_hardly_below_the_prior_and_never_above_it_by_much(rng):
+def test_noise_in_many_columns_scores_about_the_class_prior(rng):
     y = np.arange(100) % 5
     assert measures.linear_probe(rng.normal(size=(100, 300)), y) == pytest.approx(floor(y), abs=0.05)
 
@@ -67,7 +67,7 @@ def test_good_features_approach_zero(rng):
     assert measures.linear_probe(20.0 * np.eye(3)[y] + rng.normal(size=(120, 3)), y) > -0.01
 
 
-def test_folds_deal_out_every_class_and_do_not_know_its_name(rng):
+def test_folds_are_stratified_and_do_not_depend_on_label_names(rng):
     y = rng.integers(0, 7, 203)
     fold = folds(arrays.labels(y, 203))
     sizes = np.bincount(fold * 7 + y, minlength=35).reshape(5, 7)
@@ -93,7 +93,7 @@ def test_folds_keep_draws_together_and_spread_rare_classes(rng):
     assert set(folds(arrays.labels([0, 1, 1], 3), np.array([0, 0, 1]))) == {0, 1}
 
 
-def test_copies_of_one_draw_tell_a_probe_nothing(rng):
+def test_copies_in_one_draw_do_not_raise_the_score(rng):
     y = np.repeat(rng.permutation(np.arange(60) % 2), 2)
     f = np.repeat(rng.normal(size=(60, 100)), 2, axis=0)
     draws = np.repeat(np.arange(60), 2)
@@ -115,7 +115,7 @@ def test_rotating_shifting_and_rescaling_change_nothing(problem):
 
 @pytest.mark.parametrize(("n", "d"), [(60, 6), (200, 6), (100, 20), (40, 60)])
 def test_standard_error_agrees_with_independent_samples(rng, n, d):
-    # std of 50 draws is known to 10 %; first-order errors lean to caution where n is not many times d.
+    # std of 50 draws is accurate to 10 %; first-order errors are too large unless n is many times d.
     means = np.random.default_rng(8).normal(size=(4, d)) / (2 if d == 6 else 3)
     drawn = []
     for _ in range(50):
@@ -127,7 +127,7 @@ def test_standard_error_agrees_with_independent_samples(rng, n, d):
 
 
 @pytest.mark.parametrize("shape", [(30, 4), (12, 25)])
-def test_the_solver_finds_a_flat_point_and_inverts_its_curvature(rng, shape):
+def test_the_solver_finds_a_stationary_point_and_inverts_its_hessian(rng, shape):
     y = np.arange(shape[0]) % 3
     f = rng.normal(size=shape) + y[:, None]
     target = arrays.labels(y, shape[0])
@@ -138,7 +138,9 @@ def test_the_solver_finds_a_flat_point_and_inverts_its_curvature(rng, shape):
     u, sigma, _ = np.linalg.svd(f - f.mean(axis=0), full_matrices=False)
     sigma *= np.sqrt(shape[0]) / np.linalg.norm(sigma)
     rank = len(penalty) - 1
-    z = np.hstack([(u * sigma)[:, :rank][:, ::-1], np.ones((shape[0], 1))])  # ascending, as ours; signs are free
+    z = np.hstack(
+        [(u * sigma)[:, :rank][:, ::-1], np.ones((shape[0], 1))]
+    )  # ascending, as in Design; signs are arbitrary
 
     def gradient(weights, z):
         p = np.exp(z @ weights)

@@ -77,7 +77,7 @@ def test_rotating_and_rescaling_features_change_nothing(problem):
 
 
 def test_noise_is_not_rewarded_when_there_are_fewer_examples_than_features(rng):
-    # Features that say nothing leave N(y; 0, β⁻¹I) at best: −½ log(2π k/n) − ½ for a class of k of n examples.
+    # Features without information leave N(y; 0, β⁻¹I) at best: −½ log(2π k/n) − ½ for a class of k of n examples.
     y = np.arange(200) % 5
     ceiling = -0.5 * np.log(2 * np.pi / 5) - 0.5
     assert measures.logme(rng.normal(size=(200, 768)), y) == pytest.approx(ceiling, abs=0.02)
@@ -85,8 +85,8 @@ def test_noise_is_not_rewarded_when_there_are_fewer_examples_than_features(rng):
 
 @pytest.mark.parametrize(("n", "d"), [(60, 120), (80, 80), (150, 50), (300, 6)])
 def test_standard_error_agrees_with_independent_samples_at_any_n_to_d(rng, n, d):
-    # Ten groups know a standard error to 1/√18 = 24 %; the mean over 20 samples to 5 %, std of 80 draws to 8 %. The
-    # jackknife errs on the side of caution where n < d.
+    # A standard error from ten groups is accurate to 1/√18 = 24 %, its mean over 20 samples to 5 %, std of 80 draws
+    # to 8 %. The jackknife is too large for n < d.
     means = np.random.default_rng(8).normal(size=(4, d)) / (2 if d < 10 else 4)
     labels = rng.integers(0, 4, (80, n))
     drawn = [(means[y] + rng.normal(size=(n, d)), y) for y in labels]
@@ -104,7 +104,7 @@ def test_the_influence_is_the_jackknife_over_its_groups(rng):
     np.testing.assert_allclose(values, (10 * value - 9 * without) - (10 * value - 9 * without).mean(), atol=1e-9)
 
 
-def test_no_scale_costs_digits(rng):
+def test_no_scale_loses_precision(rng):
     y = np.arange(60) % 3
     f = rng.normal(size=(60, 4)) + y[:, None]
     score = measures.logme(f, y)
@@ -112,7 +112,7 @@ def test_no_scale_costs_digits(rng):
         assert measures.logme(f * factor, y) == pytest.approx(score, abs=1e-9)
 
 
-def test_the_maximum_is_found_to_the_last_digits(rng):
+def test_the_maximum_is_found_to_full_precision(rng):
     from scipy.optimize import minimize_scalar
 
     for seed in range(20):
@@ -169,7 +169,7 @@ def test_the_unit_of_a_regression_target_shifts_its_evidence_by_a_logarithm(rng)
 
 @pytest.mark.parametrize(("n", "d"), [(60, 6), (40, 60)])
 def test_the_standard_error_of_a_regression_agrees_with_independent_samples(rng, n, d):
-    # Ten groups know a standard error to 24 %, their mean over 20 samples to 5 %; std of 80 draws is known to 8 %.
+    # A standard error from ten groups is accurate to 24 %, its mean over 20 samples to 5 %, std of 80 draws to 8 %.
     slope = np.random.default_rng(8).normal(size=(d, 2)) / np.sqrt(d)
     drawn = [(f, f @ slope + rng.normal(size=(n, 2))) for f in rng.normal(size=(80, n, d))]
     actual = np.std([measures.logme_regression(f, y) for f, y in drawn], ddof=1)

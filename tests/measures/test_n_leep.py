@@ -24,7 +24,7 @@ def test_equals_pca_mixture_and_leep_of_scikit_learn_from_the_same_start(rng, n,
     x = PCA(0.8, svd_solver="full").fit_transform(f)
     x /= np.sqrt((x**2).mean())
     points = points_of(f, y)
-    np.testing.assert_allclose(np.abs(points[:, ::-1]), np.abs(x), atol=1e-8)  # axes have no sign
+    np.testing.assert_allclose(np.abs(points[:, ::-1]), np.abs(x), atol=1e-8)  # the signs of axes are arbitrary
     begin = start(points, min(15, n // 5))
     mixture = GaussianMixture(
         len(begin.weights),
@@ -52,7 +52,7 @@ def test_examples_on_a_few_points_score_the_entropy_of_the_class_given_the_point
     assert measures.n_leep(f, y) == pytest.approx(expected, abs=1e-9)
 
 
-def test_classes_far_apart_score_nothing_and_features_that_do_not_vary_the_class_entropy(rng):
+def test_distant_classes_score_zero_and_constant_features_the_class_entropy(rng):
     y = np.arange(90) % 3
     assert measures.n_leep(1e3 * np.eye(3, 4)[y] + rng.normal(size=(90, 4)), y) == pytest.approx(0, abs=1e-9)
     assert measures.n_leep([[0.1, 0.7]] * 6, [0, 1, 2, 0, 1, 2]) == pytest.approx(-np.log(3))
@@ -67,7 +67,7 @@ def test_is_a_mean_of_logarithms_of_probabilities(problem):
 
 
 def test_there_are_never_more_clusters_than_a_fifth_of_the_examples(rng):
-    # With as many clusters as examples noise would score 0. At 5 examples a cluster it stays well below.
+    # With as many clusters as examples noise would score 0. With 5 examples per cluster it stays well below.
     y = np.arange(200) % 40
     assert measures.n_leep(rng.normal(size=(200, 10)), y) < -1.0
 
@@ -95,7 +95,7 @@ def test_sums_are_the_same_whether_few_clusters_or_all_share_an_example(rng, ove
     np.testing.assert_allclose(sums.mass, posterior.sum(axis=0), atol=1e-13)
 
 
-def test_a_step_of_em_never_loses_likelihood(rng):
+def test_a_step_of_em_never_lowers_the_likelihood(rng):
     y = rng.integers(0, 3, 200)
     points = points_of(rng.normal(size=(200, 6)) + y[:, None], y)
 

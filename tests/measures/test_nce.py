@@ -40,4 +40,4 @@ def test_standard_error_agrees_with_independent_samples(rng, n, s, t):
     drawn = [influence(*population(rng, n, s, t)) for _ in range(800)]
     actual = np.std([value for value, _ in drawn], ddof=1)
     claimed = np.sqrt(np.mean([np.var(values, ddof=1) / n for _, values in drawn]))
-    assert claimed == pytest.approx(actual, rel=0.1)  # std of 800 draws is known to 2.5 %
+    assert claimed == pytest.approx(actual, rel=0.1)  # std of 800 draws is accurate to 2.5 %

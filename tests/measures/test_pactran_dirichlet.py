@@ -16,7 +16,7 @@ def log_beta(a):
 
 
 def by_loops(p, y, alpha, rounds):
-    """The bound and its updates one example, class and column at a time; q kept as a matrix."""
+    """The bound and its updates, one example, class and column at a time, with q as a matrix."""
     classes = np.unique(y)
     n, s = p.shape
     prior = np.array([alpha * np.mean(y == c) for c in classes])
@@ -77,7 +77,7 @@ def test_one_hot_predictions_score_the_evidence_of_the_table_of_counts(problem):
 
 
 @given(problems())
-def test_is_finite_and_never_positive_and_columns_of_zero_mass_add_nothing(problem):
+def test_is_finite_and_never_positive_and_columns_without_mass_change_nothing(problem):
     p, y = problem
     score = measures.pactran_dirichlet(p, y)
     assert -np.inf < score <= 0.0
@@ -105,7 +105,7 @@ def test_standard_error_agrees_with_independent_samples(rng, n, t):
     drawn = [influence(*population(rng, n, 20, t)) for _ in range(40)]
     actual = np.std([value for value, _ in drawn], ddof=1)
     claimed = np.sqrt(np.mean([np.var(values, ddof=1) / len(values) for _, values in drawn]))
-    # With 5 examples a class the parts move more than the whole; the derivative by an example's weight said 0.55.
+    # With 5 examples per class the jackknife is too large; the derivative by weight gives a ratio of 0.55.
     assert 0.75 < claimed / actual < 1.6
 
 

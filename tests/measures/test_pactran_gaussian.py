@@ -50,14 +50,14 @@ def test_equals_the_bound_with_a_dense_minimum_and_a_trace_by_differences(rng, n
     assert measures.pactran_gaussian(f, y, strength) == pytest.approx(by_definition(f, y, strength), abs=1e-5)
 
 
-def test_a_prior_that_allows_no_weights_leaves_the_class_entropy(rng):
+def test_a_prior_that_allows_no_weights_scores_the_class_entropy(rng):
     # λ → 0: W → 0, so p → π, and β σ₀² → 0.
     y = rng.permutation(np.repeat([0, 1, 2], [20, 10, 10]))
     f = rng.normal(size=(40, 6)) + y[:, None]
     assert measures.pactran_gaussian(f, y, 1e-9) == pytest.approx(-entropy(y), abs=1e-6)
 
 
-def test_features_that_do_not_vary_score_the_class_entropy():
+def test_constant_features_score_the_class_entropy():
     y = [0] * 9 + [2] * 5 + [7]
     assert measures.pactran_gaussian(np.full((15, 3), 0.1), y) == pytest.approx(-entropy(y), abs=1e-9)
 
@@ -94,7 +94,7 @@ def test_signal_scores_above_noise(rng):
 
 @pytest.mark.parametrize(("n", "d"), [(60, 6), (200, 6), (40, 60)])
 def test_standard_error_agrees_with_independent_samples(rng, n, d):
-    # Ten groups know a standard error to 24 %, their mean over 40 samples to 4 %; std of 40 draws is known to 11 %.
+    # A standard error from ten groups is accurate to 24 %, its mean over 40 samples to 4 %, std of 40 draws to 11 %.
     means = np.random.default_rng(8).normal(size=(4, d)) / (1 if d == 6 else 4)
     drawn = []
     for _ in range(40):
@@ -105,8 +105,8 @@ def test_standard_error_agrees_with_independent_samples(rng, n, d):
     assert 0.7 * actual < claimed < 2 * actual
 
 
-def test_a_class_that_falls_out_of_a_part_is_no_class_of_it():
-    # Without the last example its class is gone: the score of the rest must be that of the rest alone.
+def test_a_class_without_examples_in_a_part_is_left_out_there():
+    # Without the last example its class does not occur: the score must be that of the other examples alone.
     f, y = np.random.default_rng(3).normal(size=(12, 2)), np.array([0, 1, 2] * 3 + [0, 1, 3])
     value, values = influence(f, y)
     alone = [measures.pactran_gaussian(np.delete(f, i, axis=0), np.delete(y, i)) for i in range(12)]

@@ -10,7 +10,7 @@ from tests.strategies import feature_problems
 
 
 def by_definition(f, y):
-    """Spearman's ρ of the two lists of distances, as scipy has it; np.corrcoef for the distances."""
+    """Spearman's ρ of the two lists of distances, from scipy; distances from np.corrcoef."""
     labels = np.unique(y)
     above = np.triu_indices(len(y), 1)
     of_features = (1 - np.corrcoef(f))[above]
@@ -22,7 +22,7 @@ def by_definition(f, y):
 def test_equals_its_definition(problem):
     f, y = problem
     if f.shape[1] == 1 or (np.unique(y, return_counts=True)[1] == 1).all():
-        assert measures.parc(f, y) == 0.0  # nothing to correlate
+        assert measures.parc(f, y) == 0.0  # a distance that is constant
     else:
         assert measures.parc(f, y) == pytest.approx(by_definition(f, y), abs=1e-9)
 
@@ -35,7 +35,7 @@ def test_distances_that_follow_the_labels_exactly_score_one_and_the_reverse_minu
     assert measures.parc(np.eye(2)[[0, 1, 0, 1]], [0, 0, 1, 1]) < 0
 
 
-def test_the_best_that_distances_without_ties_can_do(rng):
+def test_the_highest_score_of_distances_without_ties(rng):
     # All pairs of one class closer than any other: with p the share of different pairs, their mean rank is m/2 above
     # that of the others, so ρ = p (1 − p) (m/2)/(√(p (1 − p)) √((m² − 1)/12)) → √(3 p (1 − p)).
     y = np.arange(80) % 2
@@ -59,7 +59,7 @@ def test_equal_rows_are_ties_whatever_the_rounding(rng):
     assert measures.parc(f[:, rng.permutation(50)] / 3, y) == pytest.approx(measures.parc(f, y), abs=1e-12)
 
 
-def test_many_examples_are_represented_by_2000_of_them(rng):
+def test_of_many_examples_2000_are_used(rng):
     y = rng.integers(0, 3, 2300)
     f = rng.normal(size=(2300, 5)) + np.eye(3, 5)[y]
     chosen = np.sort(np.random.default_rng(0).permutation(2300)[:2000])
@@ -87,4 +87,4 @@ def test_the_error_of_a_sample_keeps_draws_together(rng, monkeypatch):
     group = (np.random.default_rng(len(present)).permutation(len(present)) % 10)[draw]
     without = np.array([measures.parc(f[chosen[group != g]], y[chosen[group != g]]) for g in range(10)])
     np.testing.assert_allclose(found, 9 * (without.mean() - without), atol=1e-9)
-    assert np.isfinite(influence(f, y, (np.arange(120) == 0).astype(int))[1]).all()  # one draw may be left
+    assert np.isfinite(influence(f, y, (np.arange(120) == 0).astype(int))[1]).all()  # perhaps only one draw is left

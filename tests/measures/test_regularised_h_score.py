@@ -21,7 +21,7 @@ def by_definition(f, y):
 @given(feature_problems())
 def test_equals_its_definition_with_the_covariance_of_scikit_learn(problem):
     f, y = problem
-    if f.shape[1] == 1:  # scikit-learn has a path of its own there, and shrinks nothing
+    if f.shape[1] == 1:  # scikit-learn treats one column separately and shrinks nothing
         assert shrinkage(f) == 0.0
     assert shrinkage(f) == pytest.approx(LedoitWolf().fit(f).shrinkage_, abs=1e-9)
     assert measures.regularised_h_score(f, y) == pytest.approx(by_definition(f, y), abs=1e-6)
@@ -38,12 +38,12 @@ def test_the_shrinkage_is_ledoit_and_wolfs_as_a_loop_over_examples(rng):
 
 @given(feature_problems())
 def test_is_never_above_the_h_score(problem):
-    # Axis k adds its share of the H-score times (1 − α) λ_k/((1 − α) λ_k + α μ) ≤ 1.
+    # Axis k adds its part of the H-score times (1 − α) λ_k/((1 − α) λ_k + α μ) ≤ 1.
     f, y = problem
     assert 0.0 <= measures.regularised_h_score(f, y) <= measures.h_score(f, y) + 1e-9
 
 
-def test_comes_to_the_h_score_as_examples_grow(rng):
+def test_approaches_the_h_score_as_n_grows(rng):
     # Ledoit and Wolf's error is O(1/n), the distance from a multiple of I is not: α → 0.
     y = rng.integers(0, 3, 20_000)
     f = rng.normal(size=(20_000, 4)) * [1, 2, 3, 4] + y[:, None]
@@ -68,5 +68,5 @@ def test_noise_scores_less_than_signal_where_the_h_score_cannot_tell_them_apart(
     assert measures.regularised_h_score(noise, y) < 0.5 * measures.regularised_h_score(signal, y)
 
 
-def test_features_that_do_not_vary_score_nothing():
+def test_constant_features_score_zero():
     assert measures.regularised_h_score([[0.1, 0.7]] * 6, [0, 1, 2, 0, 1, 2]) == 0.0

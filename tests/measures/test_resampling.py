@@ -13,7 +13,7 @@ def mean_of(x):
     return lambda kept: float((x if kept is None else x[kept]).mean())
 
 
-def test_the_jackknife_of_a_mean_is_its_textbook_error(rng):
+def test_the_jackknife_of_a_mean_is_its_textbook_standard_error(rng):
     # With groups of one, pseudo-value i of a mean is x_i; with equal groups, the mean of group g.
     x = rng.normal(size=12)
     value, found = jackknife(mean_of(x), 12)
@@ -59,8 +59,8 @@ def test_parts_depend_on_the_number_of_draws_alone(way, rng):
 @pytest.mark.parametrize("name", [name for name in RESAMPLED if name != "logme"])
 @pytest.mark.parametrize(("n", "d"), [(150, 6), (40, 40), (30, 60)])
 def test_standard_errors_agree_with_independent_samples_at_any_n_to_d(rng, name, n, d):
-    # Ten values know an error to 24 %; the mean over 20 samples to 5 %, std of 60 values to 9 %. Where n is not many
-    # times d the parts move more than the whole: the error is on the side of caution.
+    # A standard error from ten values is accurate to 24 %, its mean over 20 samples to 5 %, std of 60 values to 9 %.
+    # Unless n is many times d, parts vary more than the whole: the standard error is too large.
     if name == "sfda" and d > n:
         pytest.skip("every score is 1 there, to rounding")
     means = np.random.default_rng(8).normal(size=(4, d)) / 2
@@ -71,8 +71,8 @@ def test_standard_errors_agree_with_independent_samples_at_any_n_to_d(rng, name,
 
 
 @pytest.mark.parametrize("name", RESAMPLED)
-def test_copies_in_a_draw_are_no_further_evidence(rng, name):
-    # The error of the copies is √3 too small, that of a few more or less of ten values by chance.
+def test_copies_in_a_draw_do_not_count_as_evidence(rng, name):
+    # Counting the copies would make the standard error √3 too small; ten values vary less than that by chance.
     y, squares = np.arange(80) % 3, np.zeros(2)
     for _ in range(8):
         f = rng.normal(size=(80, 5)) + np.eye(3, 5)[y]

@@ -46,24 +46,24 @@ def test_is_a_probability(problem):
     assert 0.0 <= measures.sfda(*problem) <= 1.0
 
 
-def test_classes_far_apart_score_one_and_classes_of_the_same_points_their_prior(rng):
+def test_distant_classes_score_one_and_classes_of_the_same_points_their_prior(rng):
     y = np.arange(60) % 3
     points = rng.normal(size=(20, 4))
-    # Far apart, p(y|x) → 1, so each keeps more of itself than of others, and the second discriminant sees as much.
+    # Far apart, p(y|x) → 1, so each example keeps most of itself, and the mixed classes are far apart too.
     assert measures.sfda(points[np.arange(60) // 3] + 1e3 * np.eye(3, 4)[y], y) == pytest.approx(1, abs=1e-9)
-    # With equal means p(y|x) = π_y; mixing moves all the classes alike.
+    # With equal means p(y|x) = π_y, and mixing moves all classes alike.
     assert measures.sfda(points[np.arange(60) // 3], y) == pytest.approx(1 / 3, abs=1e-9)
 
 
-def test_features_that_do_not_vary_score_by_the_priors():
+def test_constant_features_score_by_the_priors():
     assert measures.sfda([[0.1, 0.7]] * 4, [0, 0, 0, 1]) == pytest.approx(0.75**2 + 0.25**2)
 
 
-def test_noise_scores_one_when_there_are_no_more_examples_than_features(rng):
+def test_noise_scores_one_when_n_is_at_most_d(rng):
     assert measures.sfda(3 * rng.normal(size=(30, 60)), np.arange(30) % 3) == pytest.approx(1, abs=1e-9)
 
 
-def test_classes_without_spread_are_told_apart_unless_they_are_the_same_point():
+def test_classes_of_identical_points_are_separated_unless_at_the_same_point():
     y = [0, 0, 1, 1, 2, 2]
     assert measures.sfda(np.repeat([[0.0, 1.0], [3.0, 1.0], [0.0, 5.0]], 2, axis=0), y) == pytest.approx(1, abs=1e-9)
     half = measures.sfda(np.repeat([[0.0, 1.0], [0.0, 1.0], [0.0, 5.0]], 2, axis=0), y)
@@ -88,10 +88,10 @@ def test_repeating_the_data_set_changes_nothing(rng):
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 5), (45, 60), (50, 50)])
-def test_its_jackknife_scores_the_rest_as_if_there_were_nothing_else(rng, n, d):
+def test_the_jackknife_scores_a_part_as_if_it_were_all_the_data(rng, n, d):
     y = rng.permutation(np.append(np.arange(n - 2) % 3, [5, 5]))
     f = 1e3 + 0.3 * (rng.normal(size=(n, d)) + rng.normal(size=(6, d))[y])
-    f[:, 1] = 0.1  # nothing in it
+    f[:, 1] = 0.1  # a constant column
     group = np.random.default_rng(n).permutation(n) % 10
     without = np.array([measures.sfda(f[group != g], y[group != g]) for g in range(10)])
     value, found = influence(f, y)

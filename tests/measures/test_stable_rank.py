@@ -16,7 +16,7 @@ def test_equals_the_ratio_of_the_two_norms(problem):
     assert 1 - 1e-12 <= measures.stable_rank(f, y) <= min(len(f) - 1, f.shape[1]) * (1 + 1e-12)
 
 
-def test_counts_equal_directions_and_knows_constant_features():
+def test_counts_equal_directions_and_is_zero_for_constant_features():
     # ±e_j for each of d directions: C = I/d, so the trace is d times the largest variance.
     f = np.vstack([np.eye(5), -np.eye(5)])
     assert measures.stable_rank(f, np.arange(10) % 2) == pytest.approx(5, abs=1e-12)

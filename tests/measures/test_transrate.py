@@ -23,7 +23,7 @@ def test_equals_its_definition(problem):
 
 
 @given(feature_problems())
-def test_lies_between_nothing_and_the_rate_of_features_spread_evenly(problem):
+def test_lies_between_zero_and_the_rate_of_isotropic_features(problem):
     # log det is concave and Σ π_y Z_yᵀZ_y/n_y = ZᵀZ/n, so the rate given the class is at most R(Z); R(Z) with total
     # variance 1 on k axes is at most (k/2) log(1 + 1/(k ε)) ≤ (k/2) log(1 + 1/ε).
     f, y = problem
@@ -31,14 +31,14 @@ def test_lies_between_nothing_and_the_rate_of_features_spread_evenly(problem):
     assert 0.0 <= measures.transrate(f, y) <= axes / 2 * np.log1p(1e4)
 
 
-def test_classes_on_axes_of_their_own_in_closed_form():
+def test_classes_on_separate_axes_in_closed_form():
     # Class 0 at ±e₁, class 1 at ±e₂: ZᵀZ/n = I/2, and e_c e_cᵀ for each class.
     f = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     expected = np.log1p(0.5e4) - 0.5 * np.log1p(1e4)
     assert measures.transrate(f, [0, 0, 1, 1]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_classes_of_the_same_points_score_nothing(rng):
+def test_classes_of_the_same_points_score_zero(rng):
     points = rng.normal(size=(20, 5))
     assert measures.transrate(np.vstack([points, points, points]), np.repeat([0, 1, 2], 20)) < 1e-12
 
@@ -61,11 +61,11 @@ def test_shifting_rotating_and_rescaling_change_nothing(rng):
         assert measures.transrate(np.hstack([f, np.full((40, 1), 0.1)]), y) == pytest.approx(score, abs=1e-9)
 
 
-def test_features_that_do_not_vary_score_nothing():
+def test_constant_features_score_zero():
     assert measures.transrate([[0.1, 0.7]] * 6, [0, 1, 2, 0, 1, 2]) == 0.0
 
 
-def test_a_class_of_many_examples_goes_through_in_blocks(rng):
+def test_a_class_of_many_examples_is_processed_in_blocks(rng):
     y = np.array([0] * 5000 + [1] * 100)
     f = rng.normal(size=(5100, 4)) + y[:, None]
     assert measures.transrate(f, y) == pytest.approx(by_definition(f, y), abs=1e-10)

@@ -237,4 +237,6 @@ def test_an_image_classifier_without_its_head_in_memory(checkpoints, pictures):
 def test_two_heads_whose_outputs_are_averaged_give_no_features(vision, pictures):
     result = extract(image.ADAPTER.load(vision["two-heads"], ["image"], torch.float32), pictures)
     assert result.probabilities.shape == (60, 3)
-    assert result.missing == {"features": "no single linear head whose input could be caught: it has none, or several"}
+    assert result.missing == {
+        "features": "no single linear head whose input could be recorded: it has none, or several"
+    }

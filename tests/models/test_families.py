@@ -16,9 +16,8 @@ import transformers
 
 import hf_leep
 from hf_leep.errors import CandidateError
-from hf_leep.inference import forward
 from hf_leep.models import ADAPTERS
-from hf_leep.records import Candidate
+from tests.models.extracting import run_pass
 from tests.models.families import families, rows, save
 
 TABLE = Path(hf_leep.__file__).parent / "models" / "README.md"
@@ -69,15 +68,8 @@ def _outcome(family, folder, own):
 
 
 def _extract(classifier, inputs, batch_size):
-    return forward.extract(
-        classifier,
-        Candidate("x"),
-        inputs,
-        np.arange(getattr(inputs, "offsets", [len(inputs)])[-1]) % 2,  # of a sentence each word has one
-        on=forward.accelerator("cpu"),
-        batch_size=batch_size,
-        advance=lambda _rows: None,
-    )
+    labels = np.arange(getattr(inputs, "offsets", [len(inputs)])[-1]) % 2  # of a sentence each word has one
+    return run_pass(classifier, inputs, labels, batch_size=batch_size)
 
 
 @pytest.fixture(scope="module")

@@ -149,8 +149,7 @@ def test_a_processor_that_keeps_the_shape_of_images_forms_batches_all_the_same(c
     from PIL import Image
     from transformers import TextNetImageProcessorPil
 
-    from hf_leep.inference import forward
-    from hf_leep.records import Candidate
+    from tests.models.extracting import run_pass
 
     path = edited(checkpoints["five"], tmp_path)
     TextNetImageProcessorPil(size={"shortest_edge": 32}, size_divisor=8).save_pretrained(path)
@@ -161,18 +160,7 @@ def test_a_processor_that_keeps_the_shape_of_images_forms_batches_all_the_same(c
     ]
     classifier = load(path)
     assert not classifier.row_wise
-    one, eight = (
-        forward.extract(
-            classifier,
-            Candidate("x"),
-            rows[:8],
-            np.arange(8) % 2,
-            on=forward.accelerator("cpu"),
-            batch_size=size,
-            advance=lambda _rows: None,
-        )
-        for size in (1, 8)
-    )
+    one, eight = (run_pass(classifier, rows[:8], np.arange(8) % 2, batch_size=size) for size in (1, 8))
     np.testing.assert_allclose(eight.probabilities, one.probabilities, rtol=0, atol=1e-6)
     np.testing.assert_allclose(eight.features, one.features, rtol=0, atol=1e-4)
 
@@ -193,6 +181,6 @@ def test_a_processor_that_keeps_the_shape_of_images_forms_batches_all_the_same(c
     ],
 )
 def test_of_a_missing_package_its_name_is_told(said, told):
-    from hf_leep.models.classifier import why
+    from hf_leep.models.classifier import describe
 
-    assert why(ImportError(said)) == told
+    assert describe(ImportError(said)) == told

@@ -7,7 +7,7 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError
-from hf_leep.models import text, token
+from hf_leep.models import MODALITIES, text, token
 from tests.models import extracting
 
 
@@ -62,7 +62,7 @@ def test_truncation_is_counted_and_reported(text_checkpoints, texts):
     assert (result.run.num_truncated, result.run.max_length) == (long, 12)
     report = hf_leep.rank([str(text_checkpoints["bert"])], texts, input="text,second", progress=False)
     assert report.candidates[0]["scores"]["leep"]["warnings"][-1] == (
-        f"{long} of 40 texts are longer than 12 tokens and were cut there"
+        f"{long} of 40 texts are longer than 12 tokens and were truncated"
     )
     assert report.data["target"]["input_columns"] == ["text", "second"]
     assert report.data["target"]["modality"] == "text"
@@ -106,7 +106,7 @@ def test_text_columns_are_inferred_where_it_is_clear(columns, expected):
     import datasets
 
     rows = {name: [f"{value} {k}" for k in range(4)] for name, value in columns.items()}
-    target, _ = data.load(datasets.Dataset.from_dict({**rows, "label": [0, 1, 0, 1]}))
+    target, _ = data.load(datasets.Dataset.from_dict({**rows, "label": [0, 1, 0, 1]}), MODALITIES)
     assert target.input_columns == expected
 
 
@@ -271,5 +271,5 @@ def test_what_changes_between_passes_is_settled(adapter, attribute, before, afte
     tokenizer = SimpleNamespace(pad_token="[PAD]")
     config = SimpleNamespace(pad_token_id=0, **{attribute: before})
     config.get_text_config = lambda: config
-    adapter.settle(tokenizer, config)
+    adapter.adjust(tokenizer, config)
     assert getattr(config, attribute) == after

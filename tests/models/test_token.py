@@ -8,7 +8,7 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError
-from hf_leep.models import token
+from hf_leep.models import MODALITIES, token
 from tests.models import extracting
 
 CLASSES = {"bert": 5, "roberta": 4, "gpt2": 3}
@@ -96,8 +96,8 @@ def test_other_orders_of_the_sentences_change_no_word(token_checkpoints, tagged,
     once = extract(token_checkpoints[name], tagged)
     order = np.random.default_rng(1).permutation(len(tagged))
     again = extract(token_checkpoints[name], tagged.select(order), batch_size=5)
-    sentences, _ = data.load(tagged)
-    shuffled, _ = data.load(tagged.select(order))
+    sentences, _ = data.load(tagged, MODALITIES)
+    shuffled, _ = data.load(tagged.select(order), MODALITIES)
     before = [order.tolist().index(row) for row in sentences.row_ids.tolist()]
     place = {int(row): k for k, row in enumerate(shuffled.row_ids)}
     rows = np.concatenate([np.flatnonzero(again.groups == place[row]) for row in before])
@@ -123,7 +123,7 @@ def test_headless_checkpoints_give_the_first_sub_tokens_features(token_checkpoin
     assert "it was saved as BertModel" in result.missing["probabilities"]
     assert result.run.pooling == "first sub-token"
     model, tokenizer = AutoModel.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
-    target, rows = data.load(tagged)
+    target, rows = data.load(tagged, MODALITIES)
     short = [
         k for k in range(len(rows)) if len(tokenizer(rows[k]["tokens"]["words"], is_split_into_words=True)[0]) < 24
     ]
@@ -184,7 +184,7 @@ def test_a_word_that_a_tokenizer_cannot_read_at_all_refuses_the_candidate(token_
     tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = True
     tokenizer.unk_token = None
     classifier = token.ADAPTER.wrap(model, tokenizer, ("tokens",))
-    with pytest.raises(CandidateError, match="its tokenizer makes nothing of '', and has no token for the unknown"):
+    with pytest.raises(CandidateError, match="its tokenizer makes no token of '', and has no unknown token"):
         extract(path, sentences(["ada", ""], ["to", "rio"]), classifier=classifier)
 
 
@@ -203,7 +203,7 @@ def test_byte_level_tokenizers_of_any_kind_see_words_apart(token_checkpoints):
     )
     tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
     assert tokens == ["Ġthe", "Ġ", "1", "9", "Ġthe"]
-    assert batch["places_of_words"].tolist() == [[0, 0], [0, 2], [0, 4]]
+    assert batch["positions_of_words"].tolist() == [[0, 0], [0, 2], [0, 4]]
 
 
 def test_what_cannot_be_loaded_is_one_clear_line(checkpoints):
@@ -245,7 +245,7 @@ def test_characters_keep_the_spaces_between_words_and_a_word_is_told_by_its_firs
     classifier = token.ADAPTER.load(path, ("tokens",))
     batch = classifier.collate([{"tokens": {"words": ["ab", "", " c"], "labelled": [0, 1, 2]}}])
     assert batch["input_ids"][0, 1:-1].tolist() == list(map(ord, " ab  c"))
-    assert batch["places_of_words"].tolist() == [[0, 2], [0, 4], [0, 6]]
+    assert batch["positions_of_words"].tolist() == [[0, 2], [0, 4], [0, 6]]
     alone, together = (extract(path, sentences(["a"], ["b", "cd"] * 9), size) for size in (1, 2))
     np.testing.assert_allclose(together.probabilities, alone.probabilities, atol=1e-5)
 
@@ -331,7 +331,7 @@ def test_a_model_whose_tokens_see_nothing_of_each_other_is_refused(token_checkpo
     for name, weight in model.named_parameters():
         if "attention.output.dense" in name:
             weight.requires_grad_(False).zero_()
-    with pytest.raises(CandidateError, match="what it says of a token is the same whatever stands beside it"):
+    with pytest.raises(CandidateError, match="its outputs for a token do not depend on the other tokens"):
         token.ADAPTER.wrap(model, tokenizer, ("tokens",))
 
 

@@ -257,7 +257,7 @@ def test_scores_that_no_such_head_gives_are_found_out(towers, pictures):
     )
     model.forward = Another.forward.__get__(Another.from_pretrained(path))
     missing = image.ADAPTER.wrap(model, processor, ["image"], ["red", "blue"]).missing
-    assert "its scores are no scaled products of embeddings" in missing["probabilities"]
+    assert "its scores are not scaled products of embeddings" in missing["probabilities"]
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -382,7 +382,7 @@ def test_models_that_embed_no_image_alone_are_named(towers, tmp_path):
         json.dumps({"model_type": "blip-2", "architectures": ["Blip2ForImageTextRetrieval"]})
     )
     for act in (load, lambda path: ADAPTERS["image"].inspect(path, None, ("red", "blue"))):
-        with pytest.raises(CandidateError, match="'blip-2' has no embedding of an image by itself"):
+        with pytest.raises(CandidateError, match="'blip-2' cannot embed an image without a text"):
             act(path)
 
 

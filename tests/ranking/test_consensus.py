@@ -18,7 +18,7 @@ def results(*columns, measures=THREE):
 
 def ranks(*columns, measures=THREE):
     measures = measures[: len(columns)]
-    return [standing and standing.rank for standing in consensus(results(*columns, measures=measures), measures)]
+    return [found and found.rank for found in consensus(results(*columns, measures=measures), measures)]
 
 
 def test_a_common_order_is_the_consensus_whatever_the_scales(rng):
@@ -27,9 +27,9 @@ def test_a_common_order_is_the_consensus_whatever_the_scales(rng):
     assert ranks(order, 1e6 * order - 3, -np.exp(-order)) == expected
 
 
-@pytest.mark.parametrize("stray", ["reversed", "random", "constant", "failed", "huge"])
+@pytest.mark.parametrize("fault", ["reversed", "random", "constant", "failed", "huge"])
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_one_measure_that_goes_astray_changes_nothing_where_two_agree(rng, stray, place):
+def test_one_measure_that_fails_changes_nothing_where_two_agree(rng, fault, place):
     order = [5.0, 3.0, 4.0, 1.0, 2.0]
     bad = {
         "reversed": [-v for v in order],
@@ -37,7 +37,7 @@ def test_one_measure_that_goes_astray_changes_nothing_where_two_agree(rng, stray
         "constant": [1.0] * 5,
         "failed": [None] * 5,
         "huge": [1e300 * v for v in rng.normal(size=5)],
-    }[stray]
+    }[fault]
     columns = [order, order, order]
     columns[place] = bad
     assert ranks(*columns) == [1, 3, 2, 5, 4]
@@ -53,13 +53,13 @@ def test_a_circle_is_a_tie():
     assert ranks([3, 2, 1], [1, 3, 2], [2, 1, 3]) == [1, 1, 1]
 
 
-def test_equal_scores_have_no_say():
+def test_equal_scores_do_not_vote():
     assert ranks([1.0, 1.0 + 1e-7], [2.0, 1.0]) == [1, 2]
     assert ranks([1.0, 1.0], [2.0, 2.0]) == [1, 1]
     assert ranks([1.0 + 1e-7, 1.0]) == [1, 1]
 
 
-def test_a_missing_score_is_no_vote_against():
+def test_a_missing_score_does_not_vote():
     # candidate 2 has no head: the second measure alone places it, between the others
     assert ranks([3.0, 1.0, None], [3.0, 1.0, 2.0]) == [1, 3, 2]
     assert ranks([3.0, None, 1.0], [None, None, None]) == [1, None, 2]
@@ -88,7 +88,7 @@ def test_the_order_of_candidates_and_measures_does_not_matter():
         assert moved == [expected[k] for k in order]
 
 
-def test_kin_have_one_vote():
+def test_related_measures_have_one_vote():
     assert voters(["leep", "leave-one-out-leep", "nce"]) == ("leave-one-out-leep",)
     assert voters(["nce", "logme", "h-score", "leep"]) == ("leave-one-out-leep", "logme", "h-score")
     assert voters(["logme"]) == ("logme",)

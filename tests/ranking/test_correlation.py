@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import stdtr
 from scipy.stats import rankdata
 
@@ -104,7 +105,7 @@ def test_pearson_has_students_p_value_and_fishers_interval(k):
     if k == 3:
         assert found.pearson_interval is None
     else:
-        z, half = math.log((1 + r) / (1 - r)) / 2, 1.96 / math.sqrt(k - 3)
+        z, half = math.log((1 + r) / (1 - r)) / 2, stats.norm.ppf(0.975) / math.sqrt(k - 3)
         assert found.pearson_interval == pytest.approx(
             [(math.exp(2 * v) - 1) / (math.exp(2 * v) + 1) for v in (z - half, z + half)]
         )
@@ -224,7 +225,7 @@ def test_partial_correlation_is_that_of_least_squares_residuals():
     statistic = abs(found.value) * math.sqrt(27 / (1 - found.value**2))  # k − 3 degrees of freedom
     assert found.p_value == pytest.approx(2 * stdtr(27, -statistic))
     assert found.interval == pytest.approx(
-        [math.tanh(math.atanh(found.value) + side * 1.96 / math.sqrt(26)) for side in (-1, 1)]
+        [math.tanh(math.atanh(found.value) + side * stats.norm.ppf(0.975) / math.sqrt(26)) for side in (-1, 1)]
     )
 
 

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from hf_leep.options import Race
-from hf_leep.ranking.elimination import MOST_LOOKS, comparison_level, judge_of, looks, nested_order, order, out
+from hf_leep.ranking.elimination import (
+    MOST_LOOKS,
+    comparison_level,
+    deciding_measure,
+    eliminated,
+    looks,
+    nested_order,
+    rank_race,
+)
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Candidate, Result, Score, Stop
 
@@ -46,14 +54,14 @@ def test_one_is_out_where_the_gap_is_beyond_its_paired_error_at_the_corrected_le
     for factor, expected in ((1.01, [1]), (0.99, [])):
         gap = factor * critical_value(400, 2 * level) * error
         scores = [scored(shared), scored(shared - gap + noise)]  # what both share does not count
-        found = out(scores, scores, higher_is_better=True, top=1, level=level, doublings=0)
+        found = eliminated(scores, scores, higher_is_better=True, top=1, level=level, doublings=0)
         assert [one.index for one in found] == expected
     gap = 2 * critical_value(400, 2 * level) * error
     scores = [scored(shared), scored(shared - gap + noise)]
-    (found,) = out(scores, scores, higher_is_better=True, top=1, level=level, doublings=0)
+    (found,) = eliminated(scores, scores, higher_is_better=True, top=1, level=level, doublings=0)
     assert (found.by, found.gap) == (0, pytest.approx(gap))
     assert found.margin == pytest.approx(critical_value(400, 2 * level) * error)
-    (other,) = out(scores, scores, higher_is_better=False, top=1, level=level, doublings=0)
+    (other,) = eliminated(scores, scores, higher_is_better=False, top=1, level=level, doublings=0)
     assert (other.index, other.by) == (0, 1)
 
 
@@ -61,7 +69,7 @@ def test_as_many_as_are_sought_have_to_be_better(rng):
     noise = rng.normal(size=(5, 1000))
     scores = [scored(-k + 0.1 * row) for k, row in enumerate(noise)]
     for top, expected in ((1, [1, 2, 3, 4]), (2, [2, 3, 4]), (4, [4]), (5, [])):
-        found = out(scores, scores, higher_is_better=True, top=top, level=0.001, doublings=1)
+        found = eliminated(scores, scores, higher_is_better=True, top=top, level=0.001, doublings=1)
         assert [one.index for one in found] == expected
 
 
@@ -69,14 +77,16 @@ def test_a_lead_that_shrinks_as_rows_double_puts_nobody_out(rng):
     noise = 0.01 * rng.normal(size=(2, 1000))
     now = [scored(noise[0]), scored(noise[1] - 0.5)]
     wider_earlier = [scored(noise[0]), scored(noise[1] - 0.9)]
-    assert out(now, now, higher_is_better=True, top=1, level=0.001, doublings=3)
-    assert not out(now, wider_earlier, higher_is_better=True, top=1, level=0.001, doublings=3)  # 0.5 − 3 · 0.4 < 0
-    assert out(now, wider_earlier, higher_is_better=True, top=1, level=0.001, doublings=1)
+    assert eliminated(now, now, higher_is_better=True, top=1, level=0.001, doublings=3)
+    assert not eliminated(
+        now, wider_earlier, higher_is_better=True, top=1, level=0.001, doublings=3
+    )  # 0.5 − 3 · 0.4 < 0
+    assert eliminated(now, wider_earlier, higher_is_better=True, top=1, level=0.001, doublings=1)
 
 
 def test_a_score_without_an_error_neither_puts_out_nor_is_put_out(rng):
     scores = [Score(9.0), scored(rng.normal(size=100)), Score(None), Score(-9.0)]
-    assert out(scores, scores, higher_is_better=True, top=1, level=0.05, doublings=0) == []
+    assert eliminated(scores, scores, higher_is_better=True, top=1, level=0.05, doublings=0) == []
 
 
 def test_none_of_equal_candidates_is_out_more_often_than_the_confidence_allows(rng):
@@ -88,15 +98,17 @@ def test_none_of_equal_candidates_is_out_more_often_than_the_confidence_allows(r
         for size in (100, 200, 400):
             now, before = ([scored(rows[k, :n]) for k in alive] for n in (size, size // 2))
             doublings = np.log2(800 / size)
-            found = out(now, before, higher_is_better=True, top=1, level=level, doublings=doublings)
+            found = eliminated(now, before, higher_is_better=True, top=1, level=level, doublings=doublings)
             alive = [k for i, k in enumerate(alive) if i not in {one.index for one in found}]
         thrown += 0 not in alive
     assert thrown <= 0.1 * trials
 
 
 def test_leep_and_nce_are_judged_by_what_checks_them():
-    assert {judge_of("leep"), judge_of("nce"), judge_of("leave-one-out-leep")} == {"leave-one-out-leep"}
-    assert judge_of("logme") == "logme"
+    assert {deciding_measure("leep"), deciding_measure("nce"), deciding_measure("leave-one-out-leep")} == {
+        "leave-one-out-leep"
+    }
+    assert deciding_measure("logme") == "logme"
 
 
 def test_who_ran_all_rows_comes_first_then_who_stayed_longer(rng):
@@ -111,13 +123,13 @@ def test_who_ran_all_rows_comes_first_then_who_stayed_longer(rng):
         result("best", -1.2),
         Result(Candidate("broken"), reason="no"),
     ]
-    trail = {i: [r.scores["leave-one-out-leep"]] * 2 for i, r in enumerate(results) if r.scores}
-    found = order(results, "leave-one-out-leep", trail, top=1)
-    assert [results[place.result].candidate.id for place in found.places] == ["best", "second", "late", "early"]
-    assert [place.tie_group for place in found.places] == [1, 2, 3, 4]
-    assert [place.rank for place in found.places] == [1, 2, 3, 4]
+    scores_by_look = {i: [r.scores["leave-one-out-leep"]] * 2 for i, r in enumerate(results) if r.scores}
+    found = rank_race(results, "leave-one-out-leep", scores_by_look, top=1)
+    assert [results[place.index].candidate.id for place in found.ranked] == ["best", "second", "late", "early"]
+    assert [place.tie_group for place in found.ranked] == [1, 2, 3, 4]
+    assert [place.rank for place in found.ranked] == [1, 2, 3, 4]
     # Behind the best by the rows that both have seen, whatever the ranks say.
-    assert [round(place.behind_best, 1) for place in found.places] == [0.0, 0.3, 1.8, -0.2]
-    assert [place.rank_interval for place in found.places] == [(1, 1), (2, 4), (2, 4), (2, 4)]
-    assert [place.probability_best is None for place in found.places] == [False, False, True, True]
+    assert [round(place.gap_to_best.value, 1) for place in found.ranked] == [0.0, 0.3, 1.8, -0.2]
+    assert [place.rank_interval for place in found.ranked] == [(1, 1), (2, 4), (2, 4), (2, 4)]
+    assert [place.probability_best is None for place in found.ranked] == [False, False, True, True]
     assert found.unranked == (4,)

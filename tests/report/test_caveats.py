@@ -11,8 +11,8 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 def target(dataset="uoft-cs/cifar100", revision=SHA):
     return Target(
-        dataset, None, "train", revision, "sha256:1", "sha256:2", ("img",), "label", "image",
-        np.arange(4), np.arange(4) % 2, ("a", "b"), 4, 0,
+        dataset, None, "train", revision, "sha256:1", "sha256:2", ("img",), "label",
+        "image", "image-classification", "images", np.arange(4), np.arange(4) % 2, ("a", "b"), 4, 0,
     )  # fmt: skip
 
 
@@ -32,12 +32,12 @@ def target(dataset="uoft-cs/cifar100", revision=SHA):
         ([], "uoft-cs/cifar100", SHA, None),
     ],
 )
-def test_a_candidate_that_was_trained_on_the_target_is_found_out(names, dataset, revision, called):
+def test_a_candidate_that_was_trained_on_the_target_gets_a_note(names, dataset, revision, called):
     candidate = Candidate("user/model", SHA, license="mit", trained_on=tuple(names))
     assert trained_on_target(candidate, target(dataset, revision)) == called
     found = notes(candidate, target(dataset, revision))
     assert len(found) == (called is not None)
-    assert not found or found[0].startswith(f"trained on {called}, by the card or tags, so ")
+    assert not found or found[0].startswith(f"trained on {called}, according to its card or tags, so ")
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,16 @@ def test_a_candidate_that_was_trained_on_the_target_is_found_out(names, dataset,
         ("apache-2.0", SHA, []),
         ("openrail", SHA, []),
         ("ncsa", SHA, []),
-        ("cc-by-nc-4.0", SHA, ["not for commercial use, by the licence cc-by-nc-4.0"]),
-        ("CC-BY-NC-SA-4.0", "sha256:1", ["not for commercial use, by the licence CC-BY-NC-SA-4.0"]),
-        ("deepfloyd-if-license", SHA, ["not for commercial use, by the licence deepfloyd-if-license"]),
-        ("My Non-Commercial License", SHA, ["not for commercial use, by the licence My Non-Commercial License"]),
-        ("intel-research", SHA, ["not for commercial use, by the licence intel-research"]),
-        ("mit, cc-by-nc-2.0", SHA, ["not for commercial use, by the licence cc-by-nc-2.0"]),
+        ("cc-by-nc-4.0", SHA, ["not for commercial use, according to its licence cc-by-nc-4.0"]),
+        ("CC-BY-NC-SA-4.0", "sha256:1", ["not for commercial use, according to its licence CC-BY-NC-SA-4.0"]),
+        ("deepfloyd-if-license", SHA, ["not for commercial use, according to its licence deepfloyd-if-license"]),
+        (
+            "My Non-Commercial License",
+            SHA,
+            ["not for commercial use, according to its licence My Non-Commercial License"],
+        ),
+        ("intel-research", SHA, ["not for commercial use, according to its licence intel-research"]),
+        ("mit, cc-by-nc-2.0", SHA, ["not for commercial use, according to its licence cc-by-nc-2.0"]),
         ("other", SHA, ["licence “other”, so read its terms"]),
         ("unknown", "sha256:1", ["licence “unknown”, so read its terms"]),
         (None, SHA, ["no licence found on the card, so ask the authors what they allow"]),
@@ -63,13 +67,13 @@ def test_licences_that_may_decide(license, revision, said):  # noqa: A002 - the 
     assert list(notes(Candidate("model", revision, license=license), target())) == said
 
 
-def test_a_gate_is_told():
+def test_a_gated_candidate_gets_a_note():
     (only,) = notes(Candidate("model", SHA, license="mit", gated=True), target())
     assert only.startswith("gated, so everyone who uses it has to accept its terms")
 
 
-def test_of_a_zero_shot_candidate_it_is_said_what_its_source_classes_are():
+def test_a_note_says_what_the_source_classes_of_a_zero_shot_candidate_are():
     told = Candidate("x", None, task="zero-shot-image-classification", source_labels=("a", "b"))
-    assert [note.startswith("zero-shot, so prompts of your class names") for note in notes(told, target())] == [True]
+    assert [note.startswith("zero-shot, so prompts with your class names") for note in notes(told, target())] == [True]
     assert notes(replace(told, source_labels=()), target()) == ()
     assert notes(replace(told, task="image-classification"), target()) == ()

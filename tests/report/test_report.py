@@ -5,8 +5,11 @@ import pytest
 
 import hf_leep
 from hf_leep.errors import UserError
+from hf_leep.measures import MEASURES
+from hf_leep.ranking.uncertainty import CONFIDENCE
 from hf_leep.report import Report
 from hf_leep.report.builder import _on_features
+from hf_leep.report.schema import SCHEMA_ID
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +21,18 @@ def ranked(checkpoints, pictures):
 
 def test_the_keys_that_readers_count_on(ranked):
     data = ranked.data
+    assert data["$schema"] == SCHEMA_ID
     assert data["schema_version"] == 1
+    assert data["confidence"] == CONFIDENCE
     assert set(data["target"]) >= {
         "dataset", "config", "split", "revision", "num_examples", "num_classes", "class_entropy", "seed",
     }  # fmt: skip
     assert data["measures"] == ["leep"]
+    assert data["measure_details"]["leep"] == {
+        "title": "LEEP", "unit": "nats", "needs": "probabilities", "higher_is_better": True,
+        "reference": MEASURES["leep"].reference, "summary": MEASURES["leep"].summary,
+    }  # fmt: skip
+    assert set(data["measure_details"]) == {"leep", "leave-one-out-leep"}  # with the one that checks the order
     assert data["sort_by"] == "leep"
     first, _, failed = data["candidates"]
     assert set(first) >= {
@@ -36,23 +46,23 @@ def test_the_keys_that_readers_count_on(ranked):
     assert {"torch", "transformers", "datasets", "hf-leep"} <= set(data["run"]["versions"])
 
 
-def test_what_scores_mean_is_told_of_each_headed_candidate(ranked, pictures):
+def test_candidates_with_a_head_have_a_calibration_and_an_explanation(ranked, pictures):
     data = ranked.data
     first, second, failed = data["candidates"]
     assert data["consensus"] is None  # one measure alone
     assert data["agreement"] == []
     assert data["calibration"]["num_pairs"] == 1
     assert data["size"]["bands"][0]["best"] == {"id": first["id"], "rank": 1}
-    assert failed["calibration"] is failed["explanation"] is failed["explained"] is failed["consensus"] is None
+    assert failed["calibration"] is failed["explanation"] is failed["entropy_explained"] is failed["consensus"] is None
     names = {first["id"].rsplit("/")[-1]: first, second["id"].rsplit("/")[-1]: second}
     for candidate in (first, second):
         assert candidate["calibration"]["value"] >= candidate["calibration"]["as_is"]
         assert candidate["calibration"]["as_is"] == pytest.approx(candidate["check"]["value"], abs=1e-9)
         entropy = data["target"]["class_entropy"]
-        assert candidate["explained"] == pytest.approx(1 + candidate["check"]["value"] / entropy)
+        assert candidate["entropy_explained"] == pytest.approx(1 + candidate["check"]["value"] / entropy)
         found = candidate["explanation"]
         for used in found["source_classes"]:
-            assert {told["name"] for told in used["targets"]} <= {"red", "green", "blue"}
+            assert {target["name"] for target in used["targets"]} <= {"red", "green", "blue"}
         if found["source_classes"]:
             assert sum(used["mass"] for used in found["source_classes"]) == pytest.approx(1)
         assert {served["name"] for served in found["classes"]} <= {"red", "green", "blue"}
@@ -64,15 +74,15 @@ def test_what_scores_mean_is_told_of_each_headed_candidate(ranked, pictures):
     assert sources <= {f"class {k}" for k in range(5)}
 
 
-def test_what_is_explained_is_known_without_leep_among_the_measures(ranked, checkpoints, pictures):
-    known = {candidate["id"]: candidate["explained"] for candidate in ranked.candidates}
+def test_the_entropy_explained_is_known_without_leep_among_the_measures(ranked, checkpoints, pictures):
+    known = {candidate["id"]: candidate["entropy_explained"] for candidate in ranked.candidates}
     paths = [str(checkpoints[name]) for name in ("five", "headless")]
     for options in ({"sort_by": "auto"}, {"measures": ["logme"]}, {"measures": ["leave-one-out-leep"]}):
         for candidate in hf_leep.rank(paths, pictures, progress=False, **options).candidates:
-            assert candidate["explained"] == pytest.approx(known[candidate["id"]])
+            assert candidate["entropy_explained"] == pytest.approx(known[candidate["id"]])
 
 
-def test_how_sure_the_places_are_is_told(ranked):
+def test_ranks_and_scores_have_intervals(ranked):
     data = ranked.data
     first, second, failed = data["candidates"]
     assert data["best_by"] == "leave-one-out-leep"
@@ -116,20 +126,21 @@ def test_independent_measures_vote(checkpoints, pictures):
 
 def test_an_explanation_is_found_by_name_or_number(ranked):
     first, second, _ = ranked.candidates
-    assert ranked.explained() == ranked.explained("1") == ranked.explained(first["id"]) == first
-    assert ranked.explained("2") == ranked.explained(second["id"].rsplit("/")[-1]) == second
-    with pytest.raises(UserError, match="nothing explains .*headless: no trained classification head"):
-        ranked.explained("headless")
+    find = ranked.candidate_with_explanation
+    assert find() == find("1") == find(first["id"]) == first
+    assert find("2") == find(second["id"].rsplit("/")[-1]) == second
+    with pytest.raises(UserError, match="no explanation of .*headless: no trained classification head"):
+        find("headless")
     with pytest.raises(UserError, match="no candidate 'nobody' in the report: it has"):
-        ranked.explained("nobody")
+        find("nobody")
     with pytest.raises(UserError, match="no candidate '3'"):
-        ranked.explained("3")
+        find("3")
     with pytest.raises(UserError, match="no candidate has a rank"):
-        Report({**ranked.data, "candidates": ranked.candidates[2:]}).explained()
-    older = json.loads(ranked.to_json())
-    del older["candidates"][0]["explanation"]
-    with pytest.raises(UserError, match="the report is of an older hf_leep, .*: rank again; the best .* is") as raised:
-        Report(older).explained()
+        Report({**ranked.data, "candidates": ranked.candidates[2:]}).candidate_with_explanation()
+    without = json.loads(ranked.to_json())
+    without["candidates"][0]["explanation"] = None
+    with pytest.raises(UserError, match="its predictions are not probabilities; the best .* is") as raised:
+        Report(without).candidate_with_explanation()
     assert str(raised.value).endswith(f"the best candidate with an explanation is {second['id'].rsplit('/')[-1]}")
 
 
@@ -174,7 +185,10 @@ def test_names_that_are_no_unicode_are_written_all_the_same(ranked, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"schema_version": 1}', r"report.json is damaged: KeyError"),
+        ('{"schema_version": 1}', r"report.json is damaged: \$schema: it is missing \(and 21 more\)"),
+        ('{"schema_version": 1, "a": [0, NaN]}', r"report.json is damaged: a\[1\]: the number nan is not allowed"),
+        ("\ufeff{}", r"report.json is damaged: Unexpected UTF-8 BOM"),
+        ("[" * 10**5, r"report.json is damaged: it nests too deeply"),
         (None, r"cannot read .*report.json: No such file"),
         ("{", r"report.json is damaged"),
         ("[]", r"schema_version None"),

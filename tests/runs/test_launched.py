@@ -16,6 +16,7 @@ import pytest
 
 import hf_leep
 from tests.videos import as_lists, save_watchers
+from tests.warm import HANGING
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +44,32 @@ def environment(home, **more):
     return {**kept, "HF_HOME": str(home), "OMP_NUM_THREADS": "1", "COLUMNS": "200", **more}
 
 
-def launch(num_processes, arguments, home, machines=1, **more):
+def torchrun(python, *options):
+    """The start of a command that runs the rest in several processes."""
+    return [*python, "-m", "torch.distributed.run", *map(str, options), "--no-python"]
+
+
+def launch(python, num_processes, arguments, home, machines=1):
     """Rank in so many processes on each of so many machines, all of them this one: the first machine's launcher."""
-    rank = ["-m", "hf_leep", "rank", *map(str, arguments)]
+    rank = [*python, "-m", "hf_leep", "rank", *map(str, arguments)]
     start = [[]]
-    if machines * num_processes > 1:
-        torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(num_processes)]
+    if machines > 1:
         with socket.create_server(("127.0.0.1", 0)) as free:
-            torchrun += ["--master_addr", "127.0.0.1", "--master_port", str(free.getsockname()[1])]
-        start = [[*torchrun, "--nnodes", str(machines), "--node_rank", str(k)] for k in range(machines)]
-    first, *others = [[sys.executable, *way, *rank] for way in start]
-    options = {"text": True, "env": environment(home, **more)}
+            where = ["--nnodes", machines, "--master_addr", "127.0.0.1", "--master_port", free.getsockname()[1]]
+        each = ["--nproc_per_node", num_processes]
+        start = [torchrun(python, *where, *each, "--node_rank", k) for k in range(machines)]
+    elif num_processes > 1:
+        start = [torchrun(python, "--standalone", "--nproc_per_node", num_processes)]
+    first, *others = [[*way, *rank] for way in start]
+    options = {"text": True, "env": environment(home)}
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     elsewhere = [subprocess.Popen(command, **silent, **options) for command in others]
     try:
-        return subprocess.run(first, capture_output=True, timeout=120, **options)
+        return subprocess.run(first, capture_output=True, timeout=HANGING, **options)
     finally:
         for other in elsewhere:
             try:
-                other.wait(timeout=30)
+                other.wait(timeout=HANGING)
             finally:
                 other.kill()
 
@@ -83,12 +91,12 @@ def arrays(home):
         ("videos", [(1, 1), (1, 2)]),
     ],
 )
-def test_any_number_of_processes_and_machines_stores_the_same_arrays(work, tmp_path, name, ways):
+def test_any_number_of_processes_and_machines_stores_the_same_arrays(python, work, tmp_path, name, ways):
     _root, runs = work
     stored, reports = [], []
     for machines, num_processes in ways:
         home, output = tmp_path / f"home-{machines}-{num_processes}", tmp_path / f"report-{machines}-{num_processes}"
-        done = launch(num_processes, [*runs[name], "--output", output], home, machines)
+        done = launch(python, num_processes, [*runs[name], "--output", output], home, machines)
         reports.append(json.loads((output / "report.json").read_text()))
         stored.append(arrays(home))
         assert not list(home.rglob("*.partial"))
@@ -106,68 +114,71 @@ def test_any_number_of_processes_and_machines_stores_the_same_arrays(work, tmp_p
                 assert one[key] == many[key]
 
 
-def test_accelerate_launch_and_json(work, tmp_path):
+def test_accelerate_launch_and_json(python, work, tmp_path):
     _root, runs = work
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
+    command = [*python, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
     command += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", "0", "-m", "hf_leep", "rank", *map(str, runs["texts"]), "--json"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment(tmp_path, ACCELERATE_USE_CPU="true"), timeout=120
-    )
+    command += ["--main_process_port", "0", "--no_python"]
+    command += [*python, "-m", "hf_leep", "rank", *map(str, runs["texts"]), "--json"]
+    variables = environment(tmp_path, ACCELERATE_USE_CPU="true")
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=HANGING)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)  # and nothing else
     assert [candidate["run"]["num_processes"] for candidate in report["candidates"]] == [2, 2]
 
 
 def test_a_wrong_call_is_said_once(work, tmp_path):
+    """In interpreters of their own, unlike the other tests."""
     root, _runs = work
-    done = launch(2, ["--dataset", root / "pictures", "--label", "nothing", "--models", "x"], tmp_path)
+    done = launch(
+        [sys.executable], 2, ["--dataset", root / "pictures", "--label", "nothing", "--models", "x"], tmp_path
+    )
     assert done.returncode != 0
     assert done.stderr.count("no column 'nothing'") == 1
     assert str(Path(hf_leep.__file__).parent) not in done.stderr  # no traceback of ours
 
 
 @pytest.mark.parametrize("which", ["follower", "main"])
-def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(work, tmp_path, which):
+def test_a_killed_process_ends_the_run_and_the_next_one_goes_on(python, work, tmp_path, which):
     _root, runs = work
     home, output = tmp_path / "home", tmp_path / "report"
     arguments = ["rank", *map(str, runs["texts"]), "--batch-size", "1", "--output", str(output)]
     code = """
-import os, sys, time
+import os, signal, sys
 from hf_leep.inference import forward, shards
-put = shards.Shard.put
-def slow(self, name, positions, values):
-    put(self, name, positions, values)
-    time.sleep(0.2)
-seen = []
+write = shards.Shard.write
+def stuck(self, name, positions, values):
+    write(self, name, positions, values)
+    open(os.path.join(folder, f"running-{self.index}-{os.getpid()}"), "w").close()
+    while True:
+        signal.pause()
+seen, folder = [], sys.argv.pop(1)
 def second(self, folder, index, init=shards.Shard.__init__):
     init(self, folder, index)
+    self.index = index
     seen.append(1)
-    if len(seen) == 2:  # the second candidate is slow, and says so
-        shards.Shard.put = slow
-        open(os.path.join(sys.argv.pop(1), f"running-{index}-{os.getpid()}"), "w").close()
+    if len(seen) == 2:  # the second candidate goes no further than its first batch
+        shards.Shard.write = stuck
 shards.Shard.__init__ = second
 from hf_leep import cli
-cli.main(sys.argv[2:])
+cli.main(sys.argv[1:])
 """
-    script = tmp_path / "slow.py"
+    script = tmp_path / "stuck.py"
     script.write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*torchrun(python, "--standalone", "--nproc_per_node", 2), *python, script, tmp_path, *arguments]
     with (tmp_path / "stderr").open("w") as errors:
-        running = subprocess.Popen(
-            [*command, script, tmp_path, *arguments], stdout=subprocess.DEVNULL, stderr=errors, env=environment(home)
-        )
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment(home))
     try:
-        for _ in range(1200):
+        for _ in range(HANGING * 20):
             here = sorted(path.name for path in tmp_path.glob("running-*"))
             if len(here) == 2 or running.poll() is not None:
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
         assert len(here) == 2, (tmp_path / "stderr").read_text()
         index = {"main": "0", "follower": "1"}[which]
         victim = next(int(name.split("-")[2]) for name in here if name.split("-")[1] == index)
         os.kill(victim, signal.SIGKILL)
-        assert running.wait(timeout=60) != 0
+        assert running.wait(timeout=HANGING) != 0
     finally:
         if running.poll() is None:
             for process in [*psutil.Process(running.pid).children(recursive=True), running]:
@@ -179,14 +190,14 @@ cli.main(sys.argv[2:])
         first = json.loads((output / "report.json").read_text())
         assert [c["status"] for c in first["candidates"]] == ["ok", "failed"]
         assert first["candidates"][1]["reason"].startswith("not run: ")
-    again = launch(2, [*runs["texts"], "--output", output], home)
+    again = launch(python, 2, [*runs["texts"], "--output", output], home)
     assert again.returncode == 0, again.stderr
     report = json.loads((output / "report.json").read_text())
     assert sorted(c["run"]["from_store"] for c in report["candidates"]) == [False, True]
     assert not list(home.rglob("*.partial"))
 
 
-def test_a_race_in_several_processes_goes_as_in_one(checkpoints, pictures, tmp_path):
+def test_a_race_in_several_processes_goes_as_in_one(python, checkpoints, pictures, tmp_path):
     rows = datasets.concatenate_datasets([pictures] * 4)  # 240: looks at 120 and at all
     rows.save_to_disk(tmp_path / "rows")
     models = [checkpoints[name] for name in ("five", "seven-classes")]
@@ -194,7 +205,7 @@ def test_a_race_in_several_processes_goes_as_in_one(checkpoints, pictures, tmp_p
     reports, stored = [], []
     for num_processes in (1, 2):
         home, output = tmp_path / f"home-{num_processes}", tmp_path / f"report-{num_processes}"
-        done = launch(num_processes, [*raced, "--output", output], home)
+        done = launch(python, num_processes, [*raced, "--output", output], home)
         assert "Report:" in done.stdout, done.stderr
         reports.append(json.loads((output / "report.json").read_text()))
         stored.append(arrays(home))

@@ -26,7 +26,7 @@ def pool(rng, signals, n=1600, t=4):
 
 def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
     passes, target = pool(rng, {"best": 4, "near": 3.9, "far": 1, "farther": 0.5})
-    scored, course, job = race(passes, target)
+    scored, running, job = race(passes, target)
     assert job.ran["best"] == job.ran["near"] == [100, 100, 200, 400, 800]
     assert scored["best"].stop is None
     assert scored["best"].num_examples is None
@@ -35,12 +35,12 @@ def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
         assert (stop.look, job.ran[name], scored[name].num_examples) == (0, [100], 100)
         assert stop.behind in ("best", "near")
         assert stop.gap > stop.margin > 0
-        means = scored[name].meaning
+        means = scored[name].interpretation
         assert means.calibration is None  # of fewer rows than those of others
         for served in means.explanation.classes:
-            assert served.count == np.sum(target.labels[course._order[:100]] == served.index)
-        assert {example.index for example in means.explanation.examples} <= set(course._order[:100])
-    record = course.record()
+            assert served.count == np.sum(target.labels[running._order[:100]] == served.index)
+        assert {example.index for example in means.explanation.examples} <= set(running._order[:100])
+    record = running.record()
     assert record.looks == (100, 200, 400, 800, 1600)
     assert record.num_examples_run == 2 * 1600 + 2 * 100
     assert record.num_examples_of_all == 4 * 1600
@@ -49,7 +49,7 @@ def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
 
 def test_who_ran_all_rows_has_the_scores_of_a_run_without_a_race(rng):
     passes, target = pool(rng, {"best": 2, "near": 1.9, "far": 0})
-    scored, course, _ = race(passes, target)
+    scored, running, _ = race(passes, target)
     full = {
         name: score(extraction_of(name, arrays, target), ["leave-one-out-leep"]) for name, arrays in passes.items()
     }
@@ -57,8 +57,8 @@ def test_who_ran_all_rows_has_the_scores_of_a_run_without_a_race(rng):
         one, other = (found[name].scores["leave-one-out-leep"] for found in (scored, full))
         assert one.value == pytest.approx(other.value, abs=1e-12)
         np.testing.assert_allclose(one.influence, other.influence, atol=1e-6)
-    order = [place.result for place in course.ranking(list(passes)).places]
-    assert order == [place.result for place in rank(list(full.values()), "leave-one-out-leep").places]
+    order = [place.index for place in running.ranking(list(passes)).ranked]
+    assert order == [place.index for place in rank(list(full.values()), "leave-one-out-leep").ranked]
 
 
 def test_the_last_ones_sought_run_the_rest_at_once(rng):
@@ -66,27 +66,27 @@ def test_the_last_ones_sought_run_the_rest_at_once(rng):
     scored, _, job = race(passes, target, rules=Race(top=2))
     assert [name for name, result in scored.items() if result.stop is None] == ["best", "second"]
     assert job.ran == {"best": [100, 1500], "second": [100, 1500], "far": [100], "farther": [100]}
-    _, course, _ = race(passes, target, rules=Race(top=4))
-    assert course.record().looks == (1600,)
+    _, running, _ = race(passes, target, rules=Race(top=4))
+    assert running.record().looks == (1600,)
 
 
 def test_one_that_breaks_leaves_the_race_and_one_without_the_measure_too(rng):
     passes, target = pool(rng, {"best": 4, "near": 3.9, "far": 0})
     passes["broken"] = RuntimeError("it broke")
     passes["headless"] = {"features": rng.normal(size=(1600, 3)).astype(np.float32)}
-    scored, course, job = race(passes, target)
+    scored, running, job = race(passes, target)
     assert scored["broken"].reason == "RuntimeError: it broke"
     assert scored["headless"].scores["leave-one-out-leep"].reason == "none recorded"
     assert job.ran["headless"] == [100]
     names = list(passes)
-    ranking = course.ranking(names)
-    assert [names[place.result] for place in ranking.places] == ["best", "near", "far"]
+    ranking = running.ranking(names)
+    assert [names[place.index] for place in ranking.ranked] == ["best", "near", "far"]
     assert {names[i] for i in ranking.unranked} == {"broken", "headless"}
 
 
 def test_an_interruption_leaves_the_scores_of_the_last_look_that_all_came_to(rng):
     passes, target = pool(rng, {"best": 2, "near": 1.9, "far": 0})
-    scored, course, job = race(passes, target, run=False)
+    scored, running, job = race(passes, target, run=False)
 
     class Interrupting(dict):
         def __getitem__(self, name):
@@ -96,16 +96,16 @@ def test_an_interruption_leaves_the_scores_of_the_last_look_that_all_came_to(rng
 
     job.passes = Interrupting(passes)
     with pytest.raises(ProcessError) as raised:
-        course.run()
-    course.interrupted(raised.value)
+        running.run()
+    running.interrupt(raised.value)
     assert scored["far"].stop.behind is not None
     for name in ("best", "near"):
         assert scored[name].stop.behind is None
         assert (scored[name].num_examples, scored[name].stop.look) == (200, 1)
         assert len(scored[name].scores["leave-one-out-leep"].influence) == 200
-    ranking = course.ranking(list(passes))
-    assert [list(passes)[place.result] for place in ranking.places][2] == "far"
-    assert all(place.rank_interval is None for place in ranking.places[:2])
+    ranking = running.ranking(list(passes))
+    assert [list(passes)[place.index] for place in ranking.ranked][2] == "far"
+    assert all(place.rank_interval is None for place in ranking.ranked[:2])
 
 
 @contextlib.contextmanager

@@ -4,11 +4,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import psutil
 import pytest
+
+from tests.warm import HANGING
 
 pytest.importorskip("ray", reason="Ray (the extra `ray`) is not installed")
 
@@ -37,11 +38,11 @@ def environment(home):
 
 
 @pytest.fixture(scope="module")
-def address(environment, home):
+def address(python, environment, home):
     """A head that runs nothing, and two workers with one CPU each."""
     with (home / "ray.log").open("w") as log:
         running = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER],
+            [*python, "-c", CLUSTER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -52,7 +53,7 @@ def address(environment, home):
             if line.startswith("ADDRESS"):
                 break
         yield line.split()[1]
-        running.communicate(timeout=60)
+        running.communicate(timeout=HANGING)
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +62,26 @@ def work(checkpoints, text_checkpoints, texts, tmp_path_factory):
     import datasets
 
     root = tmp_path_factory.mktemp("cluster")
-    datasets.concatenate_datasets([texts] * 150).save_to_disk(root / "texts")
+    datasets.concatenate_datasets([texts] * 40).save_to_disk(root / "texts")
     models = [text_checkpoints["bert"], text_checkpoints["gpt2"], root / "missing"]
     return ["--dataset", root / "texts", "--input", "text", "--batch-size", 1, "--models", *models]
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "hf_leep", "rank", *map(str, arguments)]
+@pytest.fixture(scope="module")
+def command(python):
+    return lambda *arguments: [*python, "-m", "hf_leep", "rank", *map(str, arguments)]
 
 
 def victim(home):
     """The worker that is at a pass: its process, as the store's unfinished entry names it."""
-    for _ in range(600):
+    for _ in range(HANGING * 50):
         for path in home.rglob("*.partial"):
             return psutil.Process(int(path.name.split(".")[1]))
-        time.sleep(0.1)
+        time.sleep(0.02)
     raise AssertionError("no pass began")
 
 
-def test_a_worker_that_dies_in_the_middle_costs_a_retry(work, address, environment, home, tmp_path):
+def test_a_worker_that_dies_in_the_middle_costs_a_retry(command, work, address, environment, home, tmp_path):
     arguments = [*work, "--engine", "ray", "--ray-address", address, "--output", tmp_path / "ray"]
     running = subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
@@ -89,14 +91,14 @@ def test_a_worker_that_dies_in_the_middle_costs_a_retry(work, address, environme
     assert "raylet" in machine.name()
     machine.kill()
     os.kill(worker.pid, signal.SIGKILL)
-    said, _ = running.communicate(timeout=180)
+    said, _ = running.communicate(timeout=HANGING)
     assert running.returncode == 3, said
     report = json.loads((tmp_path / "ray" / "report.json").read_text())
     assert [c["status"] for c in report["candidates"]] == ["ok", "ok", "failed"]
     assert "neither a folder nor a repo id" in report["candidates"][2]["reason"]
 
     local = subprocess.run(
-        command(*work, "--no-cache", "--json"), capture_output=True, text=True, env=environment, timeout=180
+        command(*work, "--no-cache", "--json"), capture_output=True, text=True, env=environment, timeout=HANGING
     )
     expected = json.loads(local.stdout)
     for one, other in zip(report["candidates"], expected["candidates"], strict=True):
@@ -104,17 +106,19 @@ def test_a_worker_that_dies_in_the_middle_costs_a_retry(work, address, environme
             assert one[key] == other[key]
 
     # All of it is in the store now: scored without a task, even where no task could run.
-    again = subprocess.run(command(*arguments, "--json"), capture_output=True, text=True, env=environment, timeout=180)
+    again = subprocess.run(
+        command(*arguments, "--json"), capture_output=True, text=True, env=environment, timeout=HANGING
+    )
     assert [c["run"]["from_store"] for c in json.loads(again.stdout)["candidates"][:2]] == [True, True]
 
 
-def test_what_no_machine_has_is_said_before_anything_runs(work, address, environment):
+def test_what_no_machine_has_is_said_before_anything_runs(command, work, address, environment):
     done = subprocess.run(
         command(*work, "--no-cache", "--engine", "ray", "--ray-address", address, "--resources", "cpus=9,memory=1GB"),
         capture_output=True,
         text=True,
         env=environment,
-        timeout=180,
+        timeout=HANGING,
     )
     assert done.returncode == 2
     assert "no machine of the cluster has 9 CPU, 1 GB memory" in done.stderr

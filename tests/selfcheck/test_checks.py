@@ -1,4 +1,4 @@
-"""The certificate: it passes, and it notices a measure that is wrong."""
+"""The self-check: it passes, and it notices a measure that is wrong."""
 
 import json
 import subprocess
@@ -11,24 +11,24 @@ import pytest
 from hf_leep import cli
 from hf_leep.measures import MEASURES
 from hf_leep.selfcheck import checks
-from hf_leep.selfcheck.certificate import certificate
+from hf_leep.selfcheck.certificate import _run_checks, certificate
 from hf_leep.selfcheck.checks import Check
 from hf_leep.store import Store
 
 
-def test_a_difference_that_is_no_number_does_not_pass():
+def test_a_nan_difference_does_not_pass():
     assert not Check("leep", "x", float("nan"), 1.0).passed
     assert not Check("leep", "x", 2.0, 1.0).passed
     assert Check("leep", "x", 1.0, 1.0).passed
 
 
 def shifted(name, monkeypatch):
-    """Let a measure be wrong by a little."""
+    """Make a measure slightly wrong."""
     right = getattr(checks.measures, name)
     monkeypatch.setattr(checks.measures, name, lambda *args, **options: right(*args, **options) + 0.02)
 
 
-def test_every_measure_is_checked_and_passes_in_an_interpreter_of_its_own():
+def test_every_measure_is_checked_and_passes_in_a_new_interpreter():
     command = [sys.executable, "-m", "hf_leep", "verify", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     checks = json.loads(done.stdout)
@@ -37,7 +37,7 @@ def test_every_measure_is_checked_and_passes_in_an_interpreter_of_its_own():
     assert done.returncode == 0
 
 
-def test_a_wrong_measure_fails_the_command_and_the_others_pass_with_another_seed(monkeypatch, capsys):
+def test_a_wrong_measure_fails_the_command_while_the_others_pass_with_another_seed(monkeypatch, capsys):
     shifted("leep", monkeypatch)
     monkeypatch.setattr(checks, "verify", partial(checks.verify, 1))
     monkeypatch.setenv("COLUMNS", "100")
@@ -49,15 +49,16 @@ def test_a_wrong_measure_fails_the_command_and_the_others_pass_with_another_seed
     assert f"{len(right)} of {len(right) + len(wrong)} checks passed" in out
 
 
-@pytest.mark.parametrize("name", [name.replace("-", "_") for name in MEASURES])
+@pytest.mark.parametrize("name", checks.CHECKS)
 def test_a_wrong_measure_is_noticed(name, monkeypatch):
-    shifted(name, monkeypatch)
-    parts = checks._PARTS[name.replace("_", "-")]  # not by verify(), so that the first check that fails is the last
-    made = (check for part in parts for check in part(np.random.default_rng(0)))
-    assert any(difference > tolerance for _, difference, tolerance in made)
+    shifted(name.replace("-", "_"), monkeypatch)
+    # Not with verify(), so that no check runs after the first that fails.
+    results = (result for check in checks.CHECKS[name] for result in check(np.random.default_rng(0)))
+    assert any(difference > tolerance for _, difference, tolerance in results)
 
 
-def test_a_certificate_is_of_the_measures_of_a_run_and_is_made_once(tmp_path, monkeypatch):
+def test_a_certificate_covers_the_measures_of_a_run_and_is_cached(tmp_path, monkeypatch, request):
+    request.addfinalizer(_run_checks.cache_clear)
     names, store = ["leep", "nce", "of-another-package"], Store(tmp_path)
     made = certificate(names, store)
     assert made.num_checks == len(checks.verify(names=["leep", "nce"]))
@@ -65,6 +66,7 @@ def test_a_certificate_is_of_the_measures_of_a_run_and_is_made_once(tmp_path, mo
     assert made.unchecked == ("of-another-package",)
     shifted("leep", monkeypatch)
     assert certificate(names, store) == made
+    _run_checks.cache_clear()
     again = certificate(names, Store(None))
     assert again.num_checks == made.num_checks
     assert "leep: constant predictions score −Ĥ(Y)" in again.failed

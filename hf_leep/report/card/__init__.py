@@ -1,11 +1,8 @@
-"""Report → page, plots, table: pure functions of report.json's data that write nothing themselves."""
+"""The page, the plot and the table of a report: pure functions of report.json's content that write no file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from hf_leep.report.card.explanation import unexplained
+from hf_leep.report.card.explanation import why_unexplained
 from hf_leep.report.card.metadata import (
     annotated,
     annotation_title,
@@ -18,6 +15,7 @@ from hf_leep.report.card.page import page
 from hf_leep.report.card.plot import plot_scores
 from hf_leep.report.card.table import notebook, parquet
 from hf_leep.report.card.wording import short_names
+from hf_leep.report.schema import ReportData
 
 __all__ = [
     "FILES",
@@ -30,13 +28,13 @@ __all__ = [
     "render",
     "short_names",
     "target_on_hub",
-    "unexplained",
+    "why_unexplained",
 ]
 
 FILES = frozenset({"README.md", "scores.parquet", "plots/scores.png"})
 
 
-def render(data: Mapping[str, Any], repo_type: str = "dataset") -> dict[str, bytes]:
+def render(data: ReportData, repo_type: str = "dataset") -> dict[str, bytes]:
     """Make every file of a report but report.json itself: relative path → content.
 
     Args:

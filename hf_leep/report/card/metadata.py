@@ -1,60 +1,59 @@
-"""What the Hub reads of a card: its metadata block, and scores in the model-index of a candidate's own card."""
+"""What the Hub reads from a card: its metadata block, and the model-index of a candidate's own card."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from hf_leep.errors import one_line
+from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.card.wording import title
+from hf_leep.report.schema import ReportData, is_ranked
 from hf_leep.text import plain
 
 if TYPE_CHECKING:
     from huggingface_hub import CardData
 
 TASKS = {modality: f"{modality}-classification" for modality in ("image", "audio", "text", "token", "video")}
-_SOURCE = "hf_leep"  # by which entries of ours are known
+Yaml: TypeAlias = dict[str, object]  # a mapping of a card's metadata
+
+_SOURCE = "hf_leep"  # marks our own entries in a model-index
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", flags=re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PATH = re.compile(r"(/|~|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)")
 
 
 def on_hub(name: object, revision: object) -> bool:
-    """Whether a name and revision are a repository's on the Hub: a local folder has no commit."""
+    """Whether a name and a revision are those of a repository on the Hub; a local folder has no commit."""
     return bool(_REPO_ID.fullmatch(str(name)) and _COMMIT.fullmatch(str(revision)))
 
 
-def target_on_hub(data: Mapping[str, Any]) -> bool:
+def target_on_hub(data: ReportData) -> bool:
     """Whether a report's data set is on the Hub."""
     return on_hub(data["target"]["dataset"], data["target"]["revision"])
 
 
-def ranked_on_hub(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def ranked_on_hub(data: ReportData) -> list[RankedData]:
     """The ranked candidates that are public repositories on the Hub, best first, each once."""
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, RankedData] = {}
     for candidate in data["candidates"]:
-        if (
-            candidate["rank"] is not None
-            and not candidate.get("private")
-            and on_hub(candidate["id"], candidate["revision"])
-        ):
+        if is_ranked(candidate) and not candidate["private"] and on_hub(candidate["id"], candidate["revision"]):
             found.setdefault(candidate["id"], candidate)
     return list(found.values())
 
 
-def private_names(data: Mapping[str, Any]) -> list[str]:
+def private_names(data: ReportData) -> list[str]:
     """Private repositories that a report names as candidates."""
-    return list(dict.fromkeys(plain(c["id"]) for c in data["candidates"] if c.get("private")))
+    return list(dict.fromkeys(plain(c["id"]) for c in data["candidates"] if c["private"]))
 
 
-def local_names(data: Mapping[str, Any]) -> list[str]:
-    """Paths of this machine that a report names: of its data set, its candidates, and in its command."""
+def local_names(data: ReportData) -> list[str]:
+    """Local paths that a report names: of its data set, of its candidates, and in its commands."""
     names = [data["target"]["dataset"]] if not target_on_hub(data) else []
     names = [name for name in names if _PATH.match(name) or name.count("/") > 1]
     for candidate in data["candidates"]:
-        name, revision = str(candidate["id"]), str(candidate["revision"])
+        name, revision = candidate["id"], str(candidate["revision"])
         if revision.startswith("sha256:") or _PATH.match(name) or name.count("/") > 1:
             names.append(name)
     command = " ".join(filter(None, (data["run"]["command"], data["headless"]["command"])))
@@ -62,12 +61,12 @@ def local_names(data: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(map(plain, names)))
 
 
-def metadata(data: Mapping[str, Any], repo_type: str) -> str:
+def metadata(data: ReportData, repo_type: str) -> str:
     """Write a card's metadata as YAML, without the dashes around it.
 
     Args:
         data: the content of report.json.
-        repo_type: ``dataset`` for a repository of scores, ``model`` for a card without weights.
+        repo_type: ``dataset`` for a repository with the scores, ``model`` for a model card without weights.
     """
     from huggingface_hub import DatasetCardData, ModelCardData
 
@@ -94,23 +93,23 @@ def metadata(data: Mapping[str, Any], repo_type: str) -> str:
     return text
 
 
-def annotation_title(data: Mapping[str, Any]) -> str:
-    """What to call a pull request that adds a report's scores to a candidate's card: the same for the same rows."""
+def annotation_title(data: ReportData) -> str:
+    """Title of a pull request that adds a report's scores to a candidate's card; it is the same for the same rows."""
     target = data["target"]
     where = (target["dataset"], target["config"], target["split"])
     return f"hf_leep: transferability to {' '.join(plain(part) for part in where if part)}"[:200]
 
 
-def annotated(content: str, data: Mapping[str, Any], candidate: Mapping[str, Any], source: str) -> str:
-    """Put a candidate's scores into the model-index of its own card; what others wrote there stays as it is.
+def annotated(content: str, data: ReportData, candidate: CandidateData, source: str) -> str:
+    """Add a candidate's scores to the model-index of its own card, and leave everything else in the card unchanged.
 
-    An earlier entry of ours for the same data set, configuration and split is replaced.
+    An earlier entry of hf_leep for the same data set, configuration and split is replaced.
 
     Args:
-        content: the card as it is; empty if there is none.
+        content: the card's text; empty if there is no card.
         data: the content of report.json; its data set is on the Hub.
         candidate: one of its ranked candidates.
-        source: address of the report.
+        source: URL of the report.
 
     Raises:
         ValueError: the card's metadata cannot be read, its model-index is no list of models with results, or the
@@ -126,17 +125,17 @@ def annotated(content: str, data: Mapping[str, Any], candidate: Mapping[str, Any
     except Exception as error:  # whatever the YAML reader raises means that it cannot be read
         raise ValueError(f"its card's metadata cannot be read: {one_line(error)}") from None
     index = card.data.get("model-index") or [{"name": candidate["id"].split("/")[-1], "results": []}]
-    if not isinstance(index, list) or not all(map(_is_model, index)):
+    if not _is_index(index):
         raise ValueError("its card's model-index is no list of models with results")
     entry = _entry(data, candidate, source)
-    places = [
+    earlier = [
         (results, position)
         for results in (model["results"] for model in index)
-        for position, old in enumerate(results)
-        if _replaces(entry, old)
+        for position, other in enumerate(results)
+        if _replaces(entry, other)
     ]
-    if places:
-        results, position = places[0]
+    if earlier:
+        results, position = earlier[0]
         results[position] = entry
     else:
         index[0]["results"].append(entry)
@@ -144,7 +143,7 @@ def annotated(content: str, data: Mapping[str, Any], candidate: Mapping[str, Any
     return str(card.content)
 
 
-def _entry(data: Mapping[str, Any], candidate: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _entry(data: ReportData, candidate: CandidateData, source: str) -> Yaml:
     """One result of a model-index: every finite score of a candidate."""
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
@@ -168,7 +167,7 @@ def _entry(data: Mapping[str, Any], candidate: Mapping[str, Any], source: str) -
             dataset_split=target["split"],
             dataset_revision=target["revision"],
             metric_type=measure,
-            metric_name=title(measure),
+            metric_name=title(data, measure),
             metric_value=score["value"],
             metric_args={
                 "standard_error": score["standard_error"],
@@ -181,21 +180,25 @@ def _entry(data: Mapping[str, Any], candidate: Mapping[str, Any], source: str) -
         )
         for measure, score in scores.items()
     ]
-    entry: dict[str, Any] = eval_results_to_model_index("", results)[0]["results"][0]
+    entry: Yaml = eval_results_to_model_index("", results)[0]["results"][0]
     return entry
 
 
-def _is_model(entry: object) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("results"), list)
+def _is_index(found: object) -> TypeGuard[list[dict[str, list[object]]]]:
+    """Whether this is a list of models with results."""
+    return isinstance(found, list) and all(
+        isinstance(model, dict) and isinstance(model.get("results"), list) for model in found
+    )
 
 
-def _replaces(entry: Mapping[str, Any], other: object) -> bool:
-    """Whether an entry of a model-index is an earlier one of ours for the same rows."""
+def _replaces(entry: Yaml, other: object) -> bool:
+    """Whether an entry of a model-index is an earlier one of hf_leep for the same rows."""
     if not isinstance(other, dict) or not isinstance(other.get("source"), dict):
         return False
-    mine, theirs = entry["dataset"], other.get("dataset")
+    own, found = entry["dataset"], other.get("dataset")
     return (
         other["source"].get("name") == _SOURCE
-        and isinstance(theirs, dict)
-        and all(mine.get(key) == theirs.get(key) for key in ("type", "config", "split"))
+        and isinstance(own, dict)
+        and isinstance(found, dict)
+        and all(own.get(key) == found.get(key) for key in ("type", "config", "split"))
     )

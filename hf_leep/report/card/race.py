@@ -1,43 +1,45 @@
-"""What a race gave each candidate."""
+"""What each candidate did in a race, and what the race saved."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from hf_leep.report.card.wording import examples, short_names, title
-from hf_leep.text import number
+from hf_leep.report.candidate_schema import StopData
+from hf_leep.report.card.wording import examples, level, named, ranked, title
+from hf_leep.report.schema import ReportData
+from hf_leep.text import number, percent
 
 
-def race_sentence(data: Mapping[str, Any]) -> str | None:
-    """Say what a race saved; None where there was none.
+def race_sentence(data: ReportData) -> str | None:
+    """Say what a race saved; None if there was no race.
 
     Args:
         data: the content of report.json.
     """
-    race = data.get("race")
-    if not race or not race["num_examples_of_all"]:
+    race = data["race"]
+    if race is None or not race["num_examples_of_all"]:
         return None
     n, what = data["target"]["num_examples"], examples(data)
-    ran = [c for c in data["candidates"] if c["rank"] is not None]
-    stopped = [c for c in ran if c["stopped"] and c["stopped"]["behind"]]
-    broken_off = [c for c in ran if c["stopped"] and not c["stopped"]["behind"]]
-    best = "the best one" if race["top"] == 1 else f"the best {race['top']}"
-    if len(ran) <= race["top"] and not broken_off:
-        return f"A race for {best} has nothing to decide among {len(ran)}: all ran all {n:,} {what}."
+    stops = [candidate["stopped"] for _, candidate in ranked(data)]
+    num_behind = sum(stop is not None and stop["behind"] is not None for stop in stops)
+    num_interrupted = sum(stop is not None and stop["behind"] is None for stop in stops)
+    best = "the best candidate" if race["top"] == 1 else f"the best {race['top']} candidates"
+    if len(stops) <= race["top"] and not num_interrupted:
+        return f"A race for {best} of {len(stops)} has nothing to decide: all of them ran all {n:,} {what}."
     share = 100 * race["num_examples_run"] / race["num_examples_of_all"]
     said = (
-        f"A race for {best}, with {100 * race['confidence']:.3g} % confidence: {len(stopped)} of {len(ran)} "
-        f"candidates were clearly behind by {title(race['decided_by'])} before they had run all {n:,} {what}, and "
-        f"stopped. In all {share:.0f} % of the {what} of a full run were run."
+        f"This was a race for {best}, with {percent(race['confidence'])} confidence: {num_behind} of {len(stops)} "
+        f"candidates were clearly behind by {title(data, race['decided_by'])} and stopped before they had run all "
+        f"{n:,} {what}. Together the candidates ran {share:.0f} % of the {what} of a full run."
     )
-    if broken_off:
-        said += f" It was broken off: {len(broken_off)} were still in."
+    if num_interrupted:
+        still = "1 candidate was" if num_interrupted == 1 else f"{num_interrupted} candidates were"
+        said += f" The run was interrupted while {still} still in the race."
     return said
 
 
-def race_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> list[list[str]]:
-    """Ranked candidates of a race: name, examples that its scores are of, and why it stopped.
+def race_rows(data: ReportData, name: Callable[[str], str]) -> list[list[str]]:
+    """Ranked candidates of a race: name, number of examples that its scores are of, and why it stopped.
 
     Gaps are in the measure that `gap_sentence` names.
 
@@ -45,45 +47,44 @@ def race_rows(data: Mapping[str, Any], name: Callable[[str], str]) -> list[list[
         data: the content of report.json.
         name: how to write a candidate's name, such as `hf_leep.text.code`.
     """
-    if not data.get("race"):
+    if data["race"] is None:
         return []
-    named = list(zip(short_names(data["candidates"]), data["candidates"], strict=True))
-    names = {candidate["id"]: name(short) for short, candidate in named}
+    names = {candidate["id"]: written for written, candidate in named(data, name)}
     return [
         [names[candidate["id"]], f"{candidate['num_examples']:,}", _why(candidate["stopped"], names)]
-        for _, candidate in named
-        if candidate["rank"] is not None
+        for _, candidate in ranked(data)
     ]
 
 
-def gap_sentence(data: Mapping[str, Any]) -> str | None:
-    """Say in which measure candidates were behind when they stopped, and what ± is there; None where no one was.
+def gap_sentence(data: ReportData) -> str | None:
+    """Say which measure the gaps of stopped candidates are in, and what ± means there; None if no one was behind.
 
     Args:
         data: the content of report.json.
     """
-    if not any((candidate.get("stopped") or {}).get("behind") for candidate in data["candidates"]):
+    stops = (candidate["stopped"] for candidate in data["candidates"])
+    if data["race"] is None or not any(stop and stop["behind"] is not None for stop in stops):
         return None
     return (
-        f"Behind: in {title(data['race']['decided_by'])}, which decides the race, on the {examples(data)} that both "
-        "ran; ± is at the race's level, and so wider than at 95 %."
+        f"How far a stopped candidate was behind is in {title(data, data['race']['decided_by'])}, which decides the "
+        f"race, on the {examples(data)} that both candidates ran; its ± is at the race's level, so it is wider than "
+        f"at {level(data)}."
     )
 
 
-def stops(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Candidates that did not run all examples: name, and after how many of them it stopped and why."""
-    ranked = [candidate for candidate in data["candidates"] if candidate["rank"] is not None]
+def stops(data: ReportData) -> list[tuple[str, str]]:
+    """Candidates that did not run all examples: name, after how many examples it stopped, and why."""
     return [
-        (name, f"stopped after {ran} {examples(data)}: {why}")
-        for (name, ran, why), candidate in zip(race_rows(data, str), ranked, strict=False)
+        (name, f"stopped after {num_run} {examples(data)}: {why}")
+        for (name, num_run, why), (_, candidate) in zip(race_rows(data, str), ranked(data), strict=False)
         if candidate["stopped"]
     ]
 
 
-def _why(stopped: Mapping[str, Any] | None, names: Mapping[str, str]) -> str:
+def _why(stopped: StopData | None, names: Mapping[str, str]) -> str:
     if stopped is None:
         return "ran all"
     if stopped["behind"] is None:
-        return "the run was broken off"
+        return "the run was interrupted"
     ahead = names.get(stopped["behind"], "another")
     return f"behind {ahead} by {number(stopped['gap'])} ± {number(stopped['margin'])}"

@@ -1,127 +1,139 @@
-"""The answer in a few sentences, the same in card and terminal."""
+"""The answer in a few sentences, the same on the card, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from hf_leep.measures import find
+from hf_leep.report.candidate_schema import RankedData
 from hf_leep.report.card.certificate import failed_sentence
 from hf_leep.report.card.wording import (
     chance,
     examples,
-    half_width,
     leave_one_out,
     num_compared,
-    places,
-    short_names,
+    rank_range,
+    ranked,
     title,
+    titles,
 )
-from hf_leep.text import count, number
+from hf_leep.report.schema import ReportData
+from hf_leep.text import count, number, plain
 
-_LIKELY, _MOST_LIKELY = 0.05, 4  # a chance of being the best that is worth a word, and how many
-_MOST_TIMES = 100  # as many examples, beyond which a number would be more precise than it is known
+_LIKELY, _MOST_LIKELY = 0.05, 4  # probability of being the best that is worth a mention, and how many are mentioned
+_MOST_TIMES = 100  # times as many examples; a larger estimate would be too uncertain to print
 
 
-def verdict(data: Mapping[str, Any], name: Callable[[str], str]) -> list[str]:
-    """Say which candidate to take and how sure that is.
+def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
+    """Say which candidate to take, and how certain that is.
 
     Args:
         data: the content of report.json.
         name: how to write a candidate's name, such as `hf_leep.text.code`.
     """
-    candidates = data["candidates"]
-    names = dict(zip(map(id, candidates), map(name, short_names(candidates)), strict=True))
-    ranked = [c for c in candidates if c["rank"] is not None]
-    if not ranked:
-        return [f"No candidate could be ranked: {len(candidates)} refused or failed, none left."]
-    measure = title(data["sort_by"])
-    unit = find(data["sort_by"]).unit
-    unit = f" {unit}" if unit else ""
-    best, top = ranked[0], [c for c in ranked if c["tie_group"] == 1]
-    value = number(best["scores"][data["sort_by"]]["value"])
-    if len(ranked) == 1:
-        said = [f"{names[id(best)]} is the only candidate with a score: {measure} {value}{unit}."]
-    elif len(top) == 1:
-        gap = ranked[1]["behind_best"]
-        said = [
-            f"{names[id(best)]} comes first of {len(ranked)}, with {measure} {value}{unit}: ahead of the second, "
-            f"{names[id(ranked[1])]}, by {number(gap['value'])} ± {number(half_width(gap))}, "
-            "and different from each of the others, taken alone, beyond the paired sampling error."
-        ]
-        if (best.get("rank_interval") or [1, 1])[1] > 1:
-            said.append(f"With all taken at once, these {examples(data)} leave it the ranks {places(best)}.")
-    else:
-        # In a long list each candidate is like its neighbours and the group has no end: those of it that may be first.
-        among = [c for c in top if (c.get("rank_interval") or (1, 1))[0] == 1]
-        listed = ", ".join(names[id(c)] for c in among[:5]) + (f" and {len(among) - 5} more" if len(among) > 5 else "")
-        highest = f"{names[id(best)]} has the highest {measure}, {value}{unit}."
-        if len(among) == len(top):
-            said = [
-                f"The first {len(top)} of {len(ranked)} form one tie group, in which these {examples(data)} cannot "
-                f"settle the order: {listed}. {highest}"
-            ]
-        else:
-            said = [
-                f"{len(among)} of {len(ranked)} may be the first, as far as these {examples(data)} tell: {listed}. "
-                f"{highest} The tie group goes on to place {len(top)}, each candidate being like its neighbours: "
-                "go by the ranks."
-            ]
-        sized = [c for c in among if c["num_parameters"]]
-        smallest = min(sized, key=lambda c: c["num_parameters"], default=None)
-        if smallest is not None and smallest is not best and smallest["num_parameters"] < best["num_parameters"]:
-            said.append(
-                f"The smallest of them is {names[id(smallest)]} ({count(smallest['num_parameters'])} parameters)."
-            )
-        likely = sorted(ranked, key=lambda c: -(c.get("probability_best") or 0))[:_MOST_LIKELY]
-        chances = [
-            f"{names[id(c)]} ({chance(data, c)})" for c in likely if (c.get("probability_best") or 0) >= _LIKELY
-        ]
-        if chances and num_compared(data) > 1:
-            by = title(data["best_by"])
-            said.append(f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}.")
-    if best.get("trained_on_target"):
-        unseen = next((names[id(c)] for c in ranked if not c.get("trained_on_target")), None)
-        rest = f": the best of those of which nothing of the kind is known is {unseen}" if unseen else ""
+    candidates = ranked(data, name)
+    if not candidates:
+        return [f"No candidate could be ranked: all {len(data['candidates'])} were refused or failed."]
+    said = [wrong] if (wrong := failed_sentence(data)) else []
+    if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(
-            f"But {names[id(best)]} may have seen these {examples(data)} in training, which would flatter it{rest}."
+            "By leave-one-out LEEP, no candidate explains these labels measurably better than the class frequencies "
+            f"alone. Treat the order as noise; try more {examples(data)} or other candidates."
         )
-    if _uninformative(data, ranked):
-        said.insert(
-            0,
-            "Leave-one-out, no candidate explains these labels measurably better than the class frequencies alone: "
-            f"take the order for noise, and more {examples(data)} or other candidates.",
+    return [*said, *_best(data, candidates), *_seen(data, candidates), *settling(data)]
+
+
+def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
+    """Which candidate is the best, or which may be."""
+    measure, unit = title(data, data["sort_by"]), plain(data["measure_details"][data["sort_by"]]["unit"])
+    name, best = candidates[0]
+    value = number(best["scores"][data["sort_by"]]["value"]) + (f" {unit}" if unit else "")
+    if len(candidates) == 1:
+        return [f"{name} is the only candidate with a score: {measure} {value}."]
+    tied = [(other, candidate) for other, candidate in candidates if candidate["tie_group"] == 1]
+    if len(tied) > 1:
+        extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
+        best_score = f"{name} has the {extreme} {measure}, {value}."
+        return [*_tied(data, tied, len(candidates), best_score), *_chances(data, candidates)]
+    second, gap = candidates[1][0], candidates[1][1]["behind_best"]
+    said = [
+        f"{name} comes first of {len(candidates)}, with {measure} {value}. It is ahead of the second, {second}, by "
+        f"{number(gap['value'])} ± {number(gap['half_width'])}. Taken one at a time, its differences from the others "
+        "are all larger than their paired sampling errors."
+    ]
+    if (best["rank_interval"] or [1, 1])[1] > 1:
+        said.append(
+            f"If all pairs are compared at once, these {examples(data)} leave it the ranks {rank_range(best)}."
         )
-    if wrong := failed_sentence(data):
-        said.insert(0, wrong)
-    return said + settling(data)
+    return said
 
 
-def settling(data: Mapping[str, Any]) -> list[str]:
-    """Say about how many examples would settle the first places, where these do not."""
-    have, what = data["target"]["num_examples"], examples(data)
-    said: dict[str, str] = {}  # what it takes → the places that it settles; the later, which take in the earlier, win
-    for found in data.get("settling") or ():
-        places = "the first place" if found["places"] == 1 else f"the first {found['places']} places"
-        needed = found["num_examples"]
-        if needed is None:
-            why = "scores there are the same, or have no error"
-            if data["checked_by"]:
-                why = (
-                    f"{title(data['sort_by'])} and {title(data['checked_by'])} disagree there, or scores are the same"
-                )
-            return [*_enough(said), f"No number of {what} would settle {places} as the scores stand: {why}."]
-        if needed > _MOST_TIMES * have:
-            said[f"more than {_MOST_TIMES} times as many {what}"] = places
-        elif needed > have:
-            said[f"about {_two_digits(needed):,} {what}"] = places
-    return _enough(said)
+def _tied(data: ReportData, tied: Sequence[tuple[str, RankedData]], num_ranked: int, best_score: str) -> list[str]:
+    """Which candidates may be the best, where several share the first tie group."""
+    # In a long list each candidate is like its neighbours and the group has no end: name those that may be first.
+    among = [(name, c) for name, c in tied if (c["rank_interval"] or [1])[0] == 1]
+    listed = ", ".join(name for name, _ in among[:5]) + (f" and {len(among) - 5} more" if len(among) > 5 else "")
+    if len(among) == len(tied):
+        said = [
+            f"The first {len(tied)} of {num_ranked} candidates form one tie group, because these {examples(data)} do "
+            f"not settle their order: {listed}. {best_score}"
+        ]
+    else:
+        said = [
+            f"{len(among)} of {num_ranked} candidates may be the best, according to these {examples(data)}: {listed}. "
+            f"{best_score} The tie group reaches down to place {len(tied)}, because each candidate is close to its "
+            "neighbours; the ranks say more."
+        ]
+    sized = [(size, name) for name, candidate in among if (size := candidate["num_parameters"])]
+    size, smallest = min(sized, key=lambda one: one[0], default=(0, ""))
+    if 0 < size < (tied[0][1]["num_parameters"] or 0):
+        said.append(f"The smallest of them is {smallest} ({count(size)} parameters).")
+    return said
 
 
-def _enough(said: Mapping[str, str]) -> list[str]:
-    if not said:
+def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
+    """Which candidates would most often be the best, if the examples were drawn again."""
+    likely = sorted(candidates, key=lambda one: -(one[1]["probability_best"] or 0))[:_MOST_LIKELY]
+    chances = [f"{name} ({chance(data, c)})" for name, c in likely if (c["probability_best"] or 0) >= _LIKELY]
+    if not chances or num_compared(data) < 2:
         return []
-    listed = ", and ".join(f"{takes} would settle {places}" for takes, places in said.items())
+    by = title(data, data["best_by"])
+    return [f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}."]
+
+
+def _seen(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
+    """A warning if the first candidate may have been trained on these examples."""
+    name, best = candidates[0]
+    if not best["trained_on_target"]:
+        return []
+    unseen = next((other for other, c in candidates if not c["trained_on_target"]), None)
+    rest = f". The best candidate that is not known to have seen them is {unseen}" if unseen else ""
+    return [f"But {name} may have been trained on these {examples(data)}, which would raise its score{rest}."]
+
+
+def settling(data: ReportData) -> list[str]:
+    """Say about how many examples would settle the first places, if these examples do not."""
+    have, what = data["target"]["num_examples"], examples(data)
+    needed: dict[str, str] = {}  # how many → the places that they settle; later places include the earlier ones
+    for found in data["settling"]:
+        first = "the first place" if found["places"] == 1 else f"the first {found['places']} places"
+        num_examples = found["num_examples"]
+        if num_examples is None:
+            why = "scores there are equal, or their errors are not known"
+            if data["checked_by"]:
+                by = titles(data, (data["sort_by"], data["checked_by"]))
+                why = f"{by} disagree there, or scores are equal"
+            return [*_enough(needed), f"As the scores stand, no number of {what} would settle {first}: {why}."]
+        if num_examples > _MOST_TIMES * have:
+            needed[f"more than {_MOST_TIMES} times as many {what}"] = first
+        elif num_examples > have:
+            needed[f"about {_two_digits(num_examples):,} {what}"] = first
+    return _enough(needed)
+
+
+def _enough(needed: Mapping[str, str]) -> list[str]:
+    if not needed:
+        return []
+    listed = ", and ".join(f"{how_many} would settle {first}" for how_many, first in needed.items())
     return [f"If the gaps stay as they are, {listed}."]
 
 
@@ -131,31 +143,35 @@ def _two_digits(number: int) -> int:
     return -(-number // unit) * unit
 
 
-def disagreement(data: Mapping[str, Any]) -> str | None:
-    """Say that the order and its check disagree, if they do."""
-    if not data["num_disagreements"]:
+def disagreement(data: ReportData) -> str | None:
+    """Say that the measure that makes the order and the one that checks it disagree; None if they do not."""
+    if not data["num_disagreements"] or not data["checked_by"]:
         return None
-    pairs = data["num_pairs"]
+    pairs, check = data["num_pairs"], title(data, data["checked_by"])
     return (
-        f"{title(data['sort_by'])} and {title(data['checked_by'])} order {data['num_disagreements']} of "
-        f"{pairs} {'pair' if pairs == 1 else 'pairs'} of candidates differently. Such pairs share a tie group; "
-        "the leave-one-out order is the safer one."
+        f"{title(data, data['sort_by'])} and {check} order {data['num_disagreements']} of {pairs} "
+        f"{'pair' if pairs == 1 else 'pairs'} of candidates differently. Such pairs share a tie group; the order by "
+        f"{check} is the safer one."
     )
 
 
-def headless_note(data: Mapping[str, Any]) -> str | None:
-    """Say how many candidates lack only a head, and which measure would rank them."""
+def headless_note(data: ReportData) -> str | None:
+    """Say how many candidates only lack a head, and introduce the command that ranks them too; None if none do."""
     missing = data["headless"]["count"]
     if not missing:
         return None
-    subject = "1 candidate was" if missing == 1 else f"{missing} candidates were"
-    return f"{subject} refused only for want of a trained classification head. To rank all of them on their features:"
+    subject, has = ("1 candidate", "it has") if missing == 1 else (f"{missing} candidates", "they have")
+    return (
+        f"{subject} could not be ranked because {has} no trained classification head. To rank all candidates by their "
+        "features:"
+    )
 
 
-def _uninformative(data: Mapping[str, Any], ranked: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every ranked candidate's leave-one-out LEEP is within its error of the floor."""
-    scores = [leave_one_out(data, candidate) for candidate in ranked]
+def _uninformative(data: ReportData, candidates: Sequence[RankedData]) -> bool:
+    """Whether every ranked candidate's leave-one-out LEEP is within its error of that of the class frequencies."""
     floor = data["target"]["leave_one_out_floor"]
-    return bool(scores) and all(
-        score is not None and score["value"] <= floor + (half_width(score) or 0.0) for score in scores
+    scores = [leave_one_out(data, candidate) for candidate in candidates]
+    return all(
+        score is not None and score["value"] is not None and score["value"] <= floor + (score["half_width"] or 0.0)
+        for score in scores
     )

@@ -1,147 +1,159 @@
-"""What report.json says of candidates and scores, as the words and numbers of a card."""
+"""Names, scores and warnings of report.json as the words and numbers of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
-from typing import Any
 
-from hf_leep.measures import find
-from hf_leep.ranking.ordering import CONFIDENCE_Z
-from hf_leep.text import number, plain
+from hf_leep.report.candidate_schema import (
+    CalibrationData,
+    CandidateData,
+    EstimateData,
+    NamedData,
+    RankedData,
+    ScoreData,
+)
+from hf_leep.report.schema import ReportData, is_ranked
+from hf_leep.text import number, percent, plain
 
 
-def short_names(candidates: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What to call each candidate: the last part of a local folder's path where that is unique, else the whole id."""
+def short_names(candidates: Sequence[NamedData]) -> list[str]:
+    """What to call each candidate: the last part of a local folder's path if it is unique, else the whole id."""
     last = [PurePath(plain(c["id"])).name if _is_local(c) else plain(c["id"]) for c in candidates]
-    owners: dict[str, set[str]] = {}
+    ids: dict[str, set[str]] = {}
     for name, candidate in zip(last, candidates, strict=True):
-        owners.setdefault(name, set()).add(candidate["id"])
+        ids.setdefault(name, set()).add(candidate["id"])
     return [
-        name if name and len(owners[name]) == 1 else plain(candidate["id"])
+        name if name and len(ids[name]) == 1 else plain(candidate["id"])
         for name, candidate in zip(last, candidates, strict=True)
     ]
 
 
-def with_error(score: Mapping[str, Any] | None) -> str:
-    """A score and the half-width of its 95 % interval."""
-    if score is None or score["value"] is None:
+def named(data: ReportData, write: Callable[[str], str] = str) -> list[tuple[str, CandidateData]]:
+    """Each candidate with its name.
+
+    Args:
+        data: the content of report.json.
+        write: how to write a name, such as `hf_leep.text.code`.
+    """
+    return list(zip(map(write, short_names(data["candidates"])), data["candidates"], strict=True))
+
+
+def ranked(data: ReportData, write: Callable[[str], str] = str) -> list[tuple[str, RankedData]]:
+    """Each candidate that has a rank with its name, best first; arguments as of `named`."""
+    return [(name, candidate) for name, candidate in named(data, write) if is_ranked(candidate)]
+
+
+def with_error(estimate: ScoreData | EstimateData | None) -> str:
+    """A score and the half-width of its interval; a dash where there is none."""
+    if estimate is None or estimate["value"] is None:
         return "–"
-    half = half_width(score)
+    half = estimate["half_width"]
     if half is None:
-        return number(score["value"])
+        return number(estimate["value"])
     digits = 2 if half >= 0.02 else 3
-    return f"{number(score['value'], digits)} ± {number(half, digits)}"
+    return f"{number(estimate['value'], digits)} ± {number(half, digits)}"
 
 
-def half_width(score: Mapping[str, Any]) -> float | None:
-    """The half-width of a score's 95 % interval; of an older report, 1.96 standard errors."""
-    if score["standard_error"] is None:
-        return None
-    found = score.get("half_width")
-    return CONFIDENCE_Z * float(score["standard_error"]) if found is None else float(found)
+def level(data: ReportData) -> str:
+    """The confidence level of a report's intervals, such as 95 %."""
+    return percent(data["confidence"])
 
 
-def places(candidate: Mapping[str, Any]) -> str:
-    """The ranks that the examples leave open to a candidate; a dash where that is not known."""
-    found = candidate.get("rank_interval")
-    if not found:
+def rank_range(candidate: CandidateData) -> str:
+    """The ranks that the examples leave open to a candidate; a dash where they are not known."""
+    if candidate["rank_interval"] is None:
         return "–"
-    low, high = found
+    low, high = candidate["rank_interval"]
     return f"{low}" if low == high else f"{low}–{high}"
 
 
-def chance(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> str:
-    """The probability that a candidate is the best; a dash where that is not known, or there is no other."""
-    found = candidate.get("probability_best")
+def chance(data: ReportData, candidate: CandidateData) -> str:
+    """The probability that a candidate is the best; a dash where it is not known, or there is no other candidate."""
+    found = candidate["probability_best"]
     if found is None or num_compared(data) < 2:
         return "–"
     if found < 0.005:
-        return "< 1 %"
-    return "> 99 %" if found > 0.995 else f"{100 * found:.0f} %"
+        return "<\u00a01\u00a0%"
+    return ">\u00a099\u00a0%" if found > 0.995 else f"{100 * found:.0f}\u00a0%"
 
 
-def num_compared(data: Mapping[str, Any]) -> int:
-    """How many candidates the probability of being best is one among: in a race, those that ran all rows."""
-    return sum(candidate.get("probability_best") is not None for candidate in data["candidates"])
+def num_compared(data: ReportData) -> int:
+    """How many candidates have a probability of being the best: in a race, those that ran all examples."""
+    return sum(candidate["probability_best"] is not None for candidate in data["candidates"])
 
 
-def temperature(calibration: Mapping[str, Any]) -> str:
-    """The best temperature of those that were tried; at an end of these, that it is at least so high, or so low."""
+def temperature(calibration: CalibrationData) -> str:
+    """The best of the temperatures that were tried; with ≥ or ≤ if it is the highest or the lowest of them."""
     found, tried = calibration["temperature"], [tau for tau, _ in calibration["curve"]]
     if found == max(tried):
         return f"≥ {found:g}"
     return f"≤ {found:g}" if found == min(tried) else number(found, 2)
 
 
-def title(measure: str) -> str:
+def title(data: ReportData, measure: str) -> str:
     """How people write a measure's name."""
-    return find(measure).title
+    return plain(data["measure_details"][measure]["title"])
 
 
-def examples(data: Mapping[str, Any]) -> str:
+def titles(data: ReportData, measures: Sequence[str]) -> str:
+    """The names of one or more measures, as people write them, with commas and "and"."""
+    *before, last = (title(data, measure) for measure in measures)
+    return f"{', '.join(before)} and {last}" if before else last
+
+
+def examples(data: ReportData) -> str:
     """What a report's examples are: rows, or the words of its sentences."""
-    return "rows" if data["target"].get("num_sentences") is None else "words"
+    return "rows" if data["target"]["num_sentences"] is None else "words"
 
 
-def explained(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> float | None:
-    """(T + Ĥ)/Ĥ, the share of the label entropy that is explained; comparable across targets.
+def entropy_explained_cells(candidates: Sequence[CandidateData]) -> list[str] | None:
+    """The share of the label entropy that each candidate explains, for a table; None if it is known of none of them.
 
-    T is leave-one-out LEEP, since the in-sample score explains a share of anything; below 0 it explains nothing.
+    (T + Ĥ)/Ĥ with T the leave-one-out LEEP, since the in-sample score explains a share of anything; shown as 0 where
+    it is below.
     """
-    if "explained" in candidate:
-        found = candidate["explained"]
-    else:  # a report of an older hf_leep
-        score, entropy = leave_one_out(data, candidate), data["target"]["class_entropy"]
-        found = None if score is None else (score["value"] + entropy) / entropy
-    return None if found is None else max(float(found), 0.0)
-
-
-def explained_cells(data: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """That share of each of some candidates, for a table; None where no one has it."""
-    shares = [explained(data, candidate) for candidate in candidates]
+    shares = [candidate["entropy_explained"] for candidate in candidates]
     if all(share is None for share in shares):
         return None
-    return ["–" if share is None else f"{100 * share:.0f} %" for share in shares]
+    return ["–" if share is None else f"{100 * max(share, 0.0):.0f} %" for share in shares]
 
 
-def leave_one_out(data: Mapping[str, Any], candidate: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """A candidate's leave-one-out LEEP, asked for or made as a check; None where there is none."""
+def leave_one_out(data: ReportData, candidate: CandidateData) -> ScoreData | None:
+    """A candidate's leave-one-out LEEP, asked for or computed as a check; None where there is none."""
     score = candidate["scores"].get("leave-one-out-leep")
     if score is None and data["checked_by"] == "leave-one-out-leep":
         score = candidate["check"]
     return score if score is not None and score["value"] is not None else None
 
 
-def repeated_warnings(data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Each distinct warning on a score → the candidates that carry it, in the report's order."""
-    names = short_names(data["candidates"])
-    found: dict[str, list[str]] = {}
-    for name, candidate in zip(names, data["candidates"], strict=True):
-        for score in candidate["scores"].values():
-            for warning in score["warnings"]:
-                if name not in found.setdefault(warning, []):
-                    found[warning].append(name)
-    return found
+def notes(data: ReportData, write: Callable[[str], str] = str) -> dict[str, str]:
+    """Each note → the candidates with scores that it is about, in the report's order; arguments as of `named`."""
+    return _by_text(data, write, [c["notes"] if c["scores"] else [] for c in data["candidates"]])
 
 
-def repeated_notes(data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Each distinct note → the candidates with scores that it is about, in the report's order."""
-    found: dict[str, list[str]] = {}
-    for name, candidate in zip(short_names(data["candidates"]), data["candidates"], strict=True):
-        for note in candidate.get("notes", []) if candidate["scores"] else []:
-            if name not in found.setdefault(note, []):
-                found[note].append(name)
-    return found
+def warnings(data: ReportData, write: Callable[[str], str] = str) -> dict[str, str]:
+    """Each warning on a score → the candidates that have it, in the report's order; arguments as of `named`."""
+    return _by_text(
+        data, write, [[w for s in c["scores"].values() for w in s["warnings"]] for c in data["candidates"]]
+    )
 
 
-def listed(names: Sequence[str], data: Mapping[str, Any], write: Callable[[str], str] = str) -> str:
-    """Who carries a warning, in few words."""
+def _by_text(data: ReportData, write: Callable[[str], str], texts: Sequence[Sequence[str]]) -> dict[str, str]:
+    found: dict[str, dict[str, None]] = {}
+    for (name, _), said in zip(named(data, write), texts, strict=True):
+        for text in said:
+            found.setdefault(text, {})[name] = None
+    return {text: _listed(list(names), data) for text, names in found.items()}
+
+
+def _listed(names: Sequence[str], data: ReportData) -> str:
+    """Some candidates in a few words."""
     if len(names) > 1 and len(names) == sum(bool(candidate["scores"]) for candidate in data["candidates"]):
         return "all candidates"
     rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(write(name) for name in names[:4]) + rest
+    return ", ".join(names[:4]) + rest
 
 
-def _is_local(candidate: Mapping[str, Any]) -> bool:
-    return str(candidate["revision"]).startswith("sha256:") or "/" in str(candidate["id"]).strip("/").partition("/")[2]
+def _is_local(candidate: NamedData) -> bool:
+    return str(candidate["revision"]).startswith("sha256:") or "/" in candidate["id"].strip("/").partition("/")[2]

@@ -17,6 +17,7 @@ from hf_leep.report.card.order import (
 )
 from hf_leep.report.card.page import page
 from tests.report.card.test_table import shown
+from tests.report.conftest import measure
 
 
 @pytest.fixture
@@ -30,7 +31,8 @@ def voted(report):
         {"measures": [measures[0], measures[2]], "kendall": -0.5, "num_candidates": 4},
         {"measures": measures[1:], "kendall": None, "num_candidates": 2},
     ]
-    score = {"value": 0.4, "standard_error": None, "warnings": [], "reason": None}
+    report["measure_details"]["logme"] = measure("logme")
+    score = {"value": 0.4, "standard_error": None, "half_width": None, "warnings": [], "reason": None}
     for candidate, rank in zip(report["candidates"], (2, 1, 2, 4), strict=True):
         candidate["consensus"] = {"rank": rank, "won": 0, "lost": 0}
         if candidate["scores"]:
@@ -44,13 +46,13 @@ def test_a_consensus_is_an_order_with_ties(voted):
     assert found["order"] == "1 small/resnet · 2 big/resnet, weak/resnet · 4 base/bert"
     assert f"The consensus of {found['measures']}: 1 `small/resnet` · 2 `big/resnet`, `weak/resnet`" in page(voted)
     assert consensus_note(voted, str) == (
-        "By consensus of leave-one-out LEEP and LogME, small/resnet would come first."
+        "By the consensus of leave-one-out LEEP and LogME, small/resnet would come first."
     )
     voted["candidates"][0]["consensus"]["rank"] = 1
     assert consensus_note(voted, str) is None
 
 
-def test_kin_alone_have_no_consensus(report):
+def test_related_measures_alone_have_no_consensus(report):
     assert consensus(report, str) is consensus_note(report, str) is None
     assert "consensus" not in page(report)
 
@@ -71,6 +73,7 @@ def test_agreement_is_a_triangle_with_dashes_for_too_few(voted):
 def test_many_measures_are_compared_with_the_one_that_makes_the_order(report):
     measures = ["nce", "leep", "leave-one-out-leep", "logme", "h-score"] * 2
     report["measures"] = measures[:7]
+    report["measure_details"] = {name: measure(name) for name in measures}
     report["agreement"] = [
         {"measures": [a, "leep"], "kendall": 1.0, "num_candidates": 9} for a in dict.fromkeys(measures) if a != "leep"
     ]
@@ -79,14 +82,14 @@ def test_many_measures_are_compared_with_the_one_that_makes_the_order(report):
     assert [row[0] for row in table[1:5]] == ["NCE", "leave-one-out LEEP", "LogME", "H-score"]
 
 
-def test_calibration_is_told_before_and_after(report):
+def test_scores_are_shown_before_and_after_calibration(report):
     assert calibration_rows(report, str)[0] == ["big/resnet", "−1.021", "1.41", "−0.971", "0.35"]
     assert len(calibration_rows(report, str)) == 3  # the ranked ones
-    assert "turns 1 of 3 pairs round" in calibration_sentence(report)
+    assert "reverses 1 of 3 pairs" in calibration_sentence(report)
     report["calibration"]["num_reordered"] = 0
-    assert "keeps its order" in calibration_sentence(report)
+    assert "stays the same" in calibration_sentence(report)
     report["calibration"] = {"num_pairs": 1, "num_reordered": 1}
-    assert "turns 1 of 1 pair round" in calibration_sentence(report)
+    assert "reverses 1 of 1 pair" in calibration_sentence(report)
 
 
 def test_bands_name_the_best_of_each_size(report):
@@ -106,14 +109,14 @@ def test_bands_name_the_best_of_each_size(report):
 @pytest.mark.parametrize(
     ("tau", "number", "words"),
     [
-        (0.9, 8, "τ = +0.90 over 8 candidates: the order is much like a list by size."),
-        (0.4, 8, "larger candidates tend to score higher."),
+        (0.9, 8, "τ = +0.90 over 8 candidates: the order is much like one by size."),
+        (0.4, 8, "larger candidates tend to score better."),
         (0.0, 8, "τ = +0.00 over 8 candidates: the order has little to do with size."),
-        (-0.5, 8, "smaller candidates tend to score higher."),
-        (1.0, 3, "over 3 candidates, which are few to tell by."),
+        (-0.5, 8, "smaller candidates tend to score better."),
+        (1.0, 3, "over 3 candidates, too few to say more."),
     ],
 )
-def test_a_list_by_size_is_called_one(report, tau, number, words):
+def test_an_order_by_size_is_called_one(report, tau, number, words):
     report["size"].update(kendall=tau, num_candidates=number)
     assert size_sentence(report).endswith(words)
     assert size_sentence(report) in page(report)
@@ -127,35 +130,40 @@ def test_too_few_sizes_say_nothing(report):
     assert signed(None) == "–"
 
 
-def test_an_order_like_one_that_sees_no_label_is_called_that(report):
+def test_an_order_like_one_that_does_not_depend_on_the_labels_is_called_that(report):
     assert (
         baseline_sentence(report)
-        == "Score and other things that see no label: downloads τ = +0.33 over 3 candidates (few to tell by)."
+        == "Score and other quantities that do not depend on the labels: downloads τ = +0.33 over 3 candidates "
+        "(too few to say more)."
     )
     assert baseline_note(report) is None
     for baseline in report["baselines"]:
         baseline.update(kendall=0.8, num_candidates=6)
     report["baselines"][2]["kendall"] = -0.9
     assert "downloads τ = +0.80 over 6 candidates, source classes" in baseline_sentence(report)
-    words = "The order is much like a list by parameters (τ = +0.80) and by downloads (τ = +0.80), which see no label."
+    words = (
+        "The order is much like one by parameters (τ = +0.80) and by downloads (τ = +0.80), which do not depend on "
+        "the labels."
+    )
     assert baseline_note(report) == words
     assert words in page(report)
     assert words in " ".join(shown(report).split())
-    report["baselines"][0]["num_candidates"] = report["baselines"][1]["num_candidates"] = 5  # few to tell by
+    report["baselines"][0]["num_candidates"] = report["baselines"][1]["num_candidates"] = 5  # too few
     assert baseline_note(report) is None
     report["baselines"] = []
     assert baseline_sentence(report) is None
 
 
 @pytest.mark.parametrize(("num_headless", "sort_by", "words"), [
-    (0, "leave-one-out-leep", "Every candidate has a head, so the order is by leave-one-out LEEP."),
-    (1, "logme", "1 candidate has no trained head, so the order of all is by LogME"),
+    (0, "leave-one-out-leep", "Every candidate has a trained head, so the order is by leave-one-out LEEP."),
+    (1, "logme", "1 candidate has no trained head, so the order of all candidates is by LogME"),
     (3, "logme", "3 candidates have no trained head"),
 ])  # fmt: skip
 def test_an_order_left_to_hf_leep_says_by_what_it_is(report, num_headless, sort_by, words):
+    report["measure_details"][sort_by] = measure(sort_by)
     report["auto"], report["sort_by"] = {"num_headless": num_headless}, sort_by
     assert words in auto_sentence(report)
 
 
-def test_an_order_that_was_asked_for_needs_no_word(report):
+def test_an_order_that_was_asked_for_is_not_explained(report):
     assert auto_sentence(report) is None

@@ -1,4 +1,4 @@
-"""The card: a golden file, reviewed as a diff, and what strangers' names must not do to it."""
+"""The card: a golden file, reviewed as a diff, and what names in a report must not do to it."""
 
 import os
 import re
@@ -11,7 +11,8 @@ from hf_leep.report.card import notebook, render
 from hf_leep.report.card.page import page
 from hf_leep.report.card.verdict import verdict
 from hf_leep.report.card.wording import short_names, with_error
-from hf_leep.text import classes, code, count, duration, number, prose
+from hf_leep.text import classes, code, count, duration, number, percent, prose
+from tests.report.conftest import measure
 
 GOLDEN = Path(__file__).with_name("golden.md")
 
@@ -37,13 +38,17 @@ def _tables(text):
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
-def test_names_of_strangers_change_nothing_outside_their_cell(report):
+def test_names_change_nothing_outside_their_cell(report):
     clean = page(report)
     for candidate in report["candidates"]:
         candidate["id"] += EVIL
         candidate["reason"] = EVIL
         candidate["notes"] = [EVIL]
     report["target"].update(dataset=EVIL, split=EVIL, config=EVIL, label_column=EVIL, warnings=[EVIL])
+    for found in report["measure_details"].values():
+        found.update(title=EVIL, unit=EVIL, reference=EVIL, summary=EVIL)
+    report["certificate"].update(unchecked=[EVIL])
+    report["baselines"][1]["name"] = EVIL
     report["run"]["command"] = EVIL
     report["run"]["versions"] = {EVIL: EVIL}
     for candidate in report["candidates"][:3]:
@@ -83,7 +88,8 @@ def test_one_winner_is_named_with_its_lead(report):
     report["num_disagreements"] = 0
     text = page(report)
     assert (
-        "`big/resnet` comes first of 3, with LEEP −0.812 nats: ahead of the second, `small/resnet`, by 0.018" in text
+        "`big/resnet` comes first of 3, with LEEP −0.812 nats. It is ahead of the second, `small/resnet`, by 0.018 ± "
+        "0.029." in text
     )
     assert "orders disagree" not in text
 
@@ -107,7 +113,7 @@ def test_predictions_that_say_nothing_are_called_that(report):
 
 
 def test_what_would_settle_the_first_places_is_said(report):
-    none = "No number of rows would settle the first place as the scores stand: LEEP and leave-one-out LEEP disagree"
+    none = "As the scores stand, no number of rows would settle the first place: LEEP and leave-one-out LEEP disagree"
     assert none in page(report)
     report["settling"] = [{"places": 1, "num_examples": 6641}, {"places": 3, "num_examples": 10**7}]
     assert (
@@ -136,7 +142,7 @@ def test_nothing_ranked_is_said_and_has_no_plot(report):
     report["size"]["bands"] = []
     files = render(report)
     assert set(files) == {"README.md", "scores.parquet"}
-    assert "No candidate could be ranked: 1 refused or failed, none left." in files["README.md"].decode()
+    assert "No candidate could be ranked: all 1 were refused or failed." in files["README.md"].decode()
     assert "plots/scores.png" not in files["README.md"].decode()
 
 
@@ -154,30 +160,12 @@ def test_notes_are_told_once_with_those_they_are_about(report):
 
 def test_a_winner_that_saw_the_rows_is_said_to_have(report):
     first, second, third, _ = report["candidates"]
-    words = "But `big/resnet` may have seen these rows in training, which would flatter it"
+    words = "But `big/resnet` may have been trained on these rows, which would raise its score"
     assert words not in page(report)
     first["trained_on_target"] = second["trained_on_target"] = True
-    assert f"{words}: the best of those of which nothing of the kind is known is `weak/resnet`.\n" in page(report)
+    assert f"{words}. The best candidate that is not known to have seen them is `weak/resnet`.\n" in page(report)
     third["trained_on_target"] = True
     assert f"{words}.\n" in page(report)
-
-
-def test_a_report_from_before_the_notes_is_rendered(report):
-    for candidate in report["candidates"]:
-        for key in ("notes", "gated", "trained_on", "trained_on_target", "calibration", "explanation", "consensus"):
-            del candidate[key]
-        for key in ("rank_interval", "probability_best", "downloads", "explained"):
-            del candidate[key]
-        for score in (*candidate["scores"].values(), candidate["check"], candidate["behind_best"]):
-            if score:
-                del score["half_width"]
-    for key in ("consensus", "agreement", "calibration", "size", "best_by", "settling", "baselines"):
-        del report[key]
-    text = render(report)["README.md"].decode()
-    for heading in ("Before you choose", "Does the order hold?", "Why `big/resnet`"):
-        assert heading not in text
-    assert "| 56 % |" in text
-    assert notebook(report)
 
 
 def test_a_streamed_sample_is_not_called_stratified(report):
@@ -192,7 +180,7 @@ def test_a_streamed_sample_is_not_called_stratified(report):
 def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_they_failed(report):
     report["certificate"]["unchecked"] = ["my-measure"]
     assert "passed all 10 of their checks" in page(report)
-    assert "not checked: my-measure." in page(report)
+    assert "have no checks: my-measure." in page(report)
     report["certificate"]["failed"] = ["leep: constant predictions score −Ĥ(Y)"]
     assert "passed all" not in page(report)
     assert "1 of 10 checks of the measures failed" in verdict(report, code)[0]
@@ -202,17 +190,19 @@ def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
     report["candidates"][0]["rank_interval"] = [1, 1]
     for group, candidate in enumerate(report["candidates"][:3], start=1):
         candidate["tie_group"] = group
-    assert "taken alone" in verdict(report, code)[0]
-    assert not any("With all taken at once" in sentence for sentence in verdict(report, code))
+    assert "Taken one at a time" in verdict(report, code)[0]
+    assert not any("compared at once" in sentence for sentence in verdict(report, code))
     report["candidates"][0]["rank_interval"] = [1, 2]
-    assert verdict(report, code)[1] == "With all taken at once, these rows leave it the ranks 1–2."
+    assert verdict(report, code)[1] == "If all pairs are compared at once, these rows leave it the ranks 1–2."
 
 
 def test_of_a_tie_group_without_end_the_verdict_names_those_that_may_be_first(report):
     report["candidates"][2]["tie_group"] = 1
     first = verdict(report, code)[0]
-    assert first.startswith("2 of 3 may be the first, as far as these rows tell: `big/resnet`, `small/resnet`. ")
-    assert "The tie group goes on to place 3" in first
+    assert first.startswith(
+        "2 of 3 candidates may be the best, according to these rows: `big/resnet`, `small/resnet`. "
+    )
+    assert "The tie group reaches down to place 3" in first
 
 
 def test_a_page_without_a_rank_has_no_empty_tables(report):
@@ -224,20 +214,21 @@ def test_a_page_without_a_rank_has_no_empty_tables(report):
 
 
 def test_what_is_explained_is_shown_wherever_a_candidate_has_it(report):
+    report["measure_details"]["logme"] = measure("logme")
     report.update(measures=["logme"], sort_by="logme", checked_by=None, num_disagreements=0)
     for candidate in report["candidates"]:
         candidate["scores"] = {"logme": candidate["scores"]["leep"]} if candidate["scores"] else {}
         candidate["check"] = None
-    report["candidates"][1]["explained"] = None
-    report["candidates"][2]["explained"] = -0.2
+    report["candidates"][1]["entropy_explained"] = None
+    report["candidates"][2]["entropy_explained"] = -0.2
     rows = [line.split(" | ") for line in page(report).splitlines() if re.match(r"\| [#123] \|", line)][:4]
-    assert [row[4] for row in rows] == ["explained", "56 %", "–", "0 %"]
-    assert "- **explained**" in page(report)
-    assert "<th>explained</th>" in notebook(report)
+    assert [row[4] for row in rows] == ["entropy explained", "56 %", "–", "0 %"]
+    assert "- **entropy explained**" in page(report)
+    assert "<th>entropy explained</th>" in notebook(report)
     for candidate in report["candidates"]:
-        candidate["explained"] = None
-    assert "explained" not in page(report).split("## Why")[0]
-    assert "<th>explained</th>" not in notebook(report)
+        candidate["entropy_explained"] = None
+    assert "entropy explained" not in page(report)
+    assert "<th>entropy explained</th>" not in notebook(report)
 
 
 def test_rendering_is_repeatable(report):
@@ -256,8 +247,9 @@ def test_counts_and_durations():
     assert [count(v) for v in (None, 5, 15674, 25_557_032, 7e9)] == ["–", "5", "15.7k", "25.6M", "7B"]
     assert [classes(v) for v in (None, 5, 21843)] == ["–", "5", "21,843"]
     assert [duration(v) for v in (2.34, 61.2, 3720)] == ["2.3 s", "1 min 1 s", "1 h 2 min"]
-    assert with_error({"value": -1.0, "standard_error": None}) == "−1.000"
-    assert with_error({"value": -1.0, "standard_error": 0.1}) == "−1.00 ± 0.20"
+    assert with_error({"value": -1.0, "half_width": None}) == "−1.000"
+    assert with_error({"value": -1.0, "half_width": 0.196}) == "−1.00 ± 0.20"
+    assert [percent(v) for v in (0.95, 0.9, 0.9999)] == ["95 %", "90 %", "99.99 %"]
 
 
 def test_escaping():

@@ -20,19 +20,18 @@ def raced(report):
     return report
 
 
-def test_card_terminal_and_notebook_say_what_each_got_and_why_it_stopped(raced):
-    said = (
-        "1 of 3 candidates were clearly behind by leave-one-out LEEP before they had run all 2,500 rows, and stopped"
-    )
+def test_card_terminal_and_notebook_say_how_much_each_ran_and_why_it_stopped(raced):
+    said = "1 of 3 candidates were clearly behind by leave-one-out LEEP and stopped before they had run all 2,500 rows"
     why = "behind small/resnet by 0.731 ± 0.120"
     written = page(raced)
     assert said in written
     assert "| `weak/resnet` | 313 | behind `small/resnet` by 0.731 ± 0.120 |" in written
-    assert "71 % of the rows of a full run were run" in written
-    assert "| candidate | rows | why it stopped: leave-one-out LEEP, ± at the race's level |" in written
-    assert "It is one among the 2 that ran all rows." in written
+    assert "Together the candidates ran 71 % of the rows of a full run." in written
+    assert "| candidate | rows | why it stopped (leave-one-out LEEP, ± at the race's level) |" in written
+    assert "Only the 2 candidates that ran all rows are compared." in written
     named = (
-        "Behind: in leave-one-out LEEP, which decides the race, on the rows that both ran; ± is at the race's level"
+        "How far a stopped candidate was behind is in leave-one-out LEEP, which decides the race, on the rows that "
+        "both candidates ran; its ± is at the race's level, so it is wider than at 95 %."
     )
     console = Console(width=120, file=io.StringIO(), color_system=None)
     console.print(terminal(raced, 120), crop=False)
@@ -53,20 +52,20 @@ def test_the_only_one_that_ran_all_rows_is_not_said_to_be_the_best_of_them(raced
     assert chance(raced, raced["candidates"][0]) == "–"
     assert "99\u00a0%" not in page(raced) + notebook(raced)
     assert "the best by" not in page(raced)
-    assert "It compares those that ran all rows, of which there are fewer than two." in page(raced)
+    assert "Fewer than two candidates ran all rows, so there is nothing to compare." in page(raced)
 
 
-def test_who_was_still_in_when_the_run_was_broken_off_is_named(raced):
+def test_candidates_in_the_race_when_the_run_was_interrupted_are_counted(raced):
     for candidate in raced["candidates"][:2]:
         candidate["stopped"] = {"look": 1, "behind": None, "gap": None, "margin": None}
-    assert "It was broken off: 2 were still in." in race_sentence(raced)
-    assert race_rows(raced, str)[0] == ["big/resnet", "2,500", "the run was broken off"]
+    assert "The run was interrupted while 2 candidates were still in the race." in race_sentence(raced)
+    assert race_rows(raced, str)[0] == ["big/resnet", "2,500", "the run was interrupted"]
     assert gap_sentence(raced)
     raced["candidates"][2]["stopped"] = None
     assert gap_sentence(raced) is None
 
 
-def test_without_a_race_nothing_is_said_of_one(report):
+def test_without_a_race_the_page_does_not_mention_one(report):
     assert race_sentence(report) is None
     assert race_rows(report, str) == []
     assert "race" not in page(report)
@@ -75,4 +74,6 @@ def test_without_a_race_nothing_is_said_of_one(report):
 def test_a_race_for_as_many_as_there_are_decides_nothing(raced):
     raced["race"]["top"] = 3
     raced["candidates"][2]["stopped"] = None
-    assert race_sentence(raced) == "A race for the best 3 has nothing to decide among 3: all ran all 2,500 rows."
+    assert race_sentence(raced) == (
+        "A race for the best 3 candidates of 3 has nothing to decide: all of them ran all 2,500 rows."
+    )

@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from hf_leep.report.card.table import notebook, parquet, terminal
+from tests.report.conftest import measure
 
 
 def shown(report, width=100):
@@ -19,13 +20,13 @@ def test_the_terminal_shows_what_the_card_shows(report):
     for words in ("big/resnet", "−0.81 ± 0.04", "56 %", "1,000", "25.6M", "✗ base/bert"):
         assert words in text
     flat = " ".join(text.split())
-    assert "! not for commercial use, by the licence cc-by-nc-4.0: small/resnet" in flat
+    assert "! not for commercial use, according to its licence cc-by-nc-4.0: small/resnet" in flat
     assert "not of interest" not in flat
     assert "order 1 of 3 pairs of candidates differently" in flat
-    assert "1 candidate was refused only for want of a trained classification head" in flat
+    assert "1 candidate could not be ranked because it has no trained classification head" in flat
     command = "hf-leep rank --dataset user/flowers --split train --measures logme"
     assert f"\n{command}\n" in shown(report, 40)  # on one line, to be copied
-    assert "The first 2 of 3 form one tie group" in flat
+    assert "The first 2 of 3 candidates form one tie group" in flat
     assert "The smallest of them is small/resnet (5M parameters)." in flat
 
 
@@ -41,6 +42,7 @@ def test_many_measures_leave_room_for_names_and_the_terminal_says_how_many_it_le
     from hf_leep.measures import MEASURES
 
     report["measures"] = ["nce", "h-score", *(m for m in MEASURES if m not in ("nce", "h-score", "leep")), "leep"]
+    report["measure_details"] = {name: measure(name) for name in report["measures"]}
     for candidate in report["candidates"][:3]:
         candidate["scores"] = dict.fromkeys(report["measures"], candidate["scores"]["leep"])
     lines = [line for line in shown(report, 80).splitlines() if not line.startswith("hf-leep rank")]
@@ -51,10 +53,10 @@ def test_many_measures_leave_room_for_names_and_the_terminal_says_how_many_it_le
     heading = next(line for line in lines if "candidate" in line)
     assert "NCE" in heading
     assert "LEEP" in heading
-    (said,) = [line for line in lines if "on the card (README.md of the report) only" in line]
+    (said,) = [line for line in lines if "only on the card (README.md of the report)" in line]
     left_out = int(said.split()[0])
     assert left_out + first.count("−0.81") == len(report["measures"])
-    assert "on the card (README" not in shown(report, 400)
+    assert "only on the card (README" not in shown(report, 400)
 
 
 def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
@@ -66,7 +68,7 @@ def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
     assert least.split()[-3:] == ["57", "%", "1–3"]
 
 
-def test_names_of_strangers_do_nothing_to_the_terminal(report):
+def test_names_cannot_control_the_terminal(report):
     for candidate in report["candidates"]:
         candidate["id"] += "\x1b[2J\x1b]0;title\x07[bold red]\r\n"
         candidate["reason"] = "\x1b[2J[/]"

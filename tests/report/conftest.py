@@ -4,10 +4,14 @@ import copy
 
 import pytest
 
+from hf_leep.measures import MEASURES
+from hf_leep.report.schema import SCHEMA_ID
+
 
 def _score(value, error=None, warnings=(), reason=None):
     half = None if error is None else 1.96 * error
-    return {"value": value, "standard_error": error, "half_width": half, "warnings": list(warnings), "reason": reason}
+    found = {"value": value, "standard_error": error, "half_width": half, "shuffled": None}
+    return {**found, "warnings": list(warnings), "reason": reason}
 
 
 def _explanation():
@@ -58,6 +62,7 @@ def _calibration(score):
 
 def _candidate(identity, rank, group, leep, loo, behind, **more):
     run = {"processor": "sha256:1", "processor_backend": "pil", "dtype": "float32", "device": "cpu", "batch_size": 32}
+    run |= {"max_length": None, "num_truncated": 0, "pooling": None, "num_processes": 1, "max_seconds": None}
     few = "only 2.5 examples a source class (fewer than 5): in-sample scores are too high; compare leave-one-out LEEP"
     return {
         "id": identity,
@@ -77,13 +82,14 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "task": "image-classification",
         "license": "apache-2.0",
         "gated": False,
+        "private": False,
         "trained_on": [],
         "trained_on_target": False,
         "notes": [],
         "scores": {"leep": _score(leep, 0.02, [few]), "leave-one-out-leep": _score(loo, 0.025)},
         "calibration": _calibration(loo),
         "explanation": _explanation(),
-        "explained": (loo + 2.302585) / 2.302585,
+        "entropy_explained": (loo + 2.302585) / 2.302585,
         "consensus": None,
         "check": _score(loo, 0.025),
         "behind_best": {"value": behind, "standard_error": 0.015, "half_width": 0.0294}
@@ -94,13 +100,24 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
             "half_width": 0.0,
         },
         "interval": [leep - 0.0392, leep + 0.0392],
-        "run": {**run, "seconds": 12.34, "peak_memory_bytes": 10**9},
+        "run": {**run, "seconds": 12.34, "peak_memory_bytes": 10**9, "from_store": False},
+        "num_examples": 2500,
+        "stopped": None,
         **more,
     }
 
 
+def measure(name):
+    """What report.json says about a measure that is installed here."""
+    found = MEASURES[name]
+    keys = ("title", "unit", "needs", "higher_is_better", "reference", "summary")
+    return {key: getattr(found, key) for key in keys}
+
+
 REPORT = {
+    "$schema": SCHEMA_ID,
     "schema_version": 1,
+    "confidence": 0.95,
     "target": {
         "dataset": "user/flowers",
         "config": None,
@@ -111,7 +128,9 @@ REPORT = {
         "class_entropy": 2.302585,
         "leave_one_out_floor": -2.306,
         "seed": 0,
+        "num_sentences": None,
         "num_rows": 60000,
+        "streamed": False,
         "num_duplicates": 3,
         "fingerprint": "sha256:2",
         "modality": "image",
@@ -121,6 +140,24 @@ REPORT = {
         "warnings": ["3 of 2500 rows repeat an earlier row exactly (1 of them with another label)"],
     },
     "measures": ["leep", "leave-one-out-leep"],
+    "measure_details": {
+        "leep": {
+            "title": "LEEP",
+            "unit": "nats",
+            "needs": "probabilities",
+            "higher_is_better": True,
+            "reference": "Nguyen et al., ICML 2020, eq. (2)",
+            "summary": "how well source predictions explain the target labels; in-sample",
+        },
+        "leave-one-out-leep": {
+            "title": "leave-one-out LEEP",
+            "unit": "nats",
+            "needs": "probabilities",
+            "higher_is_better": True,
+            "reference": "after Nguyen et al., ICML 2020, eq. (2)",
+            "summary": "LEEP with each example scored by all others",
+        },
+    },
     "sort_by": "leep",
     "checked_by": "leave-one-out-leep",
     "num_pairs": 3,
@@ -155,7 +192,7 @@ REPORT = {
             0.018,
             num_parameters=5_000_000,
             license="cc-by-nc-4.0",
-            notes=["not for commercial use, by the licence cc-by-nc-4.0"],
+            notes=["not for commercial use, according to its licence cc-by-nc-4.0"],
         ),
         _candidate("weak/resnet", 3, 2, -1.512, -1.721, 0.7),
         {
@@ -167,13 +204,16 @@ REPORT = {
             "check": None,
             "calibration": None,
             "explanation": None,
-            "explained": None,
+            "entropy_explained": None,
             "behind_best": None,
             "interval": None,
             "headless": True,
             "run": None,
+            "num_examples": None,
         },
     ],
+    "auto": None,
+    "race": None,
     "certificate": {"num_checks": 10, "failed": [], "unchecked": []},
     "headless": {"count": 1, "command": "hf-leep rank --dataset user/flowers --split train --measures logme"},
     "run": {

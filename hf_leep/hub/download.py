@@ -1,0 +1,183 @@
+"""A snapshot's files → the Hugging Face cache, each checked against its checksum; and out of the cache again."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_leep.errors import CandidateError
+from hf_leep.hub.client import Client
+from hf_leep.hub.files import WEIGHTS, check_weights, choose
+from hf_leep.hub.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import SafetensorsFileMetadata, tqdm
+
+
+@dataclass(frozen=True)
+class Peek:
+    """What is known of a snapshot before its weights are downloaded.
+
+    Attributes:
+        folder: a folder that holds its config.json.
+        shapes: the shape of each weight; None where the weights are pickled, and only loading them would tell.
+    """
+
+    folder: Path
+    shapes: Mapping[str, Sequence[int]] | None
+
+
+def peek(snapshot: Snapshot, client: Client | None = None) -> Peek:
+    """Download a snapshot's configuration, and read the shapes of its weights from the headers of their files.
+
+    Args:
+        snapshot: from `resolve`.
+        client: how to reach the Hub.
+
+    Raises:
+        CandidateError: no access, or a file is damaged.
+    """
+    client = client or Client()
+    if snapshot.path is not None:
+        chosen = choose([p.name for p in snapshot.path.iterdir()], client.allow_pickle, snapshot.path)
+        folder, weights = snapshot.path, [f for f in chosen if f.endswith(WEIGHTS)]
+    else:
+        folder, weights = _download(snapshot, "config.json", client).parent, snapshot.weights
+    if not all(file.endswith(".safetensors") for file in weights):
+        return Peek(folder, None)
+    shapes: dict[str, Sequence[int]] = {}
+    for file in weights:
+        if (folder / file).exists():
+            shapes |= check_weights(folder, file)
+        else:
+            metadata = client.ask(partial(_header, snapshot, file))
+            shapes |= {name: tensor.shape for name, tensor in metadata.tensors.items()}
+    return Peek(folder, shapes)
+
+
+def configuration(snapshot: Snapshot, client: Client) -> Path:
+    """Download a snapshot's config.json, and return the folder that holds it.
+
+    Args:
+        snapshot: from `resolve`.
+        client: how to reach the Hub.
+
+    Raises:
+        CandidateError: no access, or the file is damaged.
+    """
+    return snapshot.path or _download(snapshot, "config.json", client).parent
+
+
+def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: type[tqdm] | None = None) -> Path:
+    """Download a snapshot's files into the Hugging Face cache, check them, and return their folder.
+
+    Each file is downloaded once, from the snapshot's commit. A file whose content does not have the checksum that the
+    Hub states is downloaded a second time, and is an error if that fails too.
+
+    Args:
+        snapshot: from `resolve`.
+        client: how to reach the Hub.
+        tqdm_class: the progress bar for the bytes; that of huggingface_hub by default.
+
+    Raises:
+        CandidateError: no access, the download failed, or a downloaded file is damaged.
+    """
+    if snapshot.path is not None:
+        return snapshot.path
+    client = client or Client()
+    path = Path()
+    for file in snapshot.files:
+        # One after the other, in this thread: huggingface_hub's own threads would delay the end of the process.
+        path = _download(snapshot, file, client, tqdm_class).parents[file.count("/")]
+    for file in snapshot.files:
+        if file.endswith(".safetensors"):
+            check_weights(path, file)
+    _write_ref(snapshot, path)
+    return path
+
+
+def evict(snapshot: Snapshot, client: Client) -> None:
+    """Delete from the cache the files of a snapshot that this client downloaded, unless another snapshot uses them.
+
+    Args:
+        snapshot: from `resolve`.
+        client: the client that downloaded the files.
+    """
+    folder = client.cache_folder(snapshot.candidate.id) / "snapshots"
+    revision = folder / str(snapshot.candidate.revision)
+    downloaded = list(client.downloaded)  # a copy: another thread may be downloading the next candidate
+    for path in [path for path in downloaded if path.is_relative_to(revision)]:
+        client.downloaded.discard(path)
+        blob = path.resolve()
+        path.unlink(missing_ok=True)
+        used = any(other.resolve() == blob for other in folder.rglob("*") if other.is_symlink())
+        if blob != path and not used:
+            blob.unlink(missing_ok=True)
+    for empty in sorted((p for p in [revision, *revision.rglob("*")] if p.is_dir()), reverse=True):
+        if not any(empty.iterdir()):
+            empty.rmdir()
+
+
+def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tqdm] | None = None) -> Path:
+    """Download one file of a repository unless it is in the cache, and check it; a second time if it is damaged.
+
+    Raises:
+        CandidateError: no access, the download failed, or the file is damaged.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    candidate, stated = snapshot.candidate, snapshot.files[file]
+    cached = try_to_load_from_cache(candidate.id, file, revision=candidate.revision, cache_dir=client.cache_dir)
+    for force in (False, True):
+        path = Path(
+            client.ask(
+                lambda api: api.hf_hub_download(
+                    candidate.id,
+                    file,
+                    revision=candidate.revision,
+                    cache_dir=client.cache_dir,
+                    force_download=force,  # noqa: B023 - called at once
+                    tqdm_class=tqdm_class,
+                )
+            )
+        )
+        if not isinstance(cached, str):
+            client.downloaded.add(path)
+        if stated.checksum is None or _checksum(path.resolve(), len(stated.checksum), client) == stated.checksum:
+            return path
+        path.resolve().unlink()  # the blob that the snapshot's link points to
+    path.unlink(missing_ok=True)
+    raise CandidateError(f"{file} was downloaded twice without the checksum that the Hub states: it was deleted")
+
+
+def _checksum(path: Path, length: int, client: Client) -> str:
+    """The SHA-256 of a file; where the checksum has 40 digits, the id that git gives to the file."""
+    if length != 40:
+        return client.digest(path)
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # noqa: S324 - git uses it
+
+
+def _write_ref(snapshot: Snapshot, path: Path) -> None:
+    """Note in the cache which commit a branch pointed to, as huggingface_hub does, for runs with HF_HUB_OFFLINE."""
+    if re.fullmatch(r"[0-9a-f]{40}", snapshot.ref) or not re.fullmatch(r"[\w.-]+", snapshot.ref):
+        return
+    refs = path.parent.parent / "refs"
+    with contextlib.suppress(OSError):
+        refs.mkdir(exist_ok=True)
+        temporary = refs / f".{snapshot.ref}.{os.getpid()}.tmp"
+        temporary.write_text(path.name)
+        temporary.replace(refs / snapshot.ref)
+
+
+def _header(snapshot: Snapshot, file: str, api: HfApi) -> SafetensorsFileMetadata:
+    candidate = snapshot.candidate
+    return api.parse_safetensors_file_metadata(candidate.id, file, revision=candidate.revision)

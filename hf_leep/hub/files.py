@@ -1,0 +1,90 @@
+"""Which files of a checkpoint are used, and whether its weights are complete."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_leep.errors import CandidateError, one_line
+
+# One set of weights: a single file, or an index and its shards; safetensors first.
+_SAFE = ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d+-of-\d+\.safetensors"))
+_PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"pytorch_model-\d+-of-\d+\.bin"))
+# The files at the top level of a checkpoint that configure the model, its processor and its tokenizer.
+_SMALL = re.compile(
+    r"(config|preprocessor_config|video_preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
+    r"|image_processor_config|adapter_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
+)
+POOLING = "1_Pooling/config.json"  # the pooling of sentence-transformers: the only small file that is in a subfolder
+WEIGHTS = (".safetensors", ".bin")  # endings of the files that `choose` may return as weights
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+ALL_WEIGHTS = (*_PICKLES, ".safetensors")  # endings of files with weights of any library
+
+
+def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> list[str]:
+    """Choose the files to use: one set of weights and the small files beside it.
+
+    Args:
+        files: the names of all files.
+        allow_pickle: accept pickled weights where there are no safetensors.
+        folder: the folder that holds the files, to read the shards from the index of the weights; None where only the
+            names are known.
+
+    Raises:
+        CandidateError: there are no weights of an accepted format, or the index is damaged.
+    """
+    top = [f for f in files if "/" not in f]
+    for single, index, shard in (_SAFE, _PICKLED) if allow_pickle else (_SAFE,):
+        if single in top:
+            weights = [single]
+        elif index in top:
+            shards = _shards(folder, index) if folder is not None else [f for f in top if shard.fullmatch(f)]
+            weights = [index, *shards]
+        else:
+            continue
+        return sorted({*weights, *(f for f in files if _SMALL.fullmatch(f) or f == POOLING)})
+    pickles = [f for f in top if f.endswith(_PICKLES)]
+    if pickles and not allow_pickle:
+        raise CandidateError(
+            f"pickled weights only ({', '.join(pickles[:3])}); hf_leep loads safetensors: convert it first, "
+            "or say --allow-pickle"
+        )
+    raise CandidateError("no weights: model.safetensors is missing")
+
+
+def _shards(folder: Path, index: str) -> list[str]:
+    try:
+        names = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CandidateError(f"{index} is damaged: {one_line(error)}") from None
+    for name in names:
+        # An index must not point outside its folder.
+        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+            raise CandidateError(f"{index} names {name!r}, which is not in the folder")
+    return names
+
+
+def check_weights(folder: Path, file: str) -> dict[str, Sequence[int]]:
+    """Check that a safetensors file is complete: the offsets in its header must cover it to the last byte.
+
+    Args:
+        folder: the checkpoint's folder.
+        file: the name of the file in it.
+
+    Returns:
+        The shape of each weight in the file.
+
+    Raises:
+        CandidateError: it is not complete, or cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with (folder / file).open("rb"), safe_open(folder / file, framework="np") as weights:
+            return {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118 - not a dict
+    except PermissionError:
+        raise CandidateError(f"{file} cannot be read: permission denied") from None
+    except (SafetensorError, OSError) as error:
+        raise CandidateError(f"{file} is truncated or damaged: {one_line(error)}") from None

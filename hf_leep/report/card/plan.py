@@ -1,0 +1,101 @@
+"""What a run will do, for a terminal, before it starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+from typing_extensions import TypedDict
+
+from hf_leep.report.candidate_schema import NamedData
+from hf_leep.report.card.wording import short_names
+from hf_leep.text import classes, count, plain, size
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+
+class PlannedTargetData(TypedDict):
+    """The labelled examples of a plan; fields as in `hf_leep.report.schema.TargetData`."""
+
+    dataset: str
+    config: str | None
+    split: str | None
+    revision: str | None
+    num_examples: int
+    num_classes: int
+
+
+class PlannedData(NamedData):
+    """A candidate of a plan.
+
+    Attributes:
+        action: ``run``, ``stored`` if its pass is in the store, or ``skip``.
+        reason: why it is skipped.
+        num_source_classes: outputs of its head, if known.
+        num_parameters: number of parameters, if known.
+        license: licence on its card.
+        gated: whether users must accept terms first.
+        download_bytes: bytes that have to be downloaded for it.
+    """
+
+    action: Literal["run", "stored", "skip"]
+    reason: str | None
+    num_source_classes: int | None
+    num_parameters: int | None
+    license: str | None
+    gated: bool
+    download_bytes: int
+
+
+class PlanData(TypedDict):
+    """A plan as plain data.
+
+    Attributes:
+        target: the labelled examples.
+        candidates: the candidates, in the order in which they were named.
+        download_bytes: bytes that have to be downloaded in all.
+    """
+
+    target: PlannedTargetData
+    candidates: list[PlannedData]
+    download_bytes: int
+
+
+def planned(data: PlanData) -> Group:
+    """A plan as a rich renderable: each candidate, what it costs, or why it is skipped, and the whole download.
+
+    Args:
+        data: a plan's data.
+    """
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    candidates = data["candidates"]
+    names = short_names(candidates)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("candidate", overflow="fold", min_width=20)
+    for heading in ("revision", "source\nclasses", "para-\nmeters", "download"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("licence", overflow="fold")
+    skipped = []
+    for name, candidate in zip(names, candidates, strict=True):
+        if candidate["action"] == "skip":
+            skipped.append(Text.assemble((f"✗ {name}", "bold red"), f"  {plain(candidate['reason'])}"))
+            continue
+        stored = candidate["action"] == "stored"
+        cells = [
+            name,
+            (candidate["revision"] or "–").removeprefix("sha256:")[:7],
+            classes(candidate["num_source_classes"]),
+            count(candidate["num_parameters"]),
+            "in the store" if stored else size(candidate["download_bytes"]) if candidate["download_bytes"] else "–",
+            plain(candidate["license"] or "–")[:30] + (" (gated)" if candidate["gated"] else ""),
+        ]
+        table.add_row(*(Text(cell) for cell in cells), style="cyan" if stored else "")
+    numbers = Counter[str](candidate["action"] for candidate in candidates)
+    words = {"run": "to run", "stored": "in the store", "skip": "skipped"}
+    total = ", ".join(f"{numbers[action]} {word}" for action, word in words.items() if numbers[action])
+    parts: list[RenderableType] = [table] if table.row_count else []
+    return Group(*parts, *skipped, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))

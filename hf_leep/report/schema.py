@@ -1,0 +1,322 @@
+"""What report.json holds: a type for each of its objects; see also `candidate_schema` and `validation_schema`.
+
+Other keys than these are allowed, so that a report of a later version can be read. Numbers are finite, and a ``float``
+may be a whole number. The confidence intervals all have the report's ``confidence``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired, TypeGuard
+
+from annotated_types import Gt, Lt, MinLen
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
+
+from hf_leep.report.candidate_schema import CandidateData, RankedData
+from hf_leep.report.validation_schema import ValidationData
+
+SCHEMA_VERSION = 1
+SCHEMA_ID = "urn:hf-leep:report:1"  # the $id of schema.json beside this file; a name, which nothing fetches
+
+
+class TargetData(TypedDict):
+    """The labelled examples that the candidates were ranked for.
+
+    Attributes:
+        dataset: id, path or name of the data set.
+        config: its configuration, if it has several.
+        split: the split as asked for, slices included.
+        revision: commit of a data set on the Hub.
+        num_examples: number n of examples: rows, or labelled words.
+        num_classes: number t of classes.
+        class_entropy: entropy of the labels, in nats.
+        leave_one_out_floor: leave-one-out LEEP of predictions that know only the class frequencies, in nats.
+        seed: seed of the sample.
+        num_sentences: number of sentences, where the examples are words.
+        num_rows: rows of the split before sampling.
+        streamed: whether the rows are a streamed sample.
+        num_duplicates: rows whose input repeats an earlier row.
+        fingerprint: hash of the rows, inputs and labels.
+        modality: image, audio, text, video or token.
+        input_columns: columns that the models see.
+        label_column: column of the labels.
+        class_names: names of the classes.
+        warnings: what to know about these rows.
+    """
+
+    dataset: str
+    config: str | None
+    split: str | None
+    revision: str | None
+    num_examples: int
+    num_classes: int
+    class_entropy: float
+    leave_one_out_floor: float
+    seed: int
+    num_sentences: int | None
+    num_rows: int
+    streamed: bool
+    num_duplicates: int
+    fingerprint: str
+    modality: str
+    input_columns: list[str]
+    label_column: str
+    class_names: list[str]
+    warnings: list[str]
+
+
+class MeasureData(TypedDict):
+    """What a page says about a measure.
+
+    Attributes:
+        title: how people write its name.
+        unit: unit of its scores; empty if they have none.
+        needs: what it is computed from.
+        higher_is_better: whether a higher score is better.
+        reference: where it comes from.
+        summary: what it measures, in one line.
+    """
+
+    title: str
+    unit: str
+    needs: Literal["probabilities", "features"]
+    higher_is_better: bool
+    reference: str
+    summary: str
+
+
+class SettlingData(TypedDict):
+    """How many examples would settle the first places.
+
+    Attributes:
+        places: how many of the first places.
+        num_examples: about how many examples it would take; null if no number would do.
+    """
+
+    places: int
+    num_examples: int | None
+
+
+class VotersData(TypedDict):
+    """The measures that vote in the consensus.
+
+    Attributes:
+        measures: their names.
+    """
+
+    measures: Annotated[list[str], MinLen(1)]
+
+
+class PairData(TypedDict):
+    """How far two measures order the candidates alike.
+
+    Attributes:
+        measures: the two measures.
+        kendall: Kendall's tau-b of their scores, if it is defined.
+        num_candidates: candidates that have both scores.
+    """
+
+    measures: Annotated[list[str], MinLen(2)]
+    kendall: float | None
+    num_candidates: int
+
+
+class ReorderedData(TypedDict):
+    """How many pairs of candidates change their order once each candidate is calibrated.
+
+    Attributes:
+        num_pairs: pairs of ranked candidates that can be calibrated.
+        num_reordered: pairs that change their order.
+    """
+
+    num_pairs: int
+    num_reordered: int
+
+
+class BestOfSizeData(TypedDict):
+    """The best candidate of a size.
+
+    Attributes:
+        id: the candidate.
+        rank: its rank.
+    """
+
+    id: str
+    rank: int
+
+
+SizeBandData = TypedDict(  # "from" is a keyword of Python
+    "SizeBandData",
+    {"from": int, "below": int | None, "num_candidates": int, "best": BestOfSizeData},
+)
+SizeBandData.__doc__ = """Ranked candidates of about the same size.
+
+Attributes:
+    from: smallest number of parameters.
+    below: number of parameters that all of them are below, if there is a limit.
+    num_candidates: how many candidates.
+    best: the best of them.
+"""
+
+
+class SizeData(TypedDict):
+    """The order compared with one by size.
+
+    Attributes:
+        bands: candidates by size, smallest first.
+        num_unknown: ranked candidates of unknown size.
+        kendall: Kendall's tau-b of score and number of parameters, if it is defined.
+        num_candidates: candidates that tau is computed from.
+    """
+
+    bands: list[SizeBandData]
+    num_unknown: int
+    kendall: float | None
+    num_candidates: int
+
+
+class BaselineData(TypedDict):
+    """The order compared with one that does not depend on the labels.
+
+    Attributes:
+        name: parameters, downloads, source classes or stable rank.
+        kendall: Kendall's tau-b of the score with it, if it is defined.
+        num_candidates: ranked candidates for which it is known.
+    """
+
+    name: str
+    kendall: float | None
+    num_candidates: int
+
+
+class AutoData(TypedDict):
+    """How the measure that makes the order was chosen.
+
+    Attributes:
+        num_headless: candidates without a trained classification head.
+    """
+
+    num_headless: int
+
+
+class RaceData(TypedDict):
+    """How a race went.
+
+    Attributes:
+        confidence: probability that no candidate among the truly best was stopped.
+        top: how many of the best were looked for.
+        decided_by: the measure that decided it.
+        level: one-sided level of each comparison.
+        looks: examples that a candidate had run at each look.
+        num_examples_run: examples that all candidates ran together.
+        num_examples_of_all: examples that they would have run without a race.
+    """
+
+    confidence: float
+    top: int
+    decided_by: str
+    level: float
+    looks: list[int]
+    num_examples_run: int
+    num_examples_of_all: int
+
+
+class CertificateData(TypedDict):
+    """Result of the checks of the measures on the machine that made the report.
+
+    Attributes:
+        num_checks: number of checks.
+        failed: the checks that failed.
+        unchecked: measures without checks.
+    """
+
+    num_checks: int
+    failed: list[str]
+    unchecked: list[str]
+
+
+class HeadlessData(TypedDict):
+    """Candidates that have no rank only because they have no trained classification head.
+
+    Attributes:
+        count: how many.
+        command: command that ranks them too.
+    """
+
+    count: int
+    command: str | None
+
+
+class CommandData(TypedDict):
+    """How the report was made.
+
+    Attributes:
+        versions: package to version.
+        command: the command line, if there was one.
+        seconds: wall time of the whole run.
+    """
+
+    versions: dict[str, str]
+    command: str | None
+    seconds: float
+
+
+_Identified = TypedDict("_Identified", {"$schema": str})
+
+
+class ReportData(_Identified):
+    """The content of report.json.
+
+    Attributes:
+        schema_version: 1.
+        confidence: confidence level of all intervals, such as 0.95.
+        target: the labelled examples.
+        measures: the measures asked for.
+        measure_details: what a page says about each measure that the report names.
+        sort_by: the measure that makes the order.
+        checked_by: the measure that has to agree before two candidates count as different, if any.
+        num_pairs: pairs of ranked candidates.
+        num_disagreements: pairs that the two measures order differently.
+        best_by: the measure that ``probability_best`` is computed from.
+        settling: how many examples would settle the first places.
+        consensus: the measures that vote, if there are several.
+        agreement: how far each two measures agree.
+        calibration: how many pairs change their order once calibrated.
+        size: the order compared with one by size.
+        baselines: the order compared with others that do not depend on the labels.
+        candidates: best first, then those without a rank.
+        auto: how the measure that makes the order was chosen, if that was left to hf_leep.
+        race: how the race went, if there was one.
+        certificate: result of the checks of the measures, if they were run.
+        headless: candidates that only lack a head.
+        run: how the report was made.
+        validation: accuracy of trained heads, once ``hf-leep validate`` was run.
+    """
+
+    schema_version: Literal[1]
+    confidence: Annotated[float, Gt(0), Lt(1)]
+    target: TargetData
+    measures: Annotated[list[str], MinLen(1)]
+    measure_details: dict[str, MeasureData]
+    sort_by: str
+    checked_by: str | None
+    num_pairs: int
+    num_disagreements: int
+    best_by: str
+    settling: list[SettlingData]
+    consensus: VotersData | None
+    agreement: list[PairData]
+    calibration: ReorderedData
+    size: SizeData
+    baselines: list[BaselineData]
+    candidates: list[CandidateData]
+    auto: AutoData | None
+    race: RaceData | None
+    certificate: CertificateData | None
+    headless: HeadlessData
+    run: CommandData
+    validation: NotRequired[ValidationData]
+
+
+def is_ranked(candidate: CandidateData) -> TypeGuard[RankedData]:
+    """Whether a candidate has a rank."""
+    return candidate["rank"] is not None

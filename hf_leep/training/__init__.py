@@ -1,0 +1,1 @@
+"""Fine-tune a shortlist of candidates for real, within a budget."""

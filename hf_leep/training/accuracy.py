@@ -1,0 +1,48 @@
+"""Accuracies of fine-tuned networks and their differences, with errors for the judging rows and for the seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_leep.arrays import Float64, Integers
+
+
+def accuracies(
+    correct: Sequence[NDArray[np.bool_]], groups: Integers | None = None
+) -> tuple[Float64, Float64, Float64, Float64]:
+    """Mean accuracy of each network over its seeds, the differences of all pairs, and the standard errors of both.
+
+    The variance of an accuracy is that of the judging rows, of the network's mean outcome on each, plus that of its
+    seeds. The variance between seeds is pooled over the networks, since three seeds tell little of one alone. Two
+    networks are judged on the same rows, so the rows' part of a difference is that of the paired outcomes.
+
+    Args:
+        correct: whether each judging example is classified rightly for each seed, ``[seeds, m]``, one for each of K
+            networks.
+        groups: group of each example, such as the sentence of a word, ``[m]``; None where examples are independent.
+
+    Returns:
+        Accuracies ``[K]`` in [0, 1], their standard errors ``[K]``, differences ``[K, K]`` (row minus column), and
+        their standard errors ``[K, K]``.
+    """
+    outcomes = np.array([c.mean(axis=0) for c in correct])  # [K, m]
+    means = outcomes.mean(axis=1)
+    seeds = np.array([len(c) for c in correct])
+    spreads = [c.mean(axis=1).var(ddof=1) for c in correct if len(c) > 1]
+    between_seeds = (float(np.mean(spreads)) if spreads else 0.0) / seeds  # [K]
+    influence = outcomes - means[:, None]
+    if groups is not None:
+        dense = np.unique(groups, return_inverse=True)[1]
+        number = dense.max() + 1
+        summed = np.array([np.bincount(dense, row, minlength=number) for row in influence])
+        influence = summed * number / len(groups)
+    n = influence.shape[1]
+    covariance = influence @ influence.T / (n - 1) / n
+    own = np.diag(covariance)
+    errors = np.sqrt(own + between_seeds)
+    paired = np.maximum(own[:, None] + own[None, :] - 2 * covariance, 0) + between_seeds[:, None] + between_seeds
+    np.fill_diagonal(paired, 0.0)
+    return means, errors, np.subtract.outer(means, means), np.sqrt(paired)

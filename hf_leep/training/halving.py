@@ -1,0 +1,357 @@
+"""Compare candidates by fine-tuning them: successive halving over candidates and learning rates.
+
+Jamieson & Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter Optimization, AISTATS 2016,
+algorithm 1, with three changes. Each rung trains the pre-trained network anew, with a whole warm-up and cosine decay,
+so that a short rung is judged as it would end. At most three finalists are trained with three seeds each. Finalists
+are judged on rows that have chosen nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_leep.arrays import Integers
+from hf_leep.errors import ProcessError, UserError, one_line
+from hf_leep.training.fine_tune import BATCH_SIZE, Examples, Network, Recipe, fine_tune
+from hf_leep.training.journal import Journal, Outcome, Trial
+from hf_leep.training.splitting import Split
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+LEARNING_RATES = (5e-5, 2.5e-4, 1.25e-3)
+GROWTH = 3  # each rung takes so many times the steps of the one before
+SEEDS = 3  # of the finalists
+MAX_FINALISTS = 3
+MIN_STEPS = 6  # of the first rung, below which no network has learnt anything
+MAX_EPOCHS = 30  # of a finalist: more steps are not worth a budget
+_RUNGS = 3  # the third is the finalists'
+_PROBE_STEPS = 3  # to time a network with, before the budget is laid out
+_MARGIN = 0.85  # share of the budget to plan for: trials differ in how long they take
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a shortlist is compared.
+
+    Attributes:
+        budget: seconds for all training; None where steps are given.
+        steps: steps of each finalist; a run with it can be repeated exactly. None where a budget is given.
+        flip: whether images are flipped at random.
+        batch_size: rows a step.
+        seed: seed of the trials; a finalist's seeds follow it.
+        learning_rates: those that are tried.
+    """
+
+    budget: float | None = 1200.0
+    steps: int | None = None
+    flip: bool = False
+    batch_size: int = BATCH_SIZE
+    seed: int = 0
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What fine-tuning found out about one candidate.
+
+    Attributes:
+        name: the candidate.
+        reason: why it could not be trained, else None.
+        learning_rate: its best learning rate.
+        steps: steps that it was last trained for.
+        finalist: whether it was trained with several seeds and judged.
+        chosen_by: accuracy on the choosing rows in its last rung, which chose.
+        correct: of a finalist, whether each judging example is right for each seed, ``[seeds, m]``.
+        seconds: seconds spent on it.
+        batch_size: rows a step.
+        micro_batch: rows that were run at once, fewer than the batch size where memory ran out.
+    """
+
+    name: str
+    reason: str | None = None
+    learning_rate: float | None = None
+    steps: int = 0
+    finalist: bool = False
+    chosen_by: float | None = None
+    correct: NDArray[np.bool_] | None = None
+    seconds: float = 0.0
+    batch_size: int = BATCH_SIZE
+    micro_batch: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a comparison is.
+
+    Attributes:
+        rung: which rung, from 1.
+        num_rungs: how many there are.
+        steps: steps of each trial of this rung.
+        num_trials: trials of this rung.
+        candidate: the candidate being trained.
+        learning_rate: its learning rate.
+        seconds_planned: about how long this rung takes.
+    """
+
+    rung: int
+    num_rungs: int
+    steps: int
+    num_trials: int
+    candidate: str
+    learning_rate: float
+    seconds_planned: float
+
+
+@dataclass
+class _Candidate:
+    name: str
+    load: Callable[[], Network]
+    seconds_per_step: float = 0.0
+    overhead: float = 0.0  # seconds of loading and evaluating, a trial
+    seconds: float = 0.0
+    best: tuple[float, Outcome, int] | None = None  # learning rate, outcome and steps in the last rung
+    outcomes: dict[float, Outcome] = field(default_factory=dict)  # of the last rung, by learning rate
+
+
+def compare(
+    candidates: Mapping[str, Callable[[], Network]],
+    examples: Examples,
+    split: Split,
+    settings: Settings,
+    *,
+    on: Accelerator,
+    journal: Journal,
+    tell: Callable[[Progress], object] = lambda _progress: None,
+    advance: Callable[[int], object] = lambda _steps: None,
+) -> list[Compared]:
+    """Fine-tune candidates in growing rungs; the finalists are judged.
+
+    Rung 1 trains every candidate with every learning rate, rung 2 the better half of the candidates with their better
+    rates for three times the steps, and rung 3 trains those of them that the choosing rows cannot tell from the best
+    (two or three) for nine times the steps, with three seeds each, on the training and the choosing rows.
+
+    Args:
+        candidates: name → what loads it.
+        examples: the rows.
+        split: which rows train, choose and judge.
+        settings: budget or steps, rates and seeds.
+        on: where to train.
+        journal: what has been trained before is not trained again.
+        tell: called before each trial.
+        advance: called with 1 after each step.
+
+    Returns:
+        One for each candidate, in the order given.
+
+    Raises:
+        UserError: neither a budget nor steps.
+    """
+    if (settings.budget is None) == (settings.steps is None):
+        raise UserError("fine-tuning takes either a budget or a number of steps")
+    run = _Run(candidates, examples, split, settings, on, journal, tell, advance)
+    return run.compare()
+
+
+class _Run:
+    """A comparison under way."""
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Callable[[], Network]],
+        examples: Examples,
+        split: Split,
+        settings: Settings,
+        on: Accelerator,
+        journal: Journal,
+        tell: Callable[[Progress], object],
+        advance: Callable[[int], object],
+    ) -> None:
+        self._all = [_Candidate(name, load) for name, load in candidates.items()]
+        self._examples, self._split, self._settings = examples, split, settings
+        self._on, self._journal, self._tell, self._advance = on, journal, tell, advance
+        self._started = time.perf_counter() - journal.seconds
+        self._loaded: tuple[str, Network] | None = None  # trials of one candidate follow each other
+        most = MAX_EPOCHS * -(-(len(split.train) + len(split.choose)) // settings.batch_size)
+        self._most_steps = max(MIN_STEPS, most // GROWTH ** (_RUNGS - 1))  # of the first rung
+
+    def compare(self) -> list[Compared]:
+        """Run all rungs."""
+        if self._settings.steps is None:
+            for candidate in self._all:
+                self._probe(candidate)
+        alive = self._able()
+        self._rung(0, [(c, rate) for c in alive for rate in self._settings.learning_rates])
+        alive = self._better(self._able(), max(2, -(-len(self._all) // 2)))
+        self._rung(1, [(c, rate) for c in alive for rate in _better_rates(c)])
+        finalists = self._finalists([c for c in self._able() if c in alive])
+        judged = self._final(finalists)
+        return [self._described(candidate, judged.get(candidate.name)) for candidate in self._all]
+
+    def _able(self) -> list[_Candidate]:
+        return [c for c in self._all if self._journal.failure(c.name) is None]
+
+    def _probe(self, candidate: _Candidate) -> None:
+        """Time a candidate for the budget; its steps are decided by the timing, so it is not kept."""
+        if self._journal.steps(_RUNGS - 1) is not None or self._journal.failure(candidate.name) is not None:
+            return
+        started = time.perf_counter()
+        recipe = Recipe(self._settings.learning_rates[0], _PROBE_STEPS, batch_size=self._settings.batch_size)
+        outcome = self._attempt(candidate, recipe, self._split.train, self._split.choose)
+        if outcome is not None:
+            candidate.seconds_per_step = outcome.seconds_per_step
+            candidate.overhead = max(0.0, time.perf_counter() - started - _PROBE_STEPS * outcome.seconds_per_step)
+
+    def _rung(self, rung: int, pairs: Sequence[tuple[_Candidate, float]]) -> None:
+        """Train candidates with learning rates, and keep what the choosing rows say of each."""
+        steps = self._steps(rung, pairs)
+        for candidate in {id(c): c for c, _ in pairs}.values():
+            candidate.outcomes = {}
+        for candidate, rate in pairs:
+            trial = Trial(candidate.name, rate, steps, self._settings.seed, False)
+            outcome = self._outcome(candidate, trial, rung, pairs)
+            if outcome is None:
+                continue
+            candidate.outcomes[rate] = outcome
+        for candidate in {id(c): c for c, _ in pairs}.values():
+            if candidate.outcomes:
+                rate = max(candidate.outcomes, key=lambda r: _merit(candidate.outcomes[r]))
+                candidate.best = (rate, candidate.outcomes[rate], steps)
+
+    def _final(self, finalists: Sequence[_Candidate]) -> dict[str, tuple[int, list[Outcome]]]:
+        """Train the finalists with several seeds: name → steps and outcomes on the judging rows."""
+        pairs = [(c, c.best[0]) for c in finalists for _ in range(SEEDS) if c.best is not None]
+        if not pairs:
+            return {}
+        steps = self._steps(_RUNGS - 1, pairs)
+        judged: dict[str, tuple[int, list[Outcome]]] = {}
+        for number, (candidate, rate) in enumerate(pairs):
+            trial = Trial(candidate.name, rate, steps, self._settings.seed + number % SEEDS, True)
+            outcome = self._outcome(candidate, trial, _RUNGS - 1, pairs)
+            if outcome is not None:
+                judged.setdefault(candidate.name, (steps, []))[1].append(outcome)
+        return judged
+
+    def _outcome(
+        self, candidate: _Candidate, trial: Trial, rung: int, pairs: Sequence[tuple[_Candidate, float]]
+    ) -> Outcome | None:
+        """What comes of a trial: from the journal, or trained now; None where the candidate fails."""
+        known = self._journal.outcome(trial)
+        if known is None and self._journal.failure(candidate.name) is None:
+            planned = sum(c.overhead + c.seconds_per_step * trial.steps for c, _ in pairs)
+            self._tell(
+                Progress(rung + 1, _RUNGS, trial.steps, len(pairs), candidate.name, trial.learning_rate, planned)
+            )
+            s = self._settings
+            recipe = Recipe(trial.learning_rate, trial.steps, trial.seed, s.batch_size, s.flip)
+            train, evaluate = self._split.train, self._split.choose
+            if trial.with_choosing:
+                train, evaluate = np.sort(np.concatenate([train, evaluate])), self._split.judge
+            known = self._attempt(candidate, recipe, train, evaluate)
+            if known is not None:
+                self._journal.add(trial, known)
+        if known is not None:
+            candidate.seconds += known.seconds
+        return known
+
+    def _attempt(self, candidate: _Candidate, recipe: Recipe, train: Integers, evaluate: Integers) -> Outcome | None:
+        started = time.perf_counter()
+        try:
+            trained = fine_tune(
+                self._network(candidate), self._examples, train, evaluate, recipe, on=self._on, advance=self._advance
+            )
+        except (UserError, ProcessError):
+            raise
+        except Exception as error:  # one bad candidate never stops the others, whatever it raises
+            self._journal.fail(candidate.name, one_line(error, 400))
+            return None
+        seconds = time.perf_counter() - started
+        return Outcome(trained.correct, trained.loss, trained.seconds_per_step, seconds, trained.micro_batch)
+
+    def _network(self, candidate: _Candidate) -> Network:
+        if self._loaded is None or self._loaded[0] != candidate.name:
+            self._loaded = None  # one network in memory at a time
+            self._loaded = (candidate.name, candidate.load())
+        return self._loaded[1]
+
+    def _steps(self, rung: int, pairs: Sequence[tuple[_Candidate, float]]) -> int:
+        """Steps of each trial of a rung: so many that all rungs from here on fit into what is left of the budget."""
+        decided = self._journal.steps(rung)
+        if decided is not None:
+            return decided
+        if self._settings.steps is not None:
+            return max(1, self._settings.steps // int(GROWTH ** (_RUNGS - 1 - rung)))
+        left = _MARGIN * (self._settings.budget or 0.0) - (time.perf_counter() - self._started)
+        cost, fixed = self._cost(rung, pairs)
+        steps = int((left - fixed) / cost) if cost > 0 else self._most_steps
+        growth: int = GROWTH**rung
+        steps = min(max(steps, MIN_STEPS * growth), self._most_steps * growth)
+        self._journal.decide(rung, steps)
+        return int(steps)
+
+    def _cost(self, rung: int, pairs: Sequence[tuple[_Candidate, float]]) -> tuple[float, float]:
+        """Seconds for each step of this rung, those of later rungs with it, and seconds whatever the steps."""
+        cost = sum(c.seconds_per_step for c, _ in pairs)
+        fixed = sum(c.overhead for c, _ in pairs)
+        dearest = sorted({id(c): c for c, _ in pairs}.values(), key=lambda c: -c.seconds_per_step)
+        rates = len(self._settings.learning_rates)
+        if rung < 1:
+            survivors = dearest[: max(2, -(-len(self._all) // 2))]
+            cost += GROWTH * max(1, rates - 1) * sum(c.seconds_per_step for c in survivors)
+            fixed += max(1, rates - 1) * sum(c.overhead for c in survivors)
+        if rung < _RUNGS - 1:
+            finalists = dearest[: min(MAX_FINALISTS, max(2, -(-len(self._all) // 2)))]
+            cost += GROWTH ** (_RUNGS - 1 - rung) * SEEDS * sum(c.seconds_per_step for c in finalists)
+            fixed += SEEDS * sum(c.overhead for c in finalists)
+        return cost, fixed
+
+    def _better(self, candidates: Sequence[_Candidate], number: int) -> list[_Candidate]:
+        able = [c for c in candidates if c.best is not None]
+        return sorted(able, key=lambda c: _merit(c.best[1]), reverse=True)[:number]  # type: ignore[index]
+
+    def _finalists(self, candidates: Sequence[_Candidate]) -> list[_Candidate]:
+        """The best two, and a third that the choosing rows cannot tell from the best."""
+        ordered = self._better(candidates, MAX_FINALISTS)
+        if len(ordered) < MAX_FINALISTS:
+            return ordered
+        best, third = (c.best[1].correct.astype(float) for c in (ordered[0], ordered[2]) if c.best is not None)
+        gap = best - third
+        error = gap.std(ddof=1) / np.sqrt(len(gap))
+        return ordered if gap.mean() <= 2 * error else ordered[:2]
+
+    def _described(self, candidate: _Candidate, judged: tuple[int, list[Outcome]] | None) -> Compared:
+        found = Compared(candidate.name, seconds=candidate.seconds, batch_size=self._settings.batch_size)
+        reason = self._journal.failure(candidate.name)
+        if candidate.best is None or (reason and judged is None):
+            return replace(found, reason=reason or "training diverged with every learning rate")
+        rate, outcome, steps = candidate.best
+        found = replace(
+            found, learning_rate=rate, steps=steps, chosen_by=outcome.accuracy, micro_batch=outcome.micro_batch
+        )
+        if judged is None:
+            return found
+        steps, outcomes = judged
+        return replace(
+            found,
+            steps=steps,
+            finalist=True,
+            correct=np.array([o.correct for o in outcomes]),
+            micro_batch=min(o.micro_batch for o in outcomes),
+        )
+
+
+def _merit(outcome: Outcome) -> tuple[float, float]:
+    """What survivors are chosen by: accuracy, then the smaller loss."""
+    return outcome.accuracy, -outcome.loss
+
+
+def _better_rates(candidate: _Candidate) -> list[float]:
+    """A candidate's learning rates without the worst one."""
+    ordered = sorted(candidate.outcomes, key=lambda rate: _merit(candidate.outcomes[rate]), reverse=True)
+    return ordered[: max(1, len(ordered) - 1)]

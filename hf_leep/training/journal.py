@@ -1,0 +1,156 @@
+"""What has been trained so far, on disk: a comparison that was interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network, trained once.
+
+    Attributes:
+        candidate: name of the candidate.
+        learning_rate: peak learning rate of its own weights.
+        steps: optimiser steps.
+        seed: seed of the order of the rows and of dropout.
+        with_choosing: whether the choosing rows were trained on as well, as for finalists.
+    """
+
+    candidate: str
+    learning_rate: float
+    steps: int
+    seed: int
+    with_choosing: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        correct: whether each example of the choosing rows, or for finalists of the judging rows, is classified
+            rightly, ``[m]``.
+        loss: mean cross-entropy on them, in nats; infinite where training diverged.
+        seconds_per_step: seconds a step.
+        seconds: seconds in all.
+        micro_batch: rows that were run at once.
+    """
+
+    correct: NDArray[np.bool_]
+    loss: float
+    seconds_per_step: float
+    seconds: float
+    micro_batch: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the examples that are classified rightly."""
+        return float(self.correct.mean())
+
+
+class Journal:
+    """The trials and decisions of one comparison, one JSON object a line.
+
+    A line that was cut off by a kill is ignored. A file of another comparison (other rows, candidates or settings) is
+    replaced.
+
+    Args:
+        path: the file; None to keep nothing on disk.
+        about: what the comparison is of, as plain data.
+    """
+
+    def __init__(self, path: Path | None, about: Mapping[str, object]) -> None:
+        self._path = path
+        self._trials: dict[Trial, Outcome] = {}
+        self._failures: dict[str, str] = {}
+        self._steps: dict[int, int] = {}
+        self.seconds = 0.0  # spent so far, in this process or an earlier one
+        if path is None:
+            return
+        header = json.dumps({"about": about}, sort_keys=True)
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if not lines or lines[0] != header:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".new")
+            temporary.write_text(header + "\n", encoding="utf-8")
+            temporary.replace(path)
+            return
+        for line in lines[1:]:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            self._read(entry)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write("\n")  # ends a line that was cut off
+
+    def outcome(self, trial: Trial) -> Outcome | None:
+        """What came of a trial; None where it has not been finished."""
+        return self._trials.get(trial)
+
+    def add(self, trial: Trial, outcome: Outcome) -> None:
+        """Keep a finished trial."""
+        self._trials[trial] = outcome
+        self.seconds += outcome.seconds
+        self._write(
+            {
+                "trial": vars(trial),
+                "correct": "".join("1" if right else "0" for right in outcome.correct),
+                "loss": outcome.loss if np.isfinite(outcome.loss) else None,
+                "seconds_per_step": outcome.seconds_per_step,
+                "seconds": outcome.seconds,
+                "micro_batch": outcome.micro_batch,
+            }
+        )
+
+    def failure(self, candidate: str) -> str | None:
+        """Why a candidate cannot be trained; None where it can, or has not been tried."""
+        return self._failures.get(candidate)
+
+    def fail(self, candidate: str, reason: str) -> None:
+        """Keep why a candidate cannot be trained."""
+        self._failures[candidate] = reason
+        self._write({"failed": candidate, "reason": reason})
+
+    def steps(self, rung: int) -> int | None:
+        """Steps of a rung, as decided before; None where they have not been."""
+        return self._steps.get(rung)
+
+    def decide(self, rung: int, steps: int) -> None:
+        """Keep the steps of a rung: a run that goes on must not decide again."""
+        self._steps[rung] = steps
+        self._write({"rung": rung, "steps": steps})
+
+    def _read(self, entry: Mapping[str, object]) -> None:
+        try:
+            if "trial" in entry:
+                trial = Trial(**entry["trial"])  # type: ignore[arg-type]
+                loss = entry["loss"]
+                outcome = Outcome(
+                    np.array([mark == "1" for mark in str(entry["correct"])], dtype=bool),
+                    np.inf if loss is None else float(str(loss)),
+                    float(str(entry["seconds_per_step"])),
+                    float(str(entry["seconds"])),
+                    int(str(entry["micro_batch"])),
+                )
+                self._trials[trial] = outcome
+                self.seconds += outcome.seconds
+            elif "failed" in entry:
+                self._failures[str(entry["failed"])] = str(entry["reason"])
+            elif "rung" in entry:
+                self._steps[int(str(entry["rung"]))] = int(str(entry["steps"]))
+        except (KeyError, TypeError, ValueError):  # a damaged line: what it was about is trained again
+            return
+
+    def _write(self, entry: Mapping[str, object]) -> None:
+        if self._path is None:
+            return
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
