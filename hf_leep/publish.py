@@ -192,10 +192,7 @@ def check_annotations(
     look = partial(hub.check_destination, private=None, refuse=lambda _present: None, client=client)
     asking = repo_id is not None and not client.offline
     if private or (asking and look(str(repo_id), repo_type)):
-        raise UserError(
-            f"a candidate's card would link to a private report: leave out {option('private')} "
-            f"or {option('annotate_models')}"
-        )
+        raise UserError("a candidate's card would link to a private report: push it to a public repository")
     if asking and look(report.data["target"]["dataset"], "dataset"):
         raise UserError("the data set is private: its name and scores are not added to other people's cards")
 
