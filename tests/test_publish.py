@@ -368,7 +368,8 @@ def test_scores_go_on_cards_only_where_they_mean_something_to_others(hub, push, 
     done = push("user/ranking", "--annotate-models")
     assert done.returncode == 2
     assert done.stderr == (
-        "hf-leep: scores go on a candidate's card only for a data set on the Hub, which others can find\n"
+        "hf-leep: scores are added to a candidate's card only if the data set is on the Hub, "
+        "where others can find it\n"
     )
     assert hub.log == []
     data = copy.deepcopy(REPORT)

@@ -49,7 +49,7 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
     if pickles and not allow_pickle:
         raise CandidateError(
             f"pickled weights only ({', '.join(pickles[:3])}); hf_leep loads safetensors: convert it first, "
-            "or say --allow-pickle"
+            "or allow them with --allow-pickle"
         )
     raise CandidateError("no weights: model.safetensors is missing")
 
