@@ -51,7 +51,7 @@ def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: Integers
         >>> labels = np.repeat([0, 1], 10)
         >>> features = np.linspace(0, 1, 20)[:, None]
         >>> round(measures.ridge_log_likelihood(features, np.roll(labels, 1)), 2)
-        -0.32
+        -0.49
 
         Features that do not vary score the floor:
 

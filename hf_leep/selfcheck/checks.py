@@ -14,6 +14,7 @@ import numpy as np
 
 from hf_leep import measures
 from hf_leep.arrays import Float64, Integers
+from hf_leep.measures.ridge_head import RidgeHead
 from hf_leep.selfcheck import oracles
 
 if TYPE_CHECKING:
@@ -339,6 +340,27 @@ def _shuffled(function: Callable[..., float], p: Float64, y: Integers, rng: np.r
 
 
 # Name of a measure → its checks, each on a generator of its own.
+def _ridge(rng: np.random.Generator) -> _Claims:
+    f, y = _clouds(rng, 60, 12)
+    head = RidgeHead.fit(f, y)
+    values = oracles.ridge_refits(f, y, head.strength)
+    counts = np.bincount(y)
+    without = (counts - np.eye(len(counts))[y]) / (len(y) - 1)  # class frequencies without each example
+    accuracy = np.mean((values - without + counts / len(y)).argmax(axis=1) == y)
+    yield "equals refits without each example", float(abs(measures.ridge(f, y) - accuracy)), 1e-9
+    noise = np.mean([measures.ridge(rng.standard_normal((80, 20)), np.arange(80) % 4) for _ in range(20)])
+    yield "noise is classified correctly as often as by chance", float(abs(noise - 0.25)), 0.06
+
+
+def _ridge_log_likelihood(rng: np.random.Generator) -> _Claims:
+    f, y = _clouds(rng, 60, 12)
+    head = RidgeHead.fit(f, y)
+    logits = head.temperature * oracles.ridge_refits(f, y, head.strength)
+    logits -= logits.max(axis=1, keepdims=True)
+    expected = np.mean(logits[np.arange(len(y)), y] - np.log(np.exp(logits).sum(axis=1)))
+    yield "equals refits without each example", float(abs(measures.ridge_log_likelihood(f, y) - expected)), 1e-6
+
+
 CHECKS: dict[str, tuple[Callable[[np.random.Generator], _Claims], ...]] = {
     "leep": (_leep, partial(_closed_form_error, "leep", n=400, columns=20)),
     "leave-one-out-leep": (_leave_one_out, partial(_closed_form_error, "leave-one-out-leep", n=400, columns=20)),
@@ -361,4 +383,6 @@ CHECKS: dict[str, tuple[Callable[[np.random.Generator], _Claims], ...]] = {
     "gbc": (_gbc, partial(_standard_error, "gbc")),
     "parc": (_parc, partial(_standard_error, "parc")),
     "sfda": (_sfda, partial(_standard_error, "sfda")),
+    "ridge": (_ridge, partial(_closed_form_error, "ridge")),
+    "ridge-log-likelihood": (_ridge_log_likelihood, partial(_closed_form_error, "ridge-log-likelihood")),
 }

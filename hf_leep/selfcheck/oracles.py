@@ -194,3 +194,23 @@ def sfda_by_densities(f: Float64, y: Integers) -> float:
     weight = softmax(probability(f, shrinkage), axis=1)[true_class][:, None]
     others = np.stack([means[classes != c].mean(axis=0) for c in classes])
     return float(probability(weight * f + (1 - weight) * others[true_class[1]], shrinkage)[true_class].mean())
+
+
+def ridge_refits(f: Float64, y: Integers, strength: float) -> Float64:
+    """Class values of each example, ``[n, t]``, by a ridge regression that is fitted anew to all the others.
+
+    Args:
+        f: features, ``[n, d]``.
+        y: classes, 0 … t−1, ``[n]``.
+        strength: λ, in units of the largest eigenvalue of the scatter matrix of the standardised features.
+    """
+    z = (f - f.mean(axis=0)) / f.std(axis=0)
+    penalty = strength * np.linalg.eigvalsh(z.T @ z).max() * np.eye(z.shape[1])
+    indicators = np.eye(y.max() + 1)[y]
+    values = np.empty(indicators.shape)
+    for i in range(len(y)):
+        others = np.arange(len(y)) != i
+        center, mean = z[others].mean(axis=0), indicators[others].mean(axis=0)
+        x, targets = z[others] - center, indicators[others] - mean
+        values[i] = mean + (z[i] - center) @ np.linalg.solve(x.T @ x + penalty, x.T @ targets)
+    return values

@@ -108,6 +108,18 @@ def linear_probe(f, y):
     return cross_val_score(LogisticRegression(C=1.0, **LINEAR), x, y, scoring="neg_log_loss").mean()
 
 
+def ridge(f, y):
+    """scikit-learn's, which tries the same number of strengths."""
+    from sklearn.linear_model import RidgeClassifierCV
+
+    x = (f - f.mean(axis=0)) / f.std(axis=0)
+    return RidgeClassifierCV(alphas=np.logspace(-2, 4, 25)).fit(x, y).score(x, y)
+
+
+def ridge_log_likelihood(f, y):
+    return ridge(f, y)
+
+
 def pactran_gaussian(f, y):
     from sklearn.linear_model import LogisticRegression
 
