@@ -14,13 +14,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_leep
 from hf_leep.data import stratified_sample
+from tests.warm import HANGING
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def run(name, *arguments):
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANGING).stdout
 
 
 def test_score_arrays():

@@ -25,6 +25,7 @@ from hf_leep import measures
 from hf_leep.errors import InputError, MeasureError, UserError
 from hf_leep.evaluate_module import metric, space
 from tests.strategies import population
+from tests.warm import HANGING
 
 ROOT = Path(__file__).parents[2]
 PROBABILITY_MODULES = ["leep", "nce", "leave_one_out_leep"]
@@ -321,7 +322,7 @@ def test_two_processes(problem, expected, tmp_path):
         )
         for process in (0, 1)
     ]
-    outputs = [process.communicate(timeout=120) for process in running]
+    outputs = [process.communicate(timeout=HANGING) for process in running]
     assert [process.returncode for process in running] == [0, 0], outputs
     halves, one_has_none, ragged = outputs[0][0].splitlines()
     for line in (halves, one_has_none):

@@ -6,6 +6,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.warm import HANGING
+
 
 def test_hf_leep_is_an_extension_of_hf(tmp_path):
     scripts = Path(sys.executable).parent
@@ -17,11 +19,11 @@ ExtensionManifest(owner="owner", repo="hf-leep", repo_id="owner/hf-leep", short_
                   executable_path={str(scripts / "hf-leep")!r},
                   installed_at=datetime.fromisoformat({datetime.now(UTC).isoformat()!r})).save(_get_extension_dir("leep"))
 """
-    subprocess.run([sys.executable, "-c", install], env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", install], env=environment, check=True, timeout=HANGING)
 
     def hf(*arguments):
         command = [str(scripts / "hf"), *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANGING)
 
     assert "leep" in hf("extensions", "list").stdout
     shown = hf("leep", "--version")

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.warm import HANGING
+
 GOOD = """
 from dataclasses import replace
 
@@ -46,7 +48,7 @@ def installed(tmp_path):
         lines = "\n".join(f"{name} = {value}" for name, value in entries.items())
         (about / "entry_points.txt").write_text(f"[hf_leep.measures]\n{lines}\n")
         code = f"import sys; sys.path.append({str(tmp_path)!r})\n{code}"
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGING)
 
     return run
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from hf_leep.models import ADAPTERS, MODALITIES
+from tests.warm import HANGING
 
 
 @pytest.mark.parametrize("modality", MODALITIES, ids=lambda modality: modality.name)
@@ -23,4 +24,4 @@ def test_names_are_unique():
 
 def test_importing_the_modalities_imports_neither_torch_nor_transformers():
     code = "import sys; import hf_leep.models; assert not {'torch', 'transformers'} & set(sys.modules), 'imported'"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGING)

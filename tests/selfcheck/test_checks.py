@@ -14,6 +14,7 @@ from hf_leep.selfcheck import checks
 from hf_leep.selfcheck.certificate import _run_checks, certificate
 from hf_leep.selfcheck.checks import Check
 from hf_leep.store import Store
+from tests.warm import HANGING
 
 
 def test_a_nan_difference_does_not_pass():
@@ -30,7 +31,7 @@ def shifted(name, monkeypatch):
 
 def test_every_measure_is_checked_and_passes_in_a_new_interpreter():
     command = [sys.executable, "-m", "hf_leep", "verify", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGING)
     checks = json.loads(done.stdout)
     assert [check for check in checks if not check["passed"]] == []
     assert {check["measure"] for check in checks} == set(MEASURES)
