@@ -44,7 +44,7 @@ def test_rank_writes_the_report_and_shows_it(dataset, checkpoints, tmp_path):
     explained = hf_leep("explain", tmp_path / "out", "2")
     assert explained.returncode == 0, explained.stderr
     assert "number 2 of the ranking" in explained.stdout
-    assert "told by" in explained.stdout
+    assert "predicted by" in explained.stdout
     assert "most used first" in explained.stdout
     everything = hf_leep("explain", tmp_path / "out", "2", "--all")
     assert everything.stdout == explained.stdout  # few classes: nothing was hidden
