@@ -1,21 +1,23 @@
-"""Score arrays of your own: source probabilities and target labels are all that LEEP needs."""
+"""Score your own arrays: LEEP needs only source probabilities and target labels."""
 
 import numpy as np
 
 from hf_leep import measures
+from hf_leep.ranking.uncertainty import critical_value
 
 
 def main() -> None:
-    """Score a source that knows something about the target, and one that is confident about nothing."""
+    """Score a source that predicts the target well, and one that makes confident random guesses."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 500)
-    knowing = softmax(3 * np.eye(10)[labels] + rng.normal(size=(500, 10)))  # [n, s]
+    informative = softmax(3 * np.eye(10)[labels] + rng.normal(size=(500, 10)))  # [n, s]
     guessing = softmax(8 * rng.normal(size=(500, 1000)))
-    for name, probabilities in (("knowing, 10 source classes", knowing), ("guessing, 1,000", guessing)):
+    for name, probabilities in (("informative, 10 source classes", informative), ("guessing, 1,000", guessing)):
         score = measures.leep(probabilities, labels)
         error = measures.standard_error("leep", probabilities, labels)
-        unseen = measures.leave_one_out_leep(probabilities, labels)
-        print(f"{name:<28} LEEP {score:.3f} ± {1.96 * error:.3f}   leave-one-out {unseen:.3f}")
+        leave_one_out = measures.leave_one_out_leep(probabilities, labels)
+        half_width = critical_value(len(labels)) * error
+        print(f"{name:<31} LEEP {score:.3f} ± {half_width:.3f}   leave-one-out {leave_one_out:.3f}")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

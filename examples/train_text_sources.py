@@ -29,7 +29,7 @@ def main(sentences: str, output: str) -> None:
 
 
 def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Learn a WordPiece vocabulary, with BERT's frame around single sentences and pairs."""
+    """Learn a WordPiece vocabulary; single sentences and pairs get BERT's special tokens."""
     pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     pieces.normalizer = normalizers.BertNormalizer()
     pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -41,7 +41,7 @@ def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 
 
 def train(tokenizer: PreTrainedTokenizerFast, data: datasets.Dataset, epochs: float) -> BertForSequenceClassification:
-    """Train from scratch, with a seed of its own."""
+    """Train from scratch, with a fixed seed."""
     torch.manual_seed(0)
     names = data.features["label"].names
     config = BertConfig(
@@ -71,7 +71,7 @@ def train(tokenizer: PreTrainedTokenizerFast, data: datasets.Dataset, epochs: fl
 def accuracy(
     model: BertForSequenceClassification, tokenizer: PreTrainedTokenizerFast, data: datasets.Dataset
 ) -> float:
-    """Share of the rows that the model gets right."""
+    """Compute the share of the rows that the model classifies correctly."""
     right = 0
     with torch.inference_mode():
         for rows in data.iter(64):

@@ -312,9 +312,7 @@ def _found(
     if collection is not None:
         found += hub.collection(collection, client)
     if search is not None:
-        from hf_leep.models import ADAPTERS
-
-        found += hub.search(replace(search, task=search.task or ADAPTERS[target.modality].task), client)
+        found += hub.search(replace(search, task=search.task or target.task), client)
     return found
 
 

@@ -1,44 +1,44 @@
-"""Validate and coerce the inputs of the measures, once.
+"""Validate the inputs of the measures and convert them to numpy arrays.
 
-Matrices have one example a row. numpy arrays (memory-mapped and read-only ones too), nested lists and torch CPU
-tensors come in; numpy arrays go out, without a copy where the input allows it. Nothing is written to an input.
+Matrices have one row per example. The inputs may be numpy arrays (also memory-mapped and read-only ones), nested lists
+and torch tensors on the CPU. The results are numpy arrays, without a copy if possible; no input is changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_leep.errors import InputError
 
-FloatMatrix: TypeAlias = NDArray[np.floating[Any]]  # [n, s] or [n, d]; float16, float32 or float64
+FloatMatrix: TypeAlias = NDArray[np.floating]  # [n, s] or [n, d]; float16, float32 or float64
 Float64: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 
 ROW_SUM_TOLERANCE = 1e-3  # a bf16 softmax is off by up to 4e-4
-BLOCK_BYTES = 4 * 2**20  # one float64 block: large enough to hide numpy's call overhead, small enough for the cache
+BLOCK_BYTES = 4 * 2**20  # a float64 block: large enough to hide numpy's call overhead, small enough for the cache
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Target labels, densely encoded.
+    """Target labels, encoded without gaps.
 
     Attributes:
         codes: class index of each example, ``[n]``, in 0 … t−1.
         classes: the label that each index stands for, ``[t]``, ascending.
-        counts: examples of each class, ``[t]``, all positive.
+        counts: number of examples of each class, ``[t]``, all positive.
     """
 
     codes: Integers
-    classes: NDArray[Any]
+    classes: NDArray[np.generic]
     counts: Integers
 
     def __len__(self) -> int:
-        """Number of examples n."""
+        """Return the number of examples n."""
         return len(self.codes)
 
     @property
@@ -48,14 +48,14 @@ class Labels:
 
 
 def labels(values: ArrayLike, num_examples: int) -> Labels:
-    """Encode target labels as 0 … t−1; gaps in the labels (0, 2, 7) are fine.
+    """Encode target labels as 0 … t−1; the labels may have gaps (0, 2, 7).
 
     Args:
         values: integers ≥ 0, booleans or strings, ``[n]``.
-        num_examples: the number of rows n that the labels must match.
+        num_examples: the number n of rows, which must equal the number of labels.
 
     Raises:
-        InputError: another length or type, negative labels, no example, or a single class.
+        InputError: wrong length or type, negative labels, no examples, or only one class.
     """
     array = _as_numpy(values)
     if array.ndim != 1:
@@ -65,7 +65,7 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     if len(array) == 0:
         raise InputError("there are no examples (n = 0)")
     if array.dtype.kind in "iub":
-        codes, classes, counts = _encode_integers(array)
+        codes, classes, counts = _encode_integers(cast("NDArray[np.integer]", array))
     elif array.dtype.kind in "US" or (array.dtype.kind == "O" and all(isinstance(v, str) for v in array)):
         classes, codes, counts = np.unique(array.astype(str), return_inverse=True, return_counts=True)
     else:
@@ -76,14 +76,14 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
 
 
 def real_targets(values: ArrayLike, num_examples: int) -> Float64:
-    """Coerce regression targets ``[n]`` or ``[n, m]`` to a float64 matrix ``[n, m]``.
+    """Convert regression targets ``[n]`` or ``[n, m]`` to a float64 matrix ``[n, m]``.
 
     Args:
         values: real numbers.
-        num_examples: the number of rows n that the targets must match.
+        num_examples: the number n of rows, which must equal the number of targets.
 
     Raises:
-        InputError: another shape or type, NaN or an infinity, or a target that is the same for all examples.
+        InputError: wrong shape or type, NaN or infinite values, or a target that is the same for all examples.
     """
     array = _as_numpy(values)
     if array.ndim not in (1, 2) or 0 in array.shape[1:]:
@@ -104,25 +104,25 @@ def real_targets(values: ArrayLike, num_examples: int) -> Float64:
 
 
 def probabilities(values: ArrayLike) -> FloatMatrix:
-    """Coerce source probabilities to a matrix ``[n, s]``; their values are checked block by block in `check_simplex`.
+    """Convert source probabilities to a matrix ``[n, s]``; `check_simplex` checks the values later, block by block.
 
     Raises:
-        InputError: not a non-empty matrix of real numbers.
+        InputError: not a matrix of real numbers, or an empty one.
     """
     return _matrix(values, "probabilities", "[n, s]")
 
 
 def features(values: ArrayLike) -> FloatMatrix:
-    """Coerce penultimate features to a matrix ``[n, d]``.
+    """Convert penultimate features to a matrix ``[n, d]``; `check_finite` checks the values later, block by block.
 
     Raises:
-        InputError: not a non-empty matrix of real numbers.
+        InputError: not a matrix of real numbers, or an empty one.
     """
     return _matrix(values, "features", "[n, d]")
 
 
 def row_blocks(matrix: FloatMatrix, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, Float64]]:
-    """Yield ``(rows, float64 block)`` over a matrix, reusing one buffer: a block is valid until the next one."""
+    """Yield ``(rows, float64 block)`` of a matrix. They share a buffer: a block is valid until the next one."""
     height = max(1, block_bytes // (8 * matrix.shape[1]))
     buffer = np.empty((min(height, len(matrix)), matrix.shape[1]))
     for start in range(0, len(matrix), height):
@@ -133,7 +133,15 @@ def row_blocks(matrix: FloatMatrix, block_bytes: int = BLOCK_BYTES) -> Iterator[
 
 
 def check_simplex(block: Float64, first_row: int) -> None:
-    """Raise unless every row of a float64 block ``[b, s]`` is a probability vector up to `ROW_SUM_TOLERANCE`."""
+    """Raise unless every row of a float64 block ``[b, s]`` is a probability vector, up to `ROW_SUM_TOLERANCE`.
+
+    Args:
+        block: some rows of the probabilities.
+        first_row: position of the first of them, for the message.
+
+    Raises:
+        InputError: a row with NaN or a negative value, or one that does not sum to 1.
+    """
     sums = block @ np.ones(block.shape[1])
     wrong = ~(np.abs(sums - 1.0) <= ROW_SUM_TOLERANCE)  # NaN fails this too
     if wrong.any():
@@ -150,7 +158,15 @@ def check_simplex(block: Float64, first_row: int) -> None:
 
 
 def check_finite(block: Float64, first_row: int) -> None:
-    """Raise if a float64 block ``[b, d]`` of features holds NaN or an infinity."""
+    """Raise if a float64 block ``[b, d]`` of features holds NaN or infinite values.
+
+    Args:
+        block: some rows of the features.
+        first_row: position of the first of them, for the message.
+
+    Raises:
+        InputError: a row with NaN or an infinite value.
+    """
     finite = np.isfinite(block).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
@@ -161,14 +177,14 @@ def _matrix(values: ArrayLike, name: str, shape: str) -> FloatMatrix:
     array = _as_numpy(values)
     if array.ndim != 2:
         raise InputError(f"{name} must be a matrix {shape}, got shape {array.shape}")
-    if array.dtype.kind not in "fbiu":  # one-hot integers become floats block by block
+    if array.dtype.kind not in "fbiu":  # integers, such as one-hot rows, become floats block by block
         raise InputError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if 0 in array.shape:
         raise InputError(f"{name} are empty: got shape {array.shape}, expected {shape}")
-    return array
+    return cast(FloatMatrix, array)
 
 
-def _as_numpy(values: ArrayLike) -> NDArray[Any]:
+def _as_numpy(values: ArrayLike) -> NDArray[np.generic]:
     if hasattr(values, "detach"):  # a torch tensor, recognised without importing torch
         tensor = values.detach()
         if tensor.device.type != "cpu":
@@ -182,7 +198,7 @@ def _as_numpy(values: ArrayLike) -> NDArray[Any]:
         raise InputError(f"rows have different lengths: {error}") from None
 
 
-def _encode_integers(array: NDArray[Any]) -> tuple[Integers, NDArray[Any], Integers]:
+def _encode_integers(array: NDArray[np.integer]) -> tuple[Integers, NDArray[np.integer], Integers]:
     low, high = array.min(), array.max()
     if low < 0:
         row = int(np.argmax(array < 0))
@@ -190,12 +206,12 @@ def _encode_integers(array: NDArray[Any]) -> tuple[Integers, NDArray[Any], Integ
             f"label {array[row]} in row {row} is negative (unlabelled examples are often marked −1 or −100): "
             "drop these rows first"
         )
-    if int(high) > 4 * len(array) + 1024:  # sparse label values: sort instead of counting
+    if int(high) > 4 * len(array) + 1024:  # labels with large gaps: sorting is cheaper than counting
         classes, codes, counts = np.unique(array, return_inverse=True, return_counts=True)
         return codes, classes, counts
     array = array.astype(np.int64, copy=False)
-    tally = np.bincount(array)
-    classes = np.flatnonzero(tally)
-    position = np.zeros(len(tally), dtype=np.int64)
-    position[classes] = np.arange(len(classes))
-    return position[array], classes, tally[classes]
+    counts_of_all = np.bincount(array)
+    occurring = np.flatnonzero(counts_of_all)
+    position = np.zeros(len(counts_of_all), dtype=np.int64)
+    position[occurring] = np.arange(len(occurring))
+    return position[array], occurring, counts_of_all[occurring]

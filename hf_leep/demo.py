@@ -14,8 +14,10 @@ import numpy as np
 from hf_leep import api, data
 from hf_leep.arrays import Integers
 from hf_leep.errors import UserError
+from hf_leep.models import MODALITIES
 from hf_leep.models.classifier import quiet
 from hf_leep.ranking.correlation import Agreement, agreement
+from hf_leep.ranking.uncertainty import CONFIDENCE, critical_value
 from hf_leep.report import Report
 from hf_leep.text import number
 
@@ -182,8 +184,8 @@ def sentence(outcome: Outcome) -> str:
     right = _pairs_in_order([(trial.leep, trial.accuracy) for trial in scored])
     right_left_out = _pairs_in_order([(trial.leave_one_out_leep, trial.accuracy) for trial in scored])
     interval = (
-        f", 95 % interval {number(found.pearson_interval[0], 2)} to {number(found.pearson_interval[1], 2)}, "
-        f"as wide as {k} candidates leave it"
+        f", {100 * CONFIDENCE:g} % interval {number(found.pearson_interval[0], 2)} to "
+        f"{number(found.pearson_interval[1], 2)}, as wide as {k} candidates leave it"
         if found.pearson_interval
         else f"; {k} candidates are too few for an interval"
     )
@@ -202,7 +204,7 @@ def sentence(outcome: Outcome) -> str:
 
 
 def _cells(trial: Trial, num_test: int) -> list[str]:
-    half_width = 1.96 * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
+    half_width = critical_value() * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
     accuracy = f"{100 * trial.accuracy:.1f} ± {100 * half_width:.1f} %"
     return [trial.name, number(trial.leep), number(trial.leave_one_out_leep), accuracy]
 
@@ -302,7 +304,7 @@ def _retrain(report: Report, progress: bool) -> Outcome:
     from sklearn.preprocessing import StandardScaler
 
     dataset = report.data["target"]["dataset"]
-    splits = [data.load(dataset, split=split, progress=progress) for split in ("train", "test")]
+    splits = [data.load(dataset, MODALITIES, split=split, progress=progress) for split in ("train", "test")]
     (ranking, _), (test, _) = splits
     able = [candidate for candidate in report.candidates if candidate["headless"] or candidate["num_features"]]
     trials = []

@@ -60,6 +60,8 @@ class Target:
         input_fingerprint: ``sha256:…`` of the inputs alone, which are what a pass depends on.
         input_columns: the column that models read; two for sentence pairs.
         label_column: the column of the labels.
+        task: Hub task of models for it, such as ``image-classification``.
+        unit: what an example is called, in the plural, such as ``images``.
         modality: ``image``, ``audio``, ``text``, ``video``, or ``token`` where the examples are words.
         row_ids: positions of the chosen rows in the split, ``[n]``, ascending; for a streamed sample 0 … n−1, in the
             order in which the rows were drawn. Where the examples are words, the rows are their sentences.
@@ -84,6 +86,8 @@ class Target:
     input_columns: tuple[str, ...]
     label_column: str
     modality: str
+    task: str
+    unit: str
     row_ids: Integers
     labels: Integers
     class_names: tuple[str, ...]

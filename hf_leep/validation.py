@@ -19,6 +19,7 @@ from hf_leep import api, data
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.errors import CandidateError, UserError
 from hf_leep.measures.blocks import standard_error
+from hf_leep.models import MODALITIES
 from hf_leep.ranking.correlation import agreement
 from hf_leep.ranking.ordering import paired_differences
 from hf_leep.ranking.uncertainty import critical_value
@@ -96,6 +97,7 @@ def _reopened(known: TargetData, dataset: Any, progress: bool) -> tuple[Target, 
     used = known["num_examples"] if known["num_sentences"] is None else known["num_sentences"]
     found = data.load(
         known["dataset"] if dataset is None else dataset,
+        MODALITIES,
         config=known["config"],
         split=known["split"],
         revision=known["revision"] if dataset is None else None,

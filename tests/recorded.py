@@ -19,7 +19,7 @@ def target_of(labels, seed=0):
     """A target of these labels, one example a row."""
     _, labels = np.unique(labels, return_inverse=True)
     names = tuple(map(str, range(labels.max() + 1)))
-    columns = (("x",), "y", "image", np.arange(len(labels)), labels, names)
+    columns = (("x",), "y", "image", "image-classification", "images", np.arange(len(labels)), labels, names)
     return Target("recorded", None, None, None, "sha256:0", "sha256:1", *columns, len(labels), seed)
 
 

@@ -17,8 +17,8 @@ from hf_leep.errors import HfLeepError, UserError
 
 app = typer.Typer(help="Reproduce the study of the LEEP paper.", add_completion=False, no_args_is_help=True)
 
-_KEPT = Training()  # what stands where nothing is said, unless networks in the folder were trained otherwise
-_LEAST = 1e-12  # of a learning rate
+_DEFAULT = Training()  # unless networks in the folder were trained with other settings
+_LEAST = 1e-12  # smallest learning rate
 TRANSFERS = ("head-sgd", "fine-tuning")
 GROUPS = {"noisy-labels": ("noisy-labels-10", "noisy-labels-20"), "all": tuple(EXPERIMENTS)}
 QUICK = (
@@ -36,75 +36,95 @@ QUICK = (
 def run(
     dataset: Annotated[str, typer.Option(help="Target data set: Hub id, file, folder or save_to_disk folder.")],
     source: Annotated[list[str], typer.Option(help="Source checkpoint: folder or Hub id; may be repeated.")],
-    output: Annotated[Path, typer.Option(help="Folder of the study; what is finished there is not repeated.")],
+    output: Annotated[Path, typer.Option(help="Folder of the study; tasks finished there are not repeated.")],
     experiment: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"May be repeated: {', '.join(EXPERIMENTS)}; noisy-labels; all. All that trains no network."
+            help=f"May be repeated: {', '.join(EXPERIMENTS)}; noisy-labels; all. By default all that train no network."
         ),
     ] = None,
     transfer: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Beside the re-trained head; may be repeated: {', '.join(TRANSFERS)}. Not for meta-transfer and "
-            "convergence, which are about one way, nor for source-selection, which compares heads alone."
+            help=f"In addition to the re-trained head; may be repeated: {', '.join(TRANSFERS)}. Not for meta-transfer "
+            "and convergence, which are about one kind of transfer, and by source-selection, which uses heads alone."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help=f"Of fine-tuning, {_KEPT.epochs} by default.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help=f"Epochs of fine-tuning, {_DEFAULT.epochs} by default.")
+    ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=_LEAST, help=f"Of fine-tuning, {_KEPT.learning_rate} by default.")
+        float | None,
+        typer.Option(min=_LEAST, help=f"Learning rate of fine-tuning, {_DEFAULT.learning_rate} by default."),
     ] = None,
     scratch_epochs: Annotated[
         int | None,
-        typer.Option(min=1, help=f"Of the reference that is trained from scratch, {_KEPT.scratch_epochs} by default."),
+        typer.Option(
+            min=1, help=f"Epochs of the reference trained from scratch, {_DEFAULT.scratch_epochs} by default."
+        ),
     ] = None,
     scratch_learning_rate: Annotated[
-        float | None, typer.Option(min=_LEAST, help=f"Of that reference, {_KEPT.scratch_learning_rate} by default.")
+        float | None,
+        typer.Option(
+            min=_LEAST, help=f"Learning rate of that reference, {_DEFAULT.scratch_learning_rate} by default."
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help=f"Images a step of training, {_KEPT.batch_size} by default.")
+        int | None, typer.Option(min=1, help=f"Images in a training step, {_DEFAULT.batch_size} by default.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help=f"What networks compute in, {_KEPT.precision} by default.")
+        Precision | None, typer.Option(help=f"Number type that networks compute in, {_DEFAULT.precision} by default.")
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help=f"Of the meta-training of CNAPs, {_KEPT.episodes} by default.")
+        int | None,
+        typer.Option(min=1, help=f"Episodes of the meta-training of CNAPs, {_DEFAULT.episodes} by default."),
     ] = None,
     momentum: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help=f"Of SGD, of networks and of head-sgd, {_KEPT.momentum} by default."),
+        typer.Option(
+            min=0, max=1, help=f"Momentum of SGD, for networks and head-sgd, {_DEFAULT.momentum} by default."
+        ),
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(min=0, help=f"Of networks, {_KEPT.weight_decay} by default.")
+        float | None, typer.Option(min=0, help=f"Weight decay of networks, {_DEFAULT.weight_decay} by default.")
     ] = None,
-    sgd_epochs: Annotated[int | None, typer.Option(min=1, help=f"Of head-sgd, {_KEPT.sgd_epochs} by default.")] = None,
+    sgd_epochs: Annotated[
+        int | None, typer.Option(min=1, help=f"Epochs of head-sgd, {_DEFAULT.sgd_epochs} by default.")
+    ] = None,
     sgd_learning_rate: Annotated[
-        float | None, typer.Option(min=_LEAST, help=f"Of head-sgd, {_KEPT.sgd_learning_rate} by default.")
+        float | None,
+        typer.Option(min=_LEAST, help=f"Learning rate of head-sgd, {_DEFAULT.sgd_learning_rate} by default."),
     ] = None,
     tasks: Annotated[
         int | None,
-        typer.Option(min=1, help="Tasks of each experiment, as far as there are so many; 200, 100, 50 or 20."),
+        typer.Option(min=1, help="Tasks of each experiment, or as many as there are; by default 200, 100, 50 or 20."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn at random.")] = 0,
     measures: Annotated[
-        str, typer.Option(help="Comma-separated, or all; they join those that a folder has. The slowest are left out.")
+        str,
+        typer.Option(
+            help="Comma-separated, or all; added to those that the folder has. By default the slowest are left out."
+        ),
     ] = ",".join(FAST),
     config: Annotated[str | None, typer.Option(help="Configuration of the data set.")] = None,
     train_split: Annotated[str, typer.Option(help="Split that tasks train on.")] = "train",
     test_split: Annotated[str, typer.Option(help="Split that accuracy is measured on.")] = "test",
     hold_out: Annotated[
         float | None,
-        typer.Option(help="In place of a test split: the share of each class of the training split to measure on."),
+        typer.Option(
+            help="Instead of a test split: the share of each class of the training split to measure accuracy on."
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Label column; inferred where it is clear.")] = None,
-    input: Annotated[str | None, typer.Option(help="Image column; inferred where it is clear.")] = None,  # noqa: A002
-    workers: Annotated[int, typer.Option(min=1, help="Parallel processes, of one thread each.")] = os.cpu_count() or 1,
+    label: Annotated[str | None, typer.Option(help="Label column; inferred if only one can be it.")] = None,
+    input: Annotated[str | None, typer.Option(help="Image column; inferred if only one can be it.")] = None,  # noqa: A002
+    workers: Annotated[int, typer.Option(min=1, help="Parallel processes, with one thread each.")] = os.cpu_count()
+    or 1,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or mps; the best at hand by default; on one GPU, --workers 1.")
+        str | None, typer.Option(help="cpu, cuda or mps; the best available by default; with one GPU use --workers 1.")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run tasks again that failed before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed tasks again.")] = False,
 ) -> int:
-    """Run experiments, or what is left of them, and write the report; exit code 3 if some tasks failed."""
+    """Run experiments, or the unfinished part of them, and write the report; exit code 3 if some tasks failed."""
     from examples.paper import sources, study
     from examples.paper.report import write
     from hf_leep.measures import MEASURES, find
@@ -118,10 +138,10 @@ def run(
         if name not in TRANSFERS:
             raise UserError(f"unknown transfer {name!r}: {', '.join(TRANSFERS)}")
     if hold_out is not None and not 0 < hold_out < 1:
-        raise UserError(f"--hold-out is {hold_out}; it is a share of each class, such as 0.2")
+        raise UserError(f"--hold-out is {hold_out}; it must be a share of each class, such as 0.2")
     if "source-selection" in chosen and len({*sources.names_of(source), *study.known_sources(output)}) < 2:
         if list(experiment or ()) == ["source-selection"]:
-            raise UserError("source-selection compares sources and needs two: give --source more than once")
+            raise UserError("source-selection compares sources and needs at least two: repeat --source")
         if experiment:
             print("examples.paper: source-selection is left out: it needs two sources", file=sys.stderr)
         chosen.remove("source-selection")
@@ -144,7 +164,7 @@ def run(
     opened = sources.open_dataset(
         sources.Dataset(dataset, config, train_split, test_split, label, input, hold_out, seed)
     )
-    for name in chosen:  # before the passes
+    for name in chosen:  # raises errors before the passes are run
         fitted(EXPERIMENTS[name], opened.pool.num_classes)
     found = sources.extract(source, opened, output / "sources", device=device)
     settings = study.Settings(seed=seed, measures=asked, training=training)
@@ -155,7 +175,7 @@ def run(
     print(f"Report: {output / 'README.md'}")
     if failed:
         print(
-            f"examples.paper: {failed} of {sum(map(len, plan.values()))} tasks failed, as the report says; "
+            f"examples.paper: {failed} of {sum(map(len, plan.values()))} tasks failed, see the report; "
             "--retry-failed runs them again",
             file=sys.stderr,
         )
@@ -172,7 +192,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Folder of a study.")]) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0, 3 if some tasks failed, or one line on stderr and 1 or 2."""
+    """Run the command line; returns 0, 3 if some tasks failed, or 1 or 2 after one line on stderr."""
     try:
         return int(app(None if arguments is None else list(arguments), standalone_mode=False) or 0)
     except typer.TyperException as error:
@@ -182,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"examples.paper: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
-        print("examples.paper: interrupted; the same command goes on from here", file=sys.stderr)
+        print("examples.paper: interrupted; the same command continues from here", file=sys.stderr)
         return 130
 
 

@@ -1,12 +1,12 @@
-"""The ResNet for CIFAR images as a transformers model, and the public checkpoints turned into it.
+"""The ResNet for CIFAR images as a transformers model, and a converter for the public checkpoints.
 
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2: 6n + 2 layers, a 3×3
 convolution, three stages of n blocks with 16, 32 and 64 channels at 32×32, 16×16 and 8×8, global average pooling, and
 a linear head. Where a stage halves the image, the shortcut has no parameters (option A): every other pixel, with
 channels of zeros added on both sides.
 
-`register` makes the auto classes of transformers know it, for this process: a folder that `convert` or
-`save_pretrained` wrote is then a checkpoint like any other, without code from a repository (trust_remote_code).
+`register` adds it to the auto classes of transformers, for this process: a folder that `convert` or `save_pretrained`
+wrote can then be loaded like any other checkpoint, without code from a repository (trust_remote_code).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CifarResNetConfig(PreTrainedConfig):
         depth: number of weighted layers, 6n + 2: 20, 32, 44, 56, 110.
         widths: channels of the three stages.
         num_channels: channels of the image.
-        image_size: height and width that it was trained on.
+        image_size: height and width of the images that it was trained on.
     """
 
     model_type = "cifar_resnet"
@@ -55,7 +55,7 @@ class CifarResNetConfig(PreTrainedConfig):
 
     @property
     def blocks(self) -> int:
-        """Blocks a stage, n.
+        """Number of blocks in a stage, n.
 
         Raises:
             ValueError: the depth is not 6n + 2.
@@ -67,7 +67,7 @@ class CifarResNetConfig(PreTrainedConfig):
 
 
 class CifarResNetImageProcessor(PilBackend):
-    """Images of 32×32, normalised by ImageNet's mean and deviation, as the public checkpoints were trained."""
+    """Resizes images to 32×32 and normalises them by ImageNet's mean and deviation, as in the public training."""
 
     resample = PILImageResampling.BILINEAR
     image_mean = IMAGENET_DEFAULT_MEAN
@@ -99,7 +99,7 @@ class Block(nn.Module):
 
 
 class CifarResNetPreTrainedModel(PreTrainedModel):
-    """How the weights of a CIFAR ResNet are drawn: He's normal distribution (fan-in), as in the paper's reference."""
+    """Initialises the weights of a CIFAR ResNet with He's normal distribution (fan-in), as the paper does."""
 
     config_class = CifarResNetConfig
     base_model_prefix = "resnet"
@@ -163,7 +163,7 @@ class CifarResNetForImageClassification(CifarResNetPreTrainedModel):
 
 
 def register() -> None:
-    """Make AutoConfig, AutoModel, AutoModelForImageClassification and AutoImageProcessor know the CIFAR ResNet."""
+    """Add the CIFAR ResNet to AutoConfig, AutoModel, AutoModelForImageClassification and AutoImageProcessor."""
     AutoConfig.register(CifarResNetConfig.model_type, CifarResNetConfig, exist_ok=True)
     AutoModel.register(CifarResNetConfig, CifarResNetModel, exist_ok=True)
     AutoModelForImageClassification.register(CifarResNetConfig, CifarResNetForImageClassification, exist_ok=True)
@@ -173,25 +173,26 @@ def register() -> None:
 
 
 def load_plain(folder: str | Path) -> tuple[CifarResNetForImageClassification, CifarResNetImageProcessor]:
-    """Read a plain state dict of a CIFAR ResNet, described by its config.json, as a model and its processor.
+    """Load a plain state dict of a CIFAR ResNet, described by its config.json, as a model and its processor.
 
     Args:
-        folder: holds ``model.safetensors`` with the names of akamaster/pytorch_resnet_cifar10 (conv1, bn1,
+        folder: contains ``model.safetensors`` with the names of akamaster/pytorch_resnet_cifar10 (conv1, bn1,
             layer1.0.conv1, …, linear), and ``config.json`` with depth, widths, id2label, image_mean and image_std.
 
     Raises:
-        ValueError: the description is of another architecture, or weights are missing, left over or misshapen.
+        ValueError: the config.json describes another architecture, or weights are missing, unexpected or have wrong
+            shapes.
     """
     folder = Path(folder)
-    said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if said.get("architecture") != "CifarResNet" or said.get("shortcut", "A") != "A":
+    description = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if description.get("architecture") != "CifarResNet" or description.get("shortcut", "A") != "A":
         raise ValueError(f"{folder}: its config.json describes no CIFAR ResNet with option-A shortcuts")
-    names = {int(index): name for index, name in said["id2label"].items()}
+    names = {int(index): name for index, name in description["id2label"].items()}
     config = CifarResNetConfig(
-        depth=said["depth"],
-        widths=said["widths"],
-        num_channels=said["num_channels"],
-        image_size=said["image_size"],
+        depth=description["depth"],
+        widths=description["widths"],
+        num_channels=description["num_channels"],
+        image_size=description["image_size"],
         id2label=names,
         label2id={name: index for index, name in names.items()},
     )
@@ -205,15 +206,17 @@ def load_plain(folder: str | Path) -> tuple[CifarResNetForImageClassification, C
     except RuntimeError as error:
         raise ValueError(f"{folder}: {' '.join(str(error).split())[:300]}") from None
     size = {"height": config.image_size, "width": config.image_size}
-    processor = CifarResNetImageProcessor(size=size, image_mean=said["image_mean"], image_std=said["image_std"])
+    processor = CifarResNetImageProcessor(
+        size=size, image_mean=description["image_mean"], image_std=description["image_std"]
+    )
     return model.eval(), processor
 
 
 def convert(folder: str | Path, output: str | Path) -> Path:
-    """Write a plain state dict as a checkpoint that, after `register`, every auto class loads.
+    """Write a plain state dict as a checkpoint that the auto classes can load after `register`.
 
     Args:
-        folder: the plain state dict, as `load_plain` reads it.
+        folder: folder of the plain state dict, as for `load_plain`.
         output: the folder to write.
 
     Returns:

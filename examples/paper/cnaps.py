@@ -1,16 +1,17 @@
-"""A small CNAPs: a classifier that adapts itself to a task in one forward pass, meta-trained on other classes.
+"""A small CNAPs: a classifier that adapts to a task in one forward pass, meta-trained on other classes.
 
 Requeima, Gordon, Bronskill, Nowozin, Turner: Fast and Flexible Multi-Task Classification Using Conditional Neural
-Adaptive Processes, NeurIPS 2019. The backbone is the source model, and stays as it is. From a task's labelled images,
-the context, are made:
+Adaptive Processes, NeurIPS 2019. The backbone is the source model, and is frozen. The labelled images of a task, the
+context, are used to compute
 
-- one vector, by a set encoder: a small convolutional network of each image, and the mean over them (section 2.2);
-- from it the FiLM parameters of each normalisation layer of the backbone, a scale γ and a shift β a channel (Perez et
-  al. 2018): its output x becomes (1 + γ) x + β;
-- the weights of a linear head, those of each class from the mean feature of its images in the adapted backbone.
+- one vector, with a set encoder: a small convolutional network for each image, and the mean over the images (section
+  2.2);
+- from this vector the FiLM parameters of each normalisation layer of the backbone, a scale γ and a shift β for each
+  channel (Perez et al. 2018): its output x becomes (1 + γ) x + β;
+- the weights of a linear head, for each class from the mean feature of its images in the adapted backbone.
 
-The autoregressive part of the set encoder is left out. A meta-training of any length improves on where it starts: FiLM
-as the identity, and the head as the classifier by the nearest class mean, w_c = s μ_c and b_c = −½ s ‖μ_c‖².
+The autoregressive part of the set encoder is left out. Before meta-training FiLM is the identity, and the head is the
+classifier by the nearest class mean, w_c = s μ_c and b_c = −½ s ‖μ_c‖².
 """
 
 from __future__ import annotations
@@ -34,23 +35,27 @@ from hf_leep.errors import CandidateError
 from hf_leep.inference.forward import accelerator
 from hf_leep.models.classifier import Classifier
 
-_CONTEXT = 64  # width of the vector that stands for a set
+_CONTEXT = 64  # width of the vector of a set of images
 _HIDDEN = 64
-_SIDE = 32  # pixels that the set encoder sees of an image, across and down
+_SIDE = 32  # height and width of the images in the set encoder
 _SHARPNESS = 16.0  # s ‖f‖² at the start
 _NORMALISATION = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
-_WAYS, _SHOTS, _QUERIES = (5, 10), (5, 20), 8  # of an episode: classes, context images a class, query images a class
+_WAYS, _SHOTS, _QUERIES = (
+    (5, 10),
+    (5, 20),
+    8,
+)  # of an episode: classes, context images per class, query images per class
 _LARGEST_STEP = 1.0
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """What is generated for a task.
+    """The parameters that are generated for a task.
 
     Attributes:
         film: γ and β of each normalisation layer, ``[channels]`` each.
-        weights: of the head, ``[t, d]``.
-        bias: of the head, ``[t]``.
+        weights: weights of the head, ``[t, d]``.
+        bias: bias of the head, ``[t]``.
     """
 
     film: tuple[tuple[torch.Tensor, torch.Tensor], ...]
@@ -62,11 +67,11 @@ class Cnaps(nn.Module):
     """A frozen backbone, and the networks that adapt it.
 
     Args:
-        network: the source model, as `networks.load` makes it; its head is taken off.
-        precision: of the backbone, ``float32`` or ``bfloat16``, as `networks.autocast` has it.
+        network: the source model, as from `networks.load`; its head is removed.
+        precision: ``float32`` or ``bfloat16`` for the backbone, as in `networks.autocast`.
 
     Raises:
-        CandidateError: the backbone has no layer that could be adapted.
+        CandidateError: the backbone has no layer that can be adapted.
     """
 
     def __init__(self, network: Classifier, precision: str = "float32") -> None:
@@ -87,12 +92,12 @@ class Cnaps(nn.Module):
             layer.register_forward_hook(self._modulate(number))
 
     def adapt(self, context: torch.Tensor, labels: torch.Tensor, num_classes: int) -> Adapted:
-        """Generate what a task needs.
+        """Generate the parameters for a task.
 
         Args:
             context: labelled images, ``[n, channels, height, width]``.
-            labels: their classes, ``[n]`` in 0 … t − 1; each occurs.
-            num_classes: t.
+            labels: their classes, ``[n]`` in 0 … t − 1; all occur.
+            num_classes: number of classes t.
         """
         task = self.encoder(context)
         film = tuple(tuple(generator(task).chunk(2)) for generator in self.film)
@@ -110,7 +115,7 @@ class Cnaps(nn.Module):
     def features(
         self, images: torch.Tensor, film: tuple[tuple[torch.Tensor, torch.Tensor], ...] | None
     ) -> torch.Tensor:
-        """Features of the backbone, as FiLM adapts it, each scaled to mean 0 and deviation 1 over its own entries."""
+        """Compute features of the adapted backbone; each vector is scaled to mean 0 and standard deviation 1."""
         self._film = film
         try:
             with autocast(self._precision, images.device):
@@ -120,7 +125,7 @@ class Cnaps(nn.Module):
         return functional.layer_norm(found.float(), found.shape[1:])
 
     def adapter(self) -> dict[str, torch.Tensor]:
-        """The weights that are meta-trained: all but the backbone's."""
+        """Return the weights that are meta-trained: all except the backbone's."""
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("backbone.")}
 
     def _modulate(self, number: int) -> Callable[[nn.Module, object, torch.Tensor], torch.Tensor]:
@@ -136,7 +141,7 @@ class Cnaps(nn.Module):
 
 
 class SetEncoder(nn.Module):
-    """A set of images → one vector ``[64]``, whatever their order."""
+    """Encodes a set of images as one vector ``[64]``, independent of their order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +158,7 @@ class SetEncoder(nn.Module):
 
 
 def _generator(width: int, outputs: int) -> nn.Sequential:
-    """A small network whose output is zero until it is trained."""
+    """Make a small network whose output is zero before training."""
     last = nn.Linear(_HIDDEN, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -176,16 +181,16 @@ def meta_train(
     seed: int = 0,
     device: str | None = None,
 ) -> list[float]:
-    """Learn to adapt, from episodes of 5 to 10 classes of 5 to 20 context and 8 query images each.
+    """Learn to adapt, from episodes with 5 to 10 classes, each with 5 to 20 context and 8 query images.
 
     Args:
         cnaps: trained in place.
-        images: of the classes that episodes are of, ``[n, channels, height, width]``.
-        labels: their classes, ``[n]``, whatever the numbers.
-        episodes: number of episodes, a step each.
-        learning_rate: of Adam; it falls to zero in a straight line.
-        seed: of the episodes.
-        device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
+        images: images of the classes to draw episodes from, ``[n, channels, height, width]``.
+        labels: their classes, ``[n]``; any integers.
+        episodes: number of episodes, one step each.
+        learning_rate: first learning rate of Adam; it decreases linearly to zero.
+        seed: seed of the episodes.
+        device: ``cpu``, ``cuda`` or ``mps``; the best available by default.
 
     Returns:
         Accuracy on the query images of each episode, before its step.
@@ -221,7 +226,7 @@ def meta_train(
 def _episodes(
     rows_of: list[Integers], episodes: int, rng: np.random.Generator
 ) -> Iterator[tuple[list[Integers], list[Integers]]]:
-    """Rows of the context and of the query images of each class, episode by episode; a class gives what it has."""
+    """Yield for each episode the rows of the context and query images of each class; fewer where classes are small."""
     fewest = min(len(rows) for rows in rows_of)
     queries = min(_QUERIES, fewest // 2)
     for _ in range(episodes):
@@ -238,10 +243,10 @@ def _episodes(
 def classify(
     cnaps: Cnaps, context: torch.Tensor, labels: Integers, query: torch.Tensor, *, device: str | None = None
 ) -> NDArray[np.int64]:
-    """Adapt to a task and classify its test images; nothing is trained.
+    """Adapt to a task and classify its test images, without training.
 
     Args:
-        cnaps: meta-trained.
+        cnaps: a meta-trained CNAPs.
         context: the task's training images, ``[n, channels, height, width]``.
         labels: their classes, ``[n]`` in 0 … t − 1; each occurs.
         query: its test images, ``[m, channels, height, width]``.
@@ -257,7 +262,7 @@ def classify(
 
 
 def save(cnaps: Cnaps, path: Path) -> None:
-    """Write what was meta-trained, whole or not at all."""
+    """Write the meta-trained weights, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file({name: tensor.contiguous().cpu() for name, tensor in cnaps.adapter().items()}, partial)
@@ -265,5 +270,5 @@ def save(cnaps: Cnaps, path: Path) -> None:
 
 
 def restore(cnaps: Cnaps, path: Path) -> None:
-    """Read what `save` wrote into a CNAPs of the same backbone."""
+    """Load what `save` wrote into a CNAPs with the same backbone."""
     cnaps.load_state_dict({**cnaps.state_dict(), **load_file(path)})

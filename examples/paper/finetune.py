@@ -1,11 +1,11 @@
 """Fine-tune a whole network on a task, or train the same architecture from scratch, and test it after each epoch.
 
-Nguyen, Hassner, Seeger, Archambeau: LEEP, ICML 2020: section 5.1 fine-tunes all parameters from the source model's,
-with a new head; section 5.5 compares how fast that gets where the same network gets when it is trained from scratch on
-the target alone.
+Nguyen, Hassner, Seeger, Archambeau: LEEP, ICML 2020. Section 5.1 fine-tunes all parameters of the source model, with
+a new head; section 5.5 compares how fast this reaches the accuracy of the same network trained from scratch on the
+target alone.
 
-Both are stochastic gradient descent with momentum, on images as they are, with a learning rate that falls to zero in a
-straight line, and batch normalisation in training mode.
+Both use stochastic gradient descent with momentum, images without augmentation, a learning rate that decreases
+linearly to zero, and batch normalisation in training mode.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def train(
     """Train all of a network's parameters.
 
     Args:
-        model: as `networks.load` makes it, with a head of the task's classes; it is trained in place.
-        images: as `networks.pixels` makes them, ``[n, channels, height, width]``.
+        model: as from `networks.load`, with a head for the task's classes; it is trained in place.
+        images: as from `networks.pixels`, ``[n, channels, height, width]``.
         labels: their classes, ``[n]``.
         test_images: the images to classify after each epoch, ``[m, channels, height, width]``.
         epochs: passes over the images.
-        learning_rate: of the first step.
-        batch_size: images a step, at most.
-        momentum: Nesterov's; 0 for none.
-        weight_decay: of all parameters.
-        precision: ``float32`` or ``bfloat16``, as `networks.autocast` has it.
-        seed: of the order of the images.
-        device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
+        learning_rate: learning rate of the first step.
+        batch_size: most images in a step.
+        momentum: Nesterov momentum; 0 for none.
+        weight_decay: weight decay of all parameters.
+        precision: ``float32`` or ``bfloat16``, as in `networks.autocast`.
+        seed: seed of the order of the images.
+        device: ``cpu``, ``cuda`` or ``mps``; the best available by default.
 
     Returns:
         The class of each test image after each epoch, ``epochs`` times ``[m]``.
@@ -82,5 +82,5 @@ def train(
             model.eval()
             predicted.append(predict(logits, test_images))
     finally:
-        on.free_memory()  # or it would keep every network that it prepared
+        on.free_memory()  # otherwise it keeps every network that it prepared
     return predicted

@@ -1,11 +1,11 @@
-"""Re-train the head: a linear classifier on penultimate features that the source model computed once.
+"""Re-train the head: a linear classifier on the penultimate features of the source model.
 
 Nguyen, Hassner, Seeger, Archambeau: LEEP, ICML 2020, section 5.1, "re-trained head": the feature extractor is frozen
-and only the last layer is trained on the target. The paper runs SGD, `train_head_sgd`; what that finds depends on a
-learning rate and a number of epochs. `train_head` solves the same problem, with a penalty that makes its optimum
-unique, to convergence, so that a target task has one accuracy.
+and only the last layer is trained on the target. The paper uses SGD, `train_head_sgd`, whose result depends on the
+learning rate and the number of epochs. `train_head` solves the same problem to convergence, with a penalty that makes
+the optimum unique, so that a target task has one accuracy.
 
-Both standardise each feature on the training rows.
+Both standardise each feature by its mean and standard deviation over the training rows.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-TOLERANCE = 1e-5  # largest component of the gradient of the mean loss at which the optimum counts as reached
+TOLERANCE = 1e-5  # largest component of the gradient of the mean loss at the optimum
 _ITERATIONS = 200
 _LOGIT_VARIANCE = 10.0
 
 
 @dataclass(frozen=True)
 class Head:
-    """A linear classifier of standardised features.
+    """A linear classifier on standardised features.
 
     Attributes:
-        weights: ``[d, t]``, of standardised features.
+        weights: weights for standardised features, ``[d, t]``.
         bias: ``[t]``.
-        mean: of each feature on the training rows, ``[d]``.
-        deviation: standard deviation of each feature there, ``[d]``; 1 where a feature is constant.
-        gradient: largest absolute component of the gradient of what was minimised, at these weights.
+        mean: mean of each feature over the training rows, ``[d]``.
+        deviation: standard deviation of each feature over these, ``[d]``; 1 for constant features.
+        gradient: largest absolute component of the gradient of the minimised loss at these weights.
     """
 
     weights: NDArray[np.float64]
@@ -48,15 +48,16 @@ class Head:
         return _standardised(np.asarray(features), self.mean, self.deviation) @ self.weights + self.bias
 
     def predict(self, features: ArrayLike) -> NDArray[np.int64]:
-        """Features ``[n, d]`` → the likeliest class of each row, ``[n]`` in 0 … t − 1."""
+        """Features ``[n, d]`` → the most probable class of each row, ``[n]`` in 0 … t − 1."""
         return self.logits(features).argmax(axis=1)
 
 
 def default_l2(num_rows: int, num_features: int) -> float:
-    """Penalty under which the logits have a prior variance of 10: d / (10 n), the same rule for every task.
+    """Return the penalty that gives logits a prior variance of 10: d / (10 n), the same rule for every task.
 
-    The mode of a Gaussian prior N(0, 10/d) on each weight: a standardised row has squared length d. Nothing is held
-    out, and nothing is chosen by looking at test accuracy; a threefold change either way moves it by little.
+    It corresponds to a Gaussian prior N(0, 10/d) on each weight, since a standardised row has squared length d. No
+    rows are held out for choosing it, and test accuracy is not used; a penalty three times as large or small changes
+    accuracy little.
     """
     return num_features / (_LOGIT_VARIANCE * num_rows)
 
@@ -64,18 +65,18 @@ def default_l2(num_rows: int, num_features: int) -> float:
 def train_head(features: ArrayLike, labels: ArrayLike, *, num_classes: int, l2: float | None = None) -> Head:
     """Minimise (1/n) Σ −log softmax(W f + b)_y + ½ l2 ‖W‖² over W and b to convergence, with Newton's method.
 
-    The problem is strictly convex in W, and in b up to a constant: the result depends on no start, no learning rate
-    and no seed.
+    The problem is strictly convex in W, and in b up to a constant, so the result does not depend on a starting point,
+    a learning rate or a seed.
 
     Args:
         features: penultimate features, ``[n, d]``.
-        labels: target classes, ``[n]`` in 0 … t − 1; each occurs.
-        num_classes: t ≥ 2.
+        labels: target classes, ``[n]`` in 0 … t − 1; all occur.
+        num_classes: number of classes t ≥ 2.
         l2: penalty > 0; `default_l2` by default.
 
     Raises:
         ValueError: wrong shapes, a class without rows, NaN or an infinity in the features, l2 not positive.
-        RuntimeError: not converged; never seen.
+        RuntimeError: the solver did not converge; this has not been observed.
     """
     x, y = _checked(features, labels, num_classes)
     mean, deviation = _moments(x)
@@ -84,7 +85,7 @@ def train_head(features: ArrayLike, labels: ArrayLike, *, num_classes: int, l2: 
     if not l2 > 0:
         raise ValueError(f"l2 is {l2}; without a penalty > 0 a separable task has no optimum")
     strength = 1 / (l2 * len(y))
-    if num_classes == 2:  # scikit-learn then fits w with logits (0, w f): as the softmax's (−w/2, w/2) at twice C
+    if num_classes == 2:  # scikit-learn then fits w with logits (0, w f), which equals (−w/2, w/2) with C doubled
         strength *= 2
     solver = LogisticRegression(C=strength, solver="newton-cg", tol=TOLERANCE, max_iter=_ITERATIONS)
     with warnings.catch_warnings():
@@ -95,7 +96,7 @@ def train_head(features: ArrayLike, labels: ArrayLike, *, num_classes: int, l2: 
         weights, bias = np.hstack([-weights, weights]) / 2, np.append(-bias, bias) / 2
     gradient = _gradient(x, y, weights, bias, l2)
     if not gradient <= 2 * TOLERANCE:
-        raise RuntimeError(f"the head is not at its optimum: its gradient is {gradient:.1e} after {_ITERATIONS} steps")
+        raise RuntimeError(f"the head did not converge: its gradient is {gradient:.1e} after {_ITERATIONS} steps")
     return Head(weights, bias, mean, deviation, gradient)
 
 
@@ -111,17 +112,17 @@ def train_head_sgd(
     momentum: float = 0.9,
     l2: float = 0.0,
 ) -> Head:
-    """Train the head by stochastic gradient descent from zero, the paper's way; rows are drawn anew each epoch.
+    """Train the head by stochastic gradient descent from zero, as in the paper; rows are shuffled in each epoch.
 
     Args:
         features: penultimate features, ``[n, d]``.
-        labels: target classes, ``[n]`` in 0 … t − 1; each occurs.
-        num_classes: t ≥ 2.
-        seed: of the order of the rows.
-        lr: learning rate, constant.
+        labels: target classes, ``[n]`` in 0 … t − 1; all occur.
+        num_classes: number of classes t ≥ 2.
+        seed: seed of the order of the rows.
+        lr: constant learning rate.
         epochs: passes over the rows.
-        batch_size: rows a step.
-        momentum: share of the last step that is repeated.
+        batch_size: rows in a step.
+        momentum: factor of the previous step that is added to each step.
         l2: penalty ½ l2 ‖W‖², as in `train_head`.
 
     Raises:
@@ -146,12 +147,12 @@ def train_head_sgd(
 
 
 def accuracy(head: Head, features: ArrayLike, labels: ArrayLike) -> float:
-    """Share of rows that a head classifies rightly, in [0, 1]."""
+    """Compute the share of rows that a head classifies correctly, in [0, 1]."""
     return float((head.predict(features) == np.asarray(labels)).mean())
 
 
 def f1(head: Head, features: ArrayLike, labels: ArrayLike) -> float:
-    """Mean over all classes of the head of each one's F1, in [0, 1]; 0 for a class never met and never predicted."""
+    """Compute macro F1 over all classes of the head, in [0, 1]; 0 for a class that neither occurs nor is predicted."""
     classes = range(len(head.bias))
     return float(f1_score(labels, head.predict(features), labels=classes, average="macro", zero_division=0.0))
 
@@ -163,7 +164,7 @@ def _checked(
     if x.ndim != 2 or y.shape != x.shape[:1]:
         raise ValueError(f"features must be [n, d] and labels [n], got shapes {x.shape} and {y.shape}")
     if not np.isfinite(x).all():
-        raise ValueError(f"features hold NaN or an infinity in row {int(np.argmin(np.isfinite(x).all(axis=1)))}")
+        raise ValueError(f"features contain NaN or infinity in row {int(np.argmin(np.isfinite(x).all(axis=1)))}")
     if num_classes < 2 or not np.array_equal(np.unique(y), np.arange(num_classes)):
         raise ValueError(f"each of the classes 0 … {num_classes - 1} needs a row; the labels are {np.unique(y)}")
     return x, y.astype(np.int64)
@@ -171,7 +172,7 @@ def _checked(
 
 def _moments(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     mean, deviation = x.mean(axis=0), x.std(axis=0)
-    noise = np.finfo(np.float64).eps * np.abs(x).max(axis=0)  # what a constant feature may seem to vary by
+    noise = np.finfo(np.float64).eps * np.abs(x).max(axis=0)  # rounding makes a constant feature vary by this much
     return mean, np.where(deviation > 10 * noise, deviation, 1.0)
 
 
@@ -184,7 +185,7 @@ def _standardised(
 def _residual(
     x: NDArray[np.float64], y: NDArray[np.int64], weights: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Probabilities less the indicator of the class, ``[b, t]``."""
+    """Compute probabilities minus the one-hot labels, ``[b, t]``."""
     residual = np.exp(log_softmax(x @ weights + bias, axis=1))
     residual[np.arange(len(y)), y] -= 1.0
     return residual
@@ -193,6 +194,6 @@ def _residual(
 def _gradient(
     x: NDArray[np.float64], y: NDArray[np.int64], weights: NDArray[np.float64], bias: NDArray[np.float64], l2: float
 ) -> float:
-    """Largest absolute component of the gradient of the mean loss."""
+    """Compute the largest absolute component of the gradient of the mean loss."""
     residual = _residual(x, y, weights, bias) / len(y)
     return float(max(np.abs(x.T @ residual + l2 * weights).max(), np.abs(residual.sum(axis=0)).max()))

@@ -19,7 +19,7 @@ from hf_leep.errors import CandidateError
 from hf_leep.models.classifier import Classifier, find_head, quiet, why
 from hf_leep.models.image import ADAPTER
 
-_AT_ONCE = 256  # images that are prepared, or classified, together
+_AT_ONCE = 256  # images that are processed or classified at a time
 
 
 def load(
@@ -30,21 +30,22 @@ def load(
     num_classes: int | None = None,
     pretrained: bool = True,
 ) -> Classifier:
-    """Load a checkpoint, or its architecture alone.
+    """Load a checkpoint, or only its architecture.
 
     Args:
         path: folder or Hub id.
         columns: the image column.
-        revision: commit on the Hub; a folder has none.
-        num_classes: outputs of a new head, which starts at zero: all classes are equally likely; the checkpoint's own
-            head by default.
-        pretrained: whether weights are the checkpoint's, or drawn anew from torch's generator.
+        revision: commit on the Hub; None for a folder.
+        num_classes: outputs of a new head, whose weights are zero, so that all classes are equally likely; by default
+            the checkpoint's own head is kept.
+        pretrained: whether to use the checkpoint's weights, or draw new ones from torch's generator.
 
     Returns:
-        The network; its model takes the pixels that `pixels` makes.
+        The network; its model takes the pixels from `pixels`.
 
     Raises:
-        CandidateError: it cannot be loaded, has no single linear head, or makes images of different shapes.
+        CandidateError: it cannot be loaded, has no single linear head, or its processor keeps images of different
+            shapes.
     """
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
@@ -70,35 +71,38 @@ def load(
         nn.init.zeros_(head.weight)
         if head.bias is not None:
             nn.init.zeros_(head.bias)
-    _mend(model)
+    _fix_for_training(model)
     network = ADAPTER.wrap(model.to(memory_format=torch.channels_last), processor, columns)
     if not network.row_wise:
         raise CandidateError(f"{path} cannot be trained here: its processor makes images of different shapes")
     return network
 
 
-def _mend(model: nn.Module) -> None:
-    """Undo what only shows in training: some ports from TensorFlow state what is kept, where torch means what goes.
+def _fix_for_training(model: nn.Module) -> None:
+    """Correct dropout and momentum of models ported from TensorFlow, whose values have the opposite meaning in torch.
 
-    transformers' MobileNetV1 and V2 drop 99.9 % or 80 % of the features, and their batch normalisation forgets all but
+    Dropout there is the share that is kept, and momentum the share of the old average. Without this, transformers'
+    MobileNetV1 and V2 drop 99.9 % or 80 % of the features in training, and their batch normalisation uses little but
     the last batch.
     """
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p > 0.5:
             module.p = 1 - module.p
         if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
-            module.momentum = 0.1  # torch's default: TensorFlow's 0.0003 would take thousands of steps to follow
+            module.momentum = (
+                0.1  # torch's default; with TensorFlow's 0.0003 the averages would need thousands of steps
+            )
 
 
 def pixels(
     collate: Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]], rows: Rows, indices: Integers
 ) -> torch.Tensor:
-    """Some of a split's images as a network reads them, ``[n, channels, height, width]``, of 8 bits where it can.
+    """Process some of a split's images for a network, ``[n, channels, height, width]``, as 8-bit integers if possible.
 
     Args:
-        collate: the network's.
+        collate: the network's ``collate``.
         rows: the split.
-        indices: which rows, ``[n]``.
+        indices: the rows to process, ``[n]``.
     """
     parts = [
         collate([rows[int(i)] for i in indices[start : start + _AT_ONCE]])["pixel_values"]
@@ -109,28 +113,28 @@ def pixels(
 
 @torch.inference_mode()
 def predict(logits: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> NDArray[np.int64]:
-    """The likeliest class of each image, ``[n]``.
+    """Predict the class of each image, ``[n]``.
 
     Args:
-        logits: images → logits ``[b, t]``; moves them where it needs them.
-        images: as `pixels` makes them.
+        logits: images → logits ``[b, t]``; moves the images to its device.
+        images: as from `pixels`.
     """
     return torch.cat([logits(part).argmax(dim=1).cpu() for part in images.split(_AT_ONCE)]).numpy()
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let torch draw from a generator of this seed, and leave the caller's as it was."""
+    """Seed torch's generator, and restore its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
 
 
 def autocast(precision: str, device: torch.device) -> Any:
-    """Let a network compute in ``float32``, or the costly parts of it in ``bfloat16``; its weights stay float32."""
+    """Compute in ``float32``, or, for the costly operations, in ``bfloat16``; weights stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def minibatches(num_rows: int, batch_size: int, rng: np.random.Generator) -> list[Integers]:
-    """All rows in a new order, in batches of nearly one size: none is so small that its moments mean nothing."""
+    """Return all rows in random order, in batches of nearly equal size: none is too small for batch normalisation."""
     return np.array_split(rng.permutation(num_rows), max(1, -(-num_rows // batch_size)))

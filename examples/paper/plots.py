@@ -1,4 +1,4 @@
-"""The pictures of the report, as PNG: scatter plots with fit lines, convergence by LEEP, and source selection."""
+"""The plots of the report, as PNG: scatter plots with fitted lines, convergence by LEEP, and source selection."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _LABELS = {"head": "re-trained head", "head-sgd": "head by SGD", "fine-tuning": 
 
 
 def scatter(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """LEEP against quality, a panel for each source and kind of transfer, with the least-squares line.
+    """Plot LEEP against quality, a panel for each source and kind of transfer, with the least-squares line.
 
     Args:
-        rows: of one experiment, as `results.collect` makes them.
+        rows: the rows of one experiment, as from `results.collect`.
     """
     columns = min(len(rows), 3)
     figure, panels = _figure(len(rows), columns)
@@ -40,7 +40,9 @@ def scatter(rows: Sequence[Mapping[str, Any]]) -> bytes:
             figure.colorbar(shown, ax=axes, label="classes", pad=0.02)
         found = row["measures"].get("leep") or {}
         axes.set_title(
-            f"{row['source']}, {_LABELS[row['transfer']]}\n{said(found)}, n = {len(points)}", fontsize=9, color=_INK
+            f"{row['source']}, {_LABELS[row['transfer']]}\n{r_with_interval(found)}, n = {len(points)}",
+            fontsize=9,
+            color=_INK,
         )
         axes.set_xlabel("LEEP (nats)")
         axes.set_ylabel(f"{'accuracy' if row['quality'] == 'accuracy' else 'macro F1'} (%)")
@@ -48,7 +50,7 @@ def scatter(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def convergence(found: Sequence[Mapping[str, Any]]) -> bytes:
-    """Accuracy after each epoch of fine-tuning less the scratch reference's, a line for each bin of LEEP."""
+    """Plot accuracy after each epoch of fine-tuning minus that of training from scratch, a line per bin of LEEP."""
     figure, panels = _figure(len(found), min(len(found), 3))
     for axes, one in zip(panels, found, strict=True):
         axes.axhline(0, color=_QUIET, linewidth=1, zorder=1)
@@ -71,11 +73,11 @@ def convergence(found: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def selection(found: Mapping[str, Any], measures: Sequence[str]) -> bytes:
-    """Each source's score against its accuracy on the whole data set, a panel a measure.
+    """Plot each source's score against its accuracy on the whole data set, a panel for each measure.
 
     Args:
-        found: the selection's results; it has the whole data set.
-        measures: the ones to draw, each with a score of every source.
+        found: results of the source selection, which must include the whole data set.
+        measures: the measures to draw; each must score every source.
     """
     whole = found["whole"]
     figure, panels = _figure(len(measures), min(len(measures), 3))
@@ -95,8 +97,8 @@ def selection(found: Mapping[str, Any], measures: Sequence[str]) -> bytes:
     return _png(figure)
 
 
-def said(found: Mapping[str, Any]) -> str:
-    """Pearson's r with its interval, in few words."""
+def r_with_interval(found: Mapping[str, Any]) -> str:
+    """Format Pearson's r with its interval, for a title."""
     if not found or found["pearson"] is None:
         return "no correlation"
     interval = found["pearson_interval"]
@@ -110,7 +112,7 @@ def _figure(num_panels: int, columns: int) -> tuple[Any, list[Any]]:
 
     lines = math.ceil(num_panels / columns)
     figure = Figure(figsize=(max(4.6 * columns, 5.2), 3.9 * lines), dpi=110, layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)  # a colour bar's label stands between two panels
+    figure.get_layout_engine().set(wspace=0.06)  # room for the label of a colour bar between two panels
     FigureCanvasAgg(figure)
     panels = list(np.ravel(figure.subplots(lines, columns, squeeze=False)))
     for axes in panels[num_panels:]:

@@ -12,11 +12,12 @@ from examples.paper import plots, results
 from examples.paper.study import write_json
 from examples.paper.tasks import EXPERIMENTS
 from hf_leep.measures import MEASURES
+from hf_leep.ranking.uncertainty import CONFIDENCE, miss_probability
 from hf_leep.report.card.wording import title
 from hf_leep.text import code, number, prose
 
-# Correlation with transfer, (re-trained head, fine-tuning): the paper's table, with (∗) not significant. The
-# source that we hold gives one p-value, and the number of tasks of these settings alone.
+# The paper's table: correlations with the accuracy of a re-trained head and of fine-tuning; ∗ is not significant. Our
+# source of the table has only one p-value, and the number of tasks for these settings alone.
 PAPER_TASKS = {"large-balanced": "200", "small-balanced": "200", "noisy-labels": "200"}
 PAPER: dict[str, list[tuple[str, str, str, str]]] = {
     "large-balanced": [
@@ -48,10 +49,10 @@ TRANSFER = {
 
 
 def write(folder: Path) -> None:
-    """Write the report of what is finished.
+    """Write the report of the finished tasks.
 
     Args:
-        folder: of the study.
+        folder: folder of the study.
 
     Raises:
         UserError: there is no study, or no finished task.
@@ -78,10 +79,10 @@ def write(folder: Path) -> None:
 
 
 def page(found: Mapping[str, Any], pictures: set[str]) -> str:
-    """The report as Markdown.
+    """Render the report as Markdown.
 
     Args:
-        found: as `results.collect` makes it.
+        found: the results, as from `results.collect`.
         pictures: names of the files under plots/.
     """
     environment = jinja2.Environment(  # Markdown, not HTML: each name goes through code()
@@ -115,6 +116,8 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
         code=code,
         prose=prose,
         number=number,
+        level=f"{100 * CONFIDENCE:g} %",
+        miss=f"{100 * miss_probability():g} %",
         correlation=correlation,
         p_value=p_value,
         span=span,
@@ -126,24 +129,24 @@ def page(found: Mapping[str, Any], pictures: set[str]) -> str:
 
 
 def _called(dataset: str) -> str:
-    """What to call a data set: a folder by its name, wherever it lies."""
+    """Return the name of a data set; for a folder, its last part."""
     return Path(dataset).name if dataset.startswith((".", "/", "~")) else dataset
 
 
 def _ranges(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    """Least and greatest of what rows have a range of."""
+    """Format the range over all rows of something that each row has a range of."""
     ends = (min(row[name][0] for row in rows), max(row[name][1] for row in rows))
     return " to ".join(dict.fromkeys(f"{end:,}" for end in ends))
 
 
 def _partly(selection: Mapping[str, Any] | None) -> list[str]:
-    """The measures that not every source of the selection has a score by."""
+    """Return the measures that do not score every source of the selection."""
     measures = selection["measures"] if selection else {}
     return [title(m) for m, one in measures.items() if one["num_sources"] < len(selection["sources"])]
 
 
 def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[list[str]]:
-    """A line for each setting and kind of transfer, over its sources: LEEP's r, the highest, and whom LEEP beats."""
+    """Summarise each setting and kind of transfer over its sources: LEEP's r, the highest r, and how LEEP compares."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["experiment"], row["transfer"]), []).append(row)
@@ -177,19 +180,19 @@ def _in_short(rows: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> lis
 
 
 def _compared(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """The paper's table and ours, line by line: experiment, whose, source and transfer, n, LEEP, NCE, H-score."""
+    """Return the paper's table and ours, by lines: experiment, whose, source and transfer, n, LEEP, NCE, H-score."""
     lines = []
-    told = set()
+    shown = set()
     for name, experiment in EXPERIMENTS.items():
         group = "noisy-labels" if name.startswith("noisy-labels") else name
         ours = [row for row in rows if row["experiment"] == name]
-        if ours and group not in told:
+        if ours and group not in shown:
             label = "small balanced, noisy" if group == "noisy-labels" else experiment.title
             lines += [
                 [label, "paper", setting, PAPER_TASKS.get(group, "–"), *cells]
                 for setting, *cells in PAPER.get(group, [])
             ]
-            told.add(group)
+            shown.add(group)
         for row in ours:
             what = f"{code(row['source'])}, {TRANSFER[row['transfer']]}"
             cells = [_with_p_value(row["measures"].get(m)) for m in COMPARED]
@@ -198,16 +201,16 @@ def _compared(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _with_p_value(found: Mapping[str, Any] | None) -> str:
-    """Pearson's r with its interval and p-value."""
-    told = correlation(found, "pearson")
+    """Format Pearson's r with its interval and p-value."""
+    text = correlation(found, "pearson")
     if not found or found["pearson_p_value"] is None:
-        return told
+        return text
     p = p_value(found["pearson_p_value"])
-    return f"{told}, p {p if p.startswith('<') else f'= {p}'}"
+    return f"{text}, p {p if p.startswith('<') else f'= {p}'}"
 
 
 def _speeds(one: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
-    """How each measure agrees with how fast fine-tuning is, the baseline last."""
+    """Return how each measure correlates with the speed of fine-tuning, the baseline last."""
     named = [(title(m), one["measures"][m]) for m in measures]
     return [
         [
@@ -224,7 +227,7 @@ def _speeds(one: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
 
 
 def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
-    """A row's agreement for each measure, the baseline last."""
+    """Return a row's correlations for each measure, the baseline last."""
     lines = []
     for measure in measures:
         found = row["measures"][measure]
@@ -262,29 +265,29 @@ def _lines(row: Mapping[str, Any], measures: Sequence[str]) -> list[list[str]]:
 
 
 def correlation(found: Mapping[str, Any] | None, name: str, digits: int = 3) -> str:
-    """A correlation with its interval; (∗) where it is not significant at 5 %, a dash for what is not defined."""
+    """Format a correlation with its interval; ∗ where it is not significant, a dash where it is not defined."""
     if not found or found[name] is None:
         return "–"
     p = found["p_value" if name == "value" else f"{name}_p_value"]
     interval = found["interval" if name == "value" else f"{name}_interval"]
-    # Where resamples stand in for a test of no correlation, what counts is whether their interval holds 0.
-    chance = p >= 0.05 if p is not None else interval is not None and interval[0] <= 0 <= interval[1]
+    # A bootstrap gives no p-value: there a correlation is not significant if its interval contains 0.
+    chance = p >= miss_probability() if p is not None else interval is not None and interval[0] <= 0 <= interval[1]
     return f"{number(found[name], digits)}{'∗' if chance else ''} {span(interval) or '[–]'}"
 
 
 def p_value(p: float | None) -> str:
-    """A p-value to one digit, by its order of magnitude where it is tiny."""
+    """Format a p-value."""
     if p is None:
         return "–"
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def span(interval: Sequence[float] | None) -> str:
-    """An interval in brackets; nothing where there is none."""
+    """Format an interval in brackets; empty if there is none."""
     return f"[{number(interval[0], 2)}, {number(interval[1], 2)}]" if interval else ""
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Least and greatest of some numbers, or the only one."""
+    """Format the range of some numbers, or the only one."""
     ends = list(dict.fromkeys(number(end, digits) for end in (min(values), max(values)))) if values else ["–"]
     return " to ".join(ends)

@@ -1,4 +1,4 @@
-"""Finished tasks → the numbers of the report: plain data, the same for the same tasks."""
+"""Compute the numbers of the report from finished tasks, as plain data; the same tasks give the same numbers."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from hf_leep.ranking.correlation import (
 TRANSFERS = ("head", "head-sgd", "fine-tuning", "cnaps")  # kinds of job that end in the quality of a transferred model
 CONVERGENCE = ("convergence", "convergence-large")
 NUM_BINS = 3
-FEWEST_TASKS = 5  # below which no correlation is told: two points always lie on a line, and three often nearly
+FEWEST_TASKS = 5  # no correlation of fewer is reported: two points always lie on a line, and three often nearly do
 _RESAMPLES = 1000
 
 Record = Mapping[str, Any]
 
 
 def collect(folder: Path) -> dict[str, Any]:
-    """All that the report says.
+    """Collect all that the report says.
 
     Args:
-        folder: of a study.
+        folder: folder of a study.
 
     Raises:
         UserError: there is no study, or no finished task.
@@ -90,7 +90,7 @@ def collect(folder: Path) -> dict[str, Any]:
 
 
 def _failures(failed: Sequence[Record]) -> list[dict[str, Any]]:
-    """Tasks that could not be done, those of one reason together."""
+    """Group the tasks that failed by their reason."""
     groups: dict[tuple[str, str, str, str], list[int]] = {}
     for one in failed:
         groups.setdefault((one["experiment"], one["source"], one["kind"], one["failed"]), []).append(one["index"])
@@ -108,7 +108,7 @@ def _row(
     scored: Mapping[int, Record],
     transferred: Mapping[int, Record],
 ) -> dict[str, Any]:
-    """One line of the paper's table: how each measure agrees with the quality after one kind of transfer."""
+    """Compute a row of the paper's table: how each measure correlates with the quality after a kind of transfer."""
     indices = sorted(scored.keys() & transferred.keys())
     tasks = [scored[i] for i in indices]
     quality = np.array([transferred[i]["quality"] for i in indices])
@@ -139,13 +139,13 @@ def _row(
 
 
 def _class_sets(study: Mapping[str, Any], experiment: Experiment, indices: Sequence[int]) -> int:
-    """How many different sets of classes some tasks are of."""
+    """Count the different sets of classes of some tasks."""
     own = fitted(experiment, study["num_classes"])
     return len({tuple(classes_of(own, study["num_classes"], study["seed"], i)) for i in indices})
 
 
 def _ceiling_interval(halves: Any) -> tuple[float, float] | None:
-    """The 95 % interval of the noise ceiling, by resampling tasks, ``[k, 2]``."""
+    """Compute the bootstrap interval of the noise ceiling, from the qualities on both halves, ``[k, 2]``."""
     drawn = np.random.default_rng(0).integers(len(halves), size=(_RESAMPLES, len(halves)))
     sides = halves[drawn] - halves[drawn].mean(axis=1, keepdims=True)  # [b, k, 2]
     lengths = np.linalg.norm(sides, axis=1).prod(axis=1)
@@ -155,25 +155,25 @@ def _ceiling_interval(halves: Any) -> tuple[float, float] | None:
 
 
 def _correlated(scores: Any, quality: Any) -> Agreement:
-    """Their agreement; none of fewer tasks than say something."""
+    """Correlate scores with quality; no correlation of fewer than `FEWEST_TASKS` tasks."""
     return agreement(scores, quality) if len(scores) >= FEWEST_TASKS else Agreement(len(scores))
 
 
 def _given(scores: Any, quality: Any, log_t: Any, *, by_rank: bool = False) -> Correlation | None:
-    """What is left given the number of classes, with an interval from resampled tasks: the same every time."""
+    """Compute the partial correlation given the number of classes, with a seeded bootstrap interval."""
     if len(scores) < FEWEST_TASKS:
         return None
     return partial_correlation(scores, quality, log_t, by_rank=by_rank, resampled=np.random.default_rng(0))
 
 
 def _known(measure: str, tasks: Sequence[Record]) -> tuple[Any, Any]:
-    """Which tasks a measure scores, and the scores of these."""
+    """Return which tasks a measure scores, and their scores."""
     found = [task["scores"].get(measure) for task in tasks]
     return np.array([f is not None for f in found], dtype=bool), np.array([f for f in found if f is not None])
 
 
 def _agreement(measure: str, tasks: Sequence[Record], quality: Any, log_t: Any) -> dict[str, Any]:
-    """How one measure agrees with quality: on the tasks that it scores."""
+    """Compute how one measure correlates with quality, on the tasks that it scores."""
     known, scores = _known(measure, tasks)
     leep = [task["scores"].get("leep") for task, k in zip(tasks, known, strict=True) if k]
     comparable = measure != "leep" and None not in leep and len(leep) >= FEWEST_TASKS
@@ -192,18 +192,18 @@ def _convergence(
     curves: Mapping[int, Record],
     measures: Sequence[str],
 ) -> dict[str, Any]:
-    """Accuracy of the transferred model less that of the reference trained from scratch, after each epoch, by LEEP."""
+    """Compare fine-tuning, after each epoch, with the reference trained from scratch, for bins of LEEP."""
     indices = sorted(curves)
     transferred = np.array([curves[i]["transferred"] for i in indices])  # [k, epochs]
     reference = np.array([curves[i]["scratch"][-1] for i in indices])
     gain = transferred - reference[:, None]
     passed = [next((e for e, g in enumerate(row, 1) if g >= 0), None) for row in gain.tolist()]
-    # never passed: later than the last epoch, which for ranks is one more
+    # a model that never passed counts as one epoch later than the last
     early = -np.array([gain.shape[1] + 1 if p is None else p for p in passed], dtype=float)
     log_t = np.log([curves[i]["num_classes"] for i in indices])
     tasks = [scored.get(i, {"scores": {}}) for i in indices]
 
-    def told(measure: str) -> dict[str, Any]:
+    def correlations(measure: str) -> dict[str, Any]:
         known, scores = _known(measure, tasks)
         return {
             "speed": _plain(_correlated(scores, early[known])),
@@ -211,7 +211,9 @@ def _convergence(
             "first_epoch_partial": _plain(_given(scores, gain[known, 0], log_t[known])),
         }
 
-    known, leep = _known("leep", tasks)  # none for a source without a head, or where it was not asked for
+    known, leep = _known(
+        "leep", tasks
+    )  # no scores for a source without a head, or where LEEP is not among the measures
     order = np.flatnonzero(known)[np.argsort(leep, kind="stable")]
     bins = [part for part in np.array_split(order, min(NUM_BINS, len(leep)) or 1) if len(part)]
     of_task = {i: task["scores"].get("leep") for i, task in zip(indices, tasks, strict=True)}
@@ -231,7 +233,7 @@ def _convergence(
             for part in bins
         ],
         "num_passed": sum(p is not None for p in passed),
-        "measures": {m: told(m) for m in measures},
+        "measures": {m: correlations(m) for m in measures},
         "baseline": {
             "speed": _plain(_correlated(-log_t, early)),
             "first_epoch": _plain(_correlated(-log_t, gain[:, 0])),
@@ -245,9 +247,9 @@ def _convergence(
 
 
 def _selection(records: Mapping[str, Mapping[int, Record]], measures: Sequence[str]) -> dict[str, Any] | None:
-    """Which source each measure picks: for the whole data set, the first task, and over all tasks drawn.
+    """Compute how well each measure picks a source: for the whole data set, the first task, and over all tasks.
 
-    A measure that some source has no score of is judged by the others: on each target by those that it scores.
+    A measure that does not score every source is evaluated on those that it scores, for each task.
     """
     sources = [name for name, found in records.items() if found]
     indices = sorted(set.intersection(*(set(records[name]) for name in sources))) if len(sources) > 1 else []
@@ -289,7 +291,7 @@ def _selection(records: Mapping[str, Mapping[int, Record]], measures: Sequence[s
 
 
 def _mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of a mean over targets, by resampling them; none for few, or where all are the same."""
+    """Compute the bootstrap interval of a mean over targets; None for few targets, or where all values are equal."""
     if len(values) < FEWEST_TASKS or min(values) == max(values):
         return None
     drawn = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))

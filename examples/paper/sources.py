@@ -1,4 +1,4 @@
-"""One forward pass a source model over the data set, through the package's own store, for all tasks to share."""
+"""Run each source model over the data set once, through the package's store; all tasks share the arrays."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from examples.paper.tasks import Pool
 from hf_leep import api, data
 from hf_leep.errors import CandidateError, TargetError, UserError
+from hf_leep.models import MODALITIES
 from hf_leep.records import Extraction, Target
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
 from hf_leep.runs.subsets import part_of
 
-PLAIN = "CifarResNet"  # what the config.json of plain weights calls their architecture
-_WRITTEN_FROM = ".written-from"  # hash of the plain weights, beside the checkpoint that was made of them
-_BATCH_SIZE = 64  # fixed, not by timing: another size would move the last digits of a pass that is made again
+PLAIN = "CifarResNet"  # the architecture in the config.json of plain weights
+_WRITTEN_FROM = ".written-from"  # file with the hash of the plain weights that a checkpoint was made from
+_BATCH_SIZE = 64  # fixed, since another size would change the last digits when a pass is repeated
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ class Dataset:
         config: its configuration, if it has several.
         train: the split that tasks train on, and are scored on.
         test: the split that accuracy is measured on.
-        label: label column; inferred where it is clear, and ``fine_label`` where there is one.
-        input: image column; inferred where it is clear.
-        hold_out: share of each class of the training split that is kept for measuring accuracy, in place of a test
-            split.
-        seed: of what is held out.
+        label: label column; inferred if there is only one candidate, or one named ``fine_label``.
+        input: image column; inferred if there is only one candidate.
+        hold_out: share of each class of the training split that is held out for measuring accuracy, instead of using
+            a test split.
+        seed: seed of the choice of what is held out.
     """
 
     name: str
@@ -53,10 +54,10 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """Both splits, read.
+    """Both splits, opened.
 
     Attributes:
-        pool: what tasks are drawn from.
+        pool: labels that tasks are drawn from.
         train: the training split.
         test: the test split.
     """
@@ -67,24 +68,24 @@ class Opened:
 
     @property
     def fingerprint(self) -> str:
-        """Of the content of both splits."""
+        """Fingerprint of the content of both splits."""
         return f"{self.train[0].fingerprint} {self.test[0].fingerprint}"
 
 
 @dataclass(frozen=True)
 class Array:
-    """An array that processes share: the store's file, mapped by each, or the array itself where nothing is stored."""
+    """An array that processes share: a file of the store that each maps, or the array itself if it is not stored."""
 
     content: Path | NDArray[np.float32]
 
     @classmethod
     def of(cls, array: NDArray[np.float32]) -> Array:
-        """By its file, if it has one."""
+        """Refer to an array by its file, if it has one."""
         path = Path(getattr(array, "filename", None) or "")
         return cls(path if isinstance(array, np.memmap) and path.is_file() else np.asarray(array))
 
     def __getitem__(self, rows: Any) -> NDArray[np.float32]:
-        """A copy of these rows."""
+        """Return a copy of these rows."""
         whole = np.load(self.content, mmap_mode="r") if isinstance(self.content, Path) else self.content
         return np.asarray(whole[rows])
 
@@ -94,10 +95,10 @@ class Source:
     """A source model and its passes.
 
     Attributes:
-        name: what the study calls it.
-        path: the checkpoint.
+        name: its name in the study.
+        path: folder or id of the checkpoint.
         revision: commit, or hash of a folder's content.
-        num_source_classes: outputs of its head; None without one.
+        num_source_classes: number of outputs of its head; None without a head.
         num_features: width of its features.
         num_parameters: number of parameters.
         seconds: wall time of both passes, when they were made.
@@ -119,14 +120,14 @@ class Source:
 
 
 def open_dataset(dataset: Dataset) -> Opened:
-    """Read both splits.
+    """Open both splits.
 
     Raises:
         TargetError: a split cannot be used, or the test split has classes that the training split lacks.
     """
     train = _load(dataset, dataset.train, "--train-split")
     if train[0].modality != "image":
-        raise TargetError(f"{dataset.name} holds {train[0].modality}; the study is of images")
+        raise TargetError(f"{dataset.name} contains {train[0].modality}; the study needs images")
     if dataset.hold_out is not None:
         train, test = _parted(train, dataset.hold_out, np.random.default_rng(dataset.seed))
     else:
@@ -146,11 +147,11 @@ def open_dataset(dataset: Dataset) -> Opened:
 def _load(dataset: Dataset, split: str, option: str) -> tuple[Target, data.Rows]:
     options = {"config": dataset.config, "split": split, "inputs": dataset.input, "progress": False}
     try:
-        return data.load(dataset.name, label=dataset.label, **options)
+        return data.load(dataset.name, MODALITIES, label=dataset.label, **options)
     except TargetError as error:
         if dataset.label is None:
             try:  # CIFAR100 has coarse labels, too
-                return data.load(dataset.name, label="fine_label", **options)
+                return data.load(dataset.name, MODALITIES, label="fine_label", **options)
             except TargetError:
                 pass
         if "no split" not in str(error):
@@ -162,7 +163,7 @@ def _load(dataset: Dataset, split: str, option: str) -> tuple[Target, data.Rows]
 def _parted(
     whole: tuple[Target, data.Rows], share: float, rng: np.random.Generator
 ) -> tuple[tuple[Target, data.Rows], tuple[Target, data.Rows]]:
-    """The split without what is held out, and that: of each class its share, rounded, and never all of it."""
+    """Split off a share of each class, rounded but never all of it; returns the rest, and what was split off."""
     target, rows = whole
     held = []
     for c in range(len(target.class_names)):
@@ -170,7 +171,7 @@ def _parted(
         held.append(own[: min(round(share * len(own)), len(own) - 1)])
     out = np.sort(np.concatenate(held))
     if len(out) == 0:
-        raise TargetError(f"--hold-out {share} of {len(target.labels)} images in {len(held)} classes holds none")
+        raise TargetError(f"--hold-out {share} of {len(target.labels)} images in {len(held)} classes holds out none")
     first, second = ((part_of(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
     return first, second
 
@@ -178,20 +179,20 @@ def _parted(
 def extract(
     names: Sequence[str], opened: Opened, folder: Path, *, device: str | None = None, progress: bool = True
 ) -> list[Source]:
-    """Run each source once over both splits, or take its passes from the store.
+    """Run each source over both splits, or read its passes from the store.
 
     Args:
-        names: checkpoints: ids, folders, or folders that hold the plain weights of a CIFAR ResNet.
+        names: checkpoints: ids, folders, or folders with the plain weights of a CIFAR ResNet.
         opened: the data set.
         folder: where plain weights are written as checkpoints.
-        device: ``cpu``, ``cuda`` or ``mps``; the best at hand by default.
+        device: ``cpu``, ``cuda`` or ``mps``; the best available by default.
         progress: show a bar.
 
     Raises:
-        UserError: a source is named twice.
+        UserError: a source is given twice.
         CandidateError: a source cannot be loaded or run, or has no features.
     """
-    from examples.paper import cifar_resnet  # transformers, which processes that re-train heads do without
+    from examples.paper import cifar_resnet  # imports transformers, which processes that re-train heads do not need
 
     cifar_resnet.register()
     short = names_of(names)
@@ -206,7 +207,7 @@ def extract(
             for target, rows in splits:
                 how = {"device": device, "batch_size": _BATCH_SIZE}
                 api.extract(checkpoint, target, rows, advance=bar.update, **how)
-                # Once more, from the store: the arrays of a pass that was just run are mapped at a place they left.
+                # Read it from the store: the arrays of a new pass are mapped from a path that was renamed.
                 passes.append(api.extract(checkpoint, target, rows, **how))
             bar.update(before + sum(len(rows) for _, rows in splits) - bar.n)
             sources.append(_source(name, checkpoint, *passes))
@@ -214,36 +215,36 @@ def extract(
 
 
 def names_of(paths: Sequence[str]) -> list[str]:
-    """What to call each source: the last parts of its path, as many as tell it from the others, joined by hyphens.
+    """Name each source by the last parts of its path, as many as needed to be unique, joined by hyphens.
 
     Raises:
-        UserError: a source is named twice.
+        UserError: a source is given twice.
     """
     parts = [(Path(path).resolve() if Path(path).is_dir() else Path(path)).parts for path in paths]
     names = []
     for path, own in zip(paths, parts, strict=True):
         others = [other for other in parts if other is not own]
         if own in others:
-            raise UserError(f"--source {path} is named twice")
+            raise UserError(f"--source {path} is given twice")
         taken = next(k for k in range(1, len(own) + 2) if all(other[-k:] != own[-k:] for other in others))
         names.append("-".join(part.strip("/\\") for part in own[-taken:]) or "root")
     return names
 
 
 def as_checkpoint(path: str, folder: Path) -> str | Path:
-    """The checkpoint itself, or what the plain weights of a CIFAR ResNet are written as.
+    """Return the checkpoint itself; plain weights of a CIFAR ResNet are first written as a checkpoint.
 
-    They are written again where they are no longer those that were.
+    They are written again if they have changed.
 
     Raises:
         CandidateError: the plain weights cannot be read.
     """
     described = Path(path) / "config.json"
     try:
-        said = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
+        description = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
     except ValueError:
-        return path  # what is wrong with it is said where it is loaded
-    if not isinstance(said, dict) or said.get("architecture") != PLAIN:
+        return path  # loading it reports what is wrong
+    if not isinstance(description, dict) or description.get("architecture") != PLAIN:
         return path
     digest = hashlib.sha256()
     for file in (described, described.with_name("model.safetensors")):
@@ -258,7 +259,7 @@ def as_checkpoint(path: str, folder: Path) -> str | Path:
     try:
         with quiet():
             cifar_resnet.convert(path, folder)
-    except Exception as error:  # whatever lies in the file
+    except Exception as error:  # whatever the file contains
         raise CandidateError(
             f"{path}: its weights cannot be read as a CIFAR ResNet: {plan.reason_of(error)}"
         ) from None

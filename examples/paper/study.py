@@ -1,4 +1,4 @@
-"""Run the tasks: in parallel processes, each finished one kept in a file of its own, none of them run twice."""
+"""Run the tasks in parallel processes; each result is saved in a file of its own, and no task is run twice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from hf_leep.measures import MEASURES
 from hf_leep.runs.local import terminable
 from hf_leep.runs.plan import reason_of
 
-# All of the registry but the slowest (linear-probe, n-leep, sfda, knn, pactran-dirichlet: seconds to minutes a task).
+# All but the slowest measures: linear-probe, n-leep, sfda, knn and pactran-dirichlet take seconds to minutes a task.
 FAST = (
     "leep",
     "leave-one-out-leep",
@@ -54,20 +54,20 @@ FAST = (
 )
 
 
-# How sets of classes are drawn where there are few: a study of another way cannot go on. Of `MANY_CLASSES` the first
-# way, which no study.json names, is still the one.
+# Version of how sets of classes are drawn where there are few classes; a study of another version cannot be continued.
+# With `MANY_CLASSES` and more they are still drawn as in version 1, which study.json does not mention.
 _DRAWING = 2
-_EVERY = 60.0  # seconds from one line on progress to the next, where no bar can be shown
+_EVERY = 60.0  # seconds between two lines of progress, where no bar can be shown
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the numbers of a study, beside its data set and its sources.
+    """Settings that the numbers of a study depend on, beside its data set and its sources.
 
     Attributes:
-        seed: of everything that is drawn.
-        measures: what each task is scored with.
-        l2: penalty of the re-trained head; the rule of `head.default_l2` where it is None.
+        seed: seed of everything that is drawn at random.
+        measures: the measures that each task is scored with.
+        l2: penalty of the re-trained head; `head.default_l2` if it is None.
         training: how networks are trained.
     """
 
@@ -84,8 +84,8 @@ class Job:
     Attributes:
         experiment: name of the experiment.
         source: name of the source.
-        kind: what is made of the task, a key of `KINDS`.
-        index: of the task.
+        kind: what to do with the task, a key of `KINDS`.
+        index: number of the task.
     """
 
     experiment: str
@@ -94,20 +94,20 @@ class Job:
     index: int
 
     def path(self, output: Path) -> Path:
-        """Where its result is kept."""
+        """The file that its result is saved in."""
         return output / "tasks" / self.experiment / self.source / self.kind / f"{self.index:04d}.json"
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """All that a process needs to run any job.
+    """Everything that a process needs to run any job.
 
     Attributes:
         opened: the data set.
-        sources: by name.
-        settings: what decides the numbers.
+        sources: the source models by name.
+        settings: the settings of the study.
         output: folder of the study.
-        device: where networks are trained; the best at hand by default.
+        device: device that networks are trained on; the best available by default.
     """
 
     opened: Opened
@@ -117,42 +117,42 @@ class Bench:
     device: str | None = None
 
     def seed_of(self, index: int) -> int:
-        """The seed of what is trained for a task."""
+        """Return the seed for what is trained for a task."""
         return self.settings.seed * 100_003 + index
 
     def cnaps(self, source: Source) -> Path:
-        """Where the source's meta-trained CNAPs is kept."""
+        """Return the file of the source's meta-trained CNAPs."""
         return self.output / "cnaps" / f"{source.name}.safetensors"
 
     def experiment(self, name: str) -> Experiment:
-        """The experiment as this data set allows it."""
+        """Return the experiment as this data set allows it."""
         return fitted(EXPERIMENTS[name], self.opened.pool.num_classes)
 
     def is_open(self, job: Job, *, retry: bool = False) -> bool:
-        """Whether there is something to do: no result yet, or measures that are missing in it.
+        """Whether a job has to be run: it has no result yet, or the result lacks measures.
 
         Args:
             job: the job.
-            retry: count one that failed as open.
+            retry: whether a job that failed is run again.
         """
         known = read_record(job.path(self.output))
         return known is None or (retry if "failed" in known else bool(self._unscored(job, known)))
 
     def attempt(self, job: Job) -> bool:
-        """Run a job and keep its result, or why there is none; the file is whole or absent.
+        """Run a job and save its result, or why it failed; the file is complete or absent.
 
         Returns:
-            Whether it could be done.
+            Whether it succeeded.
         """
         try:
             self.do(job)
-        except Exception as error:  # one task that cannot be done never stops the others, whatever it raises
+        except Exception as error:  # a task that fails must not stop the others, whatever it raises
             write_json(job.path(self.output), {**asdict(job), "failed": reason_of(error)})
             return False
         return True
 
     def do(self, job: Job) -> None:
-        """Run a job, or score it with the measures that are missing in its result, and keep what is found."""
+        """Run a job, or compute the measures that its result lacks, and save the result."""
         experiment, pool, seed = self.experiment(job.experiment), self.opened.pool, self.settings.seed
         task, source = draw(experiment, pool, seed, job.index), self.sources[job.source]
         path = job.path(self.output)
@@ -169,9 +169,9 @@ class Bench:
 
 
 def _head(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Scores, the quality of a re-trained head, and that of two on disjoint halves of the images."""
+    """Compute scores, the quality of a re-trained head, and that of two heads on disjoint halves of the images."""
     l2 = bench.settings.l2
-    # Source selection compares sources on one task: how accuracies repeat from task to task is no part of it.
+    # Source selection compares sources on one task, so it does not need the reliability of accuracies.
     repeated = experiment.name != "source-selection"
     both = halves(experiment, bench.opened.pool, bench.settings.seed, index) if repeated else ()
     return {
@@ -187,18 +187,18 @@ def _scored(measures: Sequence[str], source: Source, task: Task) -> dict[str, fl
 
 
 def _head_sgd(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Quality of a head re-trained as in the paper: with stochastic gradient descent."""
+    """Compute the quality of a head that is re-trained with stochastic gradient descent, as in the paper."""
     predicted = transfer.head_sgd(source, task, bench.settings.training, bench.seed_of(index))
     return {"quality": _quality(experiment, task, predicted)}
 
 
 def _fine_tuning(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Quality after the last epoch of fine-tuning."""
+    """Compute the quality after the last epoch of fine-tuning."""
     return {"quality": _curve(bench, source, experiment, index, task, scratch=False)[-1]}
 
 
 def _curves(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Quality after each epoch of fine-tuning, and of training the same architecture from scratch."""
+    """Compute the quality after each epoch of fine-tuning, and of training the same architecture from scratch."""
     return {
         name: _curve(bench, source, experiment, index, task, scratch=scratch)
         for name, scratch in (("transferred", False), ("scratch", True))
@@ -216,7 +216,7 @@ def _curve(
 
 
 def _meta_training(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Meta-train the CNAPs of a source, on the classes that no task is of; accuracy in its first and last quarter."""
+    """Meta-train the CNAPs of a source on the classes that no task uses; accuracy in the first and last quarter."""
     classes = learned_classes(bench.opened.pool.num_classes, bench.settings.seed)
     right = transfer.meta_train(
         source, bench.opened, classes, bench.settings.training, bench.cnaps(source),
@@ -229,9 +229,9 @@ def _meta_training(bench: Bench, source: Source, experiment: Experiment, index: 
 
 
 def _cnaps(bench: Bench, source: Source, experiment: Experiment, index: int, task: Task) -> dict[str, Any]:
-    """Quality of the meta-trained CNAPs, adapted in one pass: to the task, and to disjoint halves of its images."""
+    """Compute the quality of the meta-trained CNAPs, adapted to the task and to disjoint halves of its images."""
     if not bench.cnaps(source).exists():
-        raise CandidateError(f"no CNAPs of {source.name} was meta-trained")
+        raise CandidateError(f"{source.name} has no meta-trained CNAPs")
     tasks = (task, *halves(experiment, bench.opened.pool, bench.settings.seed, index))
     predicted = transfer.by_cnaps(
         source, bench.opened, tasks, bench.settings.training, bench.cnaps(source), device=bench.device
@@ -252,7 +252,7 @@ KINDS = {
     "meta-training": _meta_training,
     "cnaps": _cnaps,
 }
-# The transfer that an experiment is about, beside the head that is trained anyway.
+# The kinds of transfer that belong to an experiment, beside the re-trained head that every experiment has.
 OWN_KINDS: dict[str, tuple[str, ...]] = {
     "meta-transfer": ("cnaps",),
     "convergence": ("curves",),
@@ -264,12 +264,12 @@ OWN_KINDS: dict[str, tuple[str, ...]] = {
 def scores(
     measures: Sequence[str], theta: FloatMatrix | None, features: FloatMatrix, labels: Integers
 ) -> dict[str, float | None]:
-    """Score a task with each measure; None where one does not apply, as `hf_leep.ranking` has it."""
+    """Score a task with each measure; None where a measure does not apply, as in `hf_leep.ranking`."""
     found: dict[str, float | None] = {}
     for name in measures:
         measure = MEASURES[name]
         inputs = theta if measure.needs == "probabilities" else features
-        useless = inputs is None or (measure.noise_scores is not None and len(inputs) <= inputs.shape[1])
+        useless = inputs is None or (measure.saturates_at is not None and len(inputs) <= inputs.shape[1])
         try:
             value = None if useless else float(measure.function(inputs, labels))
         except (ValueError, np.linalg.LinAlgError):
@@ -281,14 +281,14 @@ def scores(
 def run(
     bench: Bench, plan: Mapping[str, Sequence[Job]], *, workers: int, progress: bool = True, retry: bool = False
 ) -> int:
-    """Run what is not finished yet; a job that fails is noted and the others go on.
+    """Run the jobs that are not finished; a job that fails is recorded, and the others continue.
 
     Args:
         bench: data set, sources, settings.
         plan: experiment → its jobs.
-        workers: parallel processes, each with one thread; 1 for none beside this one.
-        progress: show a bar with the time left, or a line a minute where no bar can be shown.
-        retry: run again what failed before.
+        workers: parallel processes, each with one thread; with 1 the jobs run in this process.
+        progress: show a bar with the time left, or print a line every minute where no bar can be shown.
+        retry: run jobs again that failed before.
 
     Returns:
         The number of jobs in the plan that failed, now or before.
@@ -306,8 +306,8 @@ def run(
                     advance(name)
             except BrokenProcessPool:
                 raise ProcessError(
-                    "a worker process was killed, perhaps for want of memory: the same command goes on from here; "
-                    "fewer --workers need less"
+                    "a worker process was killed, perhaps because memory ran out: the same command continues from "
+                    "here, and fewer --workers need less memory"
                 ) from None
             if jobs:
                 _log(bench.output, name, len(jobs), workers, time.perf_counter() - started)
@@ -322,11 +322,11 @@ def _done(pool: ProcessPoolExecutor, jobs: Sequence[Job]) -> Iterator[bool]:
 
 @contextmanager
 def _progress(total: int, to_do: int, show: bool) -> Iterator[Callable[[str], None]]:
-    """What to call after each job with the name of its experiment: a bar, or a line a minute where none is seen."""
-    told = Lines(total, to_do, sys.stderr)
+    """Yield the function to call after each job with the name of its experiment; it updates a bar, or prints lines."""
+    lines = Lines(total, to_do, sys.stderr)
     with tqdm(
         total=total,
-        initial=total - to_do,  # the time left is judged by what this run does
+        initial=total - to_do,  # so that the time left is estimated from this run alone
         unit="task",
         disable=None if show else True,
         dynamic_ncols=True,
@@ -334,7 +334,7 @@ def _progress(total: int, to_do: int, show: bool) -> Iterator[Callable[[str], No
 
         def advance(name: str) -> None:
             if bar.disable:
-                told.advance(name, write=show)
+                lines.advance(name, write=show)
             else:
                 bar.set_description(name, refresh=False)
                 bar.update(1)
@@ -343,26 +343,26 @@ def _progress(total: int, to_do: int, show: bool) -> Iterator[Callable[[str], No
 
 
 class Lines:
-    """Progress of a run in lines, for a log.
+    """Print the progress of a run as lines, for a log.
 
     Args:
-        total: jobs of the plan.
-        to_do: how many of them this run has to do.
-        stream: where lines are written.
-        clock: seconds.
+        total: number of jobs in the plan.
+        to_do: number of these that this run has to do.
+        stream: where to write the lines.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, total: int, to_do: int, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._to_do, self._stream, self._clock = total, to_do, stream, clock
-        self._started = self._told = clock()
+        self._started = self._last_line = clock()
         self._done = 0
 
     def advance(self, name: str, *, write: bool = True) -> None:
         """Count a job of an experiment, and write a line if the last one was a minute ago."""
         self._done += 1
         now = self._clock()
-        if write and now - self._told >= _EVERY:
-            self._told = now
+        if write and now - self._last_line >= _EVERY:
+            self._last_line = now
             left = (now - self._started) / self._done * (self._to_do - self._done)
             finished = self._total - self._to_do + self._done
             print(
@@ -395,7 +395,7 @@ def _start(bench: Bench) -> None:
 
     _bench = bench
     parent = multiprocessing.parent_process()
-    if parent is not None:  # whoever kills the study means its workers, too
+    if parent is not None:  # workers must not outlive the process that started them
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"  # for torch, where a job needs it
     threadpool_limits(1)
@@ -407,7 +407,7 @@ def _attempt(job: Job) -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Hold torch and BLAS to one thread, so that sums come out the same on any number of cores."""
+    """Limit torch and BLAS to one thread, so that results do not depend on the number of cores."""
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -423,14 +423,14 @@ def one_thread() -> Iterator[None]:
 def planned(
     bench: Bench, experiments: Sequence[str], tasks: int | None, transfers: Sequence[str] = ()
 ) -> dict[str, list[Job]]:
-    """The jobs of each experiment.
+    """Return the jobs of each experiment.
 
     Args:
         bench: data set, sources, settings.
         experiments: their names.
-        tasks: of each experiment and source, or as many as there can be; each experiment's own number by default.
-        transfers: kinds of transfer beside the re-trained head, keys of `KINDS`; experiments that are about one kind
-            have that, and source selection has heads alone.
+        tasks: number of tasks of each experiment and source, if there can be so many; by default the experiment's own.
+        transfers: kinds of transfer in addition to the re-trained head, keys of `KINDS`. Experiments about one kind of
+            transfer use that instead, and source selection uses heads alone.
 
     Raises:
         TargetError: there are too few classes.
@@ -438,13 +438,13 @@ def planned(
     plan = {}
     for name in experiments:
         kinds = tuple(dict.fromkeys(("head", *OWN_KINDS.get(name, transfers))))
-        if "cnaps" in kinds:  # of which each source needs one before the first task
+        if "cnaps" in kinds:  # each source needs one before its first task
             plan["meta-training"] = [Job(name, source, "meta-training", 0) for source in bench.sources]
         count = EXPERIMENTS[name].num_tasks if tasks is None else tasks
-        there = most_tasks(bench.experiment(name), bench.opened.pool.num_classes)
+        most = most_tasks(bench.experiment(name), bench.opened.pool.num_classes)
         plan[name] = [
             Job(name, source, kind, index)
-            for index in range(count if there is None else min(count, there))
+            for index in range(count if most is None else min(count, most))
             for source in bench.sources
             for kind in kinds
         ]
@@ -452,7 +452,7 @@ def planned(
 
 
 def known_study(output: Path) -> dict[str, Any]:
-    """What a folder's study.json says; nothing where there is none.
+    """Read a folder's study.json; empty if there is none.
 
     Raises:
         UserError: it cannot be read.
@@ -465,16 +465,16 @@ def known_study(output: Path) -> dict[str, Any]:
 
 
 def known_sources(output: Path) -> set[str]:
-    """The sources whose tasks the folder's report compares."""
+    """Return the names of the sources in the folder's study."""
     return set(known_study(output).get("sources", {}))
 
 
 def settled_training(output: Path, asked: Mapping[str, Any]) -> transfer.Training:
-    """How networks are trained: as asked; else as those of the folder were; else by default.
+    """Return how networks are trained: as given; else as in the folder's earlier results; else by default.
 
     Args:
         output: folder of the study.
-        asked: settings of `Training` by name; None where nothing was asked.
+        asked: settings of `Training` by name; None for those that the user did not give.
     """
     known = known_study(output).get("training", {})
     used = {name: known[name] for name in _trained_with(output) if name in known}
@@ -482,16 +482,16 @@ def settled_training(output: Path, asked: Mapping[str, Any]) -> transfer.Trainin
 
 
 def _trained_with(output: Path) -> set[str]:
-    """The settings of `Training` that numbers in the folder depend on."""
+    """Return the settings of `Training` that results in the folder depend on."""
     kinds = {path.parent.name for path in (output / "tasks").glob("*/*/*/*.json")}
     return {name for kind in kinds for name in transfer.USED.get(kind, ())}
 
 
 def settle(bench: Bench) -> Bench:
-    """Note in the study's folder what decides its numbers, or check that it is the same as before.
+    """Write what the study's numbers depend on to its folder, or check that it is the same as before.
 
-    Sources and measures may join; what is known of sources must not change. How networks are trained may change as
-    long as nothing was trained so; where the data set lies may change, but not its content.
+    Sources and measures may be added, but sources must not change. Training settings may change as long as no result
+    depends on them. The data set may be moved, but its content must not change.
 
     Returns:
         The bench with all measures of the study.
@@ -530,7 +530,7 @@ def settle(bench: Bench) -> Bench:
 
 
 def _difference(known: Mapping[str, Any], now: Mapping[str, Any], trained_with: set[str]) -> str | None:
-    """What makes it another study, and how: the first that differs."""
+    """Describe the first difference that makes it another study; None if there is none."""
     if known["fingerprint"] != now["fingerprint"]:
         return (
             f"data set: {known['dataset']} of {known['num_train']} and {known['num_test']} images is not what it was"
@@ -550,14 +550,14 @@ def _difference(known: Mapping[str, Any], now: Mapping[str, Any], trained_with: 
 
 
 def _log(output: Path, experiment: str, tasks: int, workers: int, seconds: float) -> None:
-    """Note how long it took: beside the results, which are the same every time."""
+    """Append the time taken to a log; the result files themselves do not depend on it."""
     line = {"experiment": experiment, "jobs": tasks, "workers": workers, "seconds": round(seconds, 1)}
     with (output / "log.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """A job's result, or why there is none, under ``failed``; None where it was not run."""
+    """Read a job's result, which has the reason under ``failed`` if it failed; None if it was not run."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -565,7 +565,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file of JSON, whole or not at all."""
+    """Write a JSON file, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

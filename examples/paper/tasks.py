@@ -1,7 +1,7 @@
 """The target tasks of the study, drawn at random from one data set.
 
 A task is a pure function of (data, experiment, seed, index): it can be drawn again at any time, in any order and in
-any process, and every source model faces the same tasks.
+any process, and all source models are given the same tasks.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError
 
-_CLASSES, _COUNTS, _TASK, _HALVES, _LEARNED, _SETS = range(6)  # what a stream of random numbers is for
-# From so many classes on, sets of classes are drawn one by one: they hardly ever repeat but where there are few of a
-# size, as of all classes there is one.
+_CLASSES, _COUNTS, _TASK, _HALVES, _LEARNED, _SETS = range(6)  # purposes of streams of random numbers
+# With this many classes or more, sets of classes are drawn independently: they hardly ever repeat, except where there
+# are few sets of a size, such as the single set of all classes.
 MANY_CLASSES = 100
-_BLOCK = 256  # sets of classes that are listed at once
+_BLOCK = 256  # sets of classes that are generated at once
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Experiment:
     """How the tasks of one row of the paper's table are drawn.
 
     Attributes:
-        name: as on the command line.
-        title: as in the report.
-        section: of the paper.
-        num_tasks: by default.
-        classes: least and most classes of a task, uniform between them; None for the most that there are.
-        images: least and most training images a class, drawn for each class; None for all of them. Where a class has
-            fewer, it gives what it has.
-        noise: share of the training labels that are replaced by a class drawn uniformly from the task's.
-        quality: what transfer is judged by on the test images, ``accuracy`` or ``macro F1``.
+        name: its name on the command line.
+        title: its name in the report.
+        section: section of the paper.
+        num_tasks: default number of tasks.
+        classes: lowest and highest number of classes of a task, uniform between them; None for all classes.
+        images: lowest and highest number of training images per class, drawn for each class; None for all images.
+            A class that has fewer gives all of its images.
+        noise: share of the training labels that are replaced by a class drawn uniformly from the task's classes.
+        quality: how transfer is evaluated on the test images, ``accuracy`` or ``macro F1``.
         whole_first: whether the first task is the whole data set.
-        unlearned: whether tasks are of the classes alone that no CNAPs is meta-trained on.
+        unlearned: whether tasks use only the classes that no CNAPs is meta-trained on.
     """
 
     name: str
@@ -75,7 +75,7 @@ EXPERIMENTS = {
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """The images that tasks are drawn from, by their labels alone.
+    """The labels of the images that tasks are drawn from.
 
     Attributes:
         train: class of each training image, 0 … C − 1, ``[N]``.
@@ -90,10 +90,10 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One target task: classes, the rows to train on, and those to judge by.
+    """One target task: its classes, the rows to train on, and the rows to evaluate on.
 
     Attributes:
-        classes: the classes of the pool, ``[t]``, ascending; a task's labels count in this list.
+        classes: the classes of the pool, ``[t]``, ascending; a task's labels are positions in it.
         train_rows: rows of the training split, ``[n]``, ascending.
         train_labels: their labels, 0 … t − 1, noise included, ``[n]``.
         test_rows: rows of the test split, ``[m]``, ascending.
@@ -108,10 +108,10 @@ class Task:
 
 
 def fitted(experiment: Experiment, num_classes: int) -> Experiment:
-    """The experiment on a data set of that many classes.
+    """Adjust an experiment to a data set with that many classes.
 
-    A range of numbers of classes is cut to those that fit, or from 2 on where none does; a fixed number that would
-    leave no choice becomes half of the classes.
+    A range of numbers of classes is cut to those that fit, or begins at 2 if none fits. A fixed number that would
+    leave no choice of classes becomes half of the classes.
 
     Raises:
         TargetError: there are too few classes for tasks to differ.
@@ -129,15 +129,15 @@ def fitted(experiment: Experiment, num_classes: int) -> Experiment:
 
 
 def most_tasks(experiment: Experiment, num_classes: int) -> int | None:
-    """How many tasks there can be before the first repeats itself, images and all.
+    """Return how many different tasks there are.
 
     Args:
-        experiment: as `fitted` has it.
-        num_classes: of the pool.
+        experiment: as from `fitted`.
+        num_classes: number of classes of the pool.
 
     Returns:
-        None where a task's images are drawn, so that none is like another; so, too, from `MANY_CLASSES` on, where
-        they are drawn regardless of each other.
+        The number; None where the images of a task are drawn, so that tasks do not repeat, and with `MANY_CLASSES` or
+        more, where tasks are drawn independently.
     """
     if experiment.images is not None or num_classes >= MANY_CLASSES:
         return None
@@ -146,24 +146,24 @@ def most_tasks(experiment: Experiment, num_classes: int) -> int | None:
 
 
 def learned_classes(num_classes: int, seed: int) -> Integers:
-    """The half of the classes that CNAPs is meta-trained on, ascending; meta-transfer tasks are of the other half."""
+    """Return the half of the classes that CNAPs is meta-trained on, ascending; meta-transfer tasks use the others."""
     rng = np.random.default_rng([seed, _LEARNED])
     return np.sort(rng.permutation(num_classes)[: num_classes // 2])
 
 
 def classes_of(experiment: Experiment, num_classes: int, seed: int, index: int) -> Integers:
-    """The classes of a task, ascending.
+    """Return the classes of a task, ascending.
 
-    They depend on how many there may be alone, not on the experiment: tasks of few images, with noise or without,
-    balanced or not, are of the same classes, so that what differs between these experiments is what they are about.
+    They depend only on the range of the number of classes, not on the experiment otherwise: tasks with few images,
+    with noise or without, balanced or not, have the same classes, so that these experiments differ in nothing else.
 
-    No set of classes comes twice while there are others in the range, unless there are `MANY_CLASSES`.
+    No set of classes repeats before all others in the range were used, unless there are `MANY_CLASSES` or more.
 
     Args:
-        experiment: as `fitted` has it.
-        num_classes: of the pool.
-        seed: of the study.
-        index: of the task.
+        experiment: as from `fitted`.
+        num_classes: number of classes of the pool.
+        seed: seed of the study.
+        index: number of the task.
     """
     if experiment.whole_first and index == 0:
         return np.arange(num_classes)
@@ -174,7 +174,7 @@ def classes_of(experiment: Experiment, num_classes: int, seed: int, index: int) 
     if num_classes < MANY_CLASSES:
         sets = _first_sets(len(known), low, high, seed, (index // _BLOCK + 1) * _BLOCK)
         whole = experiment.whole_first and len(sets[index]) == num_classes
-        return known[list(sets[0 if whole else index])]  # the first task took the place of that one
+        return known[list(sets[0 if whole else index])]  # the first task already is the whole data set
     rng = np.random.default_rng([seed, low, high, index, _CLASSES])
     number = int(rng.integers(low, high, endpoint=True))
     return np.sort(rng.choice(known, number, replace=False))
@@ -187,9 +187,9 @@ def _first_sets(num_classes: int, low: int, high: int, seed: int, count: int) ->
 
 
 def _class_sets(num_classes: int, low: int, high: int, rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
-    """Sets of low to high of the classes, without end: each size in turn, in a random order, while it has one left.
+    """Yield sets of low to high of the classes, endlessly: each size in turn, in random order, until it has no more.
 
-    When all are used they come again.
+    When all sets were used, they are used again.
     """
     while True:
         left = {t: math.comb(num_classes, t) for t in range(low, high + 1)}
@@ -210,10 +210,10 @@ def draw(experiment: Experiment, pool: Pool, seed: int, index: int) -> Task:
     """Draw one task.
 
     Args:
-        experiment: as `fitted` has it for the pool.
-        pool: where from.
-        seed: of the study.
-        index: of the task.
+        experiment: as from `fitted`, for the pool.
+        pool: labels of the images to draw from.
+        seed: seed of the study.
+        index: number of the task.
     """
     classes, counts = _outline(experiment, pool, seed, index)
     rng = _generator(experiment, seed, index, _TASK)
@@ -225,13 +225,13 @@ def draw(experiment: Experiment, pool: Pool, seed: int, index: int) -> Task:
 
 
 def halves(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[Task, Task] | tuple[()]:
-    """Draw a task's classes twice over, with training and test images that the two have none of in common.
+    """Draw two tasks with the classes of a task, without an image in common.
 
-    What an accuracy owes to the images that happened to be drawn differs between the two; what it owes to the classes
-    does not. Each has half of a class's test images, and as many training images as the task, or half of all.
+    Their accuracies differ by the images that happened to be drawn, but not by the classes. Each has half of the test
+    images of each class, and as many training images as the task, or half of all if there are not so many.
 
     Returns:
-        Both; nothing where one of them would lack a class to train on or all images to test on.
+        Both tasks; empty if one of them would have no training image of some class, or no test images.
     """
     classes, counts = _outline(experiment, pool, seed, index)
     rng = _generator(experiment, seed, index, _HALVES)
@@ -259,19 +259,19 @@ def _generator(experiment: Experiment, seed: int, index: int, purpose: int) -> n
 
 
 def _outline(experiment: Experiment, pool: Pool, seed: int, index: int) -> tuple[Integers, list[int]]:
-    """Classes of a task, ascending, and training images of each: what the experiment wants, or all that there are."""
+    """Return the classes of a task, ascending, and how many training images of each it has."""
     classes = classes_of(experiment, pool.num_classes, seed, index)
-    there = np.bincount(pool.train, minlength=pool.num_classes)[classes]
+    available = np.bincount(pool.train, minlength=pool.num_classes)[classes]
     if experiment.images is None:
-        return classes, there.tolist()
+        return classes, available.tolist()
     wanted = _generator(experiment, seed, index, _COUNTS).integers(
         *experiment.images, size=len(classes), endpoint=True
     )
-    return classes, np.minimum(wanted, there).tolist()
+    return classes, np.minimum(wanted, available).tolist()
 
 
 def _rows(labels: Integers, classes: Integers) -> list[Integers]:
-    """Rows of each of the classes."""
+    """Return the rows of each of the classes."""
     return [np.flatnonzero(labels == c) for c in classes]
 
 
@@ -295,7 +295,7 @@ def _task(
 
 
 def _noisy(labels: Integers, num_classes: int, noise: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Replace exactly that share of the labels, rounded, by classes drawn uniformly: some stay what they were."""
+    """Replace exactly that share of the labels, rounded, by classes drawn uniformly; some are the right ones."""
     labels = labels.copy()
     replaced = rng.choice(len(labels), round(noise * len(labels)), replace=False)
     labels[replaced] = rng.integers(num_classes, size=len(replaced))

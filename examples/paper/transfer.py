@@ -1,6 +1,6 @@
-"""Transfer a source model to a task: the ways of the study, each with the settings that decide it.
+"""Transfer a source model to a task, in each of the ways that the study compares.
 
-Each returns the predicted class of every test image of the task, ``[m]``.
+Each function returns the predicted class of every test image of the task, ``[m]``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hf_leep.models.classifier import Classifier
 
 _DESCENT = ("learning_rate", "batch_size", "precision", "momentum", "weight_decay")
-USED = {  # which of the settings of `Training` decide the numbers of a kind of job
+USED = {  # the settings of `Training` that the numbers of a kind of job depend on
     "head-sgd": ("sgd_epochs", "sgd_learning_rate", "momentum"),
     "fine-tuning": ("epochs", *_DESCENT),
     "curves": ("epochs", "scratch_epochs", "scratch_learning_rate", *_DESCENT),
@@ -31,11 +31,11 @@ USED = {  # which of the settings of `Training` decide the numbers of a kind of 
     "cnaps": ("episodes", "precision"),
 }
 
-# torch and transformers are imported where they are needed: heads are re-trained without them.
+# torch and transformers are imported where they are needed: re-training heads does not need them.
 
 
 class Precision(StrEnum):
-    """What a network computes in while it is trained; its weights are float32 either way."""
+    """Number type that a network computes in during training; its weights are float32 in both cases."""
 
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -46,17 +46,17 @@ class Training:
     """How networks are trained.
 
     Attributes:
-        epochs: of fine-tuning, passes over a task's images.
-        learning_rate: of fine-tuning.
-        scratch_epochs: of the reference that is trained from scratch.
-        scratch_learning_rate: of that reference.
-        batch_size: images a step.
-        precision: what networks compute in.
-        episodes: of the meta-training of CNAPs.
-        momentum: of stochastic gradient descent, of networks and of the head.
-        weight_decay: of networks.
-        sgd_epochs: of a head that is re-trained by stochastic gradient descent.
-        sgd_learning_rate: of that head.
+        epochs: epochs of fine-tuning.
+        learning_rate: learning rate of fine-tuning.
+        scratch_epochs: epochs of the reference that is trained from scratch.
+        scratch_learning_rate: learning rate of that reference.
+        batch_size: images in a step.
+        precision: number type that networks compute in.
+        episodes: episodes of the meta-training of CNAPs.
+        momentum: momentum of stochastic gradient descent, for networks and for the head.
+        weight_decay: weight decay of networks.
+        sgd_epochs: epochs of a head that is re-trained by stochastic gradient descent.
+        sgd_learning_rate: learning rate of that head.
     """
 
     epochs: int = 10
@@ -73,7 +73,7 @@ class Training:
 
 
 def head(source: Source, task: Task, l2: float | None) -> Integers:
-    """By a head that is re-trained on features to convergence."""
+    """Re-train a head on features to convergence."""
     return _head_of(source, task, l2).predict(source.test[task.test_rows])
 
 
@@ -98,7 +98,7 @@ def _head_of(source: Source, task: Task, l2: float | None) -> heads.Head:
 def fine_tuned(
     source: Source, opened: Opened, task: Task, training: Training, *, seed: int, device: str | None, scratch: bool
 ) -> list[Integers]:
-    """By the whole network, after each epoch of fine-tuning, or of training from scratch."""
+    """Train the whole network, from the source's weights or from scratch; predictions after each epoch."""
     from examples.paper import finetune, networks
 
     with networks.seeded(seed):
@@ -129,7 +129,7 @@ def fine_tuned(
 def meta_train(
     source: Source, opened: Opened, classes: Integers, training: Training, path: Path, *, seed: int, device: str | None
 ) -> Sequence[float]:
-    """Meta-train a CNAPs on some classes, and keep it in a file.
+    """Meta-train a CNAPs on some classes, and save it to a file.
 
     Returns:
         Accuracy on the query images of each episode.
@@ -151,7 +151,7 @@ def meta_train(
 def by_cnaps(
     source: Source, opened: Opened, tasks: Sequence[Task], training: Training, path: Path, *, device: str | None
 ) -> list[Integers]:
-    """By a CNAPs that was meta-trained on other classes, and adapts to each of the tasks in one pass."""
+    """Adapt a CNAPs that was meta-trained on other classes to each of the tasks, in one pass each."""
     from examples.paper import cnaps, networks
 
     network = networks.load(source.path, opened.train[0].input_columns, revision=_commit(source))
@@ -165,7 +165,7 @@ def by_cnaps(
 
 
 def quality(predicted: Integers, labels: Integers, num_classes: int, judged_by: str) -> float:
-    """Accuracy, or macro F1: the mean over all classes of a task, 0 for one never met and never predicted."""
+    """Compute accuracy, or macro F1: the mean over a task's classes, 0 for one that is neither true nor predicted."""
     if judged_by == "accuracy":
         return float((predicted == labels).mean())
     return float(f1_score(labels, predicted, labels=range(num_classes), average="macro", zero_division=0.0))
@@ -181,5 +181,5 @@ def _images(network: Classifier, opened: Opened, task: Task) -> tuple[Any, Any]:
 
 
 def _commit(source: Source) -> str | None:
-    """The commit of a checkpoint on the Hub; a folder has none."""
+    """Return the commit of a checkpoint on the Hub; None for a folder."""
     return None if source.revision is None or source.revision.startswith("sha256:") else source.revision

@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import datasets
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
-from hf_leep.data.columns import check_label, encode, find_inputs, find_label
+from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, digests_of
 from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import sample
@@ -91,6 +90,7 @@ class Rows:
 
 def load(
     dataset: Any,
+    modalities: Sequence[Modality],
     *,
     config: str | None = None,
     split: str | None = None,
@@ -110,6 +110,7 @@ def load(
         dataset: a ``datasets.Dataset`` or ``DatasetDict``; a Hub id; a folder or file (parquet, CSV, JSON, arrow,
             imagefolder, audiofolder, videofolder); a ``save_to_disk`` folder; or, with ``max_samples``, an
             ``IterableDataset`` or ``IterableDatasetDict``.
+        modalities: the kinds of input, `hf_leep.models.MODALITIES`: the first whose column is found is taken.
         config: configuration, where the data set has several.
         split: split, slices such as ``train[:20%]`` included; may be left out if there is only one.
         revision: revision of a Hub data set.
@@ -151,15 +152,14 @@ def load(
     if len(found) == 0:
         raise TargetError(f"{name}, split {split or found.split}: there are no rows")
     check_label(found, label)
-    modality, input_columns = find_inputs(found, inputs, label)
-    if isinstance(found.features[input_columns[0]], datasets.Audio) and find_spec("soundfile") is None:
-        raise TargetError('audio files need a decoder: pip install "hf-leep[audio]"')
-    if isinstance(found.features[input_columns[0]], datasets.Video) and find_spec("av") is None:
-        raise TargetError('video files need a decoder: pip install "hf-leep[video]"')
+    modality, input_columns = find_inputs(found, modalities, inputs, label)
+    for column in input_columns:
+        if missing := modality.missing_decoder(found.features[column]):
+            raise TargetError(missing)
     label_column = find_label(found, label, modality, input_columns)
     rng = np.random.default_rng(seed)
     words = None
-    if modality == "token":
+    if modality.labels_words:
         row_ids, words, class_names, warnings = choose_sentences(
             found, input_columns[0], label_column, max_samples, rng
         )
@@ -191,7 +191,9 @@ def load(
         input_fingerprint=f"sha256:{hashlib.sha256(inputs_read).hexdigest()}",
         input_columns=input_columns,
         label_column=label_column,
-        modality=modality,
+        modality=modality.name,
+        task=modality.task,
+        unit=modality.unit,
         row_ids=row_ids,
         labels=labels,
         class_names=tuple(class_names),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import datasets
 import numpy as np
@@ -13,23 +13,51 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError
 
-# Names that win where several columns fit; two names are a pair.
-_INPUT_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
-    "video": (("video",), ("videos",), ("frames",)),
-    "image": (("image",), ("images",), ("img",)),
-    "audio": (("audio",), ("speech",)),
-    "token": (("tokens",), ("words",)),
-    "text": (
-        ("text",),
-        ("sentence1", "sentence2"),
-        ("premise", "hypothesis"),
-        ("question1", "question2"),
-        ("text1", "text2"),
-        ("question", "sentence"),
-        ("sentence",),
-    ),
-}
-_MOST_INPUTS = {"video": 1, "image": 1, "audio": 1, "token": 1, "text": 2}
+
+class Modality(Protocol):
+    """What is asked of a modality here; see hf_leep.models.modalities."""
+
+    @property
+    def name(self) -> str:
+        """Such as ``image``."""
+
+    @property
+    def task(self) -> str:
+        """Hub task."""
+
+    @property
+    def unit(self) -> str:
+        """What an example is called, in the plural."""
+
+    @property
+    def input_names(self) -> Sequence[tuple[str, ...]]:
+        """Usual names of the input columns; two names are a pair."""
+
+    @property
+    def max_inputs(self) -> int:
+        """How many input columns a row can have."""
+
+    @property
+    def accepts(self) -> Callable[[str, object], bool]:
+        """Whether a column of that name and feature can be an input."""
+
+    @property
+    def ambiguous(self) -> Callable[[object], bool]:
+        """Whether a column of that feature may as well be something else."""
+
+    @property
+    def ambiguous_beside(self) -> str | None:
+        """The modality beside whose columns it may."""
+
+    @property
+    def labels_words(self) -> bool:
+        """Whether the words of a row are labelled, and not the row."""
+
+    @property
+    def missing_decoder(self) -> Callable[[object], str | None]:
+        """What to install so that the content of a feature can be decoded."""
+
+
 _LABEL_NAMES = ("label", "labels")
 _TAG_NAMES = ("tags", "ner_tags", "pos_tags")  # of columns that label words
 
@@ -44,81 +72,65 @@ def check_label(found: datasets.Dataset, label: str | None) -> None:
 
 
 def find_inputs(
-    found: datasets.Dataset, inputs: str | Sequence[str] | None, label: str | None
-) -> tuple[str, tuple[str, ...]]:
-    """Find the modality and the input columns."""
-    columns = {m: [c for c in _columns_of(found, m) if c != label] for m in _INPUT_NAMES}
-    if label in found.features and (columns["token"] or not _is_list(found.features[label])):
-        # What is labelled, words or whole rows, is what can be the input.
-        of_words = _can_label_words(found.features[label])
-        columns = {m: names if (m == "token") == of_words else [] for m, names in columns.items()}
+    found: datasets.Dataset, modalities: Sequence[Modality], inputs: str | Sequence[str] | None, label: str | None
+) -> tuple[Modality, tuple[str, ...]]:
+    """Find the modality and the input columns.
+
+    Args:
+        found: the split.
+        modalities: the kinds of input; the first whose column is found is taken.
+        inputs: the input columns that the user names, if any.
+        label: the label column that the user names, if any.
+
+    Raises:
+        TargetError: no column can be the input, or several can.
+    """
+    columns = {
+        k: [name for name, feature in found.features.items() if name != label and modality.accepts(name, feature)]
+        for k, modality in enumerate(modalities)
+    }
+    of_words = [k for k, modality in enumerate(modalities) if modality.labels_words]
+    if label in found.features and (any(columns[k] for k in of_words) or not _is_list(found.features[label])):
+        # If words are labelled, the input is a list of words, and otherwise it is not.
+        labels_words = _can_label_words(found.features[label])
+        columns = {k: names if modalities[k].labels_words == labels_words else [] for k, names in columns.items()}
     elif inputs is None and not _words_are_labelled(found):
-        columns["token"] = []
+        columns.update({k: [] for k in of_words})
     fitting = [name for names in columns.values() for name in names]
     if inputs is not None:
-        chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
-        for column in chosen:
-            if column not in found.features:
-                raise TargetError(f"no column {column!r}: --input can be {_listed(fitting)}")
-        for modality, names in columns.items():
-            if set(chosen) <= set(names) and len(chosen) <= _MOST_INPUTS[modality]:
-                return modality, chosen
-        held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
-        raise TargetError(
-            f"--input {held}: that is no image, video or audio, no list of words, and not one or two texts; "
-            f"it can be {_listed(fitting)}"
-        )
-    # Videos, images and sounds first: beside them, texts are mostly file names, captions and transcripts.
-    for modality, names in columns.items():
-        if modality == "video" and columns["image"]:  # beside an image, a list of images may be anything
-            names = [
-                n for n in names if isinstance(found.features[n], datasets.Video) or (n,) in _INPUT_NAMES["video"]
-            ]
-        usual = [usual for usual in _INPUT_NAMES[modality] if set(usual) <= set(names)]
+        return _named(found, modalities, columns, inputs, fitting)
+    for k, names in columns.items():
+        modality = modalities[k]
+        if any(names and modalities[j].name == modality.ambiguous_beside for j, names in columns.items()):
+            names = [n for n in names if (n,) in modality.input_names or not modality.ambiguous(found.features[n])]
+        usual = [usual for usual in modality.input_names if set(usual) <= set(names)]
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
-            raise TargetError(f"which {modality} column is the input? --input can be {_listed(names)}")
+            raise TargetError(f"which {modality.name} column is the input? --input can be {_listed(names)}")
     raise TargetError(f"no image, video, audio or text column, and no words; the columns are {_columns(found)}")
 
 
-def _columns_of(found: datasets.Dataset, modality: str) -> list[str]:
-    """Columns that can be an input of that modality; a text named as the label is none."""
-    if modality == "video":
-        return [name for name, feature in found.features.items() if _can_be_watched(feature)]
-    if modality == "image":
-        return [name for name, feature in found.features.items() if isinstance(feature, datasets.Image)]
-    if modality == "audio":
-        return [name for name, feature in found.features.items() if _can_be_heard(feature)]
-    if modality == "token":
-        return [
-            name
-            for name, feature in found.features.items()
-            if _is_list(feature)
-            and isinstance(feature.feature, datasets.Value)
-            and feature.feature.dtype in ("string", "large_string")
-            and name not in (*_LABEL_NAMES, *_TAG_NAMES)
-        ]
-    return [
-        name
-        for name, feature in found.features.items()
-        if isinstance(feature, datasets.Value)
-        and feature.dtype in ("string", "large_string")
-        and name not in _LABEL_NAMES
-    ]
-
-
-def _can_be_watched(feature: Any) -> bool:
-    """Whether a column holds video files, or lists of frames."""
-    return isinstance(feature, datasets.Video) or isinstance(getattr(feature, "feature", None), datasets.Image)
-
-
-def _can_be_heard(feature: Any) -> bool:
-    """Whether a column holds audio files, or samples beside their sampling rate."""
-    if isinstance(feature, Mapping) and {"array", "sampling_rate"} <= set(feature):
-        samples = feature["array"]
-        return isinstance(samples, datasets.List) and isinstance(samples.feature, datasets.Value)
-    return isinstance(feature, datasets.Audio)
+def _named(
+    found: datasets.Dataset,
+    modalities: Sequence[Modality],
+    columns: Mapping[int, Sequence[str]],
+    inputs: str | Sequence[str],
+    fitting: Sequence[str],
+) -> tuple[Modality, tuple[str, ...]]:
+    """Check the input columns that the user names."""
+    chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
+    for column in chosen:
+        if column not in found.features:
+            raise TargetError(f"no column {column!r}: --input can be {_listed(fitting)}")
+    for k, names in columns.items():
+        if set(chosen) <= set(names) and len(chosen) <= modalities[k].max_inputs:
+            return modalities[k], chosen
+    held = ", ".join(f"{column} ({_type(found, column)})" for column in chosen)
+    raise TargetError(
+        f"--input {held}: that is no image, video or audio, no list of words, and not one or two texts; "
+        f"it can be {_listed(fitting)}"
+    )
 
 
 def _words_are_labelled(found: datasets.Dataset) -> bool:
@@ -135,9 +147,9 @@ def _words_are_labelled(found: datasets.Dataset) -> bool:
     return any(map(_can_label_words, classes.values())) and not any(map(_can_be_label, classes.values()))
 
 
-def find_label(found: datasets.Dataset, label: str | None, modality: str, input_columns: tuple[str, ...]) -> str:
+def find_label(found: datasets.Dataset, label: str | None, modality: Modality, input_columns: tuple[str, ...]) -> str:
     """Find the label column."""
-    fits = _can_label_words if modality == "token" else _can_be_label
+    fits = _can_label_words if modality.labels_words else _can_be_label
     possible: list[str] = [name for name in found.features if name not in input_columns and fits(found.features[name])]
     if label is not None:
         if label not in found.features:
@@ -155,9 +167,9 @@ def find_label(found: datasets.Dataset, label: str | None, modality: str, input_
     if len(classes) == 1 and not named:
         return classes[0]
     tags = [name for name in _TAG_NAMES if name in possible]
-    if modality == "token" and len(tags) == 1 and not named and not classes:
+    if modality.labels_words and len(tags) == 1 and not named and not classes:
         return tags[0]
-    if not possible and modality == "token":
+    if not possible and modality.labels_words:
         raise TargetError(f"no column can label words (lists of classes, integers or strings): {_columns(found)}")
     if not possible:
         words = [name for name, feature in found.features.items() if _can_label_words(feature)]

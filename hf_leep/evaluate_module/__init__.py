@@ -1,4 +1,4 @@
-"""What the folders of metric_card/ share, and where they are."""
+"""The measures as modules of the `evaluate` library: where the modules are, and the code that they share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hf_leep.errors import MeasureError
 
 
 def metric_path(name: str) -> str:
-    """Return the folder of a measure's `evaluate` module: ``evaluate.load(hf_leep.metric_path("leep"))``.
+    """Return the folder of a measure's `evaluate` module, for ``evaluate.load(hf_leep.metric_path("leep"))``.
 
     Args:
-        name: the measure, in either spelling: ``"leave-one-out-leep"`` or ``"leave_one_out_leep"``.
+        name: name of the measure, in either spelling: ``"leave-one-out-leep"`` or ``"leave_one_out_leep"``.
 
     Raises:
-        MeasureError: no such measure, or none that has a module; the message lists the right names.
+        MeasureError: there is no such measure, or it has no module; the message lists the names that exist.
     """
     folder = measures.find(name).name.replace("-", "_")
     package = Path(__file__).parents[1]
@@ -25,4 +25,4 @@ def metric_path(name: str) -> str:
         if root.is_dir():
             known = ", ".join(sorted(path.name for path in root.iterdir() if (path / f"{path.name}.py").is_file()))
             raise MeasureError(f"{name!r} has no evaluate module; these have: {known}")
-    raise MeasureError(f"{name!r} has no evaluate module: this installation lacks its metric_card folder")
+    raise MeasureError(f"{name!r} has no evaluate module: the metric_card folder is missing from this installation")

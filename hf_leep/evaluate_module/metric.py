@@ -1,12 +1,12 @@
-"""The measures as `evaluate` metrics: what the modules in ``metric_card/`` share, which is everything but their text.
+"""The measures as `evaluate` metrics: everything that the modules in ``metric_card/`` share.
 
-evaluate keeps predictions in an Arrow file until `compute`. Its own way there makes one Python object of every float;
-here whole blocks go in as they are and come out as views of the memory-mapped file:
+evaluate keeps predictions in an Arrow file until `compute`. Its own code turns every float into a Python object; this
+code writes whole blocks and reads them back as views of the memory-mapped file:
 
     [n, s] floats → float32, C order → Arrow lists over the same bytes → file → [n, s] view → measure
 
-A module must not have another class of evaluate's in its namespace, since evaluate takes the first that it finds: so
-the modules import this file as ``hf_leep.evaluate_module.metric`` and name no class but their own.
+evaluate loads the first class derived from its own that it finds in a module's namespace. So the modules import this
+file as ``hf_leep.evaluate_module.metric`` and import no class from it by name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import datasets
 import evaluate
@@ -27,73 +27,78 @@ from hf_leep.arrays import Integers
 from hf_leep.errors import InputError, MeasureError
 from hf_leep.measures.blocks import standard_error as _standard_error
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 _MAX_VALUES = 2**31 - 1  # Arrow's list offsets are 32-bit
 
 
 class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate is untyped
-    """A measure behind evaluate's interface: how inputs are taken in and kept. Subclasses score them.
+    """A measure with evaluate's interface: collects and checks the examples. Subclasses score them.
 
     Attributes:
-        measure: name of the measure in snake_case, which is the key of the result too.
+        measure: name of the measure in snake_case, which is also the key of the result.
     """
 
     measure: ClassVar[str]
-    _width: int | None = None  # columns s or d of the batches so far
+    _width: int | None = None  # number of columns s or d of the batches so far
 
-    # evaluate's, which is untyped
-    writer: Any
-    buf_writer: Any
-    data: Any
+    # Attributes of evaluate.Metric, which is untyped. All are None before the first example.
+    writer: datasets.arrow_writer.ArrowWriter
+    buf_writer: pa.BufferOutputStream
+    data: datasets.Dataset
     file_paths: list[str] | None
-    filelocks: list[Any] | None
+    filelocks: list[BaseFileLock] | None
 
     def compute(
-        self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None, **kwargs: Any
+        self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None, **options: bool
     ) -> dict[str, float] | None:
-        """Score all examples that were added, and those passed here; then start afresh.
+        """Score all examples that were added, and those passed here, and start afresh.
 
         Args:
-            predictions: one row for each example, ``[n, s]`` or ``[n, d]``; left out where all were added before.
+            predictions: one row per example, ``[n, s]`` or ``[n, d]``; omitted if all examples were added before.
             references: target labels, ``[n]``: integers ≥ 0 or booleans.
-            **kwargs: the options that the module lists.
+            **options: the options that the module lists.
 
         Returns:
             The scores by name; None in every process but the first (``process_id > 0``).
 
         Raises:
             InputError: no examples, wrong shapes or values; see the measure.
-            MeasureError: an unknown option; the examples added so far are kept.
+            MeasureError: an unknown option; the examples that were added are kept.
         """
-        options = self._options()
-        unknown = [name for name in kwargs if name not in options]
+        known = self._options()
+        unknown = [name for name in options if name not in known]
         if unknown:
-            raise MeasureError(f"{self.measure} has no option {unknown[0]!r}; its options are {', '.join(options)}")
+            raise MeasureError(f"{self.measure} has no option {unknown[0]!r}; its options are {', '.join(known)}")
         if predictions is None and references is None and self.writer is None:
             raise InputError("nothing to score: pass predictions and references, or call add or add_batch first")
-        self.file_paths = self.filelocks = None  # an earlier call's, which others may own by now
+        self.file_paths = self.filelocks = None  # those of an earlier call, which others may use by now
         try:
-            scores: dict[str, float] | None = super().compute(predictions=predictions, references=references, **kwargs)
+            scores: dict[str, float] | None = super().compute(
+                predictions=predictions, references=references, **options
+            )
         except BaseException:
             self._discard()
             raise
         return scores
 
     def add_batch(self, *, predictions: ArrayLike | None = None, references: ArrayLike | None = None) -> None:
-        """Add a batch of examples; batches may differ in length, and an empty one is fine.
+        """Add a batch of examples; batches may differ in length, and a batch may be empty.
 
         Args:
-            predictions: one row for each example, ``[n, s]`` or ``[n, d]``, the same s or d in every batch.
+            predictions: one row per example, ``[n, s]`` or ``[n, d]``, with the same s or d in every batch.
             references: target labels, ``[n]``: integers ≥ 0 or booleans.
 
         Raises:
-            InputError: a missing input, wrong shapes or types, a negative label; nothing of the batch is kept.
+            InputError: a missing input, wrong shapes or types, or a negative label; nothing of the batch is added.
         """
         if predictions is None or references is None:
             missing = "predictions" if predictions is None else "references"
             raise InputError(f"{missing} are missing: each example needs a row of predictions and a target label")
-        predictions, references = _host(predictions), _host(references)
+        predictions, references = _on_cpu(predictions), _on_cpu(references)
         if _is_empty(predictions) and _is_empty(references):
-            self._open()  # so that a process without examples still has a file for the others to find
+            self._open()  # in several processes, the first one waits for a file from each
             return
         matrix, codes = self._checked(predictions, references)
         self._open(matrix.shape[1])
@@ -101,7 +106,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         for start in range(0, len(matrix), step):
             rows = slice(start, start + step)
             table = _table(matrix[rows], codes[rows])
-            self.writer.write_table(table, writer_batch_size=len(table))  # one chunk, hence one view later
+            self.writer.write_table(table, writer_batch_size=len(table))  # as one chunk, so it is read as one view
 
     def add(
         self,
@@ -127,12 +132,12 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         if prediction is None or reference is None:
             missing = "prediction" if prediction is None else "reference"
             raise InputError(f"the {missing} is missing: each example needs a row of predictions and a target label")
-        matrix, codes = self._checked(_one_row(_host(prediction)), _one_row(_host(reference)))
+        matrix, codes = self._checked(_one_row(_on_cpu(prediction)), _one_row(_on_cpu(reference)))
         self._open(matrix.shape[1])
-        self.writer.write_row(_table(matrix.copy(), codes.copy()))  # not written at once: the caller may reuse the row
+        self.writer.write_row(_table(matrix.copy(), codes.copy()))  # written later: the caller may reuse the row
 
     def _checked(self, predictions: ArrayLike, references: ArrayLike) -> tuple[NDArray[np.float32], Integers]:
-        """Coerce a batch to ``[n, s]`` float32 and ``[n]`` int64; a view where the input allows it."""
+        """Convert a batch to ``[n, s]`` float32 and ``[n]`` int64, as a view if possible."""
         if measures.find(self.measure).needs == "features":
             matrix, name = arrays.features(predictions), "features"
         else:
@@ -147,7 +152,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
             raise InputError(f"got {len(matrix)} rows but {len(target)} labels; each row needs one label")
         if target.dtype.kind not in "iub":
             raise InputError(f"labels must be integers or booleans, got dtype {target.dtype}")
-        if target.min() < 0:  # now, and not at the end of a long pass
+        if target.min() < 0:  # checked here so that the error does not come at the end of a long run only
             row = int(np.argmax(target < 0))
             raise InputError(
                 f"label {target[row]} in row {row} of this batch is negative (unlabelled examples are often marked −1 "
@@ -157,11 +162,11 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
             raise InputError(
                 f"{name} have {matrix.shape[1]} columns in this batch but {self._width} in the batches before it"
             )
-        with np.errstate(over="ignore"):  # an infinity is reported by the measure, with its row
+        with np.errstate(over="ignore"):  # the measure reports infinite values, with their row
             return np.ascontiguousarray(matrix, dtype=np.float32), target.astype(np.int64, copy=False)
 
     def _open(self, width: int | None = None) -> None:
-        """Open the file for examples unless it is open; in several processes, wait until all have theirs."""
+        """Open the file for examples unless it is open; in several processes, wait until each has its own."""
         if self.writer is None:
             self.selected_feature_format = self.features
             self._init_writer()
@@ -169,7 +174,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         self._width = width if self._width is None else self._width
 
     def _finalize(self) -> None:
-        """Close the file and read it back; in memory without evaluate's fingerprint, which copies all of it twice."""
+        """Close the file and read it back; in memory without evaluate's fingerprint, which copies the data twice."""
         if not self.keep_in_memory:
             super()._finalize()
             return
@@ -183,12 +188,12 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         return list(inspect.signature(self._compute).parameters)[2:]  # after predictions and references
 
     def _discard(self) -> None:
-        """Drop what a failed `compute` left, which evaluate doesn't: an open file, its lock, the data."""
-        if self.writer is not None:  # it failed before the examples were closed: they can still be scored
+        """Remove what evaluate leaves behind when `compute` fails: an open file, its lock, the data."""
+        if self.writer is not None:  # the error came before the file was closed: the examples can still be scored
             return
         self.data = self.buf_writer = None
         files = list(zip(self.filelocks or [], self.file_paths or [], strict=True))
-        for lock, path in reversed(files):  # the first process's last, as evaluate does
+        for lock, path in reversed(files):  # that of the first process last, as evaluate does
             Path(path).unlink(missing_ok=True)
             lock.release()
         self.filelocks = self.file_paths = None
@@ -224,7 +229,7 @@ class FeatureMetric(_TransferabilityMetric):
 
 
 class LeepMetric(ProbabilityMetric):
-    """LEEP, with its leave-one-out form beside it where asked for."""
+    """LEEP, and on request its leave-one-out form as well."""
 
     def _compute(
         self,
@@ -244,8 +249,8 @@ class LeepMetric(ProbabilityMetric):
 def info(
     description: str, citation: str, inputs_description: str, reference_urls: Sequence[str] = ()
 ) -> evaluate.MetricInfo:
-    """What a module's ``_info`` returns: its own texts, and the types of inputs that all modules share."""
-    made = evaluate.MetricInfo(
+    """Return the ``MetricInfo`` of a module: its own texts, and the input types that all modules share."""
+    metric_info = evaluate.MetricInfo(
         description=description,
         citation=citation,
         inputs_description=inputs_description,
@@ -254,15 +259,15 @@ def info(
         ),
         reference_urls=list(reference_urls),
     )
-    made.format = "arrow"  # the constructor refuses any format for lists, though it works
-    return made
+    metric_info.format = "arrow"  # works for lists, although the constructor refuses every format for them
+    return metric_info
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax of each row, ``[n, s] -> [n, s]``: computed in float64, kept in float32 as all predictions are.
+    """Return the softmax of each row, ``[n, s] -> [n, s]``: computed in float64, stored in float32.
 
     Raises:
-        InputError: a row with NaN, +∞ or nothing but −∞.
+        InputError: a row with NaN or +∞, or with −∞ only.
     """
     probabilities = np.empty(logits.shape, dtype=np.float32)
     for rows, block in arrays.row_blocks(logits):
@@ -277,41 +282,42 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return probabilities
 
 
-def _host(values: Any) -> Any:
-    """Bring in what numpy can't, or only slowly: a data set's lazy column, a tensor on a device, a bf16 tensor."""
+def _on_cpu(values: ArrayLike) -> ArrayLike:
+    """Convert what numpy cannot convert, or only slowly: a data set column, a tensor on a device or in bf16."""
     if isinstance(values, datasets.Column):
-        values = values[:]  # numpy would fetch it one row at a time
+        values = values[:]  # numpy would read it row by row
     if hasattr(values, "detach"):  # a torch tensor
-        values = values.detach().cpu()
-        return (values.float() if values.is_floating_point() else values).numpy()
+        tensor = values.detach().cpu()
+        array: ArrayLike = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+        return array
     return values
 
 
-def _is_empty(values: Any) -> bool:
-    shape = getattr(values, "shape", None)
+def _is_empty(values: ArrayLike) -> bool:
+    shape: tuple[int, ...] | None = getattr(values, "shape", None)
     return shape[0] == 0 if shape else isinstance(values, list | tuple) and not values
 
 
-def _one_row(values: Any) -> Any:
-    return values[None] if hasattr(values, "shape") else [values]
+def _one_row(values: ArrayLike) -> ArrayLike:
+    return np.asarray(values)[None] if hasattr(values, "shape") else cast("ArrayLike", [values])
 
 
 def _table(matrix: NDArray[np.float32], codes: Integers) -> pa.Table:
-    """Arrow lists over the bytes of a C-ordered matrix ``[n, s]``, beside the labels ``[n]``."""
+    """Return Arrow lists over the bytes of a C-ordered matrix ``[n, s]``, next to the labels ``[n]``."""
     offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
     lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.reshape(-1)))
     return pa.table({"predictions": lists, "references": pa.array(codes)})
 
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Arrow lists back to ``[n, s]``: a view of one chunk, or one copy of several."""
+    """Convert Arrow lists back to ``[n, s]``: a view of one chunk, or a copy of several."""
     parts = [
         chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(chunk), -1) for chunk in column.chunks if len(chunk)
     ]
     if not parts:
         raise InputError("there are no examples (n = 0)")
     widths = sorted({part.shape[1] for part in parts})
-    if len(widths) > 1:  # from different processes: each checks its own
+    if len(widths) > 1:  # from different processes, each of which checks only its own
         raise InputError(f"the processes added rows of different length: {widths[0]} and {widths[1]} columns")
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

@@ -49,7 +49,7 @@ def interpret(extraction: Extraction, examples: Integers | None = None) -> Inter
     explanation = explain(predictor, weight_index, terms)
     # Some classes may not occur in a part of the examples; those that do were numbered anew.
     positions = np.arange(len(theta)) if examples is None else examples
-    return Interpretation(calibration, renumbered(explanation, target.classes, positions))
+    return Interpretation(calibration, renumbered(explanation, target.classes.astype(np.int64), positions))
 
 
 def restored(data: Mapping[str, Any]) -> Interpretation:

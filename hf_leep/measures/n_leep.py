@@ -1,8 +1,8 @@
 """N-LEEP: LEEP with the clusters of a Gaussian mixture in place of source classes, for checkpoints without a head.
 
-Li, Jia, Sang, Zhu, Green, Wang, Gong: Ranking Neural Checkpoints, CVPR 2021: features reduced by PCA, a
-Gaussian mixture of five times as many components v as target classes, then LEEP (Nguyen et al., ICML 2020, equation 2)
-on the posteriors P(v|x).
+Li, Jia, Sang, Zhu, Green, Wang, Gong: Ranking Neural Checkpoints, CVPR 2021: the features are reduced by PCA and
+described by a Gaussian mixture with five times as many components v as there are target classes; LEEP (Nguyen et al.,
+ICML 2020, equation 2) of the posteriors P(v|x) is the score.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.leep import value_of
+from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, half_samples, labels_of
 from hf_leep.measures.spectrum import spectrum
 
@@ -22,51 +23,63 @@ ENERGY = 0.8  # share of the variance that the principal axes keep
 PER_CLASS = 5  # components per target class
 PER_COMPONENT = 5  # examples per component, at least
 SEED = 0
-TOLERANCE, MAX_STEPS = 5e-5, 100  # of the fit: gain in nats per example and axis at which it ends
+TOLERANCE, MAX_STEPS = 5e-5, 100  # the fit ends when a step gains less, in nats per example and axis
 FLOOR = 1e-6  # added to each variance, in features of mean variance 1
 
 
 def n_leep(features: ArrayLike, labels: ArrayLike) -> float:
     """Score how well clusters of the features explain the target labels, in nats; higher is better.
 
-    The definition leaves things open, and public code differs. Here: as few principal axes as hold 80 % of the
-    variance; diagonal covariances, since full ones have more parameters than examples; 5 t components, but never more
-    than n/5, since with as many clusters as examples any features reach 0; one run of EM from k-means++ seeds with a
-    fixed seed, on rows in an order of their own, so that the score is the same on every call and for any order of
-    rows. The mean is of log P(y|x), as in LEEP; some copies leave the logarithm out.
+    The paper leaves some choices open, and public implementations differ. Here: as few principal axes as hold 80 % of
+    the variance; diagonal covariances, since full ones have more parameters than there are examples; 5 t components,
+    but at most n/5, since with as many clusters as examples any features reach 0; one run of EM from k-means++ with a
+    fixed seed, on rows sorted by distance from the mean, so that the score does not depend on their order. The score
+    is the mean of log P(y|x), as in LEEP; some implementations omit the logarithm.
 
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
 
     Returns:
-        A score in (−∞, 0]; −Ĥ(Y), the negative class entropy, where there is one cluster (n < 10, or features that do
-        not vary). Invariant to the order of rows, to shifting, rotating and rescaling the features as a whole and to
-        renaming labels; up to rounding, which EM can magnify where two fits are equally good. EM stops where a step
-        gains less than 5e-5 nats an example and axis; to go on would move the score by less than another seed does.
+        A score in (−∞, 0]; −Ĥ(Y), the negative entropy of the classes, if there is one cluster (n < 10, or features
+        that do not vary). Invariant to the order of rows, to shifting, rotating and rescaling the features as a whole
+        and to renaming the labels; up to rounding errors, which EM can magnify if two fits are equally good. EM ends
+        when a step gains less than 5e-5 nats per example and axis; more steps would change the score by less than
+        another seed does.
 
     Raises:
-        InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+        InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
 
     Cost: O(n·d·min(n, d) + min(n, d)³ + n·q·c·(log c + steps of EM)) time for q axes and c = min(5 t, n/5) components,
-    with 10 to 50 steps as a rule; O(n·(q + c) + d·min(n, d)) memory.
+    usually with 10 to 50 steps; O(n·(q + c) + d·min(n, d)) memory.
 
-    Not for: small differences: another seed finds other clusters, which moves the score by a few hundredths. Nor for
-    comparing targets: in-sample, as LEEP is, it is flattered by more classes, and its floor −Ĥ(Y) is the target's own.
+    Not for: small differences, since another seed finds other clusters, which changes the score by a few hundredths.
+    Not for comparing targets: the score is in-sample, as LEEP is, and rises with the number of classes, and each
+    target has its own floor −Ĥ(Y).
 
     Reference: Li et al. 2021.
+
+    Examples:
+        Two clusters of ten examples, each with nine examples of one class and one of the other:
+
+        >>> import numpy as np
+        >>> from hf_leep import measures
+        >>> labels = np.repeat([0, 1], 10)
+        >>> features = 10.0 * labels[:, None] + np.linspace(0, 1, 20)[:, None]
+        >>> round(measures.n_leep(features, np.roll(labels, 1)), 3)
+        -0.233
     """
     matrix = arrays.features(features)
     return _value(matrix, arrays.labels(labels, len(matrix)))
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
-    """N-LEEP and its scatter over halves of the examples, in nats, ``[10]``, mean 0; see `resampling.half_samples`.
+    """Return N-LEEP in nats and its deviations on `resampling.half_samples`, ``[10]``, mean 0.
 
     Args:
         features: as for `n_leep`.
         labels: as for `n_leep`.
-        draws: which independent draw each example is of, ``[n]``.
+        draws: index of the draw that each example belongs to, ``[n]``; by default each is its own draw.
 
     Errors: as for `n_leep`.
     """
@@ -84,7 +97,7 @@ class Mixture:
     variances: Float64
 
     def log_joint(self, block: Float64) -> Float64:
-        """Log of weight times density at each row, ``[b, c]``."""
+        """Return the log of weight times density of each component at each row, ``[b, c]``."""
         precisions = 1 / self.variances
         constant = np.log(self.weights) - 0.5 * (
             np.log(2 * np.pi * self.variances).sum(axis=1) + (self.means**2 * precisions).sum(axis=1)
@@ -93,13 +106,13 @@ class Mixture:
 
 
 def reduced(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> Float64:
-    """Coordinates on the leading principal axes, scaled to mean variance 1, ``[n, q]``; q = 0 if nothing varies."""
+    """Return coordinates on the leading principal axes, of mean variance 1, ``[n, q]``; q = 0 if nothing varies."""
     decomposed = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
     ascending = decomposed.eigenvalues
     if not len(ascending):
         return np.zeros((len(target), 0))
-    held = np.cumsum(ascending[::-1]) / ascending.sum()
-    num_axes = int(np.searchsorted(held, ENERGY * (1 - 1e-12))) + 1
+    explained = np.cumsum(ascending[::-1]) / ascending.sum()
+    num_axes = int(np.searchsorted(explained, ENERGY * (1 - 1e-12))) + 1
     coordinates = np.empty((len(target), num_axes))
     for rows, block in decomposed.coordinate_blocks(num_axes):
         coordinates[rows] = block
@@ -108,10 +121,10 @@ def reduced(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> Float64:
 
 
 def start(points: Float64, num_components: int) -> Mixture:
-    """Mixture of the points ``[n, q]`` assigned to the nearest of k-means++ seeds; empty components are dropped."""
+    """Return the mixture of points ``[n, q]`` assigned to the nearest of k-means++ seeds, without empty components."""
     from sklearn.cluster import kmeans_plusplus
 
-    order = np.argsort(np.vecdot(points, points), kind="stable")  # by distance from the mean: the same for any order
+    order = np.argsort(np.vecdot(points, points), kind="stable")  # by distance from the mean, whatever the input order
     seeds, _ = kmeans_plusplus(points[order], num_components, random_state=SEED)
     half = 0.5 * np.vecdot(seeds, seeds)
     nearest = np.empty(len(points), dtype=np.int64)
@@ -125,7 +138,7 @@ def start(points: Float64, num_components: int) -> Mixture:
 
 
 def fit(points: Float64, mixture: Mixture) -> Mixture:
-    """EM from a start until the mean log-likelihood gains less than `TOLERANCE` an axis in a step."""
+    """Run EM from a mixture until a step raises the mean log-likelihood by less than `TOLERANCE` per axis."""
     before = -np.inf
     for _ in range(MAX_STEPS):
         sums, likelihood = _Sums(*mixture.means.shape), 0.0
@@ -141,7 +154,7 @@ def fit(points: Float64, mixture: Mixture) -> Mixture:
 
 
 def posteriors(points: Float64, mixture: Mixture) -> Float64:
-    """P(v|x) of each point, ``[n, c]``."""
+    """Return P(v|x) of each point, ``[n, c]``."""
     result = np.empty((len(points), len(mixture.weights)))
     for rows, block in arrays.row_blocks(points, _bytes(points, len(mixture.weights))):
         result[rows] = _posterior(mixture, block)[0]
@@ -157,7 +170,7 @@ def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
 
 
 class _Sums:
-    """Running sums of an M step over components: mass ``[c]``, first and second moments ``[c, q]``."""
+    """Running sums of an M step over the components: mass ``[c]``, first and second moments ``[c, q]``."""
 
     def __init__(self, num_components: int, num_axes: int) -> None:
         self.mass = np.zeros(num_components)
@@ -170,16 +183,16 @@ class _Sums:
         self.second += posterior.T @ (block * block)
 
     def mixture(self) -> Mixture:
-        """Most likely mixture; a component that has lost all its mass is dropped."""
-        alive = self.mass > 0
-        mass = self.mass[alive, None]
-        means = self.first[alive] / mass
-        variances = np.maximum(self.second[alive] / mass - means**2, 0.0) + FLOOR
+        """Return the most likely mixture; a component without mass is left out."""
+        present = self.mass > 0
+        mass = self.mass[present, None]
+        means = self.first[present] / mass
+        variances = np.maximum(self.second[present] / mass - means**2, 0.0) + FLOOR
         return Mixture(mass[:, 0] / mass.sum(), means, variances)
 
 
 def _posterior(mixture: Mixture, block: Float64) -> tuple[Float64, Float64]:
-    """P(v|x) ``[b, c]`` and log density ``[b]`` of each row."""
+    """Return P(v|x) ``[b, c]`` and the log density ``[b]`` of each row."""
     posterior = mixture.log_joint(block)
     largest = posterior.max(axis=1, keepdims=True)
     posterior -= largest
@@ -190,6 +203,19 @@ def _posterior(mixture: Mixture, block: Float64) -> tuple[Float64, Float64]:
 
 
 def _bytes(points: Float64, num_components: int) -> int:
-    """Bytes for a block of rows, so that the wider of the points and their posteriors fills a block."""
+    """Return the bytes of a block of points such that neither it nor its posteriors exceed `arrays.BLOCK_BYTES`."""
     num_axes: int = points.shape[1]
     return max(1, arrays.BLOCK_BYTES * num_axes // max(num_axes, num_components))
+
+
+MEASURE = Measure(
+    name="n-leep",
+    title="N-LEEP",
+    needs="features",
+    unit="nats",
+    reference="Li et al., CVPR 2021",
+    summary="LEEP with clusters of the features in place of source classes; needs no head",
+    function=n_leep,
+    influence=influence,
+    resamples=True,
+)

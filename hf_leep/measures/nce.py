@@ -1,7 +1,7 @@
-"""NCE, the negative conditional entropy of target labels given hard source labels.
+"""NCE, the negative conditional entropy of the target labels given hard source labels.
 
-Tran, Nguyen, Hassner: Transferability and Hardness of Supervised Classification Tasks, ICCV 2019;
-with the source label taken as the argmax of the source probabilities, as LEEP's paper does.
+Tran, Nguyen, Hassner: Transferability and Hardness of Supervised Classification Tasks, ICCV 2019. As in LEEP's paper,
+the source label of an example is the class with the highest source probability.
 """
 
 from __future__ import annotations
@@ -11,41 +11,49 @@ from numpy.typing import ArrayLike
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64
+from hf_leep.measures.measure import Measure
 
 
 def nce(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Score how well the source's top prediction explains the target labels, in nats; higher is better.
 
     Args:
-        probabilities: source probabilities, ``[n, s]``; only each row's argmax is used (the first, where tied).
+        probabilities: source probabilities, ``[n, s]``; only the argmax of each row is used (the first one of a tie).
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
 
     Returns:
-        −Ĥ(Y|Z) in [−log t, 0], never below −Ĥ(Y). Invariant to the order of rows and to renaming labels, to the
-        order of source columns where no row has a tie, and to repeating the data set. Equal to LEEP for one-hot
-        probabilities.
+        −Ĥ(Y|Z) in [−log t, 0], never below −Ĥ(Y). Invariant to the order of rows, to renaming the labels, to repeating
+        the data set and, if no row has a tie, to the order of source columns. Equal to LEEP for one-hot probabilities.
 
     Raises:
         InputError: as for `leep`.
 
     Cost: one pass of O(n·s) time and a sort of n numbers; O(n + s + block) memory.
 
-    Not for: examples that are few for the t·s cells of its table, since a plug-in estimate is too high there: at
-    n = 200 and 5 balanced classes, random guesses over 1,000 source classes score −0.10 (floor −1.61). Nor for
-    comparing targets: the floor −Ĥ(Y) is the target's own.
+    Not for: fewer than several examples per pair of source and target class, because this in-sample estimate is then
+    too high. With n = 200 and 5 balanced classes, random guesses over 1,000 source classes score −0.10 (floor −1.61).
+    Not for comparing targets either, since each target has its own floor −Ĥ(Y).
 
     Reference: Tran et al. 2019.
+
+    Examples:
+        >>> from hf_leep import measures
+        >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
+        >>> measures.nce(probabilities, [0, 0, 1, 1])
+        0.0
+        >>> round(measures.nce(probabilities, [0, 1, 1, 1]), 4)
+        -0.3466
     """
     return influence(probabilities, labels)[0]
 
 
 def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
-    """NCE and the influence of each example on it: value in nats and ``[n]`` values of mean 0.
+    """Return NCE in nats and the influence of each example on it, ``[n]`` values of mean 0.
 
-    With φ(x) = x log x, n·T = Σ_yz φ(n_yz) − Σ_z φ(n_z), and an example adds at its own (y, z)
-    IF_i = log(n_yz/n_z) − ½ (1/n_yz − 1/n_z), centred: `leep`'s for one-hot predictions. Without the second term
-    errors are a seventh too small where cells are sparse; with φ(x) − φ(x − 1), by deleting the example, a sixth too
-    large (`tests/benchmarks/coverage.py`).
+    With φ(x) = x log x, n·T = Σ_yz φ(n_yz) − Σ_z φ(n_z). An example with the pair (y, z) has the influence
+    IF_i = log(n_yz/n_z) − ½ (1/n_yz − 1/n_z), centred: that of `leep` for one-hot predictions. With few examples per
+    pair, leaving out the second term makes standard errors 14 % too small, and deleting the example (φ(x) − φ(x − 1))
+    makes them 17 % too large (`tests/benchmarks/coverage.py`).
 
     Args and errors: as for `nce`.
     """
@@ -62,3 +70,16 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
     value = float(np.log(n_yz / n_z).mean())
     values = np.log(n_yz / n_z) - 0.5 * (1 / n_yz - 1 / n_z)
     return min(value, 0.0), values - values.mean()
+
+
+MEASURE = Measure(
+    name="nce",
+    title="NCE",
+    needs="probabilities",
+    unit="nats",
+    reference="Tran et al., ICCV 2019",
+    summary="LEEP on the source's top prediction alone",
+    function=nce,
+    influence=influence,
+    checked_by="leave-one-out-leep",
+)

@@ -1,17 +1,17 @@
 """PACTran-Dirichlet: LEEP's model with a Dirichlet prior on P(y|z), scored by its evidence instead of its fit.
 
 Ding, Chen, Levinboim, Changpinyo, Soricut: PACTran: PAC-Bayesian Metrics for Estimating the Transferability of
-Pretrained Models to Classification Tasks, ECCV 2022, the bound that they name PACTran-Dirichlet: with
+Pretrained Models to Classification Tasks, ECCV 2022, the bound that they call PACTran-Dirichlet: with
 p(y|x) = Σ_z V_yz θ(x)_z, each column V_·z ~ Dirichlet(α π), π the class frequencies, the optimal PAC-Bayesian bound is
-−log Z/n, Z the marginal likelihood of the labels; −log Z is bounded in turn over q_i(z), the share of source class z
-in example i:
+−log Z/n, Z the marginal likelihood of the labels. log Z in turn is bounded from below, with q_i(z) the share of source
+class z in example i:
 
     log Z ≥ Σ_z [log B(α π + N_z) − log B(α π)] + Σ_iz q_iz log(θ_iz/q_iz),   N_yz = Σ_{i: y_i=y} q_iz,
 
-B the multivariate beta function, maximised by q_iz ∝ θ_iz exp(ψ(a_{y_i z}) − ψ(Σ_y a_yz)), a = α π + N.
+B the multivariate beta function. The maximum has q_iz ∝ θ_iz exp(ψ(a_{y_i z}) − ψ(Σ_y a_yz)), a = α π + N.
 
-The paper's score is a bound on a loss, lower is better; here its negative. Its published code divides by n·t; here
-the sum is divided by n, so that the unit is nats per example.
+The paper's score is a bound on a loss, so lower is better; this is its negative. The paper's code divides by n·t; this
+divides by n, so that the unit is nats per example.
 """
 
 from __future__ import annotations
@@ -25,69 +25,79 @@ from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.errors import InputError
 from hf_leep.measures.blocks import add_grouped, row_dot
+from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife, labels_of
 
-ALPHA = 1.0  # weight of the prior in each source column, in examples: the published code's
+ALPHA = 1.0  # weight of the prior in each source column, in examples, as in the paper's code
 _ROUNDS = 200
-_SETTLED = 1e-11  # nats per example: a round that gains less is the last
+_CONVERGED = 1e-11  # nats per example: stop after a round that gains less
 
 
 def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float = ALPHA) -> float:
     """Score the evidence for LEEP's model under a Dirichlet prior, in nats per example; higher is better.
 
     Args:
-        probabilities: source probabilities θ(x_i), ``[n, s]``, rows summing to 1 (±1e-3).
+        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3).
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
-        alpha: the prior's weight α > 0 in each source column, in examples; it is spread over the classes as their
-            frequencies π.
+        alpha: weight α > 0 of the prior in each source column, in examples; it is spread over the classes in
+            proportion to their frequencies π.
 
     Returns:
-        The largest lower bound on log Z/n found from q = θ by coordinate ascent, in (−∞, 0]. Exact, and the
-        Dirichlet-multinomial evidence of the table of counts, for one-hot predictions. Invariant to the order of rows
-        and of source columns and to renaming labels; neither to repeated rows nor to splitting columns, which
-        dilutes the prior. Where columns are emptied slowly, the 200 rounds end short of the maximum, by up to 0.001 in
-        what was tried.
+        The largest lower bound on log Z/n that coordinate ascent from q = θ finds, in (−∞, 0]. For one-hot predictions
+        it is exact: the Dirichlet-multinomial evidence of the table of counts. Invariant to the order of rows and of
+        source columns and to renaming the labels; not to repeating rows or splitting columns, which weakens the prior.
+        If the mass of some columns shrinks slowly, the 200 rounds end below the maximum, by up to 0.001 in what was
+        tried.
 
     Raises:
         InputError: as for `leep`, or an α that is not positive and finite.
 
     Cost: up to 200 rounds of O(n·s + s·t) time; O(s·t + block) memory.
 
-    Not for: candidates that are near the floor −Ĥ(Y), or below it, if their heads differ in width: it does not reward
-    mere numbers of source classes as LEEP does, but it is no likelihood of unseen labels either, and α decides what
-    many sparse columns cost. At n = 200 and 5 balanced classes (floor −1.61), random guesses over 10 source classes
-    score −1.87, over 1,000 −1.66. Nor for comparing targets.
+    Not for: candidates near or below the floor −Ĥ(Y) whose heads differ in width. Unlike LEEP it does not reward a
+    large number of source classes, but it is not a likelihood of unseen labels, and α determines the cost of many
+    sparse columns. With n = 200 and 5 balanced classes (floor −1.61), random guesses over 10 source classes score
+    −1.87, over 1,000 source classes −1.66. Not for comparing targets.
 
     Reference: Ding et al. 2022, PACTran-Dirichlet.
+
+    Examples:
+        >>> from hf_leep import measures
+        >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
+        >>> round(measures.pactran_dirichlet(probabilities, [0, 0, 1, 1]), 4)
+        -0.6974
+        >>> round(measures.pactran_dirichlet(probabilities, [0, 1, 0, 1]), 4)
+        -1.0389
     """
-    theta, target = _read(probabilities, labels)
+    theta, target = _validated(probabilities, labels)
     return _evidence(theta, target, alpha)
 
 
 def influence(probabilities: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
-    """PACTran-Dirichlet and the pseudo-values of its jackknife, in nats, ``[10]``, mean 0; see `resampling.jackknife`.
+    """Return PACTran-Dirichlet in nats and the pseudo-values of its `resampling.jackknife`, ``[10]``, mean 0.
 
-    The derivative by an example's weight, which the maximum over q makes short, is no use: where a class has 5 to 20
-    examples, the error by it came to half of the true one, for the prior's log Γ(α π_y) is far from linear there.
+    The derivative by an example's weight has a short closed form at the maximum over q, but is not accurate: for
+    classes of 5 to 20 examples its standard error was half of the true one, because the prior's log Γ(α π_y) is far
+    from linear there.
 
     Args:
         probabilities: as for `pactran_dirichlet`.
         labels: as for `pactran_dirichlet`.
-        draws: which independent draw each example is of, ``[n]``.
+        draws: index of the draw that each example belongs to, ``[n]``; by default each is its own draw.
 
     Errors: as for `pactran_dirichlet`.
     """
-    theta, target = _read(probabilities, labels)
+    theta, target = _validated(probabilities, labels)
     return jackknife(lambda kept: _evidence(theta, labels_of(target, kept), ALPHA, kept), len(theta), draws)
 
 
-def _read(probabilities: ArrayLike, labels: ArrayLike) -> tuple[FloatMatrix, Labels]:
+def _validated(probabilities: ArrayLike, labels: ArrayLike) -> tuple[FloatMatrix, Labels]:
     theta = arrays.probabilities(probabilities)
     return theta, arrays.labels(labels, len(theta))
 
 
 def _evidence(theta: FloatMatrix, target: Labels, alpha: float, kept: Kept = None) -> float:
-    """The bound on log Z of the kept examples, whose labels ``target`` are, divided by their number."""
+    """Return the bound on log Z of the examples to use, whose labels are ``target``, divided by their number."""
     from scipy.special import digamma, gammaln
 
     if not 0 < alpha < np.inf:
@@ -110,20 +120,34 @@ def _evidence(theta: FloatMatrix, target: Labels, alpha: float, kept: Kept = Non
             log_g += float(np.log(g).sum())
             add_grouped(counts, block, codes, 1.0 / g)
         counts *= weight  # N of q_iz = θ_iz weight_{y_i z}/g_i
-        # Σ q log(θ/q) = Σ_i log g_i − Σ_yz N_yz E[log V_yz]; a column of zero mass adds exactly nothing.
+        # Σ q log(θ/q) = Σ_i log g_i − Σ_yz N_yz E[log V_yz]; a column without mass adds exactly 0.
         evidence = gammaln(counts + prior[:, None]).sum(axis=0) - gammaln(counts.sum(axis=0) + alpha) + constant
         evidence[counts.sum(axis=0) == 0] = 0.0
         value = (float(evidence.sum()) + log_g - float((counts * expected).sum())) / n
-        gained, best = value - best, max(value, best)
-        if gained < _SETTLED:
+        gain, best = value - best, max(value, best)
+        if gain < _CONVERGED:
             break
     return min(best, 0.0)
 
 
 def _blocks(theta: FloatMatrix, target: Labels, kept: Kept) -> Iterator[tuple[Integers, Float64]]:
-    """Class codes ``[b]`` and probabilities ``[b, s]`` of the kept examples, block by block."""
+    """Yield class codes ``[b]`` and probabilities ``[b, s]`` of the examples to use, block by block."""
     start = 0
     for rows, block in arrays.row_blocks(theta):
-        some = block if kept is None else block[kept[rows]]
-        yield target.codes[start : start + len(some)], some
-        start += len(some)
+        used = block if kept is None else block[kept[rows]]
+        yield target.codes[start : start + len(used)], used
+        start += len(used)
+
+
+MEASURE = Measure(
+    name="pactran-dirichlet",
+    title="PACTran-Dirichlet",
+    needs="probabilities",
+    unit="nats",
+    reference="Ding et al., ECCV 2022, PACTran-Dirichlet, α = 1",
+    summary="evidence for LEEP's model under a Dirichlet prior",
+    function=pactran_dirichlet,
+    influence=influence,
+    resamples=True,
+    shares_vote_with="leave-one-out-leep",
+)

@@ -1,8 +1,8 @@
 """PACTran-Gaussian: a PAC-Bayesian bound on the loss of a linear head, from its fit and the flatness around it.
 
 Ding, Chen, Levinboim, Changpinyo, Soricut: PACTran: PAC-Bayesian Metrics for Estimating the Transferability of
-Pretrained Models to Classification Tasks, ECCV 2022, the metric that they name PACTran-Gaussian: with a prior
-N(0, σ₀² I) on the weights W [d, t] of a softmax regression, and a posterior N(W*, σ² I) of the best σ²,
+Pretrained Models to Classification Tasks, ECCV 2022, the metric that they call PACTran-Gaussian: with a prior
+N(0, σ₀² I) on the weights W [d, t] of a softmax regression, and a posterior N(W*, σ² I) with the best σ²,
 
     bound = RER + (t d/(2β)) log(1 + (β σ₀²/(t d)) Tr H),   RER = min_{W, b} L(W, b) + ‖W‖²/(2 β σ₀²),
 
@@ -20,19 +20,21 @@ from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.errors import InputError
 from hf_leep.measures.logistic import Design, design, fit, log_softmax
+from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife
 
 STRENGTH = 1.0  # λ = β σ₀²/n
-PER_FEATURE = 0.1  # β/(n d), so that σ₀² = 10 λ/d: with λ it makes the middle one of the published code's settings
+PER_FEATURE = 0.1  # β/(n d), so that σ₀² = 10 λ/d; with λ = 1, the middle one of the settings in the paper's code
 
 
 def pactran_gaussian(features: ArrayLike, labels: ArrayLike, strength: float = STRENGTH) -> float:
     """Score the bound on the loss of a linear head under a Gaussian prior, in nats per example; higher is better.
 
-    The negative of the paper's bound, which is one on a loss. The authors' code tries λ = β σ₀²/n of 0.1, 1 and 10,
-    each with β = n d/10 among others; here λ is 1, and like there the features are centred and the constant b has no
-    prior. That code leaves the factor 1/n out of Tr H, and counts the constant in; here the formula is as it stands,
-    H that of the mean loss in the weights that have the prior: Tr H = (1/n) Σ_i ‖f_i‖² (1 − Σ_y p(y|f_i)²).
+    This is the negative of the paper's bound, which is one on a loss. The authors' code tries λ = β σ₀²/n of 0.1, 1
+    and 10, each with β = n d/10 among others; here λ is 1, and as in that code the features are centred and the
+    constant b has no prior. That code omits the factor 1/n in Tr H and includes the constant; here the formula is the
+    paper's, with H the Hessian of the mean loss in the weights that have the prior: Tr H = (1/n) Σ_i ‖f_i‖² (1 − Σ_y
+    p(y|f_i)²).
 
     Args:
         features: penultimate features, ``[n, d]``.
@@ -40,22 +42,30 @@ def pactran_gaussian(features: ArrayLike, labels: ArrayLike, strength: float = S
         strength: λ > 0: RER is the mean loss + ‖W‖²/(2 λ n), and σ₀² = 10 λ/d.
 
     Returns:
-        −bound in (−∞, 0]; −Ĥ(Y), the negative class entropy, for features that do not vary. Invariant to the order of
-        rows, to shifting and rotating the features and to renaming labels, up to the solver's tolerance (1e-6); not to
-        rescaling them, nor to constant columns, which count in d.
+        −bound in (−∞, 0]; −Ĥ(Y), the negative entropy of the classes, for features that do not vary. Invariant to the
+        order of rows, to shifting and rotating the features and to renaming the labels, up to the solver's tolerance
+        (1e-6); not to rescaling the features, nor to adding constant columns, which count in d.
 
     Raises:
-        InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes, a λ that is not
+        InputError: wrong shapes, NaN or infinite values, negative labels, fewer than two classes, or a λ that is not
             positive and finite.
 
     Cost: O(n·d·min(n, d)) time, then up to a few hundred passes of O(n·d·t); O(n·(d + t)) memory.
 
-    Not for: candidates of different width on few examples, since it is in-sample: only the flatness term, of the order
-    (5 t/n) log(1 + n ‖f‖²/(t d)), tells noise that fits from features that fit. At n = 200 and 5 balanced classes,
-    noise of 8, 64 and 512 columns scores −1.94, −1.16 and −0.13 (floor −1.61). Nor for candidates whose features have
-    other units.
+    Not for: comparing candidates of different width on few examples, since the fit is in-sample: only the flatness
+    term, of the order (5 t/n) log(1 + n ‖f‖²/(t d)), distinguishes noise that fits from features that fit. With n =
+    200 and 5 balanced classes, noise of 8, 64 and 512 columns scores −1.94, −1.16 and −0.13 (floor −1.61). Not for
+    candidates whose features have different units.
 
     Reference: Ding et al. 2022, PACTran-Gaussian.
+
+    Examples:
+        >>> import numpy as np
+        >>> from hf_leep import measures
+        >>> labels = np.repeat([0, 1], 10)
+        >>> features = 5.0 * labels[:, None] + np.linspace(0, 5, 20)[:, None]
+        >>> round(measures.pactran_gaussian(features, labels), 3)
+        -0.603
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
@@ -65,12 +75,12 @@ def pactran_gaussian(features: ArrayLike, labels: ArrayLike, strength: float = S
 def influence(
     features: ArrayLike, labels: ArrayLike, draws: Integers | None = None, strength: float = STRENGTH
 ) -> tuple[float, Float64]:
-    """PACTran-Gaussian and the pseudo-values of its jackknife, in nats, ``[10]``, mean 0; see `resampling.jackknife`.
+    """Return PACTran-Gaussian in nats and the pseudo-values of its `resampling.jackknife`, ``[10]``, mean 0.
 
     Args:
         features: as for `pactran_gaussian`.
         labels: as for `pactran_gaussian`.
-        draws: which independent draw each example is of, ``[n]``.
+        draws: index of the draw that each example belongs to, ``[n]``; by default each is its own draw.
         strength: as for `pactran_gaussian`.
 
     Errors: as for `pactran_gaussian`.
@@ -81,46 +91,46 @@ def influence(
 
 
 class _Bound:
-    """The bound of any part of the examples; each fit starts from that of all of them, if it was made."""
+    """The bound for any part of the examples; a fit to a part starts from the weights fitted to all of them."""
 
     def __init__(self, matrix: FloatMatrix, target: Labels, strength: float) -> None:
         if not 0 < strength < np.inf:
             raise InputError(f"strength must be positive and finite, got {strength!r}")
         self.strength, self.num_features = strength, matrix.shape[1]
         self.target, self.prepared = target, design(matrix, target)
-        self.whole: Float64 | None = None  # weights fitted to all
+        self.full_fit: Float64 | None = None  # weights fitted to all the examples
 
     def value(self, kept: Kept) -> float:
-        """The score of the kept examples."""
+        """Return the score of the examples to use."""
         target, classes = _relabelled(self.target, kept)
         n, t = int(target.counts.sum()), target.num_classes
         if t < 2:
             return 0.0
-        log_square = self.prepared.log_square  # of the unit in which the design measures lengths
+        log_square = self.prepared.log_square  # log of the squared unit of length in the design
         prior = float(np.exp(np.clip(-np.log(self.strength) - log_square, -400, 400)))
         penalty = np.append(np.full(len(self.prepared.squares) - 1, prior), 0.0)
-        start = None if self.whole is None else self.whole[:, classes]
+        start = None if self.full_fit is None else self.full_fit[:, classes]
         weights = fit(self.prepared, target, penalty, kept=kept, start=start)
         if kept is None:
-            self.whole = weights
-        found = _read_off(self.prepared, target, weights, kept)
-        risk = (found.loss + 0.5 * prior * float((weights[:-1] ** 2).sum())) / n
-        if found.curvature == 0:
+            self.full_fit = weights
+        fitted = _fitted(self.prepared, target, weights, kept)
+        risk = (fitted.loss + 0.5 * prior * float((weights[:-1] ** 2).sum())) / n
+        if fitted.curvature == 0:
             return -risk
         scale = self.strength * n / (t * self.num_features)  # β σ₀²/(t d)
-        flatness = np.logaddexp(0.0, np.log(scale) + log_square + np.log(found.curvature / n))
+        flatness = np.logaddexp(0.0, np.log(scale) + log_square + np.log(fitted.curvature / n))
         return -risk - t / (2 * PER_FEATURE * n) * float(flatness)
 
 
 @dataclass(frozen=True)
 class _Fitted:
-    """Sums over examples at the fitted weights: of the loss, and of the Hessian's trace, in the design's unit."""
+    """Sums over the examples at the fitted weights: the loss, and the trace of the Hessian in the design's unit."""
 
     loss: float
     curvature: float
 
 
-def _read_off(prepared: Design, target: Labels, weights: Float64, kept: Kept) -> _Fitted:
+def _fitted(prepared: Design, target: Labels, weights: Float64, kept: Kept) -> _Fitted:
     lengths = prepared.squared_lengths(kept)
     loss = curvature = 0.0
     for rows, logits in prepared.logits(weights):
@@ -133,9 +143,10 @@ def _read_off(prepared: Design, target: Labels, weights: Float64, kept: Kept) ->
 
 
 def _relabelled(target: Labels, kept: Kept) -> tuple[Labels, Integers]:
-    """Labels of all the rows over the classes that the kept ones have, right for these, and which classes those are.
+    """Return labels over the classes that the examples to use have, and which classes those are.
 
-    A class without examples would send its constant, on which there is no prior, to −∞.
+    There is a label for every row; that of a row that is not used means nothing. A class without examples would move
+    its constant, which has no prior, to −∞.
     """
     if kept is None:
         return target, np.arange(target.num_classes)
@@ -144,3 +155,17 @@ def _relabelled(target: Labels, kept: Kept) -> tuple[Labels, Integers]:
     position = np.zeros(target.num_classes, dtype=np.int64)
     position[classes] = np.arange(len(classes))
     return Labels(position[target.codes], target.classes[classes], counts[classes]), classes
+
+
+MEASURE = Measure(
+    name="pactran-gaussian",
+    title="PACTran-Gaussian",
+    needs="features",
+    unit="nats",
+    reference="Ding et al., ECCV 2022, PACTran-Gaussian, λ = 1",
+    summary="bound on the loss of a linear head, from its fit and the flatness around it; in-sample",
+    function=pactran_gaussian,
+    influence=influence,
+    resamples=True,
+    shuffled_baseline=True,
+)

@@ -1,7 +1,7 @@
-"""PARC, pairwise annotation representation comparison: are examples with other labels further apart?
+"""PARC, pairwise annotation representation comparison: are examples of different classes further apart?
 
 Bolya, Mittapalli, Hoffman: Scalable Diverse Model Selection for Accessible Transfer Learning, NeurIPS 2021:
-Spearman's correlation over pairs of examples between 1 − corr(f_i, f_j) and 1 − corr(y_i, y_j), y one-hot.
+Spearman's correlation over pairs of examples of 1 − corr(f_i, f_j) with 1 − corr(y_i, y_j), y one-hot.
 """
 
 from __future__ import annotations
@@ -13,60 +13,69 @@ from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife
 
 MAX_EXAMPLES = 2000  # two million pairs
 SEED = 0
-_DIGITS = 12  # correlations are compared to these, so that equal pairs of rows are ties whatever the rounding
+_DIGITS = 12  # correlations are rounded to these, so that equal pairs of rows are ties despite rounding errors
 
 
 def parc(features: ArrayLike, labels: ArrayLike) -> float:
     """Score how well distances between features follow the labels: Spearman's ρ; higher is better.
 
-    The correlation of two rows of features is over the d columns, as they are: not standardised, and not reduced to
-    32 principal axes first, which the paper adds to every measure alike. The label distance takes two values, 0 and
-    t/(t − 1), so that the second ranking is "same class or not". Published code multiplies by 100.
+    The correlation of two rows of features is over the d columns, as they are: they are not standardised, and not
+    reduced to 32 principal axes, which the paper does for every measure. The label distance takes two values, 0 and
+    t/(t − 1), so the second ranking is "same class or not". Published code multiplies the score by 100.
 
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
 
     Returns:
-        ρ in [−1, 1], with mean ranks for ties; 0 where either distance is the same for all pairs. A row that does not
-        vary over its columns counts as uncorrelated with all others. With more than 2,000 examples, a random 2,000 of
-        them are used, the same ones for every candidate (seed 0, by position). Invariant to the order of columns, to
-        rescaling and shifting each row as a whole, to renaming labels and, up to 2,000 examples, to the order of rows;
-        not to shifting a column.
+        ρ in [−1, 1], with mean ranks for ties; 0 if either distance is the same for all pairs. A row whose columns are
+        all equal counts as uncorrelated with all others. From more than 2,000 examples, a random 2,000 are used, the
+        same ones for every candidate (seed 0, by position). Invariant to the order of columns, to rescaling and
+        shifting each row as a whole, to renaming the labels and, up to 2,000 examples, to the order of rows; not to
+        shifting a column.
 
     Raises:
-        InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+        InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
 
     Cost: O(n·d + m²·d + m² log m) time for m = min(n, 2000); O(m² + m·d + block) memory.
 
-    Not for: few columns: two have a correlation of ±1, one has none. Nor for comparing targets: with p the share of
-    pairs of different classes, the best that distances without ties can reach is √(3 p (1 − p)), which is small where
-    classes are many.
+    Not for: few columns, since the correlation of two columns is ±1, and one column has none. Not for comparing
+    targets: with p the share of pairs of different classes, the best possible score of distances without ties is √(3 p
+    (1 − p)), which is small if there are many classes.
 
     Reference: Bolya et al. 2021.
+
+    Examples:
+        >>> from hf_leep import measures
+        >>> features = [[1, 2, 3], [1, 2, 4], [3, 2, 1], [4, 2, 1]]
+        >>> round(measures.parc(features, [0, 0, 1, 1]), 4)
+        0.8528
+        >>> round(measures.parc(features, [0, 1, 1, 0]), 4)
+        -0.4264
     """
     matrix = arrays.features(features)
     return _sorted_pairs(*_sample(matrix, arrays.labels(labels, len(matrix)))).correlation(None)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
-    """PARC and the pseudo-values of its jackknife, ``[10]``, mean 0; see `resampling.jackknife`.
+    """Return PARC and the pseudo-values of its jackknife, ``[10]``, mean 0; see `resampling.jackknife`.
 
-    With more than 2,000 examples, of those used: the error is that of a score of 2,000.
+    With more than 2,000 examples, the standard error is that of a score of 2,000 examples.
 
     Args:
         features: as for `parc`.
         labels: as for `parc`.
-        draws: which independent draw each example is of, ``[n]``.
+        draws: index of the draw that each example belongs to, ``[n]``; by default each is its own draw.
 
     Errors: as for `parc`.
     """
     matrix = arrays.features(features)
-    chosen = _chosen(len(matrix))
+    chosen = _positions_used(len(matrix))
     rows, codes = _sample(matrix, arrays.labels(labels, len(matrix)))
     if draws is not None:
         present, draws = np.unique(draws[chosen], return_inverse=True)
@@ -76,19 +85,22 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     return jackknife(_sorted_pairs(rows, codes).correlation, len(rows), draws)
 
 
-def _chosen(n: int) -> Integers:
-    """Positions of the examples used, ascending."""
+def _positions_used(n: int) -> Integers:
+    """Return the positions of the examples that are scored, ascending."""
     return np.sort(np.random.default_rng(SEED).permutation(n)[:MAX_EXAMPLES])
 
 
 def _sample(matrix: FloatMatrix, target: Labels) -> tuple[Float64, Integers]:
-    """Used rows, each of mean 0 and length 1, ``[m, d]``, and their classes; a row that does not vary becomes 0."""
+    """Return the rows that are scored, with mean 0 and length 1, ``[m, d]``, and their classes.
+
+    A row whose columns are all equal becomes 0.
+    """
     for rows, block in arrays.row_blocks(matrix):
         arrays.check_finite(block, rows.start)
-    chosen = _chosen(len(matrix))
+    chosen = _positions_used(len(matrix))
     unit = matrix[chosen].astype(np.float64)
     largest = np.abs(unit).max(axis=1, keepdims=True)
-    unit /= np.where(largest > 0, largest, 1.0)  # squares of the largest doubles would overflow
+    unit /= np.where(largest > 0, largest, 1.0)  # the squares of the largest float64 numbers would overflow
     unit -= unit.mean(axis=1, keepdims=True)
     lengths = np.sqrt(np.vecdot(unit, unit))
     noise = 8 * unit.shape[1] * np.finfo(np.float64).eps
@@ -98,13 +110,13 @@ def _sample(matrix: FloatMatrix, target: Labels) -> tuple[Float64, Integers]:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """All pairs of examples, by ascending distance of their features: sorted once for all the parts of the jackknife.
+    """All pairs of examples, by ascending distance of their features: sorted once for all parts of the jackknife.
 
     Attributes:
-        first: one example of each pair, ``[p]``.
-        second: the other.
+        first: position of one example of each pair, ``[p]``.
+        second: position of the other.
         differ: whether their classes differ.
-        starts: where runs of equal distances start; the first is 0.
+        starts: where each run of equal distances starts; the first is 0.
     """
 
     first: NDArray[np.int16]
@@ -113,28 +125,26 @@ class _Pairs:
     starts: Integers
 
     def correlation(self, kept: Kept) -> float:
-        """Spearman's ρ between the distances of the kept examples and whether their classes differ, over all pairs."""
-        meant = (
-            np.ones(len(self.differ)) if kept is None else (kept[self.first] & kept[self.second]).astype(np.float64)
-        )
-        total = float(meant.sum())
-        differ = float(meant @ self.differ)
+        """Return Spearman's ρ of distance and difference of class, over the pairs of the examples to use."""
+        used = np.ones(len(self.differ)) if kept is None else (kept[self.first] & kept[self.second]).astype(np.float64)
+        total = float(used.sum())
+        differ = float(used @ self.differ)
         if differ in (0, total):
             return 0.0
-        tied = np.add.reduceat(meant, self.starts)  # pairs of each run
-        rank = np.cumsum(tied) - (tied + total) / 2  # mean rank of each run, less that of all
-        spread = float(tied @ rank**2)
-        if spread == 0:
+        tied = np.add.reduceat(used, self.starts)  # number of pairs in each run of equal distances
+        rank = np.cumsum(tied) - (tied + total) / 2  # mean rank of each run, minus the mean rank of all pairs
+        squares = float(tied @ rank**2)
+        if squares == 0:
             return 0.0
-        meant *= self.differ
+        used *= self.differ
         share = differ / total
-        return float(np.add.reduceat(meant, self.starts) @ rank / np.sqrt(spread * total * share * (1 - share)))
+        return float(np.add.reduceat(used, self.starts) @ rank / np.sqrt(squares * total * share * (1 - share)))
 
 
 def _sorted_pairs(unit: Float64, codes: Integers) -> _Pairs:
-    """Pairs of rows ``[m, d]``, by what their correlation lacks of 1."""
+    """Return the pairs of rows ``[m, d]``, sorted by 1 − their correlation."""
     m = len(unit)
-    first, second = (places.astype(np.int16) for places in np.triu_indices(m, 1))
+    first, second = (positions.astype(np.int16) for positions in np.triu_indices(m, 1))
     distances = np.empty(len(first))
     height, filled = max(1, arrays.BLOCK_BYTES // (8 * m)), 0
     for start in range(0, m, height):
@@ -148,3 +158,16 @@ def _sorted_pairs(unit: Float64, codes: Integers) -> _Pairs:
     distances, first, second = distances[order], first[order], second[order]
     starts = np.flatnonzero(np.append(True, distances[1:] != distances[:-1]))
     return _Pairs(first, second, codes[first] != codes[second], starts)
+
+
+MEASURE = Measure(
+    name="parc",
+    title="PARC",
+    needs="features",
+    unit="",
+    reference="Bolya et al., NeurIPS 2021",
+    summary="rank correlation of feature and label distances over pairs of at most 2,000 examples",
+    function=parc,
+    influence=influence,
+    resamples=True,
+)

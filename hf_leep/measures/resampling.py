@@ -1,8 +1,8 @@
-"""Sampling errors by scoring again on parts of the examples, for measures without a sound closed form.
+"""Standard errors by scoring parts of the examples, for measures without an accurate closed form.
 
-Both ways draw their parts from the number of examples alone, so that the parts are the same for all candidates and
-the error of a difference is a paired one. Both keep each example once or not at all: the naive bootstrap repeats
-examples, which a score that is fitted and evaluated on the same examples takes for evidence.
+Both functions draw the parts from the number of examples alone, so all candidates get the same parts, and the error of
+a difference between two candidates is a paired one. Both use each example once or not at all: the bootstrap repeats
+examples, and a score that is fitted and evaluated on the same examples would count the copies as evidence.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Float64, Integers, Labels
 
-NUM_PARTS = 10  # a standard error from ten values is itself known to 1/√18 = 24 %
-Kept: TypeAlias = NDArray[np.bool_] | None  # which examples count, [n]; None for all
+NUM_PARTS = 10  # a standard error from ten values is itself accurate to 1/√18 = 24 %
+Kept: TypeAlias = NDArray[np.bool_] | None  # which examples are used, [n]; None for all
 
 
 def jackknife(score: Callable[[Kept], float], n: int, draws: Integers | None = None) -> tuple[float, Float64]:
-    """Score, and pseudo-values of the delete-a-group jackknife, ``[10]`` of mean 0: std/√10 is the standard error.
+    """Return a score and the pseudo-values of its delete-a-group jackknife, ``[10]``, mean 0.
 
-    For scores that move smoothly with the examples. With fewer than 20 draws each is a group of its own.
+    The standard error is std/√10. For scores that depend smoothly on the examples. With fewer than 20 draws, each
+    draw is a group.
 
     Args:
-        score: the score of the kept examples; finite also where all of them are of one class.
+        score: returns the score of the examples to use, a boolean ``[n]`` or None for all; it must be finite even if
+            all of them have the same class.
         n: number of examples.
-        draws: which independent draw each example is of, 0 … g−1, all occurring, ``[n]``: the examples of one are left
-            out together. Each example is a draw of its own by default.
+        draws: index of the draw that each example belongs to, 0 … g−1, all occurring, ``[n]``; the examples of a draw
+            are left out together. By default each example is its own draw.
     """
-    draws, number = _numbered(n, draws)
+    draws, number = _with_default(n, draws)
     count = NUM_PARTS if number >= 2 * NUM_PARTS else number
     group = (np.random.default_rng(number).permutation(number) % count)[draws]
     value = score(None)
@@ -40,18 +42,18 @@ def jackknife(score: Callable[[Kept], float], n: int, draws: Integers | None = N
 
 
 def half_samples(score: Callable[[Kept], float], n: int, draws: Integers | None = None) -> tuple[float, Float64]:
-    """Score, and its scatter over ten random halves, ``[10]`` of mean 0: std/√10 is the standard error.
+    """Return a score and its deviations on ten random halves of the examples, ``[10]``, mean 0.
 
-    For scores with noise of their own (an iterative fit that may end elsewhere): the jackknife would multiply that
-    noise by three. Without replacement, scores of m of g draws spread by √((g − m)/m) of the standard error, so by all
-    of it where m = g/2.
+    The standard error is std/√10. For scores with random variation of their own, such as an iterative fit that may end
+    elsewhere: the jackknife would triple that variation. Without replacement, scores of m of g draws have a standard
+    deviation of √((g − m)/m) times the standard error, which is the standard error itself for m = g/2.
 
     Args:
         score: as for `jackknife`.
         n: as for `jackknife`.
-        draws: as for `jackknife`; the examples of one draw stay together.
+        draws: as for `jackknife`; the examples of a draw stay together.
     """
-    draws, number = _numbered(n, draws)
+    draws, number = _with_default(n, draws)
     generator, size = np.random.default_rng(number), number // 2
     scatter = np.array([score((generator.permutation(number) < size)[draws]) for _ in range(NUM_PARTS)])
     scatter *= np.sqrt(NUM_PARTS * size / (number - size))
@@ -59,13 +61,13 @@ def half_samples(score: Callable[[Kept], float], n: int, draws: Integers | None 
 
 
 def labels_of(target: Labels, kept: Kept) -> Labels:
-    """Labels of the kept examples, over the classes that occur in them."""
+    """Return the labels of the examples to use, encoded over the classes that occur among them."""
     if kept is None:
         return target
     present, codes, counts = np.unique(target.codes[kept], return_inverse=True, return_counts=True)
     return Labels(codes, target.classes[present], counts)
 
 
-def _numbered(n: int, draws: Integers | None) -> tuple[Integers, int]:
-    """Draw of each example, and how many there are."""
+def _with_default(n: int, draws: Integers | None) -> tuple[Integers, int]:
+    """Return the draw of each example, by default its own, and the number of draws."""
     return (np.arange(n), n) if draws is None else (draws, int(draws.max()) + 1)

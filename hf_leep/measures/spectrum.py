@@ -1,9 +1,9 @@
 """The sufficient statistic of the feature measures: eigenvalues, projected targets and principal coordinates.
 
-With F [n, d] the features, as they are, or of mean 0 in each column, or of length 1 as well, and F = U diag(σ) Vᵀ,
-H-score and LogME depend on F only through σ² and UᵀY, Y the class indicators 1[y=c] or real targets; other measures
-need rows of U diag(σ), the principal coordinates. All come from the smaller of the two Gram matrices: FᵀF [d, d] where
-n ≥ d, FFᵀ [n, n] otherwise, from a copy of the fewer rows, so memory is O(d·min(n, d) + t·d + block).
+With F [n, d] the features (as they are, or with columns of mean 0, or of mean 0 and length 1) and F = U diag(σ) Vᵀ,
+H-score and LogME depend on F only through σ² and UᵀY, with Y the class indicators 1[y=c] or real targets. Other
+measures need rows of U diag(σ), the principal coordinates. All come from the smaller of the two Gram matrices: FᵀF
+[d, d] if n ≥ d, otherwise FFᵀ [n, n] from a copy of F. So memory is O(d·min(n, d) + t·d + block).
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ class Spectrum:
 
     Attributes:
         features: the matrix itself, ``[n, d]``.
-        scale: what each value is multiplied by first.
+        scale: factor of all the values.
         centre: what is then subtracted from each row, ``[d]``.
-        eigenvalues: σ² > 0, ``[k]``, k the numerical rank.
+        eigenvalues: σ² > 0, ``[k]``, ascending, k the numerical rank.
         projections: UᵀY, ``[k, t]``.
-        basis: where n ≥ d, what turns a scaled and centred row into its row of U σ, ``[d, k]``; else U, ``[n, k]``.
+        basis: if n ≥ d, the matrix that maps a scaled and centred row to its row of U σ, ``[d, k]``; else U, ``[n,
+            k]``.
         dual: whether ``basis`` is U.
-        kept: which rows count, ``[n]``; None for all.
+        kept: which rows are used, ``[n]``; None for all.
     """
 
     features: FloatMatrix
@@ -46,7 +47,7 @@ class Spectrum:
     kept: NDArray[np.bool_] | None = None
 
     def left_blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, U[rows])`` with U ``[n, k]`` the left singular vectors of the rows that count."""
+        """Yield ``(rows, U[rows])`` with U ``[n, k]`` the left singular vectors of the rows that are used."""
         for rows, block in kept_blocks(self.features, self.kept):
             if self.dual:
                 yield rows, self.basis[rows]
@@ -54,10 +55,10 @@ class Spectrum:
                 yield rows, (block * self.scale - self.centre) @ (self.basis / np.sqrt(self.eigenvalues))
 
     def coordinate_blocks(self, largest: int | None = None) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, principal coordinates [b, k])``: U diag(σ) of the rows that count, in scaled features.
+        """Yield ``(rows, principal coordinates [b, k])``: U diag(σ) of the rows that are used, of the scaled features.
 
         Args:
-            largest: only this many, those of the largest σ; in ascending order of σ.
+            largest: use only this many coordinates, those of the largest σ; in ascending order of σ.
         """
         first = 0 if largest is None else max(len(self.eigenvalues) - largest, 0)
         if self.dual:
@@ -70,24 +71,24 @@ class Spectrum:
                 yield rows, (block * self.scale - self.centre) @ self.basis[:, first:]
 
     def point_blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, points)``, as far apart as the scaled features of the rows that count, at no cost but a pass.
+        """Yield ``(rows, points)``, with the distances of the scaled features of the rows that are used, in one pass.
 
-        Features less their mean, ``[b, d]``; where n < d their principal coordinates, ``[b, k]``. A block is valid
+        Features minus their mean, ``[b, d]``; if n < d, their principal coordinates, ``[b, k]``. A block is valid
         until the next one.
         """
         if self.dual:
             yield from self.coordinate_blocks()
             return
-        varies = self.basis.any(axis=1)
+        constant = ~self.basis.any(axis=1)
         for rows, block in kept_blocks(self.features, self.kept):
             block *= self.scale
             block -= self.centre
-            block[:, ~varies] = 0.0
+            block[:, constant] = 0.0
             yield rows, block
 
 
 def kept_blocks(features: FloatMatrix, kept: NDArray[np.bool_] | None) -> Iterator[tuple[slice, Float64]]:
-    """Yield ``(rows, block)`` over the rows that count, and where they stand among them."""
+    """Yield ``(rows, block)`` of the rows that are used; ``rows`` are their positions among the used ones."""
     start = 0
     for rows, block in arrays.row_blocks(features):
         chosen = block if kept is None else block[kept[rows]]
@@ -103,18 +104,18 @@ def spectrum(
     centred: bool = False,
     kept: NDArray[np.bool_] | None = None,
 ) -> Spectrum:
-    """Decompose features ``[n, d]``; directions below the rounding noise of the largest one are dropped.
+    """Decompose features ``[n, d]``; directions below the rounding error of the largest one are dropped.
 
     Args:
         features: the matrix.
-        target: its labels, or real targets Y ``[n, t]``; those of the kept rows, where some are left out.
-        whitened: whether to centre each column and scale it to length 1, for a measure that does not depend on either:
-            columns of very different size then lose no digits. Otherwise one scale is applied to all.
-        centred: whether to centre each column and keep its length; columns that vary by rounding alone become 0.
-        kept: which rows count, ``[n]``; all by default.
+        target: its labels, or real targets Y ``[n, t]``; those of the rows that are used.
+        whitened: whether to centre each column and scale it to length 1, for a measure that depends on neither: then
+            columns of very different size lose no precision. Otherwise all columns get the same scale.
+        centred: whether to centre each column and keep its length; columns that vary only by rounding errors become 0.
+        kept: which rows are used, ``[n]``; all by default.
 
     Raises:
-        InputError: NaN or an infinity in the features.
+        InputError: NaN or infinite values in the features.
     """
     n, d = len(target), features.shape[1]
     num_targets = target.num_classes if isinstance(target, Labels) else target.shape[1]
@@ -122,7 +123,7 @@ def spectrum(
     for rows, block in kept_blocks(features, kept):
         arrays.check_finite(block, rows.start)
         largest = max(largest, float(np.abs(block).max(initial=0.0)))
-    scale = 1.0 / largest if largest > 0 else 1.0  # products of the largest doubles would overflow
+    scale = 1.0 / largest if largest > 0 else 1.0  # products of the largest float64 numbers would overflow
     centre = np.zeros(d)
     if whitened or centred:
         for _, block in kept_blocks(features, kept):
@@ -145,8 +146,8 @@ def spectrum(
         squared, vectors = np.linalg.eigh(gram * factors * factors[:, None])
         sums *= factors
 
-    able = squared > max(n, d) * np.finfo(np.float64).eps * max(squared[-1], 0.0)
-    eigenvalues, basis = squared[able], vectors[:, able]
+    significant = squared > max(n, d) * np.finfo(np.float64).eps * max(squared[-1], 0.0)
+    eigenvalues, basis = squared[significant], vectors[:, significant]
     if dual:
         projections = np.zeros((num_targets, len(eigenvalues)))
         _add_products(projections, basis, target, slice(None))
@@ -156,7 +157,7 @@ def spectrum(
 
 
 def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows: slice) -> None:
-    """Add Yᵀ·block to ``total [t, k]``, Y the rows' class indicators or targets."""
+    """Add Yᵀ·block to ``total [t, k]``, with Y the class indicators or targets of the rows."""
     if isinstance(target, Labels):
         add_grouped(total, block, target.codes[rows])
     else:
@@ -164,7 +165,7 @@ def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows
 
 
 def _factors(squares: Float64, centre: Float64, n: int, *, whitened: bool) -> Float64:
-    """What to multiply each centred column by, ``[d]``: 1/length or 1, 0 where it varies by rounding alone."""
-    noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # what a mean of n values is off by
-    lengths = np.sqrt(squares) if whitened else np.ones_like(squares)
-    return np.divide(1.0, lengths, out=np.zeros_like(squares), where=squares > noise)
+    """Return the factor of each centred column, ``[d]``: 1/length or 1, and 0 if it varies only by rounding errors."""
+    noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # rounding error of a mean of n values
+    divisors = np.sqrt(squares) if whitened else np.ones_like(squares)
+    return np.divide(1.0, divisors, out=np.zeros_like(squares), where=squares > noise)

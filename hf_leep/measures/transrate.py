@@ -1,4 +1,4 @@
-"""TransRate: the coding rate of the features less that of the features given the class.
+"""TransRate: the coding rate of the features minus that of the features given the class.
 
 Huang, Huang, Rong, Yang, Wei: Frustratingly Easy Transferability Estimation, ICML 2022:
 TrR(Z, Y) = R(Z) − Σ_y π_y R(Z_y), R(Z) = ½ log det(I + ZᵀZ/(n ε)), Z the centred features, Z_y those of a class.
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife, labels_of
 from hf_leep.measures.spectrum import spectrum
 
@@ -21,11 +22,11 @@ _ROWS = 2048
 def transrate(features: ArrayLike, labels: ArrayLike) -> float:
     """Score how much of the features' coding rate the class explains, in nats; higher is better.
 
-    Three choices where published code differs. The rate of a class has the weight π_y, as in the paper's equation,
-    not 1/t, so that classes of different size are no trouble. A class keeps the mean of all features: its rate is of
-    second moments about the grand mean, as in the paper. The features are scaled to total variance 1, so that the
-    paper's ε = 1e-4 means the same for all candidates; the paper's listing does not scale, some copies scale to
-    ‖Z‖ = 1, which sends the score to 0 as n grows.
+    Published implementations differ in three points. Here the rate of a class has the weight π_y, as in the paper's
+    equation, not 1/t, so classes may differ in size. The rate of a class uses second moments about the mean of all
+    features, as in the paper. And the features are scaled to total variance 1, so that the paper's ε = 1e-4 means the
+    same for all candidates. The paper's listing does not scale them; some implementations scale to ‖Z‖ = 1, which
+    moves the score to 0 as n grows.
 
     Args:
         features: penultimate features, ``[n, d]``.
@@ -34,30 +35,39 @@ def transrate(features: ArrayLike, labels: ArrayLike) -> float:
     Returns:
         TrR in [0, ½ min(n − 1, d) log(1 + 10⁴)]; at least 0 because log det is concave. Invariant to the order of
         rows, to shifting, rotating and rescaling the features as a whole, to repeating the data set and to renaming
-        labels.
+        the labels.
 
     Raises:
-        InputError: wrong shapes, NaN or an infinity, negative labels, fewer than two classes.
+        InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
 
     Cost: O(n·d·min(n, d) + min(n, d)³ + Σ_y min(n_y, d)³) time; O(d·min(n, d) + t·d + block) memory.
 
-    Not for: classes of few examples for d, nor there for candidates of different width: a class of n_y < d examples
-    spans n_y directions whatever the features, so that noise scores high, the higher the smaller the classes and the
-    larger d. At n = 200 and 5 balanced classes, noise of 8, 64 and 512 columns scores 0.4, 54 and 261.
+    Not for: classes with few examples compared with d, in particular not for comparing candidates of different width
+    there. A class of n_y < d examples spans n_y directions whatever the features are, so noise scores high, and higher
+    the smaller the classes and the larger d. With n = 200 and 5 balanced classes, noise of 8, 64 and 512 columns
+    scores 0.4, 54 and 261.
 
     Reference: Huang et al. 2022.
+
+    Examples:
+        >>> from hf_leep import measures
+        >>> features = [[0, 0], [1, 0], [5, 0], [6, 0], [0, 5], [0, 6]]
+        >>> round(measures.transrate(features, [0, 0, 1, 1, 2, 2]), 4)
+        1.7437
+        >>> round(measures.transrate(features, [0, 1, 2, 0, 1, 2]), 4)
+        0.2218
     """
     matrix = arrays.features(features)
     return _value(matrix, arrays.labels(labels, len(matrix)))
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
-    """TransRate and the pseudo-values of its jackknife, in nats, ``[10]``, mean 0; see `resampling.jackknife`.
+    """Return TransRate in nats and the pseudo-values of its jackknife, ``[10]``, mean 0; see `resampling.jackknife`.
 
     Args:
         features: as for `transrate`.
         labels: as for `transrate`.
-        draws: which independent draw each example is of, ``[n]``.
+        draws: index of the draw that each example belongs to, ``[n]``; by default each is its own draw.
 
     Errors: as for `transrate`.
     """
@@ -73,7 +83,7 @@ def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
     if not len(variances):  # features that do not vary
         return 0.0
     factor = 1 / (DISTORTION * float(variances.sum()))
-    whole = 0.5 * float(np.log1p(factor * variances).sum())
+    total = 0.5 * float(np.log1p(factor * variances).sum())
     order = np.argsort(target.codes, kind="stable")
     rows = order if kept is None else np.flatnonzero(kept)[order]
     ends = np.cumsum(target.counts)
@@ -81,11 +91,11 @@ def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
         float(count) / n * _rate(matrix, rows[end - count : end], decomposed.scale, decomposed.centre, factor)
         for count, end in zip(target.counts, ends, strict=True)
     )
-    return max(whole - within, 0.0)  # a rounding residue below 0 is not a score
+    return max(total - within, 0.0)  # a negative value is a rounding error
 
 
 def _rate(matrix: FloatMatrix, rows: Integers, scale: float, centre: Float64, factor: float) -> float:
-    """½ log det(I + factor·ZᵀZ/m) of m rows, from the smaller Gram matrix."""
+    """Return ½ log det(I + factor·ZᵀZ/m) of m rows, from the smaller Gram matrix."""
     m, d = len(rows), matrix.shape[1]
     if m < d:
         shifted = matrix[rows].astype(np.float64) * scale - centre
@@ -98,3 +108,17 @@ def _rate(matrix: FloatMatrix, rows: Integers, scale: float, centre: Float64, fa
     gram *= factor / m
     gram.flat[:: len(gram) + 1] += 1.0
     return float(np.log(np.diag(np.linalg.cholesky(gram))).sum())
+
+
+MEASURE = Measure(
+    name="transrate",
+    title="TransRate",
+    needs="features",
+    unit="nats",
+    reference="Huang et al., ICML 2022",
+    summary="coding rate that the class explains; too high where a class has fewer examples than features",
+    function=transrate,
+    influence=influence,
+    resamples=True,
+    shuffled_baseline=True,
+)

@@ -29,10 +29,9 @@ def _tokenizer_of(processor: Any) -> Any:
 
 @dataclass(frozen=True)
 class Adapter:
-    """One modality.
+    """How checkpoints of one modality are judged, loaded and wrapped.
 
     Attributes:
-        task: Hub task.
         what: what its checkpoints are, in words.
         auto_model: name of transformers' auto class.
         load_processor: ``folder -> processor``: the checkpoint's own; raises CandidateError where it has none.
@@ -42,7 +41,6 @@ class Adapter:
             None where there are none of this kind.
     """
 
-    task: str
     what: str
     auto_model: str
     load_processor: Callable[[Path], Any]

@@ -17,6 +17,7 @@ from torch import nn
 from hf_leep.errors import CandidateError, TargetError, one_line
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels, why
+from hf_leep.models.modalities import BY_NAME
 from hf_leep.models.ragged import OneLengthAtATime, in_one_batch, outputs, sees_padding
 
 
@@ -64,7 +65,7 @@ def _assemble(
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=ADAPTER.task,
+        task=BY_NAME["audio"].task,
         processor=extractor.to_json_string(),
         processor_backend=None,
         max_seconds=None if longest is None else longest / rate,
@@ -119,7 +120,6 @@ def _decoded(sound: Mapping[str, Any]) -> tuple[NDArray[np.float32], int]:
 
 
 ADAPTER = Adapter(
-    task="audio-classification",
     what="audio classifier",
     auto_model="AutoModelForAudioClassification",
     load_processor=_load_extractor,

@@ -16,6 +16,7 @@ from hf_leep.errors import CandidateError, TargetError
 from hf_leep.models import pixels, text
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels, why
+from hf_leep.models.modalities import BY_NAME
 from hf_leep.models.ragged import OneLengthAtATime, in_one_batch
 
 
@@ -59,7 +60,7 @@ def _assemble(
         row_wise=one_size,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=ADAPTER.task,
+        task=BY_NAME["image"].task,
         processor=json.dumps({**json.loads(processor.to_json_string()), "mode": mode}, sort_keys=True),
         processor_backend=getattr(processor, "backend", None),
     )
@@ -101,7 +102,6 @@ def _eight_bit(image: Any, mode: str) -> Any:
 
 
 ADAPTER = Adapter(
-    task="image-classification",
     what="image classifier",
     auto_model="AutoModelForImageClassification",
     load_processor=_load_processor,

@@ -13,6 +13,7 @@ from hf_leep.errors import CandidateError
 from hf_leep.models import backbone
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels, why
+from hf_leep.models.modalities import BY_NAME
 from hf_leep.models.padding import filling_of, plain
 from hf_leep.models.ragged import OneLengthAtATime
 
@@ -71,7 +72,7 @@ def _assemble(
         row_wise=False,
         source_labels=source_labels(config),
         missing=missing,
-        task=ADAPTER.task,
+        task=BY_NAME["text"].task,
         processor=f"{type(tokenizer).__name__} of {len(tokenizer)} tokens, {limit} at most, {tokenizer.padding_side}",
         processor_backend=None,
         max_length=limit,
@@ -123,7 +124,6 @@ def max_length(tokenizer: Any, config: Any) -> int | None:
 
 
 ADAPTER = Adapter(
-    task="text-classification",
     what="sequence classifier",
     auto_model="AutoModelForSequenceClassification",
     load_processor=load_tokenizer,

@@ -24,6 +24,7 @@ from hf_leep.errors import CandidateError
 from hf_leep.models import backbone
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels, why
+from hf_leep.models.modalities import BY_NAME
 from hf_leep.models.padding import filling_of
 from hf_leep.models.ragged import SIZES, of_each_size
 from hf_leep.models.text import load_tokenizer, max_length, settle
@@ -151,7 +152,7 @@ def _assemble(
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=ADAPTER.task,
+        task=BY_NAME["token"].task,
         processor=f"{type(tokenizer).__name__} of {len(tokenizer)} tokens, {limit} at most, words after {space!r}",
         processor_backend=None,
         max_length=limit,
@@ -267,7 +268,6 @@ def _lacks_spaces(tokenizer: Any) -> bool:
 
 
 ADAPTER = Adapter(
-    task="token-classification",
     what="token classifier",
     auto_model="AutoModelForTokenClassification",
     load_processor=load_tokenizer,

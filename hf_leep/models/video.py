@@ -19,6 +19,7 @@ from torch import nn
 from hf_leep.errors import CandidateError, TargetError, one_line
 from hf_leep.models.adapter import Adapter
 from hf_leep.models.classifier import Classifier, quiet, source_labels
+from hf_leep.models.modalities import BY_NAME
 
 _OF_VIDEOS = ("video_preprocessor_config.json", "processor_config.json")
 
@@ -61,7 +62,7 @@ def _assemble(
         row_wise=True,
         source_labels=source_labels(model.config),
         missing=missing,
-        task=ADAPTER.task,
+        task=BY_NAME["video"].task,
         processor=json.dumps({**json.loads(processor.to_json_string()), "frames": frames}, sort_keys=True),
         processor_backend=getattr(processor, "backend", None) or _backend(processor),
     )
@@ -136,7 +137,6 @@ def _source(video: Mapping[str, Any]) -> Any:
 
 
 ADAPTER = Adapter(
-    task="video-classification",
     what="video classifier",
     auto_model="AutoModelForVideoClassification",
     load_processor=_load_processor,

@@ -66,7 +66,7 @@ def voters(measures: Sequence[str]) -> tuple[str, ...]:
     names = {measure.checked_by or measure.name for measure in found}
     voter_of: dict[str, str] = {}  # family → the measure that votes
     for measure in found:
-        family = measure.checked_by or measure.kin or measure.name
+        family = measure.checked_by or measure.shares_vote_with or measure.name
         if measure.votes:
             voter_of.setdefault(family, family if family in names else measure.name)
     return tuple(voter_of.values())

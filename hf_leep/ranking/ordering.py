@@ -116,7 +116,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     joint = _joint(results, order, measure)
     compared, best_by, best_by_scores = Comparison.of(joint), measure, joint
     num_disagreements = 0
-    if measure.in_sample:
+    if measure.shuffled_baseline:
         best_by_scores = replace(joint, values=joint.values - _scores_of_shuffled_labels(results, order, measure))
         compared &= Comparison.of(best_by_scores)
     if measure.checked_by is not None:

@@ -122,9 +122,9 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     inputs = getattr(extraction, measure.needs)
     if inputs is None:
         return Score(None, reason=extraction.missing.get(measure.needs, f"the pass captured no {measure.needs}"))
-    if measure.noise_scores is not None and len(inputs) <= inputs.shape[1]:
+    if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
-        why = f"with n = {n} and d = {d} any features, even noise, score {measure.noise_scores}"
+        why = f"with n = {n} and d = {d} any features, even noise, score {measure.saturates_at}"
         return Score(None, reason=f"{measure.title} needs more examples than features: {why}")
     single_draw = extraction.groups is not None and not extraction.groups.any()
     draws = None if single_draw else extraction.groups
@@ -144,7 +144,7 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         warnings=warnings,
         influence=influence.astype(np.float32) if trusted else None,
     )
-    return _with_shuffled(score, measure, inputs, extraction.labels) if measure.in_sample else score
+    return _with_shuffled(score, measure, inputs, extraction.labels) if measure.shuffled_baseline else score
 
 
 def _computed(
@@ -197,7 +197,7 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             found.append(f"{few} (fewer than {ENOUGH_PER_CELL}): {what}")
         if width == 2:
             found.append("a head with 2 classes gives at most log 2 = 0.69 nats of information about the target")
-    elif measure.noise_scores is not None and n < ENOUGH_PER_FEATURE * width:
+    elif measure.saturates_at is not None and n < ENOUGH_PER_FEATURE * width:
         found.append(
             f"only {n / width:.3g} examples per feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too "
             "high, more so for wider features; it gets no error here, and tells no candidates apart"

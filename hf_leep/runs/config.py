@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_leep import data, hub
 from hf_leep.inference.processes import Processes
+from hf_leep.models import MODALITIES
 from hf_leep.runs.job import Job
 from hf_leep.store import Store
 
@@ -71,7 +72,9 @@ class RunConfig:
             TargetError: the data set cannot be used.
         """
         pin = partial(hub.pin_dataset, client=self.client)
-        target, rows = data.load(self.dataset, **self.reading, progress=progress, pin=pin, token=self.token)
+        target, rows = data.load(
+            self.dataset, MODALITIES, **self.reading, progress=progress, pin=pin, token=self.token
+        )
         return Job(
             target=target,
             rows=rows,

@@ -1,4 +1,4 @@
-"""Whether this machine computes the measures of a run rightly: their checks, made once and kept in the store."""
+"""Whether this machine computes the measures of a run correctly, as ``hf-leep verify`` checks; cached in the store."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from hf_leep.records import Certificate
 from hf_leep.selfcheck.checks import verify
 from hf_leep.store import Store
 
-# What the numbers hang on: a change of any means new checks. Machines are told apart: several can share a store.
+# The results may depend on these versions, so another version of any means new checks. The machine is part of the key,
+# since several machines can share a store.
 _PACKAGES = ("numpy", "scipy", "scikit-learn")
 
 
 def certificate(names: Sequence[str], store: Store) -> Certificate:
-    """Check measures as ``hf-leep verify`` does, in a second or two, where that was not done on this machine before.
+    """Run the checks of ``hf-leep verify``, which take a second or two, unless the store has their results.
 
     Args:
-        names: the measures.
-        store: where it is remembered.
+        names: the measures to check.
+        store: where the results are cached.
     """
     machine = {
         **{name: version(name) for name in _PACKAGES},
@@ -31,12 +32,12 @@ def certificate(names: Sequence[str], store: Store) -> Certificate:
     }
     num_checks, failed, unchecked = 0, [], []
     for name in names:
-        found = store.checks(Store.key({**machine, "measure": name}), partial(_checked, name))
-        num_checks += len(found)
-        failed += [f"{name}: {claim}" for claim, passed in found if not passed]
-        unchecked += [] if found else [name]
+        checks = store.checks(Store.key({**machine, "measure": name}), partial(_run_checks, name))
+        num_checks += len(checks)
+        failed += [f"{name}: {claim}" for claim, passed in checks if not passed]
+        unchecked += [] if checks else [name]
     return Certificate(num_checks, tuple(failed), tuple(unchecked))
 
 
-def _checked(name: str) -> list[list[object]]:
+def _run_checks(name: str) -> list[list[object]]:
     return [[check.claim, check.passed] for check in verify(names=[name])]

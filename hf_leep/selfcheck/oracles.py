@@ -1,22 +1,21 @@
-"""Measures once more, as slowly and as plainly as their definitions: the self-check's oracles.
+"""Slow and simple implementations of the measures, straight from their definitions, to check the fast ones against.
 
-Features or probabilities ``[n, d]`` and labels ``[n]`` in, the score out; no code is shared with `hf_leep.measures`.
+Each function takes features or probabilities ``[n, d]`` and labels ``[n]`` and returns the score. No code is shared
+with `hf_leep.measures`.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hf_leep.arrays import Float64, Integers
 
 
 def leep_by_loops(p: Float64, y: Integers) -> float:
-    """Equations (1) and (2) of Nguyen et al. 2020, as they stand."""
-    joint: dict[int, NDArray[Any]] = {}
+    """Equations (1) and (2) of Nguyen et al. 2020, written as loops."""
+    joint: dict[int, Float64] = {}
     for row, label in zip(p, y.tolist(), strict=True):
         joint[label] = joint.get(label, np.zeros(p.shape[1])) + row / len(p)
     marginal = np.sum(list(joint.values()), axis=0)
@@ -27,7 +26,7 @@ def leep_by_loops(p: Float64, y: Integers) -> float:
 
 
 def leave_one_out_leep_by_refitting(p: Float64, y: Integers, a: float) -> float:
-    """Each example under the predictor that is built again without it, with prior weight ``a``."""
+    """Score each example with a predictor that is estimated again without it, with prior weight ``a``."""
     classes, codes = np.unique(y, return_inverse=True)
     total = 0.0
     for i in range(len(p)):
@@ -39,7 +38,7 @@ def leave_one_out_leep_by_refitting(p: Float64, y: Integers, a: float) -> float:
 
 
 def logme_by_density(f: Float64, y: Integers) -> float:
-    """The mean over classes of max log N(y; 0, β⁻¹I + α⁻¹ffᵀ)/n, on dense covariances, β in closed form."""
+    """Mean over classes of max log N(y; 0, β⁻¹I + α⁻¹ffᵀ)/n, with dense covariances and β in closed form."""
     from scipy.optimize import minimize_scalar
 
     n, scale = len(f), np.log((f * f).sum() / len(f))
@@ -55,31 +54,31 @@ def logme_by_density(f: Float64, y: Integers) -> float:
         target = (y == label).astype(np.float64)
         grid = np.linspace(scale - 20, scale + 20, 81)
         best = grid[int(np.argmin([negative(at, target) for at in grid]))]
-        found = minimize_scalar(negative, bounds=(best - 0.5, best + 0.5), args=(target,), method="bounded")
-        evidences.append(-found.fun / n)
+        minimum = minimize_scalar(negative, bounds=(best - 0.5, best + 0.5), args=(target,), method="bounded")
+        evidences.append(-minimum.fun / n)
     return float(np.mean(evidences))
 
 
 def knn_by_distances(f: Float64, y: Integers, k: int) -> float:
-    """Leave-one-out accuracy from the matrix of distances: those level with the k-th share its place, in fractions."""
+    """Leave-one-out accuracy from the matrix of distances; examples tied with the k-th share its vote as fractions."""
     squared = ((f[:, None] - f) ** 2).sum(axis=2)
     total = Fraction(0)
     for i, label in enumerate(y):
         others = np.delete(np.arange(len(y)), i)
-        reach = np.sort(squared[i, others])[k - 1]
-        closer, level = others[squared[i, others] < reach], others[squared[i, others] == reach]
-        share = Fraction(k - len(closer), len(level))
-        votes = {c: int((y[closer] == c).sum()) + share * int((y[level] == c).sum()) for c in np.unique(y)}
+        farthest = np.sort(squared[i, others])[k - 1]
+        closer, tied = others[squared[i, others] < farthest], others[squared[i, others] == farthest]
+        share = Fraction(k - len(closer), len(tied))
+        votes = {c: int((y[closer] == c).sum()) + share * int((y[tied] == c).sum()) for c in np.unique(y)}
         winners = [c for c in votes if votes[c] == max(votes.values())]
         total += Fraction(int(label in winners), len(winners))
     return float(total / len(y))
 
 
 def linear_probe_by_newton(f: Float64, y: Integers) -> float:
-    """Held-out log-likelihood of ridge logistic heads on five folds, with dense curvatures.
+    """Held-out log-likelihood of L2-penalised logistic heads on five folds, with dense Hessians.
 
-    Each class must have the same multiple of five examples: only then is dealing out class by class all there is to
-    the folds, and the class prior of every fold an equal one.
+    Each class must have the same number of examples, a multiple of five: only then are the folds those of a simple
+    assignment class by class, and the class priors of all folds equal.
     """
     n, t = len(y), len(np.unique(y))
     order, fold = np.random.default_rng(n).permutation(n), np.empty(n, dtype=np.int64)
@@ -93,16 +92,16 @@ def linear_probe_by_newton(f: Float64, y: Integers) -> float:
     for strength in (0.1, 1.0, 10.0, 100.0, 1e3, 1e4):
         total = 0.0
         for part in range(5):
-            own, target, w = x[fold != part], one_hot[fold != part], np.zeros((x.shape[1], t))
+            train, target, w = x[fold != part], one_hot[fold != part], np.zeros((x.shape[1], t))
             for _ in range(60):
-                p = np.exp(own @ w - (own @ w).max(axis=1, keepdims=True))
+                p = np.exp(train @ w - (train @ w).max(axis=1, keepdims=True))
                 p /= p.sum(axis=1, keepdims=True)
-                gradient = (own.T @ (p - target) + w / strength).T.ravel()
-                block = np.einsum("ni,nc,nj->cij", own, p, own)
-                curvature = -np.einsum("ni,nc,ne,nj->ciej", own, p, p, own)
-                curvature[np.arange(t), :, np.arange(t)] += block
+                gradient = (train.T @ (p - target) + w / strength).T.ravel()
+                block = np.einsum("ni,nc,nj->cij", train, p, train)
+                hessian = -np.einsum("ni,nc,ne,nj->ciej", train, p, p, train)
+                hessian[np.arange(t), :, np.arange(t)] += block
                 size = (gradient.size, gradient.size)
-                newton = np.linalg.solve(curvature.reshape(size) + np.eye(gradient.size) / strength, gradient)
+                newton = np.linalg.solve(hessian.reshape(size) + np.eye(gradient.size) / strength, gradient)
                 w = w - newton.reshape(t, -1).T * min(1.0, 5 / (np.abs(newton).max() + 1e-300))
             logits = x[fold == part] @ w
             log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -114,23 +113,23 @@ def linear_probe_by_newton(f: Float64, y: Integers) -> float:
 
 
 def pactran_dirichlet_by_shares(p: Float64, y: Integers) -> float:
-    """The bound on log Z/n at α = 1, from the table of every example's shares q in the source classes, iterated."""
+    """The bound on log Z/n at α = 1, iterated on the table of every example's shares q in the source classes."""
     from scipy.special import digamma, gammaln, rel_entr
 
     classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     prior = counts[:, None] / len(y)
-    q, before, value = p, -np.inf, -1e300
-    while value - before > 1e-14:
+    q, previous, value = p, -np.inf, -1e300
+    while value - previous > 1e-14:
         a = prior + np.stack([q[codes == c].sum(axis=0) for c in range(len(classes))])
         log_beta = gammaln(a).sum(axis=0) - gammaln(a.sum(axis=0)), gammaln(prior).sum() - gammaln(1.0)
-        before, value = value, float((log_beta[0] - log_beta[1]).sum() - rel_entr(q, p).sum()) / len(y)
+        previous, value = value, float((log_beta[0] - log_beta[1]).sum() - rel_entr(q, p).sum()) / len(y)
         q = p * np.exp(digamma(a) - digamma(a.sum(axis=0)))[codes]
         q = q / q.sum(axis=1, keepdims=True)
     return value
 
 
 def pactran_gaussian_by_scikit_learn(f: Float64, y: Integers) -> float:
-    """PACTran-Gaussian with λ = 1, its Hessian trace as a sum over examples of traces of dense blocks."""
+    """PACTran-Gaussian with λ = 1; the trace of the Hessian is a sum over examples of traces of dense blocks."""
     from sklearn.linear_model import LogisticRegression
 
     x = f - f.mean(axis=0)
@@ -145,7 +144,7 @@ def pactran_gaussian_by_scikit_learn(f: Float64, y: Integers) -> float:
 
 
 def regularised_h_score_by_loops(f: Float64, y: Integers) -> float:
-    """H-score on Ledoit and Wolf's covariance, one outer product at a time."""
+    """H-score with Ledoit and Wolf's covariance, one outer product at a time."""
     n, d = f.shape
     centred = f - f.mean(axis=0)
     covariance = centred.T @ centred / n
@@ -160,7 +159,7 @@ def regularised_h_score_by_loops(f: Float64, y: Integers) -> float:
 
 
 def transrate_by_determinants(f: Float64, y: Integers) -> float:
-    """Coding rate of all less those of the classes, as log-determinants."""
+    """Coding rate of all examples minus those of the classes, from log-determinants."""
 
     def rate(z: Float64) -> float:
         return 0.5 * float(np.linalg.slogdet(np.eye(z.shape[1]) + z.T @ z / (len(z) * 1e-4))[1])
@@ -171,7 +170,7 @@ def transrate_by_determinants(f: Float64, y: Integers) -> float:
 
 
 def sfda_by_densities(f: Float64, y: Integers) -> float:
-    """Both discriminants as densities of Gaussians of one covariance."""
+    """Both discriminants from the densities of Gaussians with a common covariance."""
     from scipy.special import softmax
     from scipy.stats import multivariate_normal
 
@@ -180,18 +179,18 @@ def sfda_by_densities(f: Float64, y: Integers) -> float:
 
     def moments(x: Float64) -> tuple[Float64, Float64]:
         means = np.stack([x[y == c].mean(axis=0) for c in classes])
-        apart = x - means[np.searchsorted(classes, y)]
-        return means, apart.T @ apart / len(x)
+        difference = x - means[np.searchsorted(classes, y)]
+        return means, difference.T @ difference / len(x)
 
-    def probability(x: Float64, shrunk: float) -> Float64:
+    def probability(x: Float64, shrinkage: float) -> Float64:
         means, within = moments(x)
-        ridged = (1 - shrunk) * within + shrunk * np.trace(within) / x.shape[1] * np.eye(x.shape[1])
+        ridged = (1 - shrinkage) * within + shrinkage * np.trace(within) / x.shape[1] * np.eye(x.shape[1])
         logs = [np.log(q) + multivariate_normal.logpdf(x, m, ridged) for q, m in zip(prior, means, strict=True)]
         return np.asarray(softmax(np.stack(logs, axis=1), axis=1))
 
-    own = (np.arange(len(f)), np.searchsorted(classes, y))
+    true_class = (np.arange(len(f)), np.searchsorted(classes, y))
     means, within = moments(f)
-    shrunk = max(float(np.exp(-5 * np.linalg.eigvalsh(within)[-1])), 1e-10)
-    kept = softmax(probability(f, shrunk), axis=1)[own][:, None]
+    shrinkage = max(float(np.exp(-5 * np.linalg.eigvalsh(within)[-1])), 1e-10)
+    weight = softmax(probability(f, shrinkage), axis=1)[true_class][:, None]
     others = np.stack([means[classes != c].mean(axis=0) for c in classes])
-    return float(probability(kept * f + (1 - kept) * others[own[1]], shrunk)[own].mean())
+    return float(probability(weight * f + (1 - weight) * others[true_class[1]], shrinkage)[true_class].mean())

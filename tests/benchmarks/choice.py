@@ -1,21 +1,21 @@
 """Which measure of features orders a mixed pool best: ``python tests/benchmarks/choice.py POOL``.
 
 POOL is a folder that pool.py wrote: features of CIFAR100 images by the five public checkpoints and copies of them, 64
-to 512 wide. Beside them come wide backbones: each of the five behind a random layer of 1,024 rectified units. All are
-taken as what `--sort-by auto` sees of a candidate without a head.
+to 512 wide. Wide backbones are added: each of the five followed by a random layer of 1,024 rectified units. All are
+used without a head, as `--sort-by auto` does if some candidate has none.
 
-A target is some of the 100 classes, drawn, half of each class's images for training and half for testing. The truth is
-what a user would find: the accuracy, on the testing half, of a linear head (logistic regression, its penalty chosen on
-a held-out third) trained on the training half. The measures see the training half, or a third of it, as with
-`--max-samples`. Printed for each number of classes and of examples, as means over the targets:
+A target is a random choice of the 100 classes, half of each class's images for training and half for testing. The
+truth is what a user would find: the accuracy, on the testing half, of a linear head (logistic regression, its penalty
+chosen on a held-out third) trained on the training half. The measures are computed on the training half, or a third of
+it, as with `--max-samples`. For each number of classes and of examples it prints, as means over the targets:
 
 - τ: Kendall's τ between measure and accuracy;
 - lost: accuracy of the truly best candidate minus that of the measure's choice, in points;
-- none: share of candidates without a score, which the others are ordered without;
-- time: of scoring, against LogME.
+- none: share of candidates without a score, which are left out of the order;
+- time: of scoring, relative to LogME.
 
-Linear probe and N-LEEP, the slow ones, are tried on the smallest targets alone. Leave-one-out LEEP stands beside them,
-on those of the pool that have a head, with LogME on the same ones.
+Linear probe and N-LEEP, the slow ones, are computed on the smallest targets alone. Leave-one-out LEEP is computed for
+the candidates that have a head, and LogME on the same ones for comparison.
 """
 
 import os
@@ -67,7 +67,7 @@ def accuracy(x, labels, test_x, test_labels):
 def value(name, x, labels):
     """A score, higher for better; NaN where hf_leep refuses one."""
     measure = MEASURES[name]
-    if measure.noise_scores is not None and len(x) <= x.shape[1]:
+    if measure.saturates_at is not None and len(x) <= x.shape[1]:
         return np.nan
     try:
         score = measure.function(x, labels)
@@ -76,13 +76,13 @@ def value(name, x, labels):
     return score if measure.higher_is_better else -score
 
 
-def judge(scores, truth):
+def compare(scores, truth):
     """Kendall's τ with the truth, points lost by the choice, and the share without a score."""
-    there = np.isfinite(scores)
-    if there.sum() < 3:
-        return np.nan, np.nan, np.mean(~there)
-    chosen = np.flatnonzero(there)[np.argmax(scores[there])]
-    return kendall_tau(scores[there], truth[there]), 100 * (truth.max() - truth[chosen]), np.mean(~there)
+    finite = np.isfinite(scores)
+    if finite.sum() < 3:
+        return np.nan, np.nan, np.mean(~finite)
+    chosen = np.flatnonzero(finite)[np.argmax(scores[finite])]
+    return kendall_tau(scores[finite], truth[finite]), 100 * (truth.max() - truth[chosen]), np.mean(~finite)
 
 
 def halves(labels, classes, rng):
@@ -111,11 +111,11 @@ def study(pool, labels, num_classes, num_targets):
                 start = time.perf_counter()
                 scores = np.array([value(name, x[picked], some) for x, _ in pool.values()])
                 spent[rows, name] += time.perf_counter() - start
-                found[rows, name].append(judge(scores, truth))
+                found[rows, name].append(compare(scores, truth))
                 if name == "logme":
-                    found[rows, "logme, heads only"].append(judge(scores[headed], truth[headed]))
+                    found[rows, "logme, heads only"].append(compare(scores[headed], truth[headed]))
             leep = np.array([value("leave-one-out-leep", p[picked], some) for _, p in pool.values() if p is not None])
-            found[rows, "leave-one-out-leep, heads only"].append(judge(leep, truth[headed]))
+            found[rows, "leave-one-out-leep, heads only"].append(compare(leep, truth[headed]))
     low, high = np.mean(spread, axis=0)
     print(
         f"\n{num_classes} classes, {num_targets} targets, accuracies from {low:.2f} to {high:.2f} on average",

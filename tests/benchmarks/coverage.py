@@ -1,11 +1,12 @@
-"""How often the 95 % intervals hold, by drawing samples again: ``python tests/benchmarks/coverage.py [SHARE [POOL]]``.
+"""How often the confidence intervals hold in repeated samples: ``python tests/benchmarks/coverage.py [SHARE [POOL]]``.
 
-POOL is a folder that pool.py wrote: the population then is what public checkpoints say about 6,000 images of CIFAR100,
-drawn with replacement. Without it, populations are synthetic, of a known order. SHARE is that of the samples to draw.
+POOL is a folder that pool.py wrote: the population then is the outputs of public checkpoints on 6,000 images of
+CIFAR100, drawn with replacement. Without it, populations are synthetic, with a known order. SHARE reduces the number
+of samples.
 
-Every figure is a share of samples drawn anew from a population that is known. An interval is right where it holds the
-score's expectation at that number of examples, taken as the mean over the samples; rank intervals are right where they
-hold the rank of every candidate by those expectations, equal candidates having any of their ranks.
+Every figure is a share of samples that are drawn from a known population. An interval holds if it contains the
+expected score at that number of examples, estimated as the mean over the samples. Rank intervals hold if they contain
+the rank of every candidate by those expectations; equal candidates may have any of their ranks.
 """
 
 import os
@@ -24,11 +25,13 @@ import numpy as np
 from hf_leep.measures import MEASURES
 from hf_leep.ranking.ordering import paired_differences, rank
 from hf_leep.ranking.scoring import half_width, score, with_checks
+from hf_leep.ranking.uncertainty import CONFIDENCE, critical_value, miss_probability
 from hf_leep.records import Candidate, Extraction, Run
 
 RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)
 T = 5  # target classes
-SLOW = {"linear-probe", "n-leep", "parc"}  # drawn less often
+SLOW = {"linear-probe", "n-leep", "parc"}  # fewer samples are drawn for these
+LEVEL, MISS = f"{100 * CONFIDENCE:g} %", f"{100 * miss_probability():g} %"
 
 
 def softmax(logits):
@@ -37,13 +40,13 @@ def softmax(logits):
 
 
 def predictions(rng, y, s, signal):
-    """A source of s classes, each class of the target a direction among its logits, and noise of its own."""
+    """Predictions of a source with s classes: each target class shifts the logits in one direction, plus noise."""
     means = np.random.default_rng(s).normal(size=(T, s))
     return softmax(2 * (signal * means[y] + rng.normal(size=(len(y), s)))).astype(np.float32)
 
 
 def cloud(rng, y, d, signal):
-    """Features after a rectifier, as most backbones have them: classes around means."""
+    """Features after a rectifier, as in most backbones: clusters around a mean for each class."""
     means = np.random.default_rng(d).normal(size=(T, d))
     return np.maximum(signal * means[y] + rng.normal(size=(len(y), d)), 0).astype(np.float32)
 
@@ -59,7 +62,7 @@ def synthetic(rng, needs, n, width):
 
 
 def resampled(rng, recorded, needs, n, noise=0.0):
-    """The same of rows drawn with replacement from a pass; with noise on its log-probabilities, a noisy copy's."""
+    """The same, with rows drawn with replacement from a pass; noise on its log-probabilities makes a noisy copy."""
     rows = rng.integers(0, len(recorded["labels"]), n)
     return recorded["labels"][rows], {needs: noisy(rng, recorded[needs][rows], noise)}
 
@@ -69,7 +72,7 @@ def noisy(rng, array, noise):
 
 
 def singles(measures, draw, repeats):
-    """Share of samples whose interval holds the mean of all, for each measure that has errors."""
+    """Share of samples whose interval contains the mean over all samples, for each measure that has errors."""
     found = {measure: [] for measure in measures}
     for _ in range(repeats):
         y, arrays = draw()
@@ -80,28 +83,28 @@ def singles(measures, draw, repeats):
         if not pairs:
             continue
         values, halves = np.array(pairs).T
-        # The mean over the samples has an error of its own, √repeats smaller.
+        # The mean over the samples has an error, too, which is smaller by √repeats.
         yield measure, float(np.mean(np.abs(values - values.mean()) <= halves)), len(values)
 
 
 def apart(sort_by, draw, repeats):
     """Share of samples in which two equally good, independently noisy sources are told apart."""
-    told = 0
+    count = 0
     for _ in range(repeats):
         y, both = draw()
         pair = [scored(with_checks([sort_by]), y, one) for one in both]
         first, second = rank(pair, sort_by).ranked
-        told += first.tie_group != second.tie_group
-    return told / repeats
+        count += first.tie_group != second.tie_group
+    return count / repeats
 
 
 def ranks(rng, sort_by, n, signals, repeats, s=20):
-    """Share of samples in which all rank intervals hold, and in which all 95 % intervals of pairs alone would."""
+    """Share of samples in which all rank intervals hold, and in which ranks from pair-by-pair intervals would."""
     measures, drawn = with_checks([sort_by]), []
     for _ in range(repeats):
         y = rng.integers(0, T, n)
         drawn.append([scored(measures, y, predictions(rng, y, s, signal)) for signal in signals])
-    mean = {signal: [] for signal in signals}  # equal candidates share their expectation
+    mean = {signal: [] for signal in signals}  # equal candidates have one expectation
     for results in drawn:
         for signal, result in zip(signals, results, strict=True):
             mean[signal].append(result.scores[sort_by].value)
@@ -120,21 +123,21 @@ def ranks(rng, sort_by, n, signals, repeats, s=20):
 
 
 def pairwise(results, sort_by, low, high):
-    """Whether ranks would hold that count the candidates which differ beyond 1.96 errors, pair by pair."""
+    """Whether ranks would hold if they counted candidates that differ by more than their interval, pair by pair."""
     gap, error = paired_differences([result.scores[sort_by] for result in results])
-    ahead = gap > 1.96 * error
+    ahead = gap > critical_value() * error
     return bool(((ahead.sum(axis=0) + 1 <= low) & (len(gap) - ahead.sum(axis=1) >= high)).all())
 
 
 def real(folder, share):
-    """Print how often intervals of single scores hold, and copies are told apart, on passes of real checkpoints."""
+    """Print how often intervals of single scores hold, and copies are told apart, for passes of real checkpoints."""
     rng = np.random.default_rng(0)
     passes = {name: dict(np.load(Path(folder, f"{name}.npz"))) for name in ("resnet20", "resnet56", "mobilenet-128")}
     of_probabilities = ["leep", "leave-one-out-leep", "nce"]
     of_features = [
         name for name, m in MEASURES.items() if m.needs == "features" and name not in SLOW | {"sfda", "knn"}
     ]
-    print("real passes, single scores: share of 95 % intervals that hold the expectation at n")
+    print(f"real passes, single scores: share of {LEVEL} intervals that contain the expectation at n")
     for name, needs, measures, n, number in (
         ("resnet20", "probabilities", [*of_probabilities, "pactran-dirichlet"], 500, 1000),
         ("resnet56", "probabilities", [*of_probabilities, "pactran-dirichlet"], 2000, 500),
@@ -148,7 +151,7 @@ def real(folder, share):
                 f"  {name:14} {measure:20} n = {n:4}, n/{needs[0]} = {n / width:5.1f}: {held:6.1%} of {samples}",
                 flush=True,
             )
-    print("the same by examples a target class, of some of the classes")
+    print("the same by examples per target class, with some of the classes")
     for name in ("resnet20", "resnet56"):
         for t in (10, 30, 100):
             kept = passes[name]["labels"] < t
@@ -157,8 +160,8 @@ def real(folder, share):
                 draw = partial(resampled, rng, recorded, "probabilities", t * per_class)
                 held = singles(of_probabilities, draw, max(int(600 * share), 20))
                 found = ", ".join(f"{measure} {part:.1%}" for measure, part, _ in held)
-                print(f"  {name:14} {t:3} classes of {per_class:2}: {found}", flush=True)
-    print("two copies of one candidate with independent noise told apart (5 % at most)")
+                print(f"  {name:14} {t:3} classes with {per_class:2} each: {found}", flush=True)
+    print(f"two copies of one candidate with independent noise told apart ({MISS} at most)")
     for name, n, number in (("resnet20", 500, 1000), ("mobilenet-128", 5005, 200)):
 
         def draw(recorded=passes[name], n=n):
@@ -173,7 +176,7 @@ def real(folder, share):
 
 
 def main(share=1.0):
-    """Print every figure; with a share below 1, of fewer samples."""
+    """Print every figure; with a share below 1, from fewer samples."""
     rng = np.random.default_rng(0)
 
     def times(number):
@@ -181,7 +184,7 @@ def main(share=1.0):
 
     of_probabilities = [name for name, m in MEASURES.items() if m.needs == "probabilities"]
     of_features = [name for name, m in MEASURES.items() if m.needs == "features"]
-    print("single scores: share of 95 % intervals that hold the expectation at n")
+    print(f"single scores: share of {LEVEL} intervals that contain the expectation at n")
     for n, s in ((100, 20), (500, 100), (1000, 20), (100, 100)):
         draw = partial(synthetic, rng, "probabilities", n, s)
         for measure, held, number in singles(of_probabilities, draw, times(2000)):
@@ -191,7 +194,7 @@ def main(share=1.0):
         for names, samples in ((fast, times(1000)), (sorted(SLOW), times(200))):
             for measure, held, number in singles(names, partial(synthetic, rng, "features", n, d), samples):
                 print(f"  {measure:20} n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}: {held:6.1%} of {number}")
-    print("two equally good sources told apart (5 % at most)")
+    print(f"two equally good sources told apart ({MISS} at most)")
     for sort_by in of_probabilities:
         for n, s in ((100, 20), (500, 100)):
 
@@ -200,7 +203,7 @@ def main(share=1.0):
                 return y, [predictions(rng, y, s, 0.5) for _ in range(2)]
 
             print(f"  {sort_by:20} n = {n:4}, s = {s:3}: {apart(sort_by, draw, times(2000)):6.1%}")
-    print("rank intervals of all candidates hold (95 % at least); as pair-by-pair tests would; mean width in ranks")
+    print(f"rank intervals of all candidates hold ({LEVEL} at least); with pair-by-pair tests; mean width in ranks")
     for name, signals in (
         ("10 equal", [0.5] * 10),
         ("10 close", [0.3, 0.4, 0.45, 0.5, 0.5, 0.5, 0.55, 0.6, 0.7, 0.8]),

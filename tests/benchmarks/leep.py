@@ -23,7 +23,7 @@ REPEATS = 7
 
 
 def two_plain_passes(p):
-    """Read the whole matrix twice and do the least that can be done with it."""
+    """Read the whole matrix twice, with as little computation as possible."""
     return p.sum() + p.max()
 
 

@@ -1,9 +1,9 @@
-"""Every measure against what people would write, and how it grows: ``python tests/benchmarks/measures.py``.
+"""Time and memory of every measure, and how they grow: ``python tests/benchmarks/measures.py``.
 
 10,000 examples, 768 features, 1,000 source and 100 target classes, float32, on ONE thread. Each measure's time and
-memory beside a straightforward implementation with whole matrices (numpy, scipy or scikit-learn), as ratios taken in
-one run; its time with the error beside its own; and the exponent of its time in n, in d or s, and in t, from doubling
-each. Some minutes.
+memory relative to a straightforward implementation with whole matrices (numpy, scipy or scikit-learn), in one run; its
+time with the error relative to that of the score; and the exponent of its time in n, in d or s, and in t, from
+doubling each. Takes some minutes.
 """
 
 import os
@@ -24,7 +24,7 @@ from hf_leep.measures import MEASURES
 
 N, D, S, T = 10_000, 768, 1_000, 100
 SMALL = (2_000, 192, 250, 25)  # where growth is measured
-LINEAR = {"tol": 1e-4, "max_iter": 300}  # of scikit-learn's logistic regression
+LINEAR = {"tol": 1e-4, "max_iter": 300}  # settings of scikit-learn's logistic regression
 
 
 def leep(p, y):
@@ -74,7 +74,7 @@ def regularised_h_score(f, y):
 
 
 def logme(f, y):
-    """The widely copied fixed point, a class at a time."""
+    """The widely copied fixed-point iteration, one class at a time."""
     u, s, _ = np.linalg.svd(f, full_matrices=False)
     n, d = f.shape
     total = 0.0
@@ -100,7 +100,7 @@ def knn(f, y):
 
 
 def linear_probe(f, y):
-    """Five folds at the one strength that is right for most features."""
+    """Five folds with the one penalty that suits most features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
 
@@ -169,7 +169,7 @@ def gbc(f, y):
 
 
 def parc(f, y):
-    """Of as many examples as the measure uses."""
+    """On as many examples as the measure uses."""
     f, y = f[:2000], y[:2000]
     above = np.triu_indices(len(f), 1)
     ranks = rankdata((1 - np.corrcoef(f))[above])
@@ -194,7 +194,7 @@ def sfda(f, y):
 def problem(n, d, s, t):
     rng = np.random.default_rng(0)
     y = np.concatenate([np.arange(t), rng.integers(0, t, n - t)])
-    # Classes about four standard deviations apart, so that a good head is right in most cases, not in all.
+    # Classes about four standard deviations apart, so that a good head is right in most cases, but not in all.
     features = 3 / np.sqrt(d) * rng.normal(size=(t, d))[y] + rng.normal(size=(n, d))
     features *= np.geomspace(1, 0.1, d)
     logits = 2 * rng.normal(size=(t, s))[y] + 2 * rng.normal(size=(n, s))
@@ -203,7 +203,7 @@ def problem(n, d, s, t):
 
 
 def seconds(run, *arguments, repeats=1):
-    """Lowest processor time, which on one thread is what an idle machine takes."""
+    """Lowest processor time, which on one thread is the wall time on an idle machine."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -213,7 +213,7 @@ def seconds(run, *arguments, repeats=1):
 
 
 def peak(run, *arguments):
-    """Highest memory that numpy and Python hold beyond the arguments, in MB."""
+    """Peak memory that numpy and Python use beyond the arguments, in MB."""
     tracemalloc.start()
     run(*arguments)
     found = tracemalloc.get_traced_memory()[1]
@@ -222,7 +222,7 @@ def peak(run, *arguments):
 
 
 def exponent(measure, axis):
-    """log₂ of how much longer it takes with twice as many."""
+    """log₂ of the factor by which time grows when the size doubles."""
     n, d, s, t = SMALL
     larger = {"n": (2 * n, d, s, t), "width": (n, 2 * d, 2 * s, t), "t": (n, d, s, 2 * t)}[axis]
     times = []
@@ -240,9 +240,12 @@ def main(names):
     columns = "measure", "s", "with error", "MB", "plain s", "× as fast", "plain MB"
     print("{:<20} {:>7} {:>11} {:>6}   {:>8} {:>9} {:>8}".format(*columns), " ~n^ d^ t^")
     for name in names or MEASURES:
-        measure, plain = MEASURES[name], globals()[name.replace("-", "_")]
+        measure, plain = MEASURES[name], globals().get(name.replace("-", "_"))
+        if plain is None:
+            print(f"{name:<20} no simple implementation here to compare with")
+            continue
         x = inputs[measure.needs]
-        measure.influence(small[measure.needs], small_y)  # imports out of the way
+        measure.influence(small[measure.needs], small_y)  # so that imports are not timed
         plain(small[measure.needs].astype(np.float64), small_y)
         own, both = seconds(measure.function, x, y), seconds(measure.influence, x, y)
         wide = x.astype(np.float64)

@@ -84,7 +84,9 @@ def main():
     }
     peaks = {name: peak_memory(way) for name, way in ways.items()}  # first: later, freed memory may be used again
     values = {name: way()["leep"] for name, way in ways.items()}
-    rounds = [{name: seconds(way) for name, way in ways.items()} for _ in range(REPEATS)]  # in turn: the box is shared
+    rounds = [
+        {name: seconds(way) for name, way in ways.items()} for _ in range(REPEATS)
+    ]  # in turn, since other processes share the machine
     times = {name: float(np.median([one[name] for one in rounds])) for name in ways}
     bare = times["measures.leep"]
 

@@ -1,9 +1,9 @@
 """A pool of candidates for the checks of racing and of mixed pools: ``pool.py DATA MODELS FOLDER [ROWS]``.
 
-DATA holds CIFAR100 images (splits train and test), MODELS the five checkpoints: two CIFAR10 ResNets and three
-ImageNet MobileNets. Beside them come copies: two fine-tuned for one or three epochs on the test split with a head of
-100 classes, and noised ones, each weight w of which became w (1 + σ ε). All run once over ROWS rows of the train split
-(all of them by default); what came of it lies in FOLDER, one file a candidate: probabilities, features, labels, head.
+DATA holds CIFAR100 images (splits train and test), MODELS the five checkpoints: two CIFAR10 ResNets and three ImageNet
+MobileNets. Copies of these are added: two fine-tuned for one or three epochs on the test split with a head for 100
+classes, and noisy ones, with each weight w replaced by w (1 + σ ε). All run once over ROWS rows of the train split
+(all by default). FOLDER gets one file per candidate with its probabilities, features, labels and head.
 """
 
 import copy
@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import torch
+
+from hf_leep.models import MODALITIES
 
 # name → checkpoint, noise of the weights, epochs of fine-tuning
 POOL = {
@@ -57,7 +59,7 @@ def noised(model, sigma, generator):
 
 
 def fine_tuned(model, processor, rows, labels, epochs, generator):
-    """All weights trained on the rows, under a new head."""
+    """Train all weights, with a new head, on the rows."""
     model.classifier = torch.nn.Linear(model.classifier.in_features, 100)
     images = [rows[i]["image"].convert("RGB") for i in range(len(rows))]
     pixels = processor(images, return_tensors="pt")["pixel_values"]
@@ -80,8 +82,10 @@ def main(dataset, models, folder, rows=None):
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    target, images = data.load(dataset, split="train", max_samples=int(rows) if rows else None, progress=False)
-    tuning, tuning_images = data.load(dataset, split="test", progress=False)
+    target, images = data.load(
+        dataset, MODALITIES, split="train", max_samples=int(rows) if rows else None, progress=False
+    )
+    tuning, tuning_images = data.load(dataset, MODALITIES, split="test", progress=False)
     for name, (checkpoint, sigma, epochs) in POOL.items():
         if (folder / f"{name}.npz").exists():
             continue

@@ -1,14 +1,15 @@
 """Whether a race keeps the best candidate, and what it costs: ``python tests/benchmarks/racing.py POOL [REPEATS]``.
 
 POOL is a folder that pool.py wrote: passes of the five public checkpoints over 6,000 images of CIFAR100, and of copies
-with noise in their weights or fine-tuned. Each repetition draws 2,000 of these rows without replacement, stratified,
-races on them, and compares with the run that takes all rows drawn. Printed for each pool of candidates:
+that are fine-tuned or have noise in their weights. Each repetition draws a stratified sample of 2,000 of these rows
+without replacement, races on them, and compares with the run over all rows drawn. For each pool of candidates it
+prints
 
-- first: share of repetitions in which the first of the race is the full run's first, or in its tie group;
+- first: share of repetitions in which the winner of the race is first in the full run, or in the first tie group;
 - kept: share in which none of the best K of the full run was put out;
-- run: examples run, of those that the full run takes: the mean, and the most.
+- run: examples run as a share of those of the full run: the mean, and the maximum.
 
-The first and the narrow pools are drawn REPEATS times (100), the slower ones a quarter as often.
+The pools that are fast to score are drawn REPEATS times (100), the others a quarter as often.
 """
 
 import os
@@ -41,7 +42,7 @@ def softmax(logits):
 
 
 def copies(passes, name, number, spread):
-    """Copies of one candidate with independent noise on its log-probabilities: nearly tied."""
+    """Copies of one candidate with independent noise on its log-probabilities, so that they nearly tie."""
     rng, logits = np.random.default_rng(0), np.log(passes[name] + 1e-12)
     return {
         f"copy {k}": softmax(logits + spread * rng.standard_normal(logits.shape, np.float32)) for k in range(number)

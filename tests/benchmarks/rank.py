@@ -1,9 +1,9 @@
 """``rank`` from end to end against bare loops: ``python tests/benchmarks/rank.py DATASET SPLIT ROWS CHECKPOINT…``.
 
-On TWO threads, float32 and bfloat16. The whole reads, decodes, processes, runs and scores every checkpoint; the bare
-loop runs `model(x)` over tensors that are ready, in the best of several batch sizes and memory formats, and once at
-batch 64 in the default layout; the checkpoints' own processors run alone, as they are. All in one process after its
-imports, median of three.
+On TWO threads, float32 and bfloat16. The whole run reads, decodes, processes, runs and scores every checkpoint; the
+bare loop runs `model(x)` over prepared tensors, in the best of several batch sizes and memory formats, and once at
+batch 64 in the default layout; the checkpoints' own processors are timed alone. All in one process after its imports,
+median of three.
 """
 
 import os
@@ -21,8 +21,9 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import hf_leep
 from hf_leep import data
+from hf_leep.models import MODALITIES
 
-READY = 512  # rows whose tensors are made ready
+READY = 512  # rows whose tensors are prepared
 FORMATS = {"default": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -48,7 +49,7 @@ def bare(model, pixels, batch, memory_format):
 def main(dataset, split, rows, checkpoints):
     torch.set_num_threads(2)
     sample = {"split": split, "max_samples": rows}
-    _, some = data.load(dataset, split=split, max_samples=READY)
+    _, some = data.load(dataset, MODALITIES, split=split, max_samples=READY)
     best = plain = processors = 0.0
     for checkpoint in checkpoints:
         model = AutoModelForImageClassification.from_pretrained(checkpoint, dtype=torch.float32).eval()

@@ -1,7 +1,7 @@
-"""Anonymous memory (RssAnon) over more and more rows: ``python tests/benchmarks/rows.py DATASET SPLIT MODEL``.
+"""Anonymous memory (RssAnon) with many rows: ``python tests/benchmarks/rows.py DATASET SPLIT MODEL``.
 
 The split is repeated to 10,000 and 100,000 rows; each run is a process of its own, on TWO threads, and writes its pass
-into a store, as users' runs do. The highest RssAnon of the process counts, sampled each 50 ms.
+into a store, as users' runs do. Reported is the highest RssAnon of the process, sampled every 50 ms.
 """
 
 import os
@@ -26,7 +26,7 @@ def anonymous():
 
 
 def one(dataset, split, model, rows):
-    """Rank one candidate on so many rows; print the peak and the time."""
+    """Rank one candidate on that many rows; print the peak memory and the time."""
     import datasets
     import torch
 

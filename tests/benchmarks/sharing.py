@@ -23,7 +23,7 @@ import hf_leep
 
 
 def copies(checkpoint, folder):
-    """The checkpoint, and two like it."""
+    """The checkpoint, and two copies of it with other weights."""
     paths = [checkpoint]
     for number in (1, 2):
         path = Path(folder, f"{Path(checkpoint).name}-{number}")

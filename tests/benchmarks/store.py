@@ -1,7 +1,7 @@
 """A second run whose scores all come from the store: ``python tests/benchmarks/store.py DATASET SPLIT ROWS MODEL …``.
 
-Prints the second run against the first, in one process after imports, and as whole processes; with a store of its own.
-The measures run on ONE thread, torch on its default number.
+Prints the second run against the first, in one process after imports, and as whole processes, each time with a new
+store. The measures run on ONE thread, torch on its default number.
 """
 
 import os
@@ -27,12 +27,12 @@ def main(dataset, split, rows, *models):
 
     with tempfile.TemporaryDirectory() as home:
         os.environ["HF_HOME"] = home
-        import transformers  # noqa: F401 - imports are no part of the first run in process
+        import transformers  # noqa: F401 - so that the first run in process does not include imports
 
         from hf_leep import models
         from hf_leep.inference import forward
 
-        hf_leep.rank(models, dataset, split=split, max_samples=2, cache=False, progress=False)  # datasets prepared
+        hf_leep.rank(models, dataset, split=split, max_samples=2, cache=False, progress=False)  # prepares the data set
         times = []
         for _ in range(4):
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Texts of very different length, by length against as they come: ``python tests/benchmarks/text.py``.
+"""Texts of very different length, sorted by length or in their own order: ``python tests/benchmarks/text.py``.
 
 On TWO threads, a BERT of random weights (4 layers, width 256), 384 texts of 5 to 500 words, 32 a batch.
 """
@@ -18,7 +18,7 @@ import torch
 
 from hf_leep import data
 from hf_leep.inference import forward
-from hf_leep.models import text
+from hf_leep.models import MODALITIES, text
 from hf_leep.records import Candidate
 
 ROWS, BATCH = 384, 32
@@ -51,7 +51,9 @@ def main(folder):
     rng = np.random.default_rng(0)
     lengths = rng.integers(5, 501, ROWS)
     words = [" ".join(f"w{k}" for k in rng.integers(0, 1000, length)) for length in lengths]
-    target, rows = data.load(datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}))
+    target, rows = data.load(
+        datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}), MODALITIES
+    )
     classifier = text.ADAPTER.load(make_checkpoint(folder), ("text",), torch.float32)
     on = forward.accelerator("cpu")
     times, results = {forward.Loader: [], AsTheyCome: []}, {}

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from hf_leep import data
 from hf_leep.errors import TargetError
+from hf_leep.models import MODALITIES
 
 
 def load(dataset, **options):
-    return data.load(dataset, **options)
+    return data.load(dataset, MODALITIES, **options)
 
 
 def no_rows():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hf_leep import data
 from hf_leep.data.stream import fair_shares, sample
 from hf_leep.errors import TargetError
+from hf_leep.models import MODALITIES
 
 
 def stream_of(shards, seen=None):
@@ -67,7 +68,7 @@ def test_a_sample_larger_than_the_stream_is_the_stream():
     many = drawn(stream_of([1] * 200), 300)  # more shards than are drawn at first
     assert many.whole
     assert len(many.dataset) == 200
-    target, _ = data.load(stream_of([3, 4]), max_samples=60)
+    target, _ = data.load(stream_of([3, 4]), MODALITIES, max_samples=60)
     assert not target.streamed
     assert target.warnings == ()
 
@@ -102,7 +103,7 @@ def test_long_shards_are_read_from_their_start_and_every_row_read_is_as_likely()
 
 def test_pictures_come_as_they_were_stored(pictures):
     stream = pictures.to_iterable_dataset(num_shards=6)
-    target, rows = data.load(stream, max_samples=24)
+    target, rows = data.load(stream, MODALITIES, max_samples=24)
     assert target.streamed
     assert target.dataset == "an IterableDataset object"
     assert target.row_ids.tolist() == list(range(24))
@@ -111,7 +112,7 @@ def test_pictures_come_as_they_were_stored(pictures):
     raw = rows.dataset.cast_column("image", datasets.Image(decode=False))
     assert [stored[row["image"]["bytes"]] for row in raw] == target.labels.tolist()
     assert rows[3]["image"].size == (12, 12)
-    again, _ = data.load(datasets.IterableDatasetDict(train=stream), split="train", max_samples=24)
+    again, _ = data.load(datasets.IterableDatasetDict(train=stream), MODALITIES, split="train", max_samples=24)
     assert again.fingerprint == target.fingerprint
 
 
@@ -121,13 +122,13 @@ def test_files_that_rows_only_name_are_all_considered_and_only_the_chosen_ones_r
         place.mkdir(parents=True, exist_ok=True)
         row["image"].save(place / f"{index:02}.png")
     stream = datasets.load_dataset("imagefolder", data_dir=str(tmp_path), split="train", streaming=True)
-    target, rows = data.load(stream, max_samples=30, seed=1)
+    target, rows = data.load(stream, MODALITIES, max_samples=30, seed=1)
     assert np.bincount(target.labels).min() >= 4
     kept = {bytes(r["image"]["bytes"]) for r in rows.dataset.cast_column("image", datasets.Image(decode=False))}
     assert len(kept) == 30
     gone = next(p for p in sorted(tmp_path.rglob("*.png")) if p.read_bytes() not in kept)
     gone.unlink()
-    assert data.load(stream, max_samples=30, seed=1)[0].fingerprint == target.fingerprint
+    assert data.load(stream, MODALITIES, max_samples=30, seed=1)[0].fingerprint == target.fingerprint
 
 
 def test_rows_that_only_name_a_file_do_not_count_as_read(tmp_path, pictures):
@@ -135,21 +136,21 @@ def test_rows_that_only_name_a_file_do_not_count_as_read(tmp_path, pictures):
     rows = [{"image": {"bytes": None, "path": str(tmp_path / "one.png")}, "label": k // 2000} for k in range(4000)]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows), features=features)
-    target, _ = data.load(stream, max_samples=40)
+    target, _ = data.load(stream, MODALITIES, max_samples=40)
     assert np.bincount(target.labels).min() >= 8
 
 
 def test_a_stream_without_features_gets_those_of_its_rows():
     rows = [{"text": f"words {k}", "label": None if k == 0 else "ab"[k % 2]} for k in range(10)]
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows[1:]))
-    target, _ = data.load(stream, max_samples=5)
+    target, _ = data.load(stream, MODALITIES, max_samples=5)
     assert target.class_names == ("a", "b")
     with pytest.raises(TargetError, match="1 of 10 rows have no label"):
-        data.load(datasets.IterableDataset.from_generator(lambda: iter(rows)), max_samples=10)
+        data.load(datasets.IterableDataset.from_generator(lambda: iter(rows)), MODALITIES, max_samples=10)
 
 
 def test_what_the_sample_is_and_lacks_is_said():
-    target, _ = data.load(stream_of([100] * 70), max_samples=64)
+    target, _ = data.load(stream_of([100] * 70), MODALITIES, max_samples=64)
     caveat, missing = target.warnings
     assert caveat.startswith("a streamed sample, not stratified: 64 rows from 32 places of a split of 70 shards")
     assert missing.startswith("38 of the 70 classes do not occur in the streamed sample")
@@ -207,5 +208,5 @@ WRONG = {
 def test_a_wrong_call_is_one_clear_line(wrong):
     make, options, message = WRONG[wrong]
     with pytest.raises(TargetError, match=message) as caught:
-        data.load(make(), **options)
+        data.load(make(), MODALITIES, **options)
     assert "\n" not in str(caught.value)

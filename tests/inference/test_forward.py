@@ -8,7 +8,7 @@ import torch
 from hf_leep import data
 from hf_leep.errors import CandidateError, UserError
 from hf_leep.inference import forward
-from hf_leep.models import image
+from hf_leep.models import MODALITIES, image
 from hf_leep.records import Candidate
 
 
@@ -18,7 +18,7 @@ def cpu():
 
 
 def extract(path, pictures, cpu, batch_size=16, dtype=torch.float32, **changes):
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(path, ("image",), dtype)
     for name, value in changes.items():
         object.__setattr__(classifier, name, value)
@@ -118,7 +118,7 @@ def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, p
 def test_modules_are_left_as_they_were(checkpoints, pictures, cpu):
     path = checkpoints["five"]
     classifier = image.ADAPTER.load(path, ("image",), torch.float32)
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     before = torch.random.get_rng_state()
     forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, batch_size=16, advance=lambda _rows: None)
     assert not classifier.head._forward_pre_hooks
@@ -159,7 +159,7 @@ class Hungry(torch.nn.Module):
     ],
 )
 def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoints, pictures, cpu, error):
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     whole = extract(checkpoints["five"], pictures, cpu)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.model.classifier, error)
@@ -176,7 +176,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoint
 
 
 def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.model.classifier, MemoryError())
     hungry.forward = lambda x: (_ for _ in ()).throw(MemoryError())
@@ -186,7 +186,7 @@ def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures
 
 
 def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     alone = extract(checkpoints["seven-classes"], pictures, cpu)
     feed = forward.Loader(rows, budget=10**8)
     for name in ("five", "seven-classes"):
@@ -199,7 +199,7 @@ def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, p
 
 
 def test_a_model_keeps_its_memory_format(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     before = [p.stride() for p in classifier.model.parameters()]
     forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _rows: None)
@@ -207,7 +207,7 @@ def test_a_model_keeps_its_memory_format(checkpoints, pictures, cpu):
 
 
 def test_a_model_is_freed_when_its_pass_is_over(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures)
+    target, rows = data.load(pictures, MODALITIES)
     classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
     alive = weakref.ref(classifier.model)
     forward.extract(classifier, Candidate("x"), rows, target.labels, on=cpu, advance=lambda _: None)
@@ -218,7 +218,7 @@ def test_a_model_is_freed_when_its_pass_is_over(checkpoints, pictures, cpu):
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, where it compiles
 def test_a_compiled_model_gives_the_same(checkpoints, pictures, cpu):
-    target, rows = data.load(pictures.select(range(10)))
+    target, rows = data.load(pictures.select(range(10)), MODALITIES)
     made = []
     for compiled in (False, True):
         classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)

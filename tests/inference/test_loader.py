@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from hf_leep.inference.loader import Loader
+from hf_leep.models import MODALITIES
 
 ROW = 3 * 4 * 4 * 4  # bytes of a processed row
 
@@ -85,11 +86,11 @@ def test_rows_that_depend_on_their_batch_are_never_kept():
 def test_texts_come_longest_first(texts):
     from hf_leep import data
 
-    _, rows = data.load(texts, inputs="text")
+    _, rows = data.load(texts, MODALITIES, inputs="text")
     lengths = np.array([len(text) for text in texts["text"]])
     assert rows.lengths().tolist() == lengths.tolist()
     order = Loader(rows, budget=0).order()
     assert sorted(order.tolist()) == list(range(len(texts)))
     assert (np.diff(lengths[order]) <= 0).all()
-    _, pairs = data.load(texts, inputs="text,second")
+    _, pairs = data.load(texts, MODALITIES, inputs="text,second")
     assert pairs.lengths().tolist() == [len(r["text"]) + len(r["second"]) for r in texts]

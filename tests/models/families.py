@@ -17,6 +17,7 @@ from torch import nn
 from transformers.models.auto import image_processing_auto, modeling_auto, tokenization_auto
 
 from hf_leep import data
+from hf_leep.models import MODALITIES
 
 NUM_CLASSES = 5
 WIDTH, HEADS = 32, 2
@@ -359,4 +360,4 @@ def rows(modality: str) -> Any:
         return [{"x": text} for text in texts]
     words = [text.split() for text in texts]
     labels = [[k % 2 for k in range(len(sentence))] for sentence in words]
-    return data.load(datasets.Dataset.from_dict({"x": words, "label": labels}), inputs=("x",))[1]
+    return data.load(datasets.Dataset.from_dict({"x": words, "label": labels}), MODALITIES, inputs=("x",))[1]

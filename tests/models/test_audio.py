@@ -11,7 +11,7 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
-from hf_leep.models import audio
+from hf_leep.models import MODALITIES, audio
 from hf_leep.ranking.scoring import score
 from tests.models.extracting import extract
 
@@ -199,7 +199,7 @@ def test_a_stream_of_files_is_sampled(tmp_path):
     stream = datasets.load_dataset(
         "parquet", data_files=str(tmp_path / "sounds.parquet"), split="train", streaming=True
     )
-    target, rows = data.load(stream, max_samples=18)
+    target, rows = data.load(stream, MODALITIES, max_samples=18)
     assert target.modality == "audio"
     known = {row["bytes"] for row in whole.cast_column("audio", datasets.Audio(decode=False))["audio"]}
     assert {rows[k]["audio"]["bytes"] for k in range(18)} == known
@@ -213,16 +213,16 @@ def test_a_folder_of_sounds_needs_torchcodec_and_says_so(tmp_path):
     (tmp_path / "sounds" / "a").mkdir(parents=True)
     (tmp_path / "sounds" / "a" / "1.wav").write_bytes(b"RIFF")
     with pytest.raises(TargetError, match=r"with torchcodec alone: pip install torchcodec, or give it as parquet"):
-        data.load(str(tmp_path / "sounds"))
+        data.load(str(tmp_path / "sounds"), MODALITIES)
 
 
 def test_files_without_a_decoder_name_the_extra(monkeypatch):
     stored = [{"bytes": b"RIFF", "path": None}] * 2
     found = datasets.Dataset.from_dict({"audio": stored, "label": [0, 1]}).cast_column("audio", datasets.Audio())
     monkeypatch.setitem(__import__("sys").modules, "soundfile", None)
-    monkeypatch.setattr(data, "find_spec", lambda _name: None)
+    monkeypatch.setattr("hf_leep.models.modalities.find_spec", lambda _name: None)
     with pytest.raises(TargetError, match=r'pip install "hf-leep\[audio\]"'):
-        data.load(found)
+        data.load(found, MODALITIES)
 
 
 def test_a_broken_file_is_the_data_sets_fault(sounders):
@@ -239,7 +239,9 @@ def test_sounds_with_nothing_to_hear_are_refused(sounders, wave):
 
 def test_rows_that_repeat_are_counted_and_the_rate_matters():
     rows = [{"array": [0.0, 1.0], "sampling_rate": rate} for rate in (8000, 16000, 8000)]
-    target, _ = data.load(datasets.Dataset.from_dict({"audio": rows, "text": ["a"] * 3, "label": [0, 1, 0]}))
+    target, _ = data.load(
+        datasets.Dataset.from_dict({"audio": rows, "text": ["a"] * 3, "label": [0, 1, 0]}), MODALITIES
+    )
     assert (target.modality, target.input_columns, target.num_duplicates) == ("audio", ("audio",), 1)
 
 

@@ -7,7 +7,7 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError
-from hf_leep.models import text, token
+from hf_leep.models import MODALITIES, text, token
 from tests.models import extracting
 
 
@@ -106,7 +106,7 @@ def test_text_columns_are_inferred_where_it_is_clear(columns, expected):
     import datasets
 
     rows = {name: [f"{value} {k}" for k in range(4)] for name, value in columns.items()}
-    target, _ = data.load(datasets.Dataset.from_dict({**rows, "label": [0, 1, 0, 1]}))
+    target, _ = data.load(datasets.Dataset.from_dict({**rows, "label": [0, 1, 0, 1]}), MODALITIES)
     assert target.input_columns == expected
 
 

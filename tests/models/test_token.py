@@ -8,7 +8,7 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError
-from hf_leep.models import token
+from hf_leep.models import MODALITIES, token
 from tests.models import extracting
 
 CLASSES = {"bert": 5, "roberta": 4, "gpt2": 3}
@@ -96,8 +96,8 @@ def test_other_orders_of_the_sentences_change_no_word(token_checkpoints, tagged,
     once = extract(token_checkpoints[name], tagged)
     order = np.random.default_rng(1).permutation(len(tagged))
     again = extract(token_checkpoints[name], tagged.select(order), batch_size=5)
-    sentences, _ = data.load(tagged)
-    shuffled, _ = data.load(tagged.select(order))
+    sentences, _ = data.load(tagged, MODALITIES)
+    shuffled, _ = data.load(tagged.select(order), MODALITIES)
     before = [order.tolist().index(row) for row in sentences.row_ids.tolist()]
     place = {int(row): k for k, row in enumerate(shuffled.row_ids)}
     rows = np.concatenate([np.flatnonzero(again.groups == place[row]) for row in before])
@@ -123,7 +123,7 @@ def test_headless_checkpoints_give_the_first_sub_tokens_features(token_checkpoin
     assert "it was saved as BertModel" in result.missing["probabilities"]
     assert result.run.pooling == "first sub-token"
     model, tokenizer = AutoModel.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
-    target, rows = data.load(tagged)
+    target, rows = data.load(tagged, MODALITIES)
     short = [
         k for k in range(len(rows)) if len(tokenizer(rows[k]["tokens"]["words"], is_split_into_words=True)[0]) < 24
     ]

@@ -12,7 +12,7 @@ from PIL import Image
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
-from hf_leep.models import ADAPTERS, video
+from hf_leep.models import ADAPTERS, MODALITIES, video
 from tests.models.extracting import extract
 from tests.videos import as_lists, frames, save_watchers
 
@@ -83,7 +83,7 @@ def test_a_model_without_a_head_gives_the_mean_of_its_patches(watchers, batch_si
 
 def test_files_give_what_their_frames_give(watchers):
     files = as_files()
-    target, _ = data.load(files)
+    target, _ = data.load(files, MODALITIES)
     assert (target.modality, target.input_columns) == ("video", ("clip",))
     classifier = video.ADAPTER.load(watchers["videomae"], ["clip"], torch.float32)
     expected = extract(load(watchers["videomae"]), as_lists()).probabilities
@@ -119,7 +119,7 @@ def test_a_folder_of_videos_has_its_classes_from_the_names_of_its_folders(watche
         folder = tmp_path / "clips" / "abc"[k % 3]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{k}.mkv").write_bytes(encoded(clip))
-    target, rows = data.load(str(tmp_path / "clips"))
+    target, rows = data.load(str(tmp_path / "clips"), MODALITIES)
     assert (target.modality, target.class_names, len(rows)) == ("video", ("a", "b", "c"), 15)
     result = extract(video.ADAPTER.load(watchers["videomae"], ["video"]), str(tmp_path / "clips"))
     expected = [extract(load(watchers["videomae"]), as_lists()).probabilities[k::3] for k in range(3)]
@@ -134,7 +134,7 @@ def test_a_stream_of_files_is_sampled(tmp_path):
     stream = datasets.load_dataset(
         "parquet", data_files=str(tmp_path / "clips.parquet"), split="train", streaming=True
     )
-    target, rows = data.load(stream, max_samples=15)
+    target, rows = data.load(stream, MODALITIES, max_samples=15)
     assert target.modality == "video"
     known = {row["bytes"] for row in files.cast_column("clip", datasets.Video(decode=False))["clip"]}
     assert {rows[k]["clip"]["bytes"] for k in range(15)} == known
@@ -144,7 +144,7 @@ def test_rows_that_repeat_are_counted_frame_by_frame():
     red, blue = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
     features = datasets.Features({"clips": datasets.List(datasets.Image()), "label": datasets.Value("int64")})
     rows = {"clips": [[red, blue], [blue, red], [red, blue], [red]], "label": [0, 1, 0, 1]}
-    target, _ = data.load(datasets.Dataset.from_dict(rows, features=features))
+    target, _ = data.load(datasets.Dataset.from_dict(rows, features=features), MODALITIES)
     assert (target.modality, target.input_columns, target.num_duplicates) == ("video", ("clips",), 1)
 
 
@@ -154,16 +154,19 @@ def test_beside_an_image_a_list_of_images_must_be_named_as_a_video():
     for name, modality in (("masks", "image"), ("frames", "video")):
         features = datasets.Features({**columns, name: datasets.List(datasets.Image())})
         rows = {"image": [picture] * 2, name: [[picture]] * 2, "label": [0, 1]}
-        assert data.load(datasets.Dataset.from_dict(rows, features=features))[0].modality == modality
-        assert data.load(datasets.Dataset.from_dict(rows, features=features), inputs=name)[0].modality == "video"
+        assert data.load(datasets.Dataset.from_dict(rows, features=features), MODALITIES)[0].modality == modality
+        assert (
+            data.load(datasets.Dataset.from_dict(rows, features=features), MODALITIES, inputs=name)[0].modality
+            == "video"
+        )
 
 
 def test_files_without_a_decoder_name_the_extra(monkeypatch, watchers):
     files = as_files()
     row = {"frames": {"bytes": encoded(frames()[0]), "path": None}}
-    monkeypatch.setattr(data, "find_spec", lambda _name: None)
+    monkeypatch.setattr("hf_leep.models.modalities.find_spec", lambda _name: None)
     with pytest.raises(TargetError, match=r'pip install "hf-leep\[video\]"'):
-        data.load(files)
+        data.load(files, MODALITIES)
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(TargetError, match=r'pip install "hf-leep\[video\]"'):
         load(watchers["videomae"]).collate([row])

@@ -172,5 +172,5 @@ def test_sources_are_told_apart_by_as_much_of_their_paths_as_that_takes(tmp_path
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert names_of(["."]) == ["here"]
-    with pytest.raises(UserError, match="--source a/net is named twice"):
+    with pytest.raises(UserError, match="--source a/net is given twice"):
         names_of(["a/net", "a/net"])

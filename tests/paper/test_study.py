@@ -187,6 +187,6 @@ def test_a_job_that_fails_is_noted_and_not_repeated_unless_asked_for(bench, tmp_
     other = replace(bench, output=tmp_path)
     job = study.Job("small-balanced", "five", "cnaps", 0)
     assert not other.attempt(job)  # of a CNAPs that was never meta-trained
-    assert study.read_record(job.path(tmp_path))["failed"] == "no CNAPs of five was meta-trained"
+    assert study.read_record(job.path(tmp_path))["failed"] == "five has no meta-trained CNAPs"
     assert not other.is_open(job)
     assert other.is_open(job, retry=True)

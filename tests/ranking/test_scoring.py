@@ -73,12 +73,12 @@ def test_predictions_that_explain_nothing_give_a_warning_about_in_sample_bias(rn
     assert not any("explain nothing" in w for w in knowing.warnings)
 
 
-@pytest.mark.parametrize(("name", "noise_scores"), [("h-score", "t − 1"), ("sfda", "1")])
-def test_a_score_that_noise_reaches_as_well_is_refused(rng, name, noise_scores):
+@pytest.mark.parametrize(("name", "saturates_at"), [("h-score", "t − 1"), ("sfda", "1")])
+def test_a_score_that_noise_reaches_as_well_is_refused(rng, name, saturates_at):
     y = np.arange(60) % 2
     short = score(extraction("short", None, y, rng.normal(size=(60, 80))), (name, "logme"))
     assert short.scores[name].value is None
-    assert f"any features, even noise, score {noise_scores}" in short.scores[name].reason
+    assert f"any features, even noise, score {saturates_at}" in short.scores[name].reason
     assert short.scores["logme"].standard_error > 0
     few = score(extraction("few", None, y, rng.normal(size=(60, 30))), (name,))
     assert "only 2 examples per feature" in few.scores[name].warnings[0]
@@ -99,7 +99,7 @@ def fails(inputs, labels):
     ],
 )
 def test_a_measure_that_fails_does_not_stop_the_others(rng, monkeypatch, influence, reason):
-    bad = replace(MEASURES["lfc"], name="x", title="X", influence=influence, in_sample=False)
+    bad = replace(MEASURES["lfc"], name="x", title="X", influence=influence, shuffled_baseline=False)
     monkeypatch.setitem(MEASURES.data, "x", bad)
     y = np.arange(60) % 3
     result = score(extraction("a", signal(rng, y, 4, 1.0), y, rng.normal(size=(60, 3))), ("x", "leep"))
@@ -111,7 +111,7 @@ def test_a_measure_that_fails_does_not_stop_the_others(rng, monkeypatch, influen
 
 def test_a_numpy_value_becomes_a_python_float(rng, monkeypatch):
     good = replace(
-        MEASURES["lfc"], name="x", influence=lambda f, y: (np.float32(1), np.zeros(len(y))), in_sample=False
+        MEASURES["lfc"], name="x", influence=lambda f, y: (np.float32(1), np.zeros(len(y))), shuffled_baseline=False
     )
     monkeypatch.setitem(MEASURES.data, "x", good)
     value = score(extraction("a", None, np.arange(60) % 3, rng.normal(size=(60, 3))), ("x",)).scores["x"].value

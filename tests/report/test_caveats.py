@@ -11,8 +11,8 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 
 def target(dataset="uoft-cs/cifar100", revision=SHA):
     return Target(
-        dataset, None, "train", revision, "sha256:1", "sha256:2", ("img",), "label", "image",
-        np.arange(4), np.arange(4) % 2, ("a", "b"), 4, 0,
+        dataset, None, "train", revision, "sha256:1", "sha256:2", ("img",), "label",
+        "image", "image-classification", "images", np.arange(4), np.arange(4) % 2, ("a", "b"), 4, 0,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The certificate: it passes, and it notices a measure that is wrong."""
+"""The self-check: it passes, and it notices a measure that is wrong."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def test_a_difference_that_is_no_number_does_not_pass():
 
 
 def shifted(name, monkeypatch):
-    """Let a measure be wrong by a little."""
+    """Make a measure slightly wrong."""
     right = getattr(checks.measures, name)
     monkeypatch.setattr(checks.measures, name, lambda *args, **options: right(*args, **options) + 0.02)
 
@@ -49,12 +49,12 @@ def test_a_wrong_measure_fails_the_command_and_the_others_pass_with_another_seed
     assert f"{len(right)} of {len(right) + len(wrong)} checks passed" in out
 
 
-@pytest.mark.parametrize("name", [name.replace("-", "_") for name in MEASURES])
+@pytest.mark.parametrize("name", checks.CHECKS)
 def test_a_wrong_measure_is_noticed(name, monkeypatch):
-    shifted(name, monkeypatch)
-    parts = checks._PARTS[name.replace("_", "-")]  # not by verify(), so that the first check that fails is the last
-    made = (check for part in parts for check in part(np.random.default_rng(0)))
-    assert any(difference > tolerance for _, difference, tolerance in made)
+    shifted(name.replace("-", "_"), monkeypatch)
+    # Not with verify(), so that no check runs after the first that fails.
+    results = (result for check in checks.CHECKS[name] for result in check(np.random.default_rng(0)))
+    assert any(difference > tolerance for _, difference, tolerance in results)
 
 
 def test_a_certificate_is_of_the_measures_of_a_run_and_is_made_once(tmp_path, monkeypatch):

@@ -1,0 +1,110 @@
+"""The record that describes a measure, the same for the measures of hf_leep and for those of other packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from numpy.typing import ArrayLike
+
+from hf_leep.arrays import Float64, Integers
+from hf_leep.measures.blocks import summed_by_draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A transferability measure: its functions, and what the rest of the package has to know about it.
+
+    Each file of a measure ends with ``MEASURE = Measure(...)``. Another package exports the same record through an
+    entry point of the group ``hf_leep.measures``.
+
+    Attributes:
+        name: key in kebab-case, used on the command line and in report.json.
+        title: name for readers, such as ``"H-score"``.
+        needs: the part of an extraction that it scores, ``"probabilities"`` ``[n, s]`` or ``"features"`` ``[n, d]``.
+        unit: unit of the score, such as ``"nats"``; empty for a dimensionless score.
+        higher_is_better: whether a higher score is better.
+        reference: the publication that defines it.
+        summary: one line that explains it in a table.
+        function: ``(inputs, labels) -> float``, the score.
+        influence: ``(inputs, labels) -> (score, values)``, where the values have mean 0 and their standard deviation,
+            divided by the square root of their number, is the standard error of the score. Either one value an
+            example (its influence on the score, ``[n]``), or one a resample, see ``resamples``.
+        checked_by: name of a measure that is always computed too: two candidates differ only if both measures say so.
+            For scores whose in-sample bias differs between candidates.
+        resamples: whether ``influence`` returns one value a resample and takes the draws of the examples (see
+            `influence_by_draw`) as its third argument.
+        takes_draws: whether an ``influence`` that returns one value an example takes the draws as its third argument.
+            For measures that score examples by others, so that no example is scored by one of its own draw.
+        saturates_at: the score of every feature matrix in general position with n ≤ d, as text: there the measure
+            says nothing, and candidates get no score. None for measures without this defect.
+        shuffled_baseline: whether the score on shuffled labels is computed too, and two candidates differ only if
+            they also differ in what they score above it. For measures fitted to the features that they score, which
+            rise with the width of the features even for noise.
+        votes: whether it takes part in the consensus of the measures; False for a baseline that ignores the labels.
+        shares_vote_with: name of the related measure that votes for both in the consensus. A measure with
+            ``checked_by`` shares the vote of that one.
+
+    Examples:
+        A measure of source probabilities that ignores the labels: how certain the predictions are.
+
+        >>> import numpy as np
+        >>> from hf_leep.measures import Measure
+        >>> def influence(probabilities, labels):
+        ...     p = np.asarray(probabilities)
+        ...     terms = np.sum(p * np.log(p, where=p > 0, out=np.zeros_like(p)), axis=1)  # minus the entropy [n]
+        ...     return float(terms.mean()), terms - terms.mean()
+        >>> MEASURE = Measure(
+        ...     name="negative-mean-entropy",
+        ...     title="negative mean entropy",
+        ...     needs="probabilities",
+        ...     unit="nats",
+        ...     reference="Shannon 1948",
+        ...     summary="how certain the source predictions are",
+        ...     function=lambda probabilities, labels: influence(probabilities, labels)[0],
+        ...     influence=influence,
+        ...     votes=False,
+        ... )
+        >>> round(MEASURE.function([[0.9, 0.1], [0.5, 0.5]], [0, 1]), 4)
+        -0.5091
+    """
+
+    name: str
+    title: str
+    needs: Literal["probabilities", "features"]
+    unit: str
+    higher_is_better: bool = True
+    reference: str
+    summary: str
+    function: Callable[[ArrayLike, ArrayLike], float]
+    influence: Callable[..., tuple[float, Float64]]
+    checked_by: str | None = None
+    resamples: bool = False
+    takes_draws: bool = False
+    saturates_at: str | None = None
+    shuffled_baseline: bool = False
+    votes: bool = True
+    shares_vote_with: str | None = None
+
+    def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
+        """Return the score and the values behind its standard error where several examples may form one draw.
+
+        The words of a sentence, for instance, are drawn together, so they are not independent of one another.
+
+        Args:
+            inputs: probabilities ``[n, s]`` or features ``[n, d]``, whichever the measure needs.
+            labels: target labels, ``[n]``.
+            draws: index of the draw that each example belongs to, ``[n]``: every index from 0 to g−1 occurs, g ≥ 2.
+                None if each example is a draw of its own.
+
+        Returns:
+            The score, and values of mean 0 whose standard deviation, divided by the square root of their number, is
+            its standard error: one an example or draw, or one a resample.
+        """
+        if draws is None:
+            return self.influence(inputs, labels)
+        if self.resamples:
+            return self.influence(inputs, labels, draws)
+        value, influence = self.influence(inputs, labels, *([draws] if self.takes_draws else []))
+        return value, summed_by_draw(influence, draws)
