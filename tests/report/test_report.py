@@ -124,6 +124,13 @@ def test_independent_measures_vote(checkpoints, pictures):
     assert [pair["num_candidates"] for pair in report.data["agreement"]] == [2, 2, 2]
 
 
+def test_measures_that_were_not_asked_for_have_details_where_the_report_names_them(checkpoints, pictures, tmp_path):
+    paths = [str(checkpoints[name]) for name in ("five", "seven-classes")]
+    report = hf_leep.rank(paths, pictures, measures=["nce", "logme"], sort_by="logme", progress=False)
+    assert set(report.data["measure_details"]) == {"nce", "logme", "leave-one-out-leep"}  # that one votes for NCE
+    assert Report.load(report.save(tmp_path)).data == report.data
+
+
 def test_an_explanation_is_found_by_name_or_number(ranked):
     first, second, _ = ranked.candidates
     find = ranked.candidate_with_explanation

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from hf_leep.report.card.plot import plot_scores
+from hf_leep.report.card.plot import _axis_label, plot_scores
 
 
 def pixels(report):
@@ -27,3 +27,10 @@ def test_it_grows_with_the_candidates_and_stops_at_forty(report):
 def test_names_that_look_like_mathematics_are_drawn_as_they_are(report):
     report["candidates"][0]["id"] = "$\\frac{" + "x" * 80 + "\n"
     assert pixels(report).size > 0
+
+
+def test_the_axis_names_measure_unit_and_orientation(report):
+    assert _axis_label(report) == "LEEP (nats), higher is better"
+    report["measure_details"]["leep"].update(title="$x^{$", unit="", higher_is_better=False)
+    assert _axis_label(report) == "$x^{$, lower is better"
+    assert pixels(report).size > 0  # as text: as mathematics it would be an error
