@@ -178,7 +178,7 @@ def plan(
         measures: keys of `hf_leep.measures.MEASURES`.
         sort_by: the measure that candidates are sorted by.
         max_samples: size of the sample.
-        streaming: read only a sample from the Hub.
+        streaming: read a sample alone.
         seed: seed of the sample.
         execution: batch size, device, number type, compilation and use of the store.
         hub: token, cache folder, pickled weights, download limit, prefetching and removal of downloads.
@@ -221,8 +221,7 @@ def plan(
     )
     if num_launched() > 1:
         raise UserError("a plan runs nothing: make it in one process")
-    planned, _ = make_plan(call, read_rows(call, Processes()))
-    return planned
+    return make_plan(call, read_rows(call, Processes()))[0]
 
 
 def extract(

@@ -185,8 +185,7 @@ def sentence(outcome: Outcome) -> str:
     scored, found = outcome.scored, outcome.leep
     if found.kendall is None or found.pearson is None:
         return "There are too few scores, or too few different ones, to compare with the accuracies."
-    k = found.num_candidates
-    pairs = k * (k - 1) // 2
+    pairs = (k := found.num_candidates) * (found.num_candidates - 1) // 2
     right = _pairs_in_order([(trial.leep, trial.accuracy) for trial in scored])
     right_left_out = _pairs_in_order([(trial.leave_one_out_leep, trial.accuracy) for trial in scored])
     interval = (
@@ -196,10 +195,9 @@ def sentence(outcome: Outcome) -> str:
         else f"; {k} candidates are too few for an interval"
     )
     first, best = scored[0], max(scored, key=lambda trial: trial.accuracy)
-    behind = 100 * (best.accuracy - first.accuracy)
     choice = (
-        f"is {behind:.1f} points of accuracy behind the best, {best.name}"
-        if behind
+        f"is {100 * (best.accuracy - first.accuracy):.1f} points of accuracy behind the best, {best.name}"
+        if best.accuracy > first.accuracy
         else "has the best accuracy of those that have a LEEP"
     )
     return (
@@ -211,8 +209,8 @@ def sentence(outcome: Outcome) -> str:
 
 def _cells(trial: Trial, num_test: int) -> list[str]:
     half_width = critical_value() * (trial.accuracy * (1 - trial.accuracy) / num_test) ** 0.5
-    accuracy = f"{100 * trial.accuracy:.1f} ± {100 * half_width:.1f} %"
-    return [trial.name, number(trial.leep), number(trial.leave_one_out_leep), accuracy]
+    shown = number(trial.leep), number(trial.leave_one_out_leep)
+    return [trial.name, *shown, f"{100 * trial.accuracy:.1f} ± {100 * half_width:.1f} %"]
 
 
 def _pairs_in_order(points: Sequence[tuple[float | None, float]]) -> int:

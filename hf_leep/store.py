@@ -39,7 +39,6 @@ _LOG = logging.getLogger("hf_leep")
 _KINDS = ("extractions", "scores", "digests", "checks")
 _ENTRIES = _KINDS[:2]  # what is stored under the key of a pass
 _PARTIAL = ".partial"
-# What reading a file can raise that is damaged or was not written by hf_leep.
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, EOFError, FileNotFoundError, NotADirectoryError)
 _QUIET_SECONDS = 5.0  # that a run waits for another before it says so
 _SETTLED_NS = 2 * 10**9  # a younger file can still change without a change of its time stamp
@@ -257,8 +256,8 @@ class Store:
         """Count the entries of the store."""
         entries, num_bytes = {}, {}
         for kind in _ENTRIES:
-            paths = [] if self._root is None else list((self._root / kind).glob("*"))
-            paths = [path for path in paths if not path.name.endswith(_PARTIAL)]
+            found = [] if self._root is None else (self._root / kind).glob("*")
+            paths = [path for path in found if not path.name.endswith(_PARTIAL)]
             entries[kind] = len(paths)
             num_bytes[kind] = sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
         return Usage(self._root, entries, num_bytes)
@@ -266,8 +265,8 @@ class Store:
     def clear(self) -> Usage:
         """Remove everything in the store and nothing else in its folder; return what it held."""
         before = self.usage()
-        for kind in _KINDS:  # not the locks: another run may hold one
-            if self._root is not None:
+        if self._root is not None:
+            for kind in _KINDS:  # not the locks: another run may hold one
                 shutil.rmtree(self._root / kind, ignore_errors=True)
         return before
 
@@ -345,10 +344,10 @@ def _reserve(stream: BinaryIO, size: int) -> None:
     """Allocate the disk space of a file."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(stream.fileno(), 0, size)
-        return
-    stream.seek(128)  # behind numpy's header
-    for start in range(128, size, 2**20):
-        stream.write(bytes(min(2**20, size - start)))
+    else:
+        stream.seek(128)  # behind numpy's header
+        for start in range(128, size, 2**20):
+            stream.write(bytes(min(2**20, size - start)))
 
 
 def _sha256(path: Path) -> str:

@@ -120,8 +120,7 @@ def run(
                     continue  # with half of the same rows
                 search.record(batch.setting, (time.perf_counter() - batch_started) / len(batch.positions))
                 num_truncated += num_cut
-                num_new = min(processes.size * len(batch.positions), len(order) - num_run)
-                num_run += num_new
+                num_run += (num_new := min(processes.size * len(batch.positions), len(order) - num_run))
                 advance(num_new)
     except HfLeepError:
         raise
