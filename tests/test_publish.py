@@ -75,6 +75,14 @@ def test_a_pushed_report_is_one_commit_that_load_dataset_reads(hub, push, client
             assert (row[column], row[f"{column}_standard_error"]) == (score["value"], score["standard_error"])
 
 
+def test_a_report_with_a_measure_that_is_not_installed_is_pushed(hub, push, folder):
+    text = (folder / "report.json").read_text()
+    (folder / "report.json").write_text(text.replace('"leep"', '"made-up"').replace('"LEEP"', '"Made-Up Score"'))
+    done = push("user/ranking")
+    assert done.returncode == 0, done.stderr
+    assert "- **Made-Up Score**:" in hub.repos["dataset", "user/ranking"].files("main")["README.md"].decode()
+
+
 def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, folder):
     assert push("user/ranking", "--json").returncode == 0
     repo = hub.repos["dataset", "user/ranking"]
