@@ -119,8 +119,8 @@ def test_what_would_settle_the_first_places_is_said(report):
     assert none in page(report)
     report["settling"] = [{"places": 1, "num_examples": 6641}, {"places": 3, "num_examples": 10**7}]
     assert (
-        "If the gaps stay as they are, about 6,700 images would settle the first place, and more than 100 times as many "
-        "images would settle the first 3 places.\n"
+        "If the gaps stay as they are, about 6,700 images would settle the first place, and more than 100 times as "
+        "many images would settle the first 3 places.\n"
     ) in page(report)
     report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2501}]
     assert "as they are, about 2,600 images would settle the first 3 places.\n" in page(report)
