@@ -9,14 +9,17 @@ shrinkage α is the one of Ledoit and Wolf: A well-conditioned estimator for lar
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.blocks import row_dot
 from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife, labels_of
-from hf_leep.measures.spectrum import kept_blocks, spectrum
+from hf_leep.measures.rest import rest
+from hf_leep.measures.spectrum import Spectrum, kept_blocks, spectrum
+
+_SINGULAR = 1e-9  # a covariance that is shrunk less may have no inverse
 
 
 def regularised_h_score(features: ArrayLike, labels: ArrayLike) -> float:
@@ -54,7 +57,8 @@ def regularised_h_score(features: ArrayLike, labels: ArrayLike) -> float:
         0.3004
     """
     matrix = arrays.features(features)
-    return _value(matrix, arrays.labels(labels, len(matrix)))
+    target = arrays.labels(labels, len(matrix))
+    return _value(spectrum(matrix, target, whitened=False, centred=True), target)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -72,7 +76,16 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return jackknife(lambda kept: _value(matrix, labels_of(target, kept), kept), len(matrix), draws)
+    decomposed = spectrum(matrix, target, whitened=False, centred=True)
+
+    lengths = np.empty(len(matrix))  # ‖f_i‖²
+    for rows, block in decomposed.point_blocks():
+        lengths[rows] = row_dot(block, block)
+
+    def score(kept: Kept) -> float:
+        return _value(decomposed, target) if kept is None else _value_of(decomposed, target, lengths, kept)
+
+    return jackknife(score, len(matrix), draws)
 
 
 def shrinkage(features: ArrayLike) -> float:
@@ -87,16 +100,38 @@ def shrinkage(features: ArrayLike) -> float:
     return _shrinkage(matrix, None, decomposed.scale, decomposed.centre, decomposed.eigenvalues / len(matrix))
 
 
-def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
-    decomposed = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
+def _value(decomposed: Spectrum, target: Labels) -> float:
     variances = decomposed.eigenvalues / len(target)  # of the principal axes [k]
-    alpha = _shrinkage(matrix, kept, decomposed.scale, decomposed.centre, variances)
+    alpha = _shrinkage(decomposed.features, decomposed.kept, decomposed.scale, decomposed.centre, variances)
     # In principal coordinates the class means are σ Uᵀ1[y]/n_y, so axis k adds its part of the H-score,
     # Σ_y (Uᵀ1[y])²/n_y, times (1 − α) λ/((1 − α) λ + α μ).
     shares = (decomposed.projections**2 / target.counts).sum(axis=1)
     shrunk = (1 - alpha) * variances
-    value = float((shares * shrunk / (shrunk + alpha * variances.sum() / matrix.shape[1])).sum()) if alpha < 1 else 0.0
+    num_features = decomposed.features.shape[1]
+    value = float((shares * shrunk / (shrunk + alpha * variances.sum() / num_features)).sum()) if alpha < 1 else 0.0
     return min(value, float(min(target.num_classes - 1, len(variances))))
+
+
+def _value_of(decomposed: Spectrum, target: Labels, lengths: Float64, kept: NDArray[np.bool_]) -> float:
+    """Return the score of the examples to use, from the decomposition and the labels of all."""
+    from scipy.linalg import cho_factor, cho_solve
+
+    left, d = rest(decomposed, target, kept), decomposed.features.shape[1]
+    n = len(left.target)
+    covariance = left.scatter / n
+    around = lengths - 2 * decomposed.product(left.mean) + float(left.mean @ left.mean)  # from the mean of the kept [n]
+    fourth = float(np.square(around[kept]).sum())
+    alpha = _intensity(n, d, fourth / n, float((covariance**2).sum()), float(np.trace(covariance)))
+    if alpha >= 1:
+        return 0.0
+    if alpha < _SINGULAR:  # the covariance may have no inverse
+        remaining = labels_of(target, kept)
+        return _value(spectrum(decomposed.features, remaining, whitened=False, centred=True, kept=kept), remaining)
+    covariance *= 1 - alpha
+    covariance.flat[:: len(covariance) + 1] += alpha * np.trace(left.scatter) / n / d
+    solved = cho_solve(cho_factor(covariance, lower=True), left.sums.T)
+    value = (1 - alpha) / n * float((solved.T * left.sums / left.target.counts[:, None]).sum())
+    return min(value, float(min(left.target.num_classes - 1, len(covariance))))
 
 
 def _shrinkage(matrix: FloatMatrix, kept: Kept, scale: float, centre: Float64, variances: Float64) -> float:
@@ -106,10 +141,14 @@ def _shrinkage(matrix: FloatMatrix, kept: Kept, scale: float, centre: Float64, v
         shifted = block * scale - centre
         fourth += float(np.square(row_dot(shifted, shifted)).sum())
         n += len(block)
-    squares = float(variances @ variances)
-    distance = squares - float(variances.sum()) ** 2 / matrix.shape[1]  # ‖Σ − μI‖²
-    error = (fourth / n - squares) / n  # estimated squared error of Σ
-    if matrix.shape[1] == 1 or distance <= 0 or error <= 0:  # Σ is a multiple of I, or has no error
+    return _intensity(n, matrix.shape[1], fourth / n, float(variances @ variances), float(variances.sum()))
+
+
+def _intensity(n: int, d: int, fourth: float, squares: float, total: float) -> float:
+    """Return α, given the mean of ‖f_i‖⁴, ‖Σ‖² and tr Σ."""
+    distance = squares - total**2 / d  # ‖Σ − μI‖²
+    error = (fourth - squares) / n  # estimated squared error of Σ
+    if d == 1 or distance <= 0 or error <= 0:  # Σ is a multiple of I, or has no error
         return 0.0
     return float(min(error / distance, 1.0))
 

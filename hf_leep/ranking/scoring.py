@@ -12,6 +12,7 @@ from hf_leep.errors import one_line
 from hf_leep.measures import Measure, find
 from hf_leep.measures.blocks import standard_error
 from hf_leep.measures.leave_one_out_leep import floor
+from hf_leep.measures.spectrum import shared
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
 
@@ -50,7 +51,8 @@ def auto_measures(measures: Sequence[str], num_headless: int) -> tuple[tuple[str
 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
-    scores = {name: _score(find(name), extraction) for name in measures}
+    with shared(extraction.features):
+        scores = {name: _score(find(name), extraction) for name in measures}
     leave_one_out = scores.get("leave-one-out-leep")
     if leave_one_out is not None and _no_better_than_floor(leave_one_out, extraction.labels):
         checked = [name for name, s in scores.items() if find(name).checked_by == "leave-one-out-leep"]
