@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Float64, Labels
+from hf_leep.measures.blocks import add_grouped
 from hf_leep.measures.resampling import labels_of
 from hf_leep.measures.spectrum import Spectrum
 
@@ -49,8 +50,7 @@ def rest(
     left_out = decomposed.coordinates(~kept, largest)
     remaining = labels_of(target, kept)
     sums = class_sums(decomposed, first)
-    for label, row in zip(target.codes[~kept], left_out, strict=True):
-        sums[label] -= row
+    add_grouped(sums, -left_out, target.codes[~kept])
     sums = sums[np.isin(target.classes, remaining.classes)]
     size = len(remaining)
     mean = -left_out.sum(axis=0) / size  # that of all the examples is 0

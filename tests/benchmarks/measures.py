@@ -224,7 +224,7 @@ def backbone(n, d, s, t):
     """A candidate whose features look like those of a network: rectified, few strong directions and a long tail."""
     rng = np.random.default_rng(0)
     y = np.concatenate([np.arange(t), rng.integers(0, t, n - t)])
-    causes = 1.2 * rng.normal(size=(t, 64))[y] + rng.normal(size=(n, 64)) * np.geomspace(2, 0.5, 64)
+    causes = 0.4 * rng.normal(size=(t, 64))[y] + rng.normal(size=(n, 64)) * np.geomspace(2, 0.5, 64)
     features = causes @ rng.normal(size=(64, d)) / 8 + rng.normal(size=(n, d)) * np.geomspace(1, 0.05, d)
     logits = causes @ rng.normal(size=(64, s)) / 3 + rng.normal(size=(n, s))
     p = np.exp(log_softmax(logits, axis=1))
