@@ -23,11 +23,12 @@ _MAX_STEPS = 50  # of Newton's method
 _MAX_PRODUCTS = 500  # of the Hessian with a direction, per step
 # The optimum is reached when no step would lower the summed loss by more than ½ n·tolerance². Quantities computed from
 # the weights, such as the held-out loss of other examples, are then off by about the tolerance per example.
-_TOLERANCE = 1e-5
+TOLERANCE = 1e-5
 _FAR_RESIDUAL, _NEAR_RESIDUAL = 0.25, 0.05  # relative residual of a Newton step far from the optimum, or near it
 _SYSTEM_RESIDUAL = 1e-3  # relative residual of a linear system that is solved for a standard error
 _MIN_CURVATURE = 1e-8  # of a coordinate in the preconditioner, relative to that of equal probabilities
-_MAX_FLOAT64 = 2**20  # up to this many numbers, Z is kept in float64
+_MAX_FLOAT64 = 2**20  # up to this many numbers, Z is kept in float64 for all purposes
+_MAX_EXACT = 2**23  # and up to this many, in float64 for the loss and its gradient
 _ROWS = 2048
 
 
@@ -41,6 +42,7 @@ class Design:
         squares: sums of squares of the coordinates and of the constant 1 that follows them, ``[k + 1]``.
         log_square: log of the squared length, in the unit of the features, that has length 1 here.
         coordinates: the coordinates and then the constant 1, ``[n, k + 1]``; in float32 if there are many.
+        exact: the coordinates in float64, ``[n, k]``; None if there are too many, or if n ≤ d.
     """
 
     decomposed: Spectrum
@@ -48,14 +50,18 @@ class Design:
     squares: Float64
     log_square: float
     coordinates: FloatMatrix
+    exact: Float64 | None
 
     def __len__(self) -> int:
         """Return the number of examples n."""
         return len(self.decomposed.features)
 
     def blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, block)``, where ``block @ lifted(weights)`` are logits: scaled features, or U if n ≤ d."""
-        if self.decomposed.dual:
+        """Yield ``(rows, block)``, where ``block @ lifted(weights)`` are logits: coordinates, scaled features or U."""
+        if self.exact is not None:
+            for rows in _blocks_of(len(self)):
+                yield rows, self.exact[rows]
+        elif self.decomposed.dual:
             for rows in _blocks_of(len(self)):
                 yield rows, self.decomposed.basis[rows]
         else:
@@ -66,19 +72,26 @@ class Design:
 
     def lifted(self, weights: Float64) -> Float64:
         """Convert weights of coordinates ``[k, t]`` to weights of the blocks that `blocks` yields."""
+        if self.exact is not None:
+            return weights
         if self.decomposed.dual:
             return weights * (self.unit * np.sqrt(self.decomposed.eigenvalues))[:, None]
         return np.asarray(self.decomposed.basis @ (self.unit * weights))
 
     def lowered(self, gradient: Float64) -> Float64:
         """Convert gradients of those weights to gradients of weights of coordinates ``[k, t]``."""
+        if self.exact is not None:
+            return gradient
         if self.decomposed.dual:
             return gradient * (self.unit * np.sqrt(self.decomposed.eigenvalues))[:, None]
         return np.asarray(self.unit * (self.decomposed.basis.T @ gradient))
 
     def squared_lengths(self, kept: NDArray[np.bool_] | None) -> Float64:
         """Return the squared distance of each row from the mean of the rows to use, ``[n]``."""
-        scales = self.decomposed.eigenvalues if self.decomposed.dual else np.ones(self.decomposed.basis.shape[0])
+        width = len(self.decomposed.basis) if self.exact is None else self.exact.shape[1]
+        scales = np.ones(width)
+        if self.exact is None and self.decomposed.dual:
+            scales = self.decomposed.eigenvalues
         mean = np.zeros(len(scales))
         for rows, block in self.blocks():
             mean += block.sum(axis=0) if kept is None else kept[rows] @ block
@@ -86,7 +99,7 @@ class Design:
         lengths = np.empty(len(self))
         for rows, block in self.blocks():
             lengths[rows] = (block - mean) ** 2 @ scales
-        return self.unit**2 * lengths
+        return lengths if self.exact is not None else self.unit**2 * lengths
 
     def logits(self, weights: Float64) -> Iterator[tuple[slice, Float64]]:
         """Yield ``(rows, logits [b, t])`` for weights ``[k + 1, t]``, whose last row is the constant's."""
@@ -110,10 +123,20 @@ def design(matrix: FloatMatrix, target: Labels) -> Design:
     unit = float(np.sqrt(len(target) / total)) if total > 0 else 1.0
     log_square = -2 * float(np.log(unit) + np.log(decomposed.scale))
     shape = (len(target), len(decomposed.eigenvalues) + 1)
-    coordinates = np.ones(shape, np.float64 if shape[0] * shape[1] <= _MAX_FLOAT64 else np.float32)
+    size = shape[0] * shape[1]
+    coordinates = np.ones(shape, np.float64 if size <= _MAX_FLOAT64 else np.float32)
+    exact = None
+    if size <= _MAX_FLOAT64:
+        exact = coordinates[:, :-1]
+    elif size <= _MAX_EXACT and not decomposed.dual:
+        exact = np.empty((shape[0], shape[1] - 1))
     for rows, block in decomposed.coordinate_blocks():
-        coordinates[rows, :-1] = unit * block
-    return Design(decomposed, unit, np.append(unit**2 * decomposed.eigenvalues, len(target)), log_square, coordinates)
+        block *= unit
+        coordinates[rows, :-1] = block
+        if exact is not None:
+            exact[rows] = block
+    squares = np.append(unit**2 * decomposed.eigenvalues, len(target))
+    return Design(decomposed, unit, squares, log_square, coordinates, exact)
 
 
 def fit(
@@ -124,6 +147,7 @@ def fit(
     offset: Float64 | None = None,
     kept: NDArray[np.bool_] | None = None,
     start: Float64 | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Float64:
     """Return the weights ``[k + 1, t]`` that minimise Σ_i −log softmax(W z_i + offset)_{y_i} + ½ Σ_j penalty_j ‖W_j‖².
 
@@ -135,6 +159,7 @@ def fit(
         offset: added to the logits of each class, ``[t]``; 0 by default.
         kept: which rows are used, ``[n]``; all by default.
         start: initial weights; 0 by default.
+        tolerance: see `TOLERANCE`.
     """
     shape = (len(penalty), target.num_classes)
     n = len(target) if kept is None else int(kept.sum())
@@ -143,7 +168,7 @@ def fit(
     for _ in range(_MAX_STEPS):
         hessian = _Hessian(prepared, penalty, point.probabilities)
         decrement = float((point.gradient**2 / hessian.diagonal).sum())  # about twice what a step would gain
-        if decrement <= n * _TOLERANCE**2:
+        if decrement <= n * tolerance**2:
             break
         direction = hessian.solved(-point.gradient, _FAR_RESIDUAL if decrement > 0.01 * n else _NEAR_RESIDUAL)
         slope = float((point.gradient * direction).sum())
