@@ -119,7 +119,9 @@ def _value_of(decomposed: Spectrum, target: Labels, lengths: Float64, kept: NDAr
     left, d = rest(decomposed, target, kept), decomposed.features.shape[1]
     n = len(left.target)
     covariance = left.scatter / n
-    around = lengths - 2 * decomposed.product(left.mean) + float(left.mean @ left.mean)  # from the mean of the kept [n]
+    around = (
+        lengths - 2 * decomposed.product(left.mean) + float(left.mean @ left.mean)
+    )  # from the mean of the kept [n]
     fourth = float(np.square(around[kept]).sum())
     alpha = _intensity(n, d, fourth / n, float((covariance**2).sum()), float(np.trace(covariance)))
     if alpha >= 1:

@@ -35,9 +35,7 @@ class Rest:
     sums: Float64
 
 
-def rest(
-    decomposed: Spectrum, target: Labels, kept: NDArray[np.bool_], largest: int | None = None
-) -> Rest:
+def rest(decomposed: Spectrum, target: Labels, kept: NDArray[np.bool_], largest: int | None = None) -> Rest:
     """Return what is left without some of the examples.
 
     Args:

@@ -249,7 +249,10 @@ def budget(names):
             alone[name] = seconds(_score, MEASURES[name], extraction)
             print(f"  {name:<20} {alone[name]:7.2f}", flush=True)
         together = seconds(score, extraction, names or list(MEASURES))
-        print(f"  {'sum of all':<20} {sum(alone.values()):7.2f}; in one call {together:.2f} (limit {limit:g})", flush=True)
+        print(
+            f"  {'sum of all':<20} {sum(alone.values()):7.2f}; in one call {together:.2f} (limit {limit:g})",
+            flush=True,
+        )
 
 
 def seconds(run, *arguments, repeats=1):
