@@ -23,6 +23,8 @@ FOLDS = 5
 # the probe equals the class prior to so large that classes at a hundredth of a length from each other are separated.
 STRENGTHS: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
 
+_PATH_TOLERANCE = 1e-3  # of the fits that only show which strength is best, in nats per example
+
 
 def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
     """Score how well a linear head predicts labels that it was not fitted to, in nats; higher is better.
@@ -133,20 +135,24 @@ def _cross_fitted(prepared: Design, target: Labels, draws: Integers | None) -> _
     for strength in STRENGTHS if len(prepared.squares) > 1 else ():
         penalty, first, others = np.full(len(prepared.squares), 1 / strength), parts.chosen(slice(1)), slice(1, None)
         start = best.weights
-        weights = fits(prepared, target, penalty, first, None if start is None else start[:, :1])
+        weights = fits(prepared, target, penalty, first, None if start is None else start[:, :1], _PATH_TOLERANCE)
         terms = _log_likelihood(prepared, target, weights, first)[:, 0]
         gain = (terms - best.terms)[fold == 0]
         if gain.mean() < -gain.std() / np.sqrt(len(gain)):
-            return best
+            break
         # From one strength to the next, weights change alike in all folds.
         start = np.repeat(weights, len(parts), axis=1) if start is None else start + weights - start[:, :1]
-        rest = fits(prepared, target, penalty, parts.chosen(others), start[:, others])
+        rest = fits(prepared, target, penalty, parts.chosen(others), start[:, others], _PATH_TOLERANCE)
         weights = np.concatenate([weights, rest], axis=1)
         terms = _log_likelihood(prepared, target, weights, parts)[np.arange(len(target)), fold]
         if not terms.sum() > best.terms.sum():
             break
         best = _CrossFitted(terms, parts, weights, strength)
-    return best
+    if best.weights is None:
+        return best
+    weights = fits(prepared, target, np.full(len(prepared.squares), 1 / best.strength), parts, best.weights)
+    terms = _log_likelihood(prepared, target, weights, parts)[np.arange(len(target)), fold]
+    return _CrossFitted(terms, parts, weights, best.strength)
 
 
 def folds(target: Labels, draws: Integers | None = None) -> Integers:

@@ -338,19 +338,19 @@ class _Evaluation:
 def _evaluated(prepared: Design, target: Labels, penalty: Float64, parts: Parts, weights: Float64) -> _Evaluation:
     size, number, t = weights.shape
     probabilities = np.empty((len(target), number, t), prepared.coordinates.dtype)
-    lifted = prepared.lifted(weights[:-1].reshape(size - 1, -1))
+    lifted = prepared.lifted(weights[:-1].reshape(size - 1, number * t))
     constant = weights[-1] + parts.offsets
     loss, slope, slope_of_constant = np.zeros(number), np.zeros_like(lifted.T), np.zeros((number, t))
     for rows, block in prepared.blocks():
         log_p = log_softmax((block @ lifted).reshape(-1, number, t) + constant)
         at, codes = np.arange(len(block)), target.codes[rows]
         used = parts.kept[:, rows].T.astype(np.float64)  # [b, p]
-        loss -= np.vecdot(used, log_p[at, :, codes], axis=0)
+        loss -= (used * log_p[at, :, codes]).sum(axis=0)
         residual = np.exp(log_p, out=log_p)
         residual *= used[..., None]
         probabilities[rows] = residual
         residual[at, :, codes] -= used
-        slope += residual.reshape(len(block), -1).T @ block
+        slope += residual.reshape(len(block), number * t).T @ block
         slope_of_constant += residual.sum(axis=0)
     gradient = np.empty_like(weights)
     gradient[:-1] = prepared.lowered(slope.T).reshape(size - 1, number, t)
@@ -380,7 +380,7 @@ class _Hessian:
             sums += (p - p * p).T @ np.square(prepared.coordinates[rows])
         equal = (1 - 1 / t) / t * prepared.squares  # the diagonal if all probabilities were 1/t
         diagonal = (np.maximum(sums, _MIN_CURVATURE * equal) + penalty).T
-        self.diagonal = np.ascontiguousarray(diagonal).reshape(-1, number, t)
+        self.diagonal = np.ascontiguousarray(diagonal).reshape(len(penalty), number, t)
 
     def chosen(self, which: NDArray[np.bool_]) -> _Hessian:
         """Return the Hessians of some parts."""
@@ -418,14 +418,14 @@ class _Hessian:
 
     def times(self, direction: Float64) -> Float64:
         """Return the products of the Hessians with directions."""
-        narrow = direction.reshape(len(direction), -1).astype(self._p.dtype)
+        narrow = direction.reshape(len(direction), self._p[0].size).astype(self._p.dtype)
         slope = np.zeros(narrow.T.shape)
         for rows in _blocks_of(len(self._p)):
             z, p = self._prepared.coordinates[rows], self._p[rows]
             change = (z @ narrow).reshape(p.shape)
             change *= p
             change -= p * change.sum(axis=2, keepdims=True)
-            slope += change.reshape(len(z), -1).T @ z
+            slope += change.reshape(len(z), self._p[0].size).T @ z
         return slope.T.reshape(direction.shape) + self._penalty[:, None, None] * direction
 
 

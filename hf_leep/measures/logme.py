@@ -261,7 +261,7 @@ class _Search:
         before, at, after = (near[np.arange(len(near)), best + step] for step in (-1, 0, 1))
         curvature = 2 * at - before - after  # the parabola through three points
         gain = np.divide((after - before) ** 2, 8 * curvature, out=np.zeros_like(at), where=curvature > 0)
-        return np.where((at >= before) & (at >= after), at + gain, near.max(axis=1))
+        return np.asarray(np.where((at >= before) & (at >= after), at + gain, near.max(axis=1)))
 
 
 def _without(decomposed: Spectrum, target: Labels, kept: NDArray[np.bool_], search: _Search) -> float:
