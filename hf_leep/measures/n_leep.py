@@ -7,6 +7,7 @@ ICML 2020, equation 2) of the posteriors P(v|x) is the score.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,13 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.leep import value_of
 from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, half_samples, labels_of
-from hf_leep.measures.spectrum import spectrum
+from hf_leep.measures.spectrum import Spectrum, spectrum
 
 ENERGY = 0.8  # share of the variance that the principal axes keep
 PER_CLASS = 5  # components per target class
 PER_COMPONENT = 5  # examples per component, at least
+_SEARCHED = 2  # axes among which those of a half are searched, relative to those of all the examples
+_MAX_FLOAT64 = 2**16  # numbers in the coordinates of a half; more are in float32
 SEED = 0
 TOLERANCE, MAX_STEPS = 5e-5, 100  # the fit ends when a step gains less, in nats per example and axis
 FLOOR = 1e-6  # added to each variance, in features of mean variance 1
@@ -70,11 +73,14 @@ def n_leep(features: ArrayLike, labels: ArrayLike) -> float:
         -0.233
     """
     matrix = arrays.features(features)
-    return _value(matrix, arrays.labels(labels, len(matrix)))
+    target = arrays.labels(labels, len(matrix))
+    return _score(reduced(matrix, target), target)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
     """Return N-LEEP in nats and its deviations on `resampling.half_samples`, ``[10]``, mean 0.
+
+    The principal axes of a half are searched among twice as many axes of all the examples as the score uses.
 
     Args:
         features: as for `n_leep`.
@@ -85,7 +91,20 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return half_samples(lambda kept: _value(matrix, labels_of(target, kept), kept), len(matrix), draws)
+    decomposed = spectrum(matrix, target, whitened=False, centred=True)
+    ascending = decomposed.eigenvalues
+    num_axes = min(_SEARCHED * _num_axes(ascending), len(ascending))
+    coordinates = np.empty((len(matrix), num_axes))
+    for rows, block in decomposed.coordinate_blocks(num_axes):
+        coordinates[rows] = block
+    rest = np.maximum(_squared_lengths(decomposed) - np.vecdot(coordinates, coordinates), 0.0)  # on the other axes
+
+    def score(kept: Kept) -> float:
+        points = _reduced(decomposed) if kept is None else _reduced_part(coordinates[kept], float(rest[kept].sum()))
+        narrow = kept is not None and points.size > _MAX_FLOAT64
+        return _score(points.astype(np.float32) if narrow else points, labels_of(target, kept))
+
+    return half_samples(score, len(matrix), draws)
 
 
 @dataclass(frozen=True)
@@ -96,56 +115,115 @@ class Mixture:
     means: Float64
     variances: Float64
 
-    def log_joint(self, block: Float64) -> Float64:
-        """Return the log of weight times density of each component at each row, ``[b, c]``."""
+    def log_joint(self, block: FloatMatrix) -> FloatMatrix:
+        """Return the log of weight times density of each component at each row, ``[b, c]``, in the block's dtype."""
         precisions = 1 / self.variances
         constant = np.log(self.weights) - 0.5 * (
             np.log(2 * np.pi * self.variances).sum(axis=1) + (self.means**2 * precisions).sum(axis=1)
         )
-        return np.asarray(constant + block @ (self.means * precisions).T - 0.5 * (block**2 @ precisions.T))
+        joint = block @ (self.means * precisions).T.astype(block.dtype)
+        joint -= block**2 @ (0.5 * precisions).T.astype(block.dtype)
+        joint += constant.astype(block.dtype)
+        return np.asarray(joint)
 
 
-def reduced(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> Float64:
+def reduced(matrix: FloatMatrix, target: Labels) -> Float64:
     """Return coordinates on the leading principal axes, of mean variance 1, ``[n, q]``; q = 0 if nothing varies."""
-    decomposed = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
-    ascending = decomposed.eigenvalues
-    if not len(ascending):
-        return np.zeros((len(target), 0))
-    explained = np.cumsum(ascending[::-1]) / ascending.sum()
-    num_axes = int(np.searchsorted(explained, ENERGY * (1 - 1e-12))) + 1
-    coordinates = np.empty((len(target), num_axes))
+    return _reduced(spectrum(matrix, target, whitened=False, centred=True))
+
+
+def _reduced(decomposed: Spectrum) -> Float64:
+    n, ascending = len(decomposed.features), decomposed.eigenvalues
+    num_axes = _num_axes(ascending)
+    coordinates = np.empty((n, num_axes))
     for rows, block in decomposed.coordinate_blocks(num_axes):
         coordinates[rows] = block
-    coordinates /= np.sqrt(ascending[-num_axes:].mean() / len(target))
-    return coordinates
+    return coordinates / np.sqrt(ascending[-num_axes:].mean() / n) if num_axes else coordinates
 
 
-def start(points: Float64, num_components: int) -> Mixture:
+def _reduced_part(coordinates: Float64, rest: float) -> Float64:
+    """Return the same for some of the examples.
+
+    Args:
+        coordinates: theirs on leading axes of all the examples, ``[m, p]``.
+        rest: sum of their squares on the other axes.
+    """
+    centred = coordinates - coordinates.mean(axis=0)
+    ascending, axes = np.linalg.eigh(centred.T @ centred)
+    num_axes = min(_num_axes(ascending, rest), len(ascending))
+    if not num_axes:
+        return centred[:, :0]
+    return centred @ axes[:, -num_axes:] / np.sqrt(ascending[-num_axes:].mean() / len(centred))
+
+
+def _num_axes(ascending: Float64, rest: float = 0.0) -> int:
+    """Return how many of the largest eigenvalues hold `ENERGY` of their sum and of the rest."""
+    if not len(ascending) or not ascending[-1] > 0:
+        return 0
+    explained = np.cumsum(ascending[::-1]) / (ascending.sum() + rest)
+    return int(np.searchsorted(explained, ENERGY * (1 - 1e-12))) + 1
+
+
+def _squared_lengths(decomposed: Spectrum) -> Float64:
+    """Return the squared distance of each example from the mean, ``[n]``."""
+    lengths = np.empty(len(decomposed.features))
+    for rows, block in decomposed.point_blocks():
+        lengths[rows] = np.vecdot(block, block)
+    return lengths
+
+
+def start(points: FloatMatrix, num_components: int) -> Mixture:
     """Return the mixture of points ``[n, q]`` assigned to the nearest of k-means++ seeds, without empty components."""
     from sklearn.cluster import kmeans_plusplus
 
     order = np.argsort(np.vecdot(points, points), kind="stable")  # by distance from the mean, whatever the input order
-    seeds, _ = kmeans_plusplus(points[order], num_components, random_state=SEED)
+    if points.dtype == np.float64:
+        seeds, _ = kmeans_plusplus(points[order], num_components, random_state=SEED)
+    else:
+        seeds = points[order][_seeds(points[order], num_components)]
     half = 0.5 * np.vecdot(seeds, seeds)
     nearest = np.empty(len(points), dtype=np.int64)
-    for rows, block in arrays.row_blocks(points, _bytes(points, num_components)):
+    for rows, block in _blocks(points, num_components):
         nearest[rows] = (block @ seeds.T - half).argmax(axis=1)
     _, nearest = np.unique(nearest, return_inverse=True)
     sums = _Sums(int(nearest.max()) + 1, points.shape[1])
-    for rows, block in arrays.row_blocks(points, _bytes(points, num_components)):
-        sums.add(np.eye(len(sums.mass))[nearest[rows]], block)
+    for rows, block in _blocks(points, num_components):
+        sums.add(np.eye(len(sums.mass), dtype=points.dtype)[nearest[rows]], block)
     return sums.mixture()
 
 
-def fit(points: Float64, mixture: Mixture) -> Mixture:
+def _seeds(points: FloatMatrix, number: int) -> Integers:
+    """Return the positions of k-means++ seeds, as scikit-learn draws them but for the generator; faster in float32.
+
+    Each seed is the best of several points, which are drawn in proportion to their squared distance from the seeds.
+    """
+    generator, trials = np.random.default_rng(SEED), 2 + int(np.log(number))
+    lengths = np.vecdot(points, points)
+    seeds = [int(generator.integers(len(points)))]
+    closest = np.maximum(lengths + lengths[seeds[0]] - 2 * points @ points[seeds[0]], 0)
+    for _ in range(number - 1):
+        reached = np.cumsum(closest, dtype=np.float64)
+        drawn = np.searchsorted(reached, generator.random(trials) * reached[-1]).clip(max=len(points) - 1)
+        distances = points[drawn] @ points.T
+        distances *= -2
+        distances += lengths
+        distances += lengths[drawn, None]
+        np.clip(distances, 0, closest, out=distances)
+        best = int(distances.sum(axis=1).argmin())
+        seeds.append(int(drawn[best]))
+        closest = distances[best]
+    return np.array(seeds)
+
+
+def fit(points: FloatMatrix, mixture: Mixture) -> Mixture:
     """Run EM from a mixture until a step raises the mean log-likelihood by less than `TOLERANCE` per axis."""
     before = -np.inf
     for _ in range(MAX_STEPS):
         sums, likelihood = _Sums(*mixture.means.shape), 0.0
-        for rows, block in arrays.row_blocks(points, _bytes(points, len(mixture.weights))):
+        for rows, block in _blocks(points, len(mixture.weights)):
             posterior, log_density = _posterior(mixture, block)
             likelihood += float(log_density.sum()) / len(points)
-            sums.add(posterior, points[rows])
+            sums.add(posterior, block)
         mixture = sums.mixture()
         if abs(likelihood - before) < TOLERANCE * points.shape[1]:
             break
@@ -153,16 +231,15 @@ def fit(points: Float64, mixture: Mixture) -> Mixture:
     return mixture
 
 
-def posteriors(points: Float64, mixture: Mixture) -> Float64:
+def posteriors(points: FloatMatrix, mixture: Mixture) -> Float64:
     """Return P(v|x) of each point, ``[n, c]``."""
     result = np.empty((len(points), len(mixture.weights)))
-    for rows, block in arrays.row_blocks(points, _bytes(points, len(mixture.weights))):
+    for rows, block in _blocks(points, len(mixture.weights)):
         result[rows] = _posterior(mixture, block)[0]
     return result
 
 
-def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
-    points = reduced(matrix, target, kept)
+def _score(points: FloatMatrix, target: Labels) -> float:
     num_components = min(PER_CLASS * target.num_classes, len(points) // PER_COMPONENT)
     if num_components < 2 or not points.shape[1]:  # one cluster
         return value_of(np.ones((len(points), 1)), target)
@@ -177,7 +254,7 @@ class _Sums:
         self.first = np.zeros((num_components, num_axes))
         self.second = np.zeros((num_components, num_axes))
 
-    def add(self, posterior: Float64, block: Float64) -> None:
+    def add(self, posterior: FloatMatrix, block: FloatMatrix) -> None:
         self.mass += posterior.sum(axis=0)
         self.first += posterior.T @ block
         self.second += posterior.T @ (block * block)
@@ -191,7 +268,7 @@ class _Sums:
         return Mixture(mass[:, 0] / mass.sum(), means, variances)
 
 
-def _posterior(mixture: Mixture, block: Float64) -> tuple[Float64, Float64]:
+def _posterior(mixture: Mixture, block: FloatMatrix) -> tuple[FloatMatrix, FloatMatrix]:
     """Return P(v|x) ``[b, c]`` and the log density ``[b]`` of each row."""
     posterior = mixture.log_joint(block)
     largest = posterior.max(axis=1, keepdims=True)
@@ -202,10 +279,12 @@ def _posterior(mixture: Mixture, block: Float64) -> tuple[Float64, Float64]:
     return posterior, (largest + np.log(total))[:, 0]
 
 
-def _bytes(points: Float64, num_components: int) -> int:
-    """Return the bytes of a block of points such that neither it nor its posteriors exceed `arrays.BLOCK_BYTES`."""
-    num_axes: int = points.shape[1]
-    return max(1, arrays.BLOCK_BYTES * num_axes // max(num_axes, num_components))
+def _blocks(points: FloatMatrix, num_components: int) -> Iterator[tuple[slice, FloatMatrix]]:
+    """Yield ``(rows, points)`` such that neither a block nor its posteriors exceed `arrays.BLOCK_BYTES`."""
+    height = max(1, arrays.BLOCK_BYTES // (8 * max(points.shape[1], num_components)))
+    for start in range(0, len(points), height):
+        rows = slice(start, min(start + height, len(points)))
+        yield rows, points[rows]
 
 
 MEASURE = Measure(
