@@ -138,7 +138,9 @@ def _reduced(decomposed: Spectrum) -> Float64:
     coordinates = np.empty((n, num_axes))
     for rows, block in decomposed.coordinate_blocks(num_axes):
         coordinates[rows] = block
-    return coordinates / np.sqrt(ascending[-num_axes:].mean() / n) if num_axes else coordinates
+    if num_axes:
+        coordinates /= np.sqrt(ascending[-num_axes:].mean() / n)
+    return coordinates
 
 
 def _reduced_part(coordinates: Float64, rest: float) -> Float64:
@@ -153,7 +155,7 @@ def _reduced_part(coordinates: Float64, rest: float) -> Float64:
     num_axes = min(_num_axes(ascending, rest), len(ascending))
     if not num_axes:
         return centred[:, :0]
-    return centred @ axes[:, -num_axes:] / np.sqrt(ascending[-num_axes:].mean() / len(centred))
+    return np.asarray(centred @ axes[:, -num_axes:] / np.sqrt(ascending[-num_axes:].mean() / len(centred)))
 
 
 def _num_axes(ascending: Float64, rest: float = 0.0) -> int:
@@ -220,7 +222,7 @@ def fit(points: FloatMatrix, mixture: Mixture) -> Mixture:
     before = -np.inf
     for _ in range(MAX_STEPS):
         sums, likelihood = _Sums(*mixture.means.shape), 0.0
-        for rows, block in _blocks(points, len(mixture.weights)):
+        for _, block in _blocks(points, len(mixture.weights)):
             posterior, log_density = _posterior(mixture, block)
             likelihood += float(log_density.sum()) / len(points)
             sums.add(posterior, block)
