@@ -154,7 +154,7 @@ def _reduced_part(coordinates: Float64, rest: float) -> Float64:
     ascending, axes = np.linalg.eigh(centred.T @ centred)
     num_axes = min(_num_axes(ascending, rest), len(ascending))
     if not num_axes:
-        return centred[:, :0]
+        return np.asarray(centred[:, :0])
     return np.asarray(centred @ axes[:, -num_axes:] / np.sqrt(ascending[-num_axes:].mean() / len(centred)))
 
 
