@@ -23,6 +23,7 @@ from hf_leep.measures.spectrum import Spectrum, spectrum
 
 STRENGTH = 5.0  # a of λ = exp(−a σ)
 _MIN_SHRINKAGE = 1e-10  # lower bound of λ
+_MANY = 200  # coordinates from which Lanczos's iterations are faster than a full tridiagonal form
 _FLOOR = 1e-12  # lower bound of the variance within classes in each direction, relative to the features' mean variance
 
 
@@ -134,9 +135,7 @@ def _value(source: Spectrum, target: Labels, kept: Kept) -> float:
     floor = _FLOOR * float(source.eigenvalues.sum()) / n / d
     plain = _Points(source, kept, target)
     means, within = _moments(plain)
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):  # σ in the unit of the unscaled features
-        largest = _largest_eigenvalue(within) / np.float64(source.scale) ** 2
-    shrinkage = max(float(np.exp(-STRENGTH * largest)), _MIN_SHRINKAGE)
+    shrinkage = _shrinkage(within, source.scale)
     weights = _true_class_probability(plain, means, _ridged(within, shrinkage, floor, d), softened=True)
     others = (means.sum(axis=0) - means) / (target.num_classes - 1)
     mixed = _Points(source, kept, target, others, weights)
@@ -157,9 +156,25 @@ def _moments(points: _Points) -> tuple[Float64, Float64]:
     return means, within / len(points.target)
 
 
+def _shrinkage(within: Float64, scale: float) -> float:
+    """Return λ for a covariance within classes of scaled features, ``[q, q]``."""
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):  # σ in the unit of the unscaled features
+        unit = np.float64(scale) ** -2
+        if np.exp(-STRENGTH * within.diagonal().max() * unit) <= _MIN_SHRINKAGE:  # so it is for σ, which is no smaller
+            return _MIN_SHRINKAGE
+        return max(float(np.exp(-STRENGTH * _largest_eigenvalue(within) * unit)), _MIN_SHRINKAGE)
+
+
 def _largest_eigenvalue(matrix: Float64) -> float:
     from scipy.linalg import eigvalsh
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
+    if len(matrix) >= _MANY:
+        start = np.random.default_rng(0).normal(size=len(matrix))
+        try:
+            return float(eigsh(matrix, 1, which="LA", v0=start, return_eigenvectors=False)[0])
+        except ArpackNoConvergence:
+            pass
     last = len(matrix) - 1
     return float(eigvalsh(matrix, subset_by_index=[last, last])[0])
 

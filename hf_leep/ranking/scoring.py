@@ -129,22 +129,25 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         why = f"with n = {n} and d = {d} any features, even noise, score {measure.saturates_at}"
         return Score(None, reason=f"{measure.title} needs more examples than features: {why}")
     single_draw = extraction.groups is not None and not extraction.groups.any()
-    draws = None if single_draw else extraction.groups
+    warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
+    trusted &= not single_draw  # one draw does not show how much another would differ
+    influence = None
     try:
-        value, influence = _computed(measure, inputs, extraction.labels, draws)
+        if trusted:
+            value, influence = _computed(measure, inputs, extraction.labels, extraction.groups)
+        else:
+            value = float(measure.function(inputs, extraction.labels))
     except (ValueError, np.linalg.LinAlgError) as error:  # mostly outputs that are NaN: no other candidate is affected
         return Score(None, reason=f"{measure.title}: {error}")
     except Exception as error:  # a measure that fails, perhaps one of another package, must not stop the others
         return Score(None, reason=f"{measure.title}: {type(error).__name__}: {one_line(error)}")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} is {value}")
-    warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
-    trusted &= not single_draw  # one draw does not show how much another would differ
     score = Score(
         value=value,
-        standard_error=standard_error(influence) if trusted else None,
+        standard_error=None if influence is None else standard_error(influence),
         warnings=warnings,
-        influence=influence.astype(np.float32) if trusted else None,
+        influence=None if influence is None else influence.astype(np.float32),
     )
     return _with_shuffled(score, measure, inputs, extraction.labels) if measure.shuffled_baseline else score
 

@@ -168,7 +168,7 @@ def test_logme_leaves_out_whole_groups(rng):
     part = np.random.default_rng(60).permutation(60) % 10
     without = [MEASURES["logme"].function(copies[part[groups] != k], labels[part[groups] != k]) for k in range(10)]
     pseudo = 10 * value - 9 * np.array(without)
-    np.testing.assert_allclose(found, pseudo - pseudo.mean(), atol=1e-9)
+    np.testing.assert_allclose(found, pseudo - pseudo.mean(), atol=1e-5)
     assert standard_error(found) > 1.3 * standard_error(MEASURES["logme"].influence(copies, labels)[1])
 
 
