@@ -1,10 +1,10 @@
 """The closed-form head: a ridge classifier on scaled features, judged by left-out predictions alone.
 
-One decomposition of the features serves all strengths (`left_out_ridge`). For each, the logits of an example are
-τ ŷ_(−i), with the temperature τ of the highest left-out log-likelihood (Guo et al.: On Calibration of Modern Neural
-Networks, ICML 2017, with examples left out in place of a validation set); the strength of the highest one is chosen, where
-equal to it within 2/n nats the larger.
-Accuracy is that of the same head, so nothing was chosen by the outcomes that it counts.
+One decomposition of the features serves all strengths (`left_out_ridge`). For each, the logits of an example are τ
+ŷ_(−i), with the temperature τ of the highest left-out log-likelihood (Guo et al.: On Calibration of Modern Neural
+Networks, ICML 2017, with examples left out in place of a validation set). The strength of the highest one is chosen,
+or a larger one if it is at most 2/n nats worse. Accuracy is that of the same head, so nothing was chosen by the
+outcomes that it counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STRENGTHS: tuple[float, ...] = tuple(10.0 ** (k / 4 - 4) for k in range(17))
 LARGEST_TEMPERATURE = 1e6  # reached where the left-out predictions make no error
 _TIE = 1e-12  # votes closer than this are equal up to rounding
 # A smaller strength is chosen only if all examples together gain this many nats. Otherwise noise with n = d, where
-# strengths give very different heads, would be right too often: 53.7 % with n = 100 and two classes, now 52.3 %.
+# strengths give very different heads, would be right too often: 53.7 % with n = 100 and two classes, and 52.2 % this way.
 _GAIN = 2.0
 _STEPS = 60  # of Newton's method for a temperature
 _ROUGH, _FINE = 1e-3, 1e-10  # relative size of the last one: to compare strengths, and for the chosen one
