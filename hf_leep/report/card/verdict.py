@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.card import fine_tuning
 from hf_leep.report.card.certificate import failed_sentence
 from hf_leep.report.card.wording import (
     chance,
@@ -34,6 +35,8 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     if not candidates:
         return [f"No candidate could be ranked: all {len(data['candidates'])} were refused or failed."]
     said = [wrong] if (wrong := failed_sentence(data)) else []
+    if tried := fine_tuning.lead(data, name):
+        said += [*tried, "Before any training, the scores said this."]
     if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(
             "By leave-one-out LEEP, no candidate explains these labels measurably better than the class frequencies "
