@@ -121,6 +121,8 @@ def _target(target: Target) -> TargetData:
         "num_duplicates": target.num_duplicates,
         "fingerprint": target.fingerprint,
         "modality": target.modality,
+        "task": target.task,
+        "unit": target.unit,
         "input_columns": list(target.input_columns),
         "label_column": target.label_column,
         "class_names": list(target.class_names),

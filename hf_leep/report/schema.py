@@ -37,6 +37,8 @@ class TargetData(TypedDict):
         num_duplicates: rows whose input repeats an earlier row.
         fingerprint: hash of the rows, inputs and labels.
         modality: image, audio, text, video or token.
+        task: Hub task of models for it, such as image-classification.
+        unit: what an example is called, in the plural, such as images.
         input_columns: columns that the models see.
         label_column: column of the labels.
         class_names: names of the classes.
@@ -58,6 +60,8 @@ class TargetData(TypedDict):
     num_duplicates: int
     fingerprint: str
     modality: str
+    task: str
+    unit: str
     input_columns: list[str]
     label_column: str
     class_names: list[str]

@@ -134,6 +134,8 @@ REPORT = {
         "num_duplicates": 3,
         "fingerprint": "sha256:2",
         "modality": "image",
+        "task": "image-classification",
+        "unit": "images",
         "input_columns": ["image"],
         "label_column": "label",
         "class_names": [str(k) for k in range(10)],
