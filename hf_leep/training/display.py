@@ -42,7 +42,7 @@ class Display:
         )
         self._task = self._bars.add_task("timing the candidates", total=None)
         self._round: Progress | None = None
-        self._began = time.perf_counter()
+        self._began = self._told = time.perf_counter()
         self._num_trained = 0
 
     def __enter__(self) -> Display:
@@ -62,7 +62,7 @@ class Display:
             self._finish_round()
             self._began, self._num_trained = time.perf_counter(), 0
             self._bars.reset(self._task, total=progress.num_trials * progress.steps)
-        self._round = progress
+        self._round, self._told = progress, time.perf_counter()
         self._num_trained += 1
         left = "" if progress.seconds_left is None else f", {duration(max(0.0, progress.seconds_left))} left"
         name = escape(plain(progress.candidate)[-_NAME_WIDTH:])
@@ -78,12 +78,11 @@ class Display:
     def _finish_round(self) -> None:
         if self._round is None or not self._shown:
             return
-        done, seconds = self._round, time.perf_counter() - self._began
-        left = ""
+        done, now, left = self._round, time.perf_counter(), ""
         if done.seconds_left is not None:
-            left = f"; {duration(max(0.0, done.seconds_left))} of the budget were left before the last of them"
+            left = f"; {duration(max(0.0, done.seconds_left - (now - self._told)))} of the budget left"
         print(
             f"round {done.rung} of {done.num_rungs}: {self._num_trained} trainings of {done.steps} steps "
-            f"took {duration(seconds)}{left}",
+            f"took {duration(now - self._began)}{left}",
             file=sys.stderr,
         )

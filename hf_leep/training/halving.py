@@ -34,6 +34,7 @@ MIN_STEPS = 6  # of the first rung, below which no network has learnt anything
 MAX_EPOCHS = 30  # of a finalist: more steps are not worth a budget
 _RUNGS = 3  # the third is the finalists'
 _PROBE_STEPS = 3  # to time a network with, before the budget is laid out
+_TOO_LONG = 2.0  # times the budget, beyond which a comparison is refused: a few steps are timed roughly
 _MARGIN = 0.85  # share of the budget to plan for: trials differ in how long they take
 
 
@@ -140,7 +141,7 @@ class _Run:
         if budget is None or self._journal.steps(0) is not None:
             return
         needed = MIN_STEPS * self._cost(0, pairs)[0] / _MARGIN
-        if needed > budget:
+        if needed > _TOO_LONG * budget:
             raise UserError(
                 f"{option('fine_tune.budget')} is {duration(budget)}, and the least that says anything about these "
                 f"{len(self._all)} candidates takes about {duration(needed)} here: give it more, or fewer candidates "
@@ -154,7 +155,8 @@ class _Run:
         """Time a candidate for the budget; its steps are decided by the timing, so it is not kept."""
         if self._journal.steps(_RUNGS - 1) is not None or self._journal.failure(candidate.name) is not None:
             return
-        if (known := self._journal.timing(candidate.name)) is None:
+        known = self._journal.timing(candidate.name)
+        if known is None or self._journal.steps(0) is None:  # nothing depends on an older timing yet
             started = time.perf_counter()
             recipe = Recipe(self._settings.learning_rates[0], _PROBE_STEPS, batch_size=self._settings.batch_size)
             outcome = self._attempt(candidate, recipe, self._split.train, self._split.choose)

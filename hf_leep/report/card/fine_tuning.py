@@ -91,14 +91,15 @@ def sentences(data: ReportData, name: Callable[[str], str]) -> list[str]:
 def method(data: ReportData) -> str:
     """What was done, in a sentence or two."""
     found, what = data["fine_tuning"], examples(data)
-    which = _which(found)
+    which, seeds = _which(found), max(len(one["seed_accuracies"]) for one in found["candidates"])
     limit = f"{found['steps']} steps for each finalist" if found["steps"] else ""
     if found["budget"]:
         limit = f"a budget of {duration(found['budget'])}"
     return (
         f"{which} were fine-tuned as whole networks with {limit}: on {found['num_train']:,} {what}, while "
         f"{found['num_choose']:,} others chose learning rates and finalists. Each finalist was then trained on both "
-        f"parts with several seeds, and judged on {found['num_judge']:,} {what} that chose nothing. "
+        f"parts with {seeds} {'seed' if seeds == 1 else 'seeds'}, and judged on {found['num_judge']:,} {what} that "
+        f"chose nothing. "
         f"± is the half-width of a {level(data)} interval for the {what} and the seeds. "
         f"It took {duration(found['seconds'])} on {plain(found['device'])}."
     )
