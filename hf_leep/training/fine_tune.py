@@ -2,7 +2,8 @@
 
 All weights are trained with AdamW (Loshchilov & Hutter, ICLR 2019), a linear warm-up and a cosine decay to zero
 (Loshchilov & Hutter, ICLR 2017). A new linear head, which starts at zero, takes the place of the source head; its
-learning rate is ten times that of the rest. Batch normalisation and dropout work as in training.
+learning rate is ten times that of the rest. Batch normalisation and dropout work as in training; models of sounds mask
+no parts of them (SpecAugment).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.nn import functional
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
-from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout
+from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout, without_masks
 from hf_leep.training.records import BATCH_SIZE
 
 HEAD_FACTOR = 10.0  # the new head's learning rate, as a multiple of the others'
@@ -215,7 +216,7 @@ def fine_tune(
         torch.manual_seed(recipe.seed)
         net = _WithNewHead(network, examples.num_classes, device)
         try:
-            with plausible_dropout(net.model) as turned_round:
+            with plausible_dropout(net.model) as turned_round, without_masks(net.model):
                 micro_batch, times, diverged = _train(net, examples, train, recipe, on, advance)
             if diverged:
                 correct, loss = np.zeros(len(examples.places(evaluate)), dtype=bool), math.inf

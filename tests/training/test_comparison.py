@@ -17,6 +17,7 @@ from huggingface_hub import constants
 import hf_leep
 from hf_leep import cli
 from hf_leep.errors import UserError
+from hf_leep.store import Store
 from hf_leep.training import comparison, splitting
 from hf_leep.training.shortlist import by_name, shortlist
 from tests import warm
@@ -73,8 +74,12 @@ def test_a_finished_comparison_is_read_and_the_store_counts_it(ranked, empty_sto
     again = tuned(ranked)
     assert journal.read_text().rstrip() == before.rstrip()
     assert again["candidates"] == first["candidates"]
-    assert hf_leep.validate(ranked, fine_tune=dataclasses.replace(QUICK, steps=3), progress=False)
+    more = tuned(ranked, dataclasses.replace(QUICK, steps=1))
+    assert [c["steps"] for c in more["candidates"]] == [1, 1]
     assert len(list(empty_store.glob("training/*"))) == 2  # another comparison
+    assert Store(empty_store).usage().entries["training"] == 2
+    Store(empty_store).clear()
+    assert not list(empty_store.glob("training/*"))
 
 
 def test_a_killed_run_goes_on_and_trains_nothing_twice(ranked, tmp_path):
@@ -101,7 +106,7 @@ def test_a_killed_run_goes_on_and_trains_nothing_twice(ranked, tmp_path):
     assert len(set(trials)) == len(trials) > len(before) >= 4
     found = json.loads((report / "report.json").read_text())["fine_tuning"]
     assert found["seconds"] == pytest.approx(sum(entry["seconds"] for entry in after))
-    assert "fine-tuned as whole networks with 90 steps for each finalist" in done.stdout
+    assert "were fine-tuned, all weights, with 90 steps for each finalist" in done.stdout
     assert "## Fine-tuned" in (report / "README.md").read_text()
 
 
@@ -193,14 +198,14 @@ def test_sounds(tmp_path, empty_store):
         )
         Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(tmp_path / f"wave{k}")
     generator = np.random.default_rng(0)
-    sounds = [{"array": generator.normal(size=160).astype(np.float32), "sampling_rate": 16000} for _ in range(60)]
-    features = datasets.Features(
-        {"audio": datasets.Audio(sampling_rate=16000), "label": datasets.ClassLabel(names=["a", "b"])}
-    )
-    rows = datasets.Dataset.from_dict({"audio": sounds, "label": [k % 2 for k in range(60)]}, features=features)
+    lengths = 160 + 20 * (np.arange(60) % 3)
+    sounds = [{"array": generator.normal(size=n).tolist(), "sampling_rate": 16000} for n in lengths]
+    rows = datasets.Dataset.from_dict({"audio": sounds, "label": [k % 2 for k in range(60)]})
     report = hf_leep.rank([str(tmp_path / f"wave{k}") for k in range(2)], rows, progress=False)
+    state = np.random.get_state()[1].copy()
     found = tuned(report, dataset=rows)
     assert [c["reason"] for c in found["candidates"]] == [None, None]
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # no mask was drawn
 
 
 def test_repeated_rows_stay_in_one_part(pictures, checkpoints, empty_store, monkeypatch):
@@ -233,9 +238,11 @@ def test_a_race_and_a_second_opinion(ranked, empty_store):
         data["candidates"][k]["scores"]["ridge"] = {**score, "value": accuracy}
     found = tuned(hf_leep.Report(data), hf_leep.FineTuning(top=1, steps=2))
     assert [(c["rank"], c["second_opinion"]) for c in found["candidates"]] == [(1, False), (3, True)]
-    found = tuned(hf_leep.Report(data), QUICK)
-    assert [(c["rank"], c["second_opinion"]) for c in found["candidates"]] == [(1, False), (2, False), (3, True)]
     assert found["agreement"]["logme"]["num_candidates"] == 2
+    data["candidates"][2]["stopped"] = data["candidates"][1]["stopped"]
+    found = tuned(hf_leep.Report(data), QUICK)
+    assert [(c["rank"], c["second_opinion"]) for c in found["candidates"]] == [(1, False), (2, False)]
+    assert found["agreement"]["logme"]["num_candidates"] == 1
 
 
 def test_the_shortlist_is_the_first_ones_and_the_second_opinion():
@@ -292,12 +299,12 @@ def test_progress_is_a_line_for_each_round_and_silent_with_json(
     ranked.save(tmp_path / "report")
     monkeypatch.setattr(utils, "are_progress_bars_disabled", lambda: False)
     arguments = ["validate", str(tmp_path / "report"), "--fine-tune", "--top", "2"]
-    assert cli.run([*arguments, "--steps", "2"]) == 0
+    assert cli.run([*arguments, "--steps", "9"]) == 0
     said = capsysbinary.readouterr().err.decode()
     assert [line.partition(" took")[0] for line in said.splitlines() if line.startswith("round")] == [
         "round 1 of 3: 6 trainings of 1 steps",
-        "round 2 of 3: 4 trainings of 1 steps",
-        "round 3 of 3: 6 trainings of 2 steps",
+        "round 2 of 3: 4 trainings of 3 steps",
+        "round 3 of 3: 6 trainings of 9 steps",
     ]
     assert cli.run([*arguments, "--steps", "3", "--json"]) == 0
     printed = capsysbinary.readouterr()

@@ -96,7 +96,8 @@ def method(data: ReportData) -> str:
     if found["budget"]:
         limit = f"a budget of {duration(found['budget'])}"
     return (
-        f"{which} were fine-tuned as whole networks with {limit}: on {found['num_train']:,} {what}, while "
+        f"{which} {'was' if len(found['candidates']) == 1 else 'were'} fine-tuned, all weights, with {limit}: on "
+        f"{found['num_train']:,} {what}, while "
         f"{found['num_choose']:,} others chose learning rates and finalists. Each finalist was then trained on both "
         f"parts with {seeds} {'seed' if seeds == 1 else 'seeds'}, and judged on {found['num_judge']:,} {what} that "
         f"chose nothing. "
