@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -179,6 +178,4 @@ def _compared(
             tell=display.tell,
             advance=display.advance,
         )
-    with contextlib.suppress(Exception):
-        on.free_memory()
     return found, loader.examples, journal.seconds

@@ -224,7 +224,8 @@ def fine_tune(
                 correct, loss = _evaluate(net, examples, evaluate)
         finally:
             net.release()
-            on.free_memory()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
             network.model.load_state_dict(kept)
             network.model.train(was_training)
             network.model.zero_grad(set_to_none=True)
@@ -249,7 +250,8 @@ def _train(
         next(_parts(net, examples, first, net.logits))  # makes the head
         match_statistics(net.model, lambda: _run(net, examples, seen))
     net.model.train()
-    optimizer = on.prepare_optimizer(torch.optim.AdamW(net.parameters(recipe.learning_rate)))
+    # Not prepared by the accelerator, which would keep it, and the network with it, until the comparison ends.
+    optimizer = torch.optim.AdamW(net.parameters(recipe.learning_rate))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, recipe.steps))
     micro = len(first)
     times: list[float] = []
