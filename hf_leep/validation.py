@@ -24,13 +24,12 @@ from hf_leep.hub import Client
 from hf_leep.measures.blocks import standard_error
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
-from hf_leep.ranking import second_opinion
 from hf_leep.ranking.correlation import agreement
 from hf_leep.ranking.ordering import paired_differences
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Score, Target
 from hf_leep.report import Report
-from hf_leep.report.candidate_schema import EstimateData, RankedData, ScoreData
+from hf_leep.report.candidate_schema import CandidateData, EstimateData, RankedData, ScoreData
 from hf_leep.report.card import short_names
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
@@ -153,16 +152,15 @@ def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None
 
     known = report.data["target"]
     comparison.check(known["modality"], options)
-    ranked = list({(c["id"], c["revision"]): c for c in report.candidates if is_ranked(c)}.values())
-    if not ranked:
+    chosen, joined = _shortlist(report, options.top)
+    if not chosen:
         raise UserError("none of the candidates has a rank")
-    chosen = shortlist(range(len(ranked)), options.top, _second_opinion(ranked))
     target, rows = _reopened(known, dataset, how)
     store = Store(Store.default_root())
     subject = comparison.Subject(
-        candidates=[ranked[k] for k in chosen],
-        names=short_names([ranked[k] for k in chosen]),
-        joined=options.top if len(chosen) > options.top else None,
+        candidates=chosen,
+        names=short_names(chosen),
+        joined=joined,
         target=target,
         rows=rows,
         models=how.models,
@@ -173,10 +171,10 @@ def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None
         device=how.device,
         store=store,
         client=how.client(store),
-        num_ranked=len(ranked),
+        num_ranked=sum(map(is_ranked, report.candidates)),
         progress=how.progress,
     )
-    placed = [(ranked[k], one["place"]) for k, one in zip(chosen, described["candidates"], strict=True)]
+    placed = [(candidate, one["place"]) for candidate, one in zip(chosen, described["candidates"], strict=True)]
     described["agreement"] = {
         measure: _agreement(
             [_comparable(candidate, measure) for candidate, place in placed if place is not None],
@@ -188,11 +186,17 @@ def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None
     return Report({**report.data, "fine_tuning": described})
 
 
-def _second_opinion(ranked: Sequence[RankedData]) -> int | None:
-    """Position of the candidate whose linear head is the most accurate; None where no accuracy is known."""
-    scores = {k: _comparable(candidate, second_opinion.MEASURE) for k, candidate in enumerate(ranked)}
-    known = {k: value for k, score in scores.items() if score and (value := score["value"]) is not None}
-    return max(known, key=lambda k: known[k]) if known else None
+def _shortlist(report: Report, top: int) -> tuple[list[CandidateData], int | None]:
+    """The candidates to fine-tune, and the position of the one that is there by the second opinion alone.
+
+    That one has no rank where it has no head that the measure of the order could use.
+    """
+    candidates = list({(c["id"], c["revision"]): c for c in report.candidates}.values())
+    order = [k for k, candidate in enumerate(candidates) if is_ranked(candidate)]
+    opinion = report.data["second_opinion"]
+    best = None if opinion is None else next((k for k, c in enumerate(candidates) if c["id"] == opinion["best"]), None)
+    chosen = shortlist(order, top, best)
+    return [candidates[k] for k in chosen], len(chosen) - 1 if chosen != order[:top] else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,7 +349,7 @@ def _estimate(value: float, standard_error: float | None) -> EstimateData:
     return {"value": value, "standard_error": standard_error, "half_width": half_width}
 
 
-def _comparable(candidate: RankedData, measure: str) -> ScoreData | None:
+def _comparable(candidate: CandidateData, measure: str) -> ScoreData | None:
     """A candidate's score; none where a race stopped it: its scores are of fewer rows than those of others."""
     return None if candidate["stopped"] else candidate["scores"].get(measure)
 

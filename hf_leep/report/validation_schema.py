@@ -97,7 +97,7 @@ class FineTunedData(NamedData):
     """A candidate of the shortlist that was fine-tuned.
 
     Attributes:
-        rank: the candidate's rank before any training.
+        rank: the candidate's rank before any training; null if it has none.
         second_opinion: whether it is in the shortlist as the first by the second opinion.
         reason: why it could not be trained, or of a finalist not with all seeds.
         place: place by fine-tuning, 1 for the best: finalists by accuracy, then the others by how far they came.
@@ -116,7 +116,7 @@ class FineTunedData(NamedData):
         seconds: seconds that its trainings took.
     """
 
-    rank: int
+    rank: int | None
     second_opinion: bool
     reason: str | None
     place: int | None

@@ -19,7 +19,7 @@ from hf_leep.inference.loader import Loader
 from hf_leep.inference.processes import num_launched
 from hf_leep.options import Device, FineTuning
 from hf_leep.records import Target
-from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.candidate_schema import CandidateData
 from hf_leep.report.validation_schema import FineTuningData
 from hf_leep.store import Store
 from hf_leep.training.display import Display
@@ -55,7 +55,7 @@ class Subject:
         models: models in memory by name.
     """
 
-    candidates: Sequence[RankedData]
+    candidates: Sequence[CandidateData]
     names: Sequence[str]
     joined: int | None
     target: Target
@@ -148,7 +148,7 @@ def _compared(
     loader = Loader(subject.rows)
     loaded: list[Classifier] = []
 
-    def load(candidate: RankedData) -> Network:
+    def load(candidate: CandidateData) -> Network:
         loaded.clear()  # before the next one is loaded: one network in memory at a time
         loaded.append(network_loader(candidate, target, client, subject.models)())
         return loaded[0]

@@ -10,7 +10,7 @@ from hf_leep import hub
 from hf_leep.errors import CandidateError, UserError, option
 from hf_leep.models import ADAPTERS
 from hf_leep.records import Target
-from hf_leep.report.candidate_schema import CandidateData, RankedData
+from hf_leep.report.candidate_schema import CandidateData
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +61,7 @@ def by_name(models: Sequence[ModelInMemory], candidates: Sequence[CandidateData]
     return found
 
 
-def in_memory(candidate: RankedData, models: Mapping[str, ModelInMemory]) -> ModelInMemory:
+def in_memory(candidate: CandidateData, models: Mapping[str, ModelInMemory]) -> ModelInMemory:
     """The model in memory that a candidate was.
 
     Raises:
@@ -81,7 +81,7 @@ def in_memory(candidate: RankedData, models: Mapping[str, ModelInMemory]) -> Mod
 
 
 def network_loader(
-    candidate: RankedData, target: Target, client: hub.Client, models: Mapping[str, ModelInMemory]
+    candidate: CandidateData, target: Target, client: hub.Client, models: Mapping[str, ModelInMemory]
 ) -> Callable[[], Classifier]:
     """What loads a candidate as it was ranked.
 
@@ -113,7 +113,7 @@ def network_loader(
     return load
 
 
-def identity(candidate: RankedData, models: Mapping[str, ModelInMemory]) -> str:
+def identity(candidate: CandidateData, models: Mapping[str, ModelInMemory]) -> str:
     """What tells a candidate from all others, in this and later runs: of a model in memory, a hash of its weights."""
     if candidate["revision"] is not None:
         return f"{candidate['id']}@{candidate['revision']}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.ranking.uncertainty import critical_value
-from hf_leep.report.candidate_schema import EstimateData, RankedData
+from hf_leep.report.candidate_schema import CandidateData, EstimateData
 from hf_leep.report.validation_schema import FineTunedData
 from hf_leep.training.accuracy import accuracies
 from hf_leep.training.records import Compared
@@ -29,7 +29,7 @@ class Judged:
 
 
 def candidates_data(
-    candidates: Sequence[RankedData], joined: int | None, found: Sequence[Compared], groups: Judged
+    candidates: Sequence[CandidateData], joined: int | None, found: Sequence[Compared], groups: Judged
 ) -> list[FineTunedData]:
     """The rows of report.json.
 

@@ -85,7 +85,7 @@ def test_a_finished_comparison_is_read_and_the_store_counts_it(ranked, empty_sto
 def test_a_killed_run_goes_on_and_trains_nothing_twice(ranked, tmp_path):
     report, home = tmp_path / "report", tmp_path / "home"
     ranked.save(report)
-    command = [sys.executable, "-m", "hf_leep", "validate", str(report), "--fine-tune", "--top", "3", "--steps", "90"]
+    command = [sys.executable, "-m", "hf_leep", "validate", str(report), "--fine-tune", "--top", "2", "--steps", "45"]
     environment = {**os.environ, "HF_HOME": str(home), "COLUMNS": "200"}
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + warm.HANGING
@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on_and_trains_nothing_twice(ranked, tmp_path):
     assert len(set(trials)) == len(trials) > len(before) >= 4
     found = json.loads((report / "report.json").read_text())["fine_tuning"]
     assert found["seconds"] == pytest.approx(sum(entry["seconds"] for entry in after))
-    assert "were fine-tuned, all weights, with 90 steps for each finalist" in done.stdout
+    assert "were fine-tuned, all weights, with 45 steps for each finalist" in done.stdout
     assert "## Fine-tuned" in (report / "README.md").read_text()
 
 
@@ -232,16 +232,18 @@ def test_repeated_rows_stay_in_one_part(pictures, checkpoints, empty_store, monk
 
 def test_a_race_and_a_second_opinion(ranked, empty_store):
     data = json.loads(ranked.to_json())
-    data["candidates"][1]["stopped"] = {"look": 0, "behind": data["candidates"][0]["id"], "gap": 0.5, "margin": 0.1}
-    score = data["candidates"][0]["scores"]["logme"]
-    for k, accuracy in enumerate((0.4, 0.9, 0.8)):  # the second ran fewer rows
-        data["candidates"][k]["scores"]["ridge"] = {**score, "value": accuracy}
+    one, two, three = (candidate["id"] for candidate in data["candidates"])
+    opinion = {"measure": "ridge", "verdict": "contradicted", "first": one, "best": three, "gap": 0.1}
+    opinion |= {"standard_error": 0.01, "half_width": 0.02, "num_compared": 3, "num_examples": 60}
+    data["second_opinion"] = opinion
+    data["candidates"][1]["stopped"] = {"look": 0, "behind": one, "gap": 0.5, "margin": 0.1}
+    data["candidates"][2]["rank"] = None  # as one without a head has
     found = tuned(hf_leep.Report(data), hf_leep.FineTuning(top=1, steps=2))
-    assert [(c["rank"], c["second_opinion"]) for c in found["candidates"]] == [(1, False), (3, True)]
-    assert found["agreement"]["logme"]["num_candidates"] == 2
-    data["candidates"][2]["stopped"] = data["candidates"][1]["stopped"]
-    found = tuned(hf_leep.Report(data), QUICK)
-    assert [(c["rank"], c["second_opinion"]) for c in found["candidates"]] == [(1, False), (2, False)]
+    assert [(c["rank"], c["second_opinion"]) for c in found["candidates"]] == [(1, False), (None, True)]
+    assert (found["candidates"][1]["reason"], found["num_ranked"]) == (None, 2)
+    data["second_opinion"] = {**opinion, "best": one}
+    found = tuned(hf_leep.Report(data))
+    assert [(c["id"], c["second_opinion"]) for c in found["candidates"]] == [(one, False), (two, False)]
     assert found["agreement"]["logme"]["num_candidates"] == 1
 
 

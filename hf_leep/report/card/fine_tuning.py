@@ -113,7 +113,7 @@ def rows(data: ReportData, name: Callable[[str], str]) -> list[list[str]]:
         [
             str(one["place"]),
             who,
-            f"{one['rank']}{' (second opinion)' if one['second_opinion'] else ''}",
+            f"{one['rank'] or '–'}{' (second opinion)' if one['second_opinion'] else ''}",
             percent_with_error(one["accuracy"]),
             "–" if one["place"] == 1 else percent_with_error(one["behind_best"]),
             f"{one['round']} of 3",
