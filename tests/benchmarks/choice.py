@@ -46,10 +46,10 @@ from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
 from hf_leep.measures.ridge_head import RidgeHead, mixture
 
 CELLS = [  # kind, classes, rows a class
-    *(("near", t, rows) for t in (5, 10, 30, 100) for rows in (10, 30, 100)),
-    *(("far", t, rows) for t in (5, 10, 20) for rows in (10, 30, 100)),
     *(("texts", t, rows) for t, rows in ((5, 10), (10, 10), (20, 10), (5, 30), (10, 30), (5, 100))),
     *(("texts-2", 2, rows) for rows in (10, 30, 100)),
+    *(("far", t, rows) for t in (5, 10, 20) for rows in (10, 30, 100)),
+    *(("near", t, rows) for t in (5, 10, 30, 100) for rows in (10, 30, 100)),
 ]
 TUNED = [(kind, t, rows) for kind in ("texts", "near", "far") for t in (5, 10) for rows in (10, 40)]
 SLOW = {"linear-probe", "n-leep", "pactran-gaussian", "pactran-dirichlet", "sfda"}
@@ -167,16 +167,15 @@ def scores_of(pool, t, rows, draw, again):
     return found
 
 
-def heads(pool, again):
-    """Scores, and outcomes of trained heads, of all cells of a kind; the first draws of all cells come first."""
-    cells = [(t, rows) for kind, t, rows in CELLS if kind == pool.kind]
+def heads(pools, again):
+    """Scores, and outcomes of trained heads, of all cells; the first draws of all cells come first."""
     for draw in range(number_of_draws(0)):
-        for t, rows in cells:
+        for kind, t, rows in CELLS:
             if draw >= number_of_draws(t * rows):
                 continue
-            start = time.perf_counter()
+            pool, start = pools[kind], time.perf_counter()
             scores_of(pool, t, rows, draw, again)
-            file = pool.folder / "heads" / f"{pool.kind}-{t}-{rows}-{draw}.npy"
+            file = pool.folder / "heads" / f"{kind}-{t}-{rows}-{draw}.npy"
             file.parent.mkdir(parents=True, exist_ok=True)
             if not file.exists():
                 picked, codes, others, other_codes = drawn(pool, t, rows, draw)
@@ -194,8 +193,7 @@ def main(data, folder, mode="table", *again):
 
     data, folder = Path(data), Path(folder)
     if mode == "heads":
-        for kind in choice_pools.KINDS:
-            heads(choice_pools.prepare(kind, data, folder), again)
+        heads({kind: choice_pools.prepare(kind, data, folder) for kind in choice_pools.KINDS}, again)
     elif mode == "networks":
         networks(data, folder)
     else:
