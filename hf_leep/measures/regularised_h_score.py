@@ -120,7 +120,7 @@ def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None, *, adjusted: 
     value = min(float((shares * weights).sum()), largest, float(len(variances)))
     if not adjusted:
         return value
-    by_chance = largest * float(weights.sum()) / (n - 1)
+    by_chance = largest * float(weights.sum()) / max(n - 1, 1)
     left = largest - by_chance
     return largest * (value - by_chance) / left if left > _ROUNDING * largest else 0.0
 
