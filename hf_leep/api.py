@@ -296,7 +296,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
             ranking,
             measures=measures,
             race=race,
-            certificate=certificate(job.measures, job.store),
+            certificate=certificate((*job.measures, scoring.HEAD_MEASURE), job.store),
             num_headless=planned.num_headless if call.order == scoring.AUTO else None,
             versions={"python": platform.python_version(), **{n: version(n) for n in ("hf-leep", *_VERSIONS)}},
             command=call.command,

@@ -172,7 +172,9 @@ def _parted(
     out = np.sort(np.concatenate(held))
     if len(out) == 0:
         raise TargetError(f"--hold-out {share} of {len(target.labels)} images in {len(held)} classes holds out none")
-    first, second = ((select_target(target, k), rows.part(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out))
+    first, second = (
+        (select_target(target, k), rows.subset(k)) for k in (np.setdiff1d(np.arange(len(rows)), out), out)
+    )
     return first, second
 
 

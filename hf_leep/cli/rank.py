@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -25,6 +25,9 @@ from hf_leep.options import (
     Search,
     SearchOrder,
 )
+
+if TYPE_CHECKING:
+    from hf_leep.report import Report
 
 # Panels of the help page.
 _DATA, _NAME, _FIND, _BRING = "Data set", "Candidates", "Find candidates on the Hub", "Download candidates"
@@ -319,12 +322,22 @@ def rank(
     if not is_main():  # only the main process writes and prints
         raise typer.Exit
     show_report(report, output, json)  # before the push, which may fail
-    if push_to_hub is not None and report.exit_code == 1:
-        complain("no candidate has a rank: nothing is pushed")
-    elif push_to_hub is not None:
-        pushed = publish.push(report, push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
-        announce(pushed, error=json)
+    if push_to_hub is not None:
+        _push(report, push_to_hub, repo_type, private=private, create_pr=create_pr, json=json)
     raise typer.Exit(report.exit_code)
+
+
+def _push(
+    report: Report, repo_id: str, repo_type: ReportRepoType, *, private: bool, create_pr: bool, json: bool
+) -> None:
+    """Push a report in which some candidate has a rank."""
+    from hf_leep import publish
+
+    if report.exit_code == 1:
+        complain("no candidate has a rank: nothing is pushed")
+        return
+    pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
+    announce(pushed, error=json)
 
 
 def _search(

@@ -50,7 +50,7 @@ class Rows:
         """Where words are labelled, the number of words before each row, and at the end of all, ``[rows + 1]``."""
         return None if self.words is None else self.words.offsets
 
-    def part(self, positions: Integers) -> Rows:
+    def subset(self, positions: Integers) -> Rows:
         """Some of these rows.
 
         Args:

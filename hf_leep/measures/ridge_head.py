@@ -1,10 +1,10 @@
 """The closed-form head: a ridge classifier on scaled features, judged by left-out predictions alone.
 
-One decomposition of the features serves all strengths (`left_out_ridge`). For each, the logits of an example are
-τ ŷ_(−i), with the temperature τ of the highest left-out log-likelihood (Guo et al.: On Calibration of Modern Neural
-Networks, ICML 2017, with examples left out in place of a validation set); the strength of the highest one is chosen, where
-equal to it within 2/n nats the larger.
-Accuracy is that of the same head, so nothing was chosen by the outcomes that it counts.
+One decomposition of the features serves all strengths (`left_out_ridge`). For each, the logits of an example are τ
+ŷ_(−i), with the temperature τ of the highest left-out log-likelihood (Guo et al.: On Calibration of Modern Neural
+Networks, ICML 2017, with examples left out in place of a validation set). The strength of the highest one is chosen,
+or a larger one if it is at most 2/n nats worse. Accuracy is that of the same head, so nothing was chosen by the
+outcomes that it counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STRENGTHS: tuple[float, ...] = tuple(10.0 ** (k / 4 - 4) for k in range(17))
 LARGEST_TEMPERATURE = 1e6  # reached where the left-out predictions make no error
 _TIE = 1e-12  # votes closer than this are equal up to rounding
 # A smaller strength is chosen only if all examples together gain this many nats. Otherwise noise with n = d, where
-# strengths give very different heads, would be right too often: 53.7 % with n = 100 and two classes, now 52.3 %.
+# strengths give very different heads, would be right too often: 53.7 % with n = 100 and two classes, now 52.2 %.
 _GAIN = 2.0
 _STEPS = 60  # of Newton's method for a temperature
 _ROUGH, _FINE = 1e-3, 1e-10  # relative size of the last one: to compare strengths, and for the chosen one
@@ -98,6 +98,11 @@ class RidgeHead:
         As `log_likelihood_influence`. An outcome is a step function of the margin between the example's class and the
         strongest other class. Its slope is the density of the margins at 0, estimated by a Gaussian kernel of
         Silverman's width.
+
+        Near accuracy 0 or 1, the variance a(1 − a) of the few outcomes that differ is often far too small. It is
+        raised to that of two right and two wrong draws more (Agresti & Coull, The American Statistician 1998). Where
+        all outcomes are the same, the two examples of the smallest margins stand for the ones that differ. At accuracy
+        0.98 with n = 80, intervals of 95 % held in 81 % of samples without this.
         """
         codes, n = self.path.target.codes, len(self.correct)
         margins, rivals = np.empty(n), np.empty(n, dtype=np.int64)
@@ -118,7 +123,15 @@ class RidgeHead:
             found[at, rivals[batch.rows]] = -density[batch.rows]
             return found * _unshrunk(self.path, batch)
 
-        return self._influence(self.correct, slopes)
+        accuracy, draws = float(self.correct.mean()), sum(len(rows) for rows in self.path.batches)
+        more, values = (draws * accuracy + 2) / (draws + 4), self._influence(self.correct, slopes)
+        variance = accuracy * (1 - accuracy)
+        if variance == 0:
+            values = np.zeros(n)
+            values[np.argsort(np.abs(margins), kind="stable")[:2]] = 1 - 2 * accuracy
+            values -= values.mean()
+            variance = float(values.var())
+        return values * np.sqrt(max(1.0, more * (1 - more) / variance)) if variance > 0 else values
 
     def log_likelihood_influence(self) -> Float64:
         """Influence of each example on the mean of ``log_likelihood``, ``[n]``, mean 0, in nats.

@@ -170,7 +170,7 @@ def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows
 
 
 def _factors(squares: Float64, centre: Float64, n: int, *, whitened: bool, softened: bool) -> Float64:
-    """Return the factor of each centred column, ``[d]``: 1/length, 1/√(l² + m²) or 1; 0 if it varies only by rounding."""
+    """Return the factor of each centred column, ``[d]``: 1/length, 1/√(l² + m²), 1, or 0 if it is constant."""
     noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # rounding error of a mean of n values
     varies = squares > noise
     divisors = np.sqrt(squares) if whitened else np.ones_like(squares)

@@ -18,6 +18,7 @@ from hf_leep.records import Extraction, Result, Score
 AUTO = "auto"  # value of ``sort_by`` that leaves the choice of the measure to hf_leep
 FEATURE_MEASURE = "logme"  # chosen where some candidates have no head; tests/benchmarks/choice.py shows why
 ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts features
+HEAD_MEASURE = "ridge"  # the accuracy of a linear head, which each candidate with features gets
 FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
 NO_BETTER_THAN_FLOOR = (
     "leave-one-out LEEP finds that these predictions explain nothing measurable: what this score has above the floor "
@@ -49,7 +50,10 @@ def auto_measures(measures: Sequence[str], num_headless: int) -> tuple[tuple[str
 
 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
-    """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
+    """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value.
+
+    A linear head on its features is scored as well, whatever the measures are.
+    """
     scores = {name: _score(find(name), extraction) for name in measures}
     leave_one_out = scores.get("leave-one-out-leep")
     if leave_one_out is not None and _no_better_than_floor(leave_one_out, extraction.labels):
@@ -61,6 +65,7 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
         truncated = _truncation(extraction)
         scores = {name: _warned(s, truncated) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
+    head = scores.get(HEAD_MEASURE)
     return Result(
         candidate=extraction.candidate,
         scores=scores,
@@ -69,8 +74,14 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
         num_source_classes=None if theta is None else theta.shape[1],
         effective_source_classes=None if theta is None else _effective_classes(theta),
         num_features=None if features is None else features.shape[1],
+        head_accuracy=head_accuracy(extraction) if head is None else head,
         run=extraction.run,
     )
+
+
+def head_accuracy(extraction: Extraction) -> Score | None:
+    """Return the leave-one-out accuracy of a linear head on an extraction's features; None where it has none."""
+    return None if extraction.features is None else _score(find(HEAD_MEASURE), extraction)
 
 
 def half_width(score: Score) -> float | None:

@@ -272,6 +272,7 @@ class CommonData(NamedData):
         check: score on the measure that checks the order.
         run: how its forward pass was run.
         stopped: why it did not run all examples.
+        head_accuracy: leave-one-out accuracy of a linear head on its features, if it has any.
         consensus: its place in the consensus of the measures.
     """
 
@@ -297,6 +298,7 @@ class CommonData(NamedData):
     check: ScoreData | None
     run: RunData | None
     stopped: StopData | None
+    head_accuracy: ScoreData | None
     consensus: VotesData | None
 
 

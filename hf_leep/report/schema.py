@@ -12,6 +12,7 @@ from annotated_types import Gt, Lt, MinLen
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from hf_leep.report.candidate_schema import CandidateData, RankedData
+from hf_leep.report.second_opinion_schema import SecondOpinionData
 from hf_leep.report.validation_schema import ValidationData
 
 SCHEMA_VERSION = 1
@@ -37,6 +38,8 @@ class TargetData(TypedDict):
         num_duplicates: rows whose input repeats an earlier row.
         fingerprint: hash of the rows, inputs and labels.
         modality: image, audio, text, video or token.
+        task: Hub task of models for it, such as image-classification.
+        unit: what an example is called, in the plural, such as images.
         input_columns: columns that the models see.
         label_column: column of the labels.
         class_names: names of the classes.
@@ -58,6 +61,8 @@ class TargetData(TypedDict):
     num_duplicates: int
     fingerprint: str
     modality: str
+    task: str
+    unit: str
     input_columns: list[str]
     label_column: str
     class_names: list[str]
@@ -277,6 +282,7 @@ class ReportData(_Identified):
         num_pairs: pairs of ranked candidates.
         num_disagreements: pairs that the two measures order differently.
         best_by: the measure that ``probability_best`` is computed from.
+        second_opinion: the first candidate compared with the others by a linear head on their features, if it was.
         settling: how many examples would settle the first places.
         consensus: the measures that vote, if there are several.
         agreement: how far each two measures agree.
@@ -302,6 +308,7 @@ class ReportData(_Identified):
     num_pairs: int
     num_disagreements: int
     best_by: str
+    second_opinion: SecondOpinionData | None
     settling: list[SettlingData]
     consensus: VotersData | None
     agreement: list[PairData]

@@ -141,7 +141,7 @@ class Job:
         Args:
             positions: which rows, ascending.
         """
-        target, rows = select_target(self.target, positions), self.rows.part(positions)
+        target, rows = select_target(self.target, positions), self.rows.subset(positions)
         return replace(self, target=target, rows=rows, positions=positions)
 
     def replace_subsets(self, step: Step, extraction: Extraction, subsets: Sequence[Job]) -> None:

@@ -70,7 +70,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
     """
     import ray
 
-    scored = {s.name: Result(s.candidate, reason=s.reason, headless=s.headless) for s in planned.steps if s.reason}
+    scored = {step.name: step.skipped() for step in planned.steps if not step.is_run}
     with (
         progress_bar(len(planned.steps) - len(scored), progress, "candidate") as bar,
         _connected(cluster.address),
@@ -84,14 +84,14 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                 sent = ray.put(_with_absolute_dataset(config))
                 for step in waiting:
                     if step.stored:
-                        scored[step.name] = _result(job, step)
+                        scored[step.name] = _as_planned(step, _result(job, step))
                         bar.update()
                     else:
-                        running[_submit(sent, step, needs[step.name], _num_sharers(needs, nodes))] = step
+                        running[_submit(sent, step, needs[step.name], _num_sharing(needs, nodes))] = step
                 while running:
                     (done, *_), _ = ray.wait(list(running), num_returns=1)
                     step = running.pop(done)
-                    scored[step.name] = _collected(done, step)
+                    scored[step.name] = _as_planned(step, _collected(done, step))
                     bar.update()
         except KeyboardInterrupt as stop:
             add_not_run(planned, scored, stop)
@@ -103,7 +103,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
 
 
 def _submit(
-    config: ray.ObjectRef[RunConfig], step: Step, need: Mapping[str, float], sharers: int
+    config: ray.ObjectRef[RunConfig], step: Step, need: Mapping[str, float], num_sharing: int
 ) -> ray.ObjectRef[Result | UserError]:
     """Start a candidate's task."""
     import ray
@@ -115,16 +115,16 @@ def _submit(
         num_gpus=need["GPU"],
         memory=int(need["memory"]),
     )
-    return task.remote(config, _with_absolute_path(step), sharers)
+    return task.remote(config, _with_absolute_path(step), num_sharing)
 
 
-def _run(config: RunConfig, step: Step, sharers: int) -> Result | UserError:
+def _run(config: RunConfig, step: Step, num_sharing: int) -> Result | UserError:
     """Score one candidate, in a worker."""
     try:
         key = repr((config.dataset, config.selection, config.execution, config.measures))
         if key not in _JOBS:
             _JOBS.clear()
-            _JOBS[key] = config.job(num_sharing=sharers)
+            _JOBS[key] = config.job(num_sharing=num_sharing)
         return _result(_JOBS[key], step)
     except UserError as error:
         return error
@@ -137,6 +137,11 @@ def _result(job: Job, step: Step) -> Result:
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Result(step.candidate, reason=plan.reason_of(error))
+
+
+def _as_planned(step: Step, result: Result) -> Result:
+    """The result of a candidate; of one that was run for its features, no more than these show."""
+    return result if step.reason is None else step.skipped(result.head_accuracy)
 
 
 def _collected(done: ray.ObjectRef[Result | UserError], step: Step) -> Result:
@@ -219,7 +224,7 @@ def _weight_bytes(step: Step) -> int:
     return sum(step.snapshot.files[name].size or 0 for name in step.snapshot.weights)
 
 
-def _num_sharers(needs: Mapping[str, Mapping[str, float]], nodes: list[dict[str, float]]) -> int:
+def _num_sharing(needs: Mapping[str, Mapping[str, float]], nodes: list[dict[str, float]]) -> int:
     """How many candidates may run on one machine simultaneously and share its memory."""
     smallest = min((need["CPU"] for need in needs.values()), default=1.0)
     return max(1, int(max(node.get("CPU", 0) for node in nodes) // max(smallest, 0.1)))

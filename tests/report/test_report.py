@@ -32,7 +32,7 @@ def test_the_keys_that_readers_count_on(ranked):
         "title": "LEEP", "unit": "nats", "needs": "probabilities", "higher_is_better": True,
         "reference": MEASURES["leep"].reference, "summary": MEASURES["leep"].summary,
     }  # fmt: skip
-    assert set(data["measure_details"]) == {"leep", "leave-one-out-leep"}  # with the one that checks the order
+    assert set(data["measure_details"]) == {"leep", "leave-one-out-leep", "ridge"}  # those that check the order
     assert data["sort_by"] == "leep"
     first, _, failed = data["candidates"]
     assert set(first) >= {
@@ -127,7 +127,12 @@ def test_independent_measures_vote(checkpoints, pictures):
 def test_measures_that_were_not_asked_for_have_details_where_the_report_names_them(checkpoints, pictures, tmp_path):
     paths = [str(checkpoints[name]) for name in ("five", "seven-classes")]
     report = hf_leep.rank(paths, pictures, measures=["nce", "logme"], sort_by="logme", progress=False)
-    assert set(report.data["measure_details"]) == {"nce", "logme", "leave-one-out-leep"}  # that one votes for NCE
+    assert set(report.data["measure_details"]) == {
+        "nce",
+        "logme",
+        "leave-one-out-leep",  # votes for NCE
+        "ridge",  # the second opinion
+    }
     assert Report.load(report.save(tmp_path)).data == report.data
 
 
@@ -192,7 +197,7 @@ def test_names_that_are_no_unicode_are_written_all_the_same(ranked, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"schema_version": 1}', r"report.json is damaged: \$schema: it is missing \(and 21 more\)"),
+        ('{"schema_version": 1}', r"report.json is damaged: \$schema: it is missing \(and 22 more\)"),
         ('{"schema_version": 1, "a": [0, NaN]}', r"report.json is damaged: a\[1\]: the number nan is not allowed"),
         ("\ufeff{}", r"report.json is damaged: Unexpected UTF-8 BOM"),
         ("[" * 10**5, r"report.json is damaged: it nests too deeply"),

@@ -15,7 +15,6 @@ from hf_leep.text import plain
 if TYPE_CHECKING:
     from huggingface_hub import CardData
 
-TASKS = {modality: f"{modality}-classification" for modality in ("image", "audio", "text", "token", "video")}
 Yaml: TypeAlias = dict[str, object]  # a mapping of a card's metadata
 
 _SOURCE = "hf_leep"  # marks our own entries in a model-index
@@ -70,7 +69,7 @@ def metadata(data: ReportData, repo_type: str) -> str:
     """
     from huggingface_hub import DatasetCardData, ModelCardData
 
-    task = TASKS.get(data["target"]["modality"])
+    task = data["target"]["task"]
     sources = [data["target"]["dataset"]] if target_on_hub(data) else None
     tags = ["hf_leep", "transferability", "leep"]
     card: CardData
@@ -80,12 +79,12 @@ def metadata(data: ReportData, repo_type: str) -> str:
             datasets=sources,
             library_name="hf_leep",
             metrics=list(data["measures"]),
-            tags=tags + ([task] if task else []),
+            tags=[*tags, task],
         )
     else:
         card = DatasetCardData(
             source_datasets=sources,
-            task_categories=[task] if task else None,
+            task_categories=[task],
             tags=tags,
             configs=[{"config_name": "default", "data_files": "scores.parquet"}],
         )
@@ -149,7 +148,7 @@ def _entry(data: ReportData, candidate: CandidateData, source: str) -> Yaml:
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     target = data["target"]
-    task = TASKS.get(target["modality"], "other")
+    task = target["task"]
     scores = {
         measure: score
         for measure, score in candidate["scores"].items()

@@ -103,8 +103,8 @@ def titles(data: ReportData, measures: Sequence[str]) -> str:
 
 
 def examples(data: ReportData) -> str:
-    """What a report's examples are: rows, or the words of its sentences."""
-    return "rows" if data["target"]["num_sentences"] is None else "words"
+    """What a report's examples are called, in the plural, such as images."""
+    return plain(data["target"]["unit"])
 
 
 def entropy_explained_cells(candidates: Sequence[CandidateData]) -> list[str] | None:

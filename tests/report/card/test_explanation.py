@@ -81,7 +81,7 @@ def test_the_reason_why_a_candidate_has_no_explanation_is_the_true_one(report):
     assert why_unexplained(report, broken) == "its predictions are not probabilities"
     stopped.update(num_examples=1313, stopped={"behind": None})
     assert why_unexplained(report, stopped) == (
-        "the run was interrupted after 1,313 rows; run the same command again to continue it"
+        "the run was interrupted after 1,313 images; run the same command again to continue it"
     )
     assert why_unexplained(report, failed) == failed["reason"]
     with pytest.raises(ValueError, match="its predictions are not probabilities"):
@@ -99,8 +99,8 @@ def test_the_card_explains_the_best_candidate_that_can_be_and_says_so(report):
     )
     assert "comes first, but" not in shown(report, 1)
     second.update(stopped={"behind": "big/resnet", "gap": 0.5, "margin": 0.1}, num_examples=313)
-    assert "It did not run all rows: all of this is about the 313 rows that it ran.\n" in page(report)
-    assert "It did not run all rows: all of this is about the 313 rows that it ran." in shown(report, 1)
+    assert "It did not run all images: all of this is about the 313 images that it ran.\n" in page(report)
+    assert "It did not run all images: all of this is about the 313 images that it ran." in shown(report, 1)
 
 
 def test_a_temperature_at_the_end_of_what_was_tried_is_marked(report):

@@ -113,15 +113,17 @@ def test_predictions_that_say_nothing_are_called_that(report):
 
 
 def test_what_would_settle_the_first_places_is_said(report):
-    none = "As the scores stand, no number of rows would settle the first place: LEEP and leave-one-out LEEP disagree"
+    none = (
+        "As the scores stand, no number of images would settle the first place: LEEP and leave-one-out LEEP disagree"
+    )
     assert none in page(report)
     report["settling"] = [{"places": 1, "num_examples": 6641}, {"places": 3, "num_examples": 10**7}]
     assert (
-        "If the gaps stay as they are, about 6,700 rows would settle the first place, and more than 100 times as many "
-        "rows would settle the first 3 places.\n"
+        "If the gaps stay as they are, about 6,700 images would settle the first place, and more than 100 times as "
+        "many images would settle the first 3 places.\n"
     ) in page(report)
     report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2501}]
-    assert "as they are, about 2,600 rows would settle the first 3 places.\n" in page(report)
+    assert "as they are, about 2,600 images would settle the first 3 places.\n" in page(report)
     report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2500}]
     assert "would settle" not in page(report)  # settled
     report["settling"] = []
@@ -129,7 +131,7 @@ def test_what_would_settle_the_first_places_is_said(report):
 
 
 def test_the_likely_best_of_a_tie_are_named(report):
-    words = "If such rows were drawn again, the best by leave-one-out LEEP would be `small/resnet` (70"
+    words = "If such images were drawn again, the best by leave-one-out LEEP would be `small/resnet` (70"
     assert words in page(report)
     assert "`weak/resnet` (" not in page(report)
     for candidate in report["candidates"]:
@@ -160,7 +162,7 @@ def test_notes_are_told_once_with_those_they_are_about(report):
 
 def test_a_winner_that_saw_the_rows_is_said_to_have(report):
     first, second, third, _ = report["candidates"]
-    words = "But `big/resnet` may have been trained on these rows, which would raise its score"
+    words = "But `big/resnet` may have been trained on these images, which would raise its score"
     assert words not in page(report)
     first["trained_on_target"] = second["trained_on_target"] = True
     assert f"{words}. The best candidate that is not known to have seen them is `weak/resnet`.\n" in page(report)
@@ -193,14 +195,14 @@ def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
     assert "Taken one at a time" in verdict(report, code)[0]
     assert not any("compared at once" in sentence for sentence in verdict(report, code))
     report["candidates"][0]["rank_interval"] = [1, 2]
-    assert verdict(report, code)[1] == "If all pairs are compared at once, these rows leave it the ranks 1–2."
+    assert verdict(report, code)[1] == "If all pairs are compared at once, these images leave it the ranks 1–2."
 
 
 def test_of_a_tie_group_without_end_the_verdict_names_those_that_may_be_first(report):
     report["candidates"][2]["tie_group"] = 1
     first = verdict(report, code)[0]
     assert first.startswith(
-        "2 of 3 candidates may be the best, according to these rows: `big/resnet`, `small/resnet`. "
+        "2 of 3 candidates may be the best, according to these images: `big/resnet`, `small/resnet`. "
     )
     assert "The tie group reaches down to place 3" in first
 

@@ -21,27 +21,29 @@ def raced(report):
 
 
 def test_card_terminal_and_notebook_say_how_much_each_ran_and_why_it_stopped(raced):
-    said = "1 of 3 candidates were clearly behind by leave-one-out LEEP and stopped before they had run all 2,500 rows"
+    said = (
+        "1 of 3 candidates were clearly behind by leave-one-out LEEP and stopped before they had run all 2,500 images"
+    )
     why = "behind small/resnet by 0.731 ± 0.120"
     written = page(raced)
     assert said in written
     assert "| `weak/resnet` | 313 | behind `small/resnet` by 0.731 ± 0.120 |" in written
-    assert "Together the candidates ran 71 % of the rows of a full run." in written
-    assert "| candidate | rows | why it stopped (leave-one-out LEEP, ± at the race's level) |" in written
-    assert "Only the 2 candidates that ran all rows are compared." in written
+    assert "Together the candidates ran 71 % of the images of a full run." in written
+    assert "| candidate | images | why it stopped (leave-one-out LEEP, ± at the race's level) |" in written
+    assert "Only the 2 candidates that ran all images are compared." in written
     named = (
-        "How far a stopped candidate was behind is in leave-one-out LEEP, which decides the race, on the rows that "
+        "How far a stopped candidate was behind is in leave-one-out LEEP, which decides the race, on the images that "
         "both candidates ran; its ± is at the race's level, so it is wider than at 95 %."
     )
     console = Console(width=120, file=io.StringIO(), color_system=None)
     console.print(terminal(raced, 120), crop=False)
     text = " ".join(console.file.getvalue().split())
     assert said in text
-    assert f"■ weak/resnet stopped after 313 rows: {why}" in text
+    assert f"■ weak/resnet stopped after 313 images: {why}" in text
     assert named in text
     html = notebook(raced)
-    assert "<th>rows run</th>" in html
-    assert f"■ weak/resnet stopped after 313 rows: {why}" in html
+    assert "<th>images run</th>" in html
+    assert f"■ weak/resnet stopped after 313 images: {why}" in html
     assert "± is at the race" in html
     assert plot_scores(raced).startswith(b"\x89PNG")
 
@@ -52,7 +54,7 @@ def test_the_only_one_that_ran_all_rows_is_not_said_to_be_the_best_of_them(raced
     assert chance(raced, raced["candidates"][0]) == "–"
     assert "99\u00a0%" not in page(raced) + notebook(raced)
     assert "the best by" not in page(raced)
-    assert "Fewer than two candidates ran all rows, so there is nothing to compare." in page(raced)
+    assert "Fewer than two candidates ran all images, so there is nothing to compare." in page(raced)
 
 
 def test_candidates_in_the_race_when_the_run_was_interrupted_are_counted(raced):
@@ -75,5 +77,5 @@ def test_a_race_for_as_many_as_there_are_decides_nothing(raced):
     raced["race"]["top"] = 3
     raced["candidates"][2]["stopped"] = None
     assert race_sentence(raced) == (
-        "A race for the best 3 candidates of 3 has nothing to decide: all of them ran all 2,500 rows."
+        "A race for the best 3 candidates of 3 has nothing to decide: all of them ran all 2,500 images."
     )
