@@ -10,9 +10,9 @@ broken off goes on, and ``table`` prints what there is. ``heads`` and ``networks
 A cell is a kind of target (`choice_pools.KINDS`), a number of classes and a number of rows a class; a draw is a random
 choice of such classes and rows. In each cell the table says how many points of accuracy the first of each rule loses
 against the best candidate, as a mean over draws, and the difference from `auto` with its paired error over draws. The
-best candidate is chosen on four fifths of the other rows and judged, as is the rule's first, on the last fifth, so that
-the noise of a maximum does not count as loss; where several are first, their mean counts. A learning rate is chosen
-with the candidate. Rules are:
+best candidate is chosen on four fifths of the other rows and judged, as is the rule's first, on the last fifth, so
+that the noise of a maximum does not count as loss; where several are first, their mean counts. A learning rate is
+chosen with the candidate. Rules are:
 
 - every measure that the data allow; the slow ones on the first draws alone;
 - mixtures of the closed-form head and leave-one-out LEEP, each a score of one candidate alone;
@@ -145,6 +145,8 @@ def value(name, features, theta, labels):
         return np.nan
     try:
         score = measure.function(inputs, labels)
+        if measure.uninformed is not None and score <= measure.uninformed(labels):
+            return np.nan
     except (ValueError, np.linalg.LinAlgError):
         return np.nan
     return score if measure.higher_is_better else -score
@@ -177,7 +179,11 @@ def scores_of(pool, t, rows, draw, again):
 
 def heads(pools, again):
     """Scores, and outcomes of trained heads, of all cells; small cells and first draws come first."""
-    tasks = [(t * rows * (draw + 1), draw, kind, t, rows) for kind, t, rows in CELLS for draw in range(number_of_draws(t * rows))]
+    tasks = [
+        (t * rows * (draw + 1), draw, kind, t, rows)
+        for kind, t, rows in CELLS
+        for draw in range(number_of_draws(t * rows))
+    ]
     for _, draw, kind, t, rows in sorted(tasks):
         pool, start = pools[kind], time.perf_counter()
         scores_of(pool, t, rows, draw, again)

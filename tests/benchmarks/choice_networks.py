@@ -26,7 +26,9 @@ def networks(data, folder, draws=6):
             names = [name for name in pool.names if name in pool.stated or "untrained" in name]
             choice.scores_of(pool, t, per_class, draw, ())
             if kind not in rows:
-                rows[kind] = target_data.load(choice_pools.rows_of(kind, data), MODALITIES, label="label", progress=False)
+                rows[kind] = target_data.load(
+                    choice_pools.rows_of(kind, data), MODALITIES, label="label", progress=False
+                )
             for name in names:
                 file = folder / "networks" / f"{kind}-{t}-{per_class}-{draw}" / f"{name}.npy"
                 if file.exists():

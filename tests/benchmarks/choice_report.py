@@ -82,7 +82,10 @@ def rules(pool, names, scores, draw):
 def mean_rank(scores):
     """Minus the mean rank over measures, ``[m, c]``; without a score a candidate is last."""
     filled = np.where(np.isfinite(scores), scores, -np.inf)
-    return -np.mean([(row[None] > row[:, None]).sum(axis=1) + (row[None] == row[:, None]).sum(axis=1) / 2 for row in filled], axis=0)
+    return -np.mean(
+        [(row[None] > row[:, None]).sum(axis=1) + (row[None] == row[:, None]).sum(axis=1) / 2 for row in filled],
+        axis=0,
+    )
 
 
 def majority(scores):
@@ -119,7 +122,10 @@ def print_cell(key, found):
     best, number = found["best"].mean(), len(found["best"])
     print(f"\n{truth}: {kind}, {t} classes, {rows} rows a class; {number} draws, best {best:.1f} %", flush=True)
     auto = found["auto"]
-    order = sorted((rule for rule in found if rule != "best"), key=lambda rule: np.nan_to_num(np.nanmean(found[rule]) if np.isfinite(found[rule]).any() else 99, nan=99))
+    order = sorted(
+        (rule for rule in found if rule != "best"),
+        key=lambda rule: np.nan_to_num(np.nanmean(found[rule]) if np.isfinite(found[rule]).any() else 99, nan=99),
+    )
     for rule in order:
         values = found[rule]
         size = min(len(values), len(auto))
@@ -138,7 +144,9 @@ def print_kinds(losses):
         shown = []
         for truth, kind in columns:
             cells = [
-                found[rule] for (a, b, _, _), found in losses.items() if (a, b.removesuffix("-2")) == (truth, kind) and rule in found
+                found[rule]
+                for (a, b, _, _), found in losses.items()
+                if (a, b.removesuffix("-2")) == (truth, kind) and rule in found
             ]
             means = [np.nanmean(values) for values in cells if np.isfinite(values).any()]
             shown.append(f"{np.mean(means) if means else np.nan:11.1f} ({len(means):2}/{len(cells):2})")
