@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from hf_leep.report.candidate_schema import EstimateData, Interval, NamedData
+from hf_leep.report.candidate_schema import EstimateData, NamedData
+from hf_leep.report.numbers import Correlation, CorrelationInterval, Count, Rank, Share
 
 
 class TrialData(NamedData):
@@ -18,10 +19,10 @@ class TrialData(NamedData):
         behind_best: highest accuracy minus its own.
     """
 
-    rank: int
+    rank: Rank
     reason: str | None
     accuracy: EstimateData | None
-    place: int | None
+    place: Rank | None
     behind_best: EstimateData | None
 
 
@@ -40,15 +41,15 @@ class AgreementData(TypedDict):
         weighted_tau_by_accuracy: weighted tau, weighted by the ranks of accuracy.
     """
 
-    num_candidates: int
-    pearson: float | None
-    pearson_interval: Interval | None
-    pearson_p_value: float | None
-    kendall: float | None
-    kendall_interval: Interval | None
-    kendall_p_value: float | None
-    weighted_tau: float | None
-    weighted_tau_by_accuracy: float | None
+    num_candidates: Count
+    pearson: Correlation | None
+    pearson_interval: CorrelationInterval | None
+    pearson_p_value: Share | None
+    kendall: Correlation | None
+    kendall_interval: CorrelationInterval | None
+    kendall_p_value: Share | None
+    weighted_tau: Correlation | None
+    weighted_tau_by_accuracy: Correlation | None
 
 
 class ComparedPairsData(TypedDict):
@@ -61,10 +62,10 @@ class ComparedPairsData(TypedDict):
         open: pairs whose accuracies do not differ beyond their error.
     """
 
-    told_apart: int
-    confirmed: int
-    contradicted: int
-    open: int
+    told_apart: Count
+    confirmed: Count
+    contradicted: Count
+    open: Count
 
 
 class ValidationData(TypedDict):
@@ -82,10 +83,10 @@ class ValidationData(TypedDict):
     """
 
     judged_by: str
-    folds: int
-    top: int
-    asked: int | None
-    num_ranked: int
+    folds: Count
+    top: Count
+    asked: Count | None
+    num_ranked: Count
     candidates: list[TrialData]
     agreement: dict[str, AgreementData]
     pairs: ComparedPairsData
