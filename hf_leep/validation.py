@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from hf_leep import api, data
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, UserError, option
+from hf_leep.errors import CandidateError, TargetError, UserError, option
 from hf_leep.measures.blocks import standard_error
 from hf_leep.models import MODALITIES
-from hf_leep.options import DTYPES, Device, Dtype, Execution, check_device, check_dtype
+from hf_leep.options import DTYPES, Device, Dtype, Execution, check_count, check_device, check_dtype, check_flag
 from hf_leep.ranking.correlation import agreement
 from hf_leep.ranking.ordering import paired_differences
 from hf_leep.ranking.uncertainty import critical_value
@@ -39,7 +40,7 @@ _LOGIT_VARIANCE = 10.0  # of the logits before any data, the same for every cand
 
 
 def validate(
-    report: Report,
+    report: Report | str | Path,
     *,
     top: int | None = None,
     dataset: DatasetLike | None = None,
@@ -50,7 +51,7 @@ def validate(
     """Train heads on the first candidates of a ranking, and measure how well their accuracies agree with its order.
 
     Args:
-        report: a finished ranking. Its data set and candidates must not have changed.
+        report: a finished ranking, or the folder of one. Its data set and candidates must not have changed.
         top: number of candidates, from the first; by default all that have a rank.
         dataset: where the data set is now, or the object that was ranked on; by default where it was.
         device: ``cpu``, ``cuda`` or ``mps``, for passes that are no longer in the store.
@@ -62,15 +63,17 @@ def validate(
         of each measure with accuracy, and how many of the pairs in different tie groups accuracy confirms.
 
     Raises:
-        UserError: fewer than two candidates, an unknown device or number type, or rows other than those that were
-            ranked.
+        UserError: fewer than two candidates, an unknown device or number type, a folder without a report that can be
+            read, or rows other than those that were ranked.
         TargetError: the data set cannot be read.
     """
-    if top is not None and top < 2:
-        raise UserError(f"{option('top')} is {top}; an order has at least two candidates")
+    if top is not None:
+        check_count("top", top, at_least=2)
+    check_flag("progress", progress)
     check_device("device", device)
     if dtype is not None:
         check_dtype("dtype", dtype)
+    report = report if isinstance(report, Report) else Report.load(report)
     ranked = [candidate for candidate in report.candidates if is_ranked(candidate)][:top]
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two candidates")
@@ -107,19 +110,27 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, progress: bool) ->
             f"the ranking was of {known['dataset']} in memory: say where its rows are with {option('dataset')}"
         )
     used = known["num_examples"] if known["num_sentences"] is None else known["num_sentences"]
-    found = data.load(
-        known["dataset"] if dataset is None else dataset,
-        MODALITIES,
-        config=known["config"],
-        split=known["split"],
-        revision=known["revision"] if dataset is None else None,
-        label=known["label_column"],
-        inputs=known["input_columns"],
-        max_samples=used if known["streamed"] or used < known["num_rows"] else None,
-        streaming=known["streamed"],
-        seed=known["seed"],
-        progress=progress,
-    )
+    try:
+        found = data.load(
+            known["dataset"] if dataset is None else dataset,
+            MODALITIES,
+            config=known["config"],
+            split=known["split"],
+            revision=known["revision"] if dataset is None else None,
+            label=known["label_column"],
+            inputs=known["input_columns"],
+            max_samples=used if known["streamed"] or used < known["num_rows"] else None,
+            streaming=known["streamed"],
+            seed=known["seed"],
+            progress=progress,
+        )
+    except TargetError as error:
+        if not any(option(name) in error.marked() for name in ("input", "label")):
+            raise
+        columns = ", ".join(map(repr, (*known["input_columns"], known["label_column"])))
+        # What follows the colon is about options that only a ranking has.
+        problem = error.marked().partition(":")[0].replace(option("input"), "column")
+        raise TargetError(f"this is not the data set that was ranked, with the columns {columns}: {problem}") from None
     if found[0].fingerprint != known["fingerprint"]:
         raise UserError(f"{found[0].dataset} has other rows than those that were ranked: rank them first")
     return found

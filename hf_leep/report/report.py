@@ -15,6 +15,8 @@ from hf_leep.report.schema import SCHEMA_VERSION, ReportData
 from hf_leep.report.validator import check, parse
 from hf_leep.text import plain
 
+_PARTS = {"schema_version", "target", "measures", "sort_by", "candidates", "run"}
+
 
 @dataclass(frozen=True)
 class Report:
@@ -26,6 +28,15 @@ class Report:
     """
 
     data: ReportData
+
+    def __post_init__(self) -> None:
+        """Check that there is content; `load` checks all of it.
+
+        Raises:
+            UserError: it is not the content of a report.json.
+        """
+        if not isinstance(self.data, dict) or not self.data.keys() >= _PARTS:
+            raise UserError("this is not the content of a report.json: read one with Report.load(folder)")
 
     @property
     def candidates(self) -> list[CandidateData]:
@@ -136,6 +147,8 @@ class Report:
             UserError: there is no readable report.json, it has another schema version, or it does not fit the schema;
                 the message says where.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise UserError(f"the folder of a report is text or a path, got {folder!r}")
         path = Path(folder) / "report.json"
         if Path(folder).is_file():
             raise UserError(f"{folder} is a file: name the folder that its report.json is in")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from hf_leep.data import DatasetLike
 from hf_leep.errors import MeasureError, UserError, name_options, option
 from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.measures import MEASURES, find
-from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
+from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection, check_flag, check_text
 from hf_leep.ranking import ordering, scoring
 from hf_leep.ranking.elimination import RaceResult
 from hf_leep.ranking.ordering import Ranking
@@ -53,6 +53,9 @@ class Call:
             UserError: the call is wrong.
         """
         _check_candidates(self.candidates)
+        check_text("sort_by", self.sort_by)
+        check_text("collection", self.collection)
+        check_flag("progress", self.progress)
         for name, record in _RECORDS.items():
             given = getattr(self, name)
             if given is not None and not isinstance(given, record):
@@ -82,6 +85,8 @@ class Call:
         Raises:
             MeasureError: there is none, or one is unknown.
         """
+        if not isinstance(self.measures, Iterable):
+            raise MeasureError(f'{option("measures")} is {self.measures!r}; give names such as ["leep", "nce"]')
         names = self.measures.split(",") if isinstance(self.measures, str) else self.measures
         chosen = tuple(dict.fromkeys(find(name).name for name in names))
         if not chosen:

@@ -214,6 +214,17 @@ def test_what_is_no_report_is_one_clear_line(tmp_path, content, message):
         Report.load(tmp_path)
 
 
+@pytest.mark.parametrize("data", [{}, {"schema_version": 1}, [], None])
+def test_a_report_of_other_data_is_refused(data):
+    with pytest.raises(UserError, match=r"not the content of a report.json: read one with Report.load\(folder\)"):
+        Report(data)
+
+
+def test_a_folder_of_another_type_is_refused():
+    with pytest.raises(UserError, match="^the folder of a report is text or a path, got 3$"):
+        Report.load(3)
+
+
 def test_the_file_of_a_report_is_not_its_folder(ranked, tmp_path):
     ranked.save(tmp_path)
     with pytest.raises(UserError, match=r"report.json is a file: name the folder that its report.json is in"):
