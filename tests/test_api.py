@@ -106,6 +106,28 @@ def test_headless_candidates_rank_on_a_feature_measure(checkpoints, pictures):
     assert by_leep.exit_code == 3
 
 
+def test_every_run_compares_linear_heads_also_of_candidates_without_a_head(checkpoints, pictures):
+    five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
+    report = rank([headless, five, seven], pictures)
+    by_id = {c["id"]: c for c in report.candidates}
+    unranked = by_id[str(headless)]
+    assert (unranked["status"], unranked["rank"], unranked["scores"], unranked["run"]) == ("failed", None, {}, None)
+    assert "no trained classification head" in unranked["reason"]
+    asked = rank([headless, five, seven], pictures, measures=["ridge"])
+    assert asked.data["second_opinion"] is None  # it would compare the order with itself
+    for candidate in asked.candidates:
+        assert by_id[candidate["id"]]["head_accuracy"] == candidate["scores"]["ridge"]
+    opinion = report.data["second_opinion"]
+    assert opinion["num_compared"] == 3
+    assert opinion["num_examples"] == len(pictures)
+    assert opinion["first"] == report.candidates[0]["id"]
+    again = rank([headless, five, seven], pictures)  # from what the store has
+    assert all(c["run"] is None or c["run"]["from_store"] for c in again.candidates)
+    assert again.data["second_opinion"] == opinion
+    alone = rank([headless], pictures)  # there is no order that its features could contradict
+    assert (alone.exit_code, alone.candidates[0]["head_accuracy"]) == (1, None)
+
+
 def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pictures):
     five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
     mixed = rank([headless, five], pictures, measures=["leep"], sort_by="auto")

@@ -101,6 +101,7 @@ def spectrum(
     target: Labels | Float64,
     *,
     whitened: bool,
+    softened: bool = False,
     centred: bool = False,
     kept: NDArray[np.bool_] | None = None,
 ) -> Spectrum:
@@ -111,6 +112,8 @@ def spectrum(
         target: its labels, or real targets Y ``[n, t]``; those of the rows that are used.
         whitened: whether to centre each column and scale it to length 1, for a measure that depends on neither: then
             columns of very different size lose no precision. Otherwise all columns get the same scale.
+        softened: with ``whitened``, divide a column of length l by √(l² + m²) instead, m the mean length of the
+            columns that vary: no row then decides the scale of a column that is constant on most of the others.
         centred: whether to centre each column and keep its length; columns that vary only by rounding errors become 0.
         kept: which rows are used, ``[n]``; all by default.
 
@@ -134,7 +137,7 @@ def spectrum(
         matrix = features.astype(np.float64) if kept is None else features[kept].astype(np.float64)
         matrix = matrix * scale - centre  # [n, d], smaller than the [d, d] matrix that it replaces
         if whitened or centred:
-            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, whitened=whitened)
+            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, whitened=whitened, softened=softened)
         squared, vectors = np.linalg.eigh(matrix @ matrix.T)
     else:
         gram, sums = np.zeros((d, d)), np.zeros((num_targets, d))
@@ -142,7 +145,9 @@ def spectrum(
             block = block * scale - centre
             gram += block.T @ block
             _add_products(sums, block, target, rows)
-        factors = _factors(np.diag(gram), centre, n, whitened=whitened) if whitened or centred else np.ones(d)
+        factors = np.ones(d)
+        if whitened or centred:
+            factors = _factors(np.diag(gram), centre, n, whitened=whitened, softened=softened)
         squared, vectors = np.linalg.eigh(gram * factors * factors[:, None])
         sums *= factors
 
@@ -164,8 +169,11 @@ def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows
         total += target[rows].T @ block
 
 
-def _factors(squares: Float64, centre: Float64, n: int, *, whitened: bool) -> Float64:
-    """Return the factor of each centred column, ``[d]``: 1/length or 1, and 0 if it varies only by rounding errors."""
+def _factors(squares: Float64, centre: Float64, n: int, *, whitened: bool, softened: bool) -> Float64:
+    """Return the factor of each centred column, ``[d]``: 1/length, 1/√(l² + m²), 1, or 0 if it is constant."""
     noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # rounding error of a mean of n values
+    varies = squares > noise
     divisors = np.sqrt(squares) if whitened else np.ones_like(squares)
-    return np.divide(1.0, divisors, out=np.zeros_like(squares), where=squares > noise)
+    if softened and varies.any():
+        divisors = np.sqrt(squares + divisors[varies].mean() ** 2)
+    return np.divide(1.0, divisors, out=np.zeros_like(squares), where=varies)

@@ -346,7 +346,9 @@ def _ridge(rng: np.random.Generator) -> _Claims:
     values = oracles.ridge_refits(f, y, head.strength)
     counts = np.bincount(y)
     without = (counts - np.eye(len(counts))[y]) / (len(y) - 1)  # class frequencies without each example
-    accuracy = np.mean((values - without + counts / len(y)).argmax(axis=1) == y)
+    shares = counts / len(y)
+    grown = np.sqrt(shares * (1 - shares) / (without * (1 - without)))
+    accuracy = np.mean((shares + grown * (values - without)).argmax(axis=1) == y)
     yield "equals refits without each example", float(abs(measures.ridge(f, y) - accuracy)), 1e-9
     noise = np.mean([measures.ridge(rng.standard_normal((80, 20)), np.arange(80) % 4) for _ in range(20)])
     yield "noise is classified correctly as often as by chance", float(abs(noise - 0.25)), 0.06

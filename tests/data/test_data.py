@@ -143,9 +143,17 @@ BAD = {
         {},
         r"no column can be the label .*: image \(Image\)",
     ),
-    "typo in label": (lambda p: p, {"label": "lable"}, r"no column 'lable': label can be label; the columns are image"),
+    "typo in label": (
+        lambda p: p,
+        {"label": "lable"},
+        r"no column 'lable': label can be label; the columns are image",
+    ),
     "typo in input": (lambda p: p, {"inputs": "img"}, r"no column 'img': input can be image; the columns are image"),
-    "three inputs": (lambda p: p, {"inputs": ["image", "label", "label"]}, r"input names 3 columns, .*; 2 are the most"),
+    "three inputs": (
+        lambda p: p,
+        {"inputs": ["image", "label", "label"]},
+        r"input names 3 columns, .*; 2 are the most",
+    ),
     "label is no class": (
         lambda p: p.add_column("weight", [0.5] * 60),
         {"label": "weight"},
