@@ -21,6 +21,7 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.data import DatasetLike
 from hf_leep.errors import CandidateError, TargetError, UserError, option
 from hf_leep.hub import Client
+from hf_leep.inference.processes import check_available
 from hf_leep.measures.blocks import standard_error
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
@@ -80,14 +81,14 @@ def validate(
         error, and the correlations of each measure with accuracy, or with the order by fine-tuning.
 
     Raises:
-        UserError: fewer than two candidates, an unknown device or number type, a folder without a report that can
-            be read, rows other than those that were
-            ranked, rows that are too few or cannot be fine-tuned on, or a budget that is too short.
+        UserError: fewer than two candidates, no report in the folder, an unknown device or number type, rows other
+            than those that were ranked, too few or not fit for fine-tuning, or a budget that is too short.
         TargetError: the data set cannot be read.
     """
     if top is not None:
         options.check_count("top", top, at_least=2)
     check_device("device", device)
+    check_available(device)
     if dtype is not None:
         check_dtype("dtype", dtype)
     report = report if isinstance(report, Report) else Report.load(report)
@@ -234,8 +235,8 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
     except TargetError as error:
         if not any(option(name) in error.marked() for name in ("input", "label")):
             raise
-        columns = ", ".join(map(repr, (*known["input_columns"], known["label_column"])))
         problem = error.marked().partition(":")[0].replace(option("input"), "column")  # the rest is about `rank`
+        columns = ", ".join(map(repr, (*known["input_columns"], known["label_column"])))
         raise TargetError(f"this is not the data set that was ranked, with the columns {columns}: {problem}") from None
     if found[0].fingerprint != known["fingerprint"]:
         raise UserError(f"{found[0].dataset} has other rows than those that were ranked: rank them first")

@@ -1,6 +1,7 @@
 import datasets
 import numpy as np
 import pytest
+import torch
 
 import hf_leep
 from hf_leep import Execution, Race, measures
@@ -247,6 +248,16 @@ def test_a_wrong_call_is_told_before_anything_runs(checkpoints, pictures, option
     candidates = options.pop("candidates", [checkpoints["five"]])
     with pytest.raises(error, match=message):
         rank(candidates, pictures, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_refused_even_if_all_passes_are_stored(checkpoints, pictures):
+    paths = [checkpoints["five"], checkpoints["seven-classes"]]
+    report = rank(paths, pictures)
+    with pytest.raises(UserError, match="^device 'cuda' is not available here$"):
+        rank(paths, pictures, execution=Execution(device="cuda"))
+    with pytest.raises(UserError, match="^device 'cuda' is not available here$"):
+        hf_leep.validate(report, dataset=pictures, device="cuda", progress=False)
 
 
 def with_tags(tagged, name, of):
