@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 
 from hf_leep import cli
 from hf_leep.measures import MEASURES
@@ -204,3 +205,8 @@ def test_help_names_every_measure():
 
     option = next(p for p in get_command(cli.app).commands["rank"].params if p.name == "measures")
     assert all(name in option.help for name in MEASURES)
+
+
+def test_the_help_of_push_metric_lists_the_measures_that_have_a_module():
+    (metric,) = [p for p in get_command(cli.app).commands["push-metric"].params if p.name == "metric"]
+    assert metric.help == "The measure: leep, leave-one-out-leep, nce, h-score, logme."
