@@ -78,8 +78,9 @@ def rank(
         label: label column; inferred if there is no doubt.
         input: input column, or two text columns for pairs; inferred if there is no doubt.
         measures: keys of `hf_leep.measures.MEASURES`.
-        sort_by: the measure that candidates are sorted by; by default the first of ``measures``. With ``auto``, a
-            measure of features replaces it if it needs a head that some candidates lack.
+        sort_by: the measure that candidates are sorted by; by default the first of ``measures``. With ``auto``
+            it is the left-out log-likelihood of a linear head on each candidate's features, or, of a candidate without
+            features, leave-one-out LEEP.
         max_samples: size of a stratified sample; all rows by default. If words are labelled, it counts sentences,
             which are drawn at random.
         streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set; the sample is
@@ -290,7 +291,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
     """Run the candidates of a plan and report on them; ``started`` is a time of ``time.perf_counter``."""
     measures, order = call.chosen, call.order
     if order == scoring.AUTO:
-        measures, order = scoring.auto_measures(measures, planned.num_headless)
+        measures, order = scoring.auto_measures(measures)
         job = replace(job, measures=scoring.with_checks(measures))
     results, ranking, race = carry_out(call, job, planned, names, order)
     target = job.target

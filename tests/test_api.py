@@ -132,8 +132,8 @@ def test_every_run_compares_linear_heads_also_of_candidates_without_a_head(check
 def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pictures):
     five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
     mixed = rank([headless, five], pictures, measures=["leep"], sort_by="auto")
-    assert mixed.data["sort_by"] == "logme"
-    assert mixed.data["measures"] == ["leep", "logme"]
+    assert mixed.data["sort_by"] == "ridge-log-likelihood"
+    assert mixed.data["measures"] == ["leep", "ridge-log-likelihood"]
     assert mixed.data["auto"] == {"num_headless": 1}
     assert [c["rank"] for c in mixed.candidates] == [1, 2]
     assert {c["id"]: c["scores"]["leep"]["value"] is None for c in mixed.candidates} == {
@@ -144,8 +144,12 @@ def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pi
     assert again.data["candidates"][0]["run"]["from_store"]
     assert again.data["auto"] == {"num_headless": 1}
     headed = rank([seven, five], pictures, measures=["leep"], sort_by="auto")
-    assert headed.data["sort_by"] == "leave-one-out-leep"
+    assert headed.data["sort_by"] == "ridge-log-likelihood"
     assert headed.data["auto"] == {"num_headless": 0}
+    all_three = rank([seven, headless, five], pictures, measures=["leep"], sort_by="auto")
+    scores = {c["id"]: c["scores"]["ridge-log-likelihood"]["value"] for c in (*headed.candidates, mixed.candidates[0])}
+    assert [c["id"] for c in all_three.candidates] == sorted(scores, key=lambda name: -scores[name])
+    assert {c["id"]: c["scores"]["ridge-log-likelihood"]["value"] for c in all_three.candidates} == scores
 
 
 def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pictures):
@@ -154,7 +158,7 @@ def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pic
     path = checkpoints["headless"]
     backbone = ("mine", AutoModel.from_pretrained(path), AutoImageProcessor.from_pretrained(path, backend="pil"))
     mixed = rank([backbone, checkpoints["five"]], pictures, measures=["leep"], sort_by="auto")
-    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("logme", {"num_headless": 1})
+    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("ridge-log-likelihood", {"num_headless": 1})
     assert [c["rank"] for c in mixed.candidates] == [1, 2]
 
 

@@ -144,7 +144,7 @@ def rank(
     sort_by: Annotated[
         str | None,
         typer.Option(
-            help="Measure that makes the order; default the first. auto also ranks candidates without a head.",
+            help="Measure that makes the order, the first one by default; auto for the one that lost least in trials.",
             rich_help_panel=_ORDER,
         ),
     ] = None,

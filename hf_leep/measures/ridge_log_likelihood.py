@@ -89,5 +89,6 @@ MEASURE = Measure(
     function=ridge_log_likelihood,
     influence=influence,
     takes_draws=True,
+    instead="leave-one-out-leep",
     shares_vote_with="ridge",
 )

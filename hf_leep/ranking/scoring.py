@@ -16,7 +16,7 @@ from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
 
 AUTO = "auto"  # value of ``sort_by`` that leaves the choice of the measure to hf_leep
-FEATURE_MEASURE = "logme"  # chosen where some candidates have no head; tests/benchmarks/choice.py shows why
+AUTO_MEASURE = "ridge-log-likelihood"  # the one that it chooses; tests/benchmarks/choice.py shows why
 ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts features
 HEAD_MEASURE = "ridge"  # the accuracy of a linear head, which each candidate with features gets
 FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
@@ -35,18 +35,18 @@ def with_checks(measures: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names, *(check for name in names if (check := find(name).checked_by))]))
 
 
-def auto_measures(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, ...], str]:
+def auto_measures(measures: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Return the measures to compute and the one that orders the candidates, where hf_leep chooses that one.
 
-    It is leave-one-out LEEP if all candidates can have it; where some have no head, it is one measure of features for
-    all candidates. A score on one measure is never compared with a score on another.
+    It is the same for every pool, and scores each candidate alone, so that another candidate never changes the order
+    of the others: the left-out log-likelihood of a linear head on the features. Of a candidate without features it is
+    that of the predictor from its own classes, leave-one-out LEEP (`Measure.instead`). Both are the mean log
+    probability of the label of an example that the predictor has not seen, in nats.
 
     Args:
         measures: the measures that the user asks for.
-        num_headless: number of candidates that are known to have no head.
     """
-    order = FEATURE_MEASURE if num_headless else "leave-one-out-leep"
-    return tuple(dict.fromkeys((*measures, order))), order
+    return tuple(dict.fromkeys((*measures, AUTO_MEASURE))), AUTO_MEASURE
 
 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
@@ -132,7 +132,11 @@ def _shared_reason(scores: dict[str, Score]) -> str:
 def _score(measure: Measure, extraction: Extraction) -> Score:
     inputs = getattr(extraction, measure.needs)
     if inputs is None:
-        return Score(None, reason=extraction.missing.get(measure.needs, f"the pass captured no {measure.needs}"))
+        why = extraction.missing.get(measure.needs, f"the pass captured no {measure.needs}")
+        instead = None if measure.instead is None else find(measure.instead)
+        if instead is None or getattr(extraction, instead.needs) is None:
+            return Score(None, reason=why)
+        return _warned(_score(instead, extraction), f"{why}: this is its {instead.title}, in the same unit")
     if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
         why = f"with n = {n} and d = {d} any features, even noise, score {measure.saturates_at}"
@@ -147,6 +151,9 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         return Score(None, reason=f"{measure.title}: {type(error).__name__}: {one_line(error)}")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} is {value}")
+    if measure.uninformed is not None and value <= (bar := measure.uninformed(extraction.labels)):
+        least = f"{measure.title} is {value:.3f}, and {bar:.3f} for predictions that are the same for all examples"
+        return Score(None, reason=f"{least}: such a score says nothing about the candidate")
     warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
     trusted &= not single_draw  # one draw does not show how much another would differ
     score = Score(

@@ -62,7 +62,7 @@ def contents(
         command: the words of the command line, if there was one.
         seconds: wall time of the whole run.
         race: how the race went, if there was one.
-        num_headless: with ``sort_by="auto"``, the number of candidates without a head; it decided the order's measure.
+        num_headless: with ``sort_by="auto"``, the number of candidates without a head.
         certificate: result of the checks of the measures on this machine.
     """
     voting = voters(measures)

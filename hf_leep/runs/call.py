@@ -142,7 +142,7 @@ def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
     known = {_name(candidate) for candidate in listed}
     listed += [name for name in _found(call, job.target) if name not in known]
     by_name = {_name(candidate): candidate for candidate in listed}
-    asked = job.measures if call.order != scoring.AUTO else (*job.measures, scoring.FEATURE_MEASURE)
+    asked = job.measures if call.order != scoring.AUTO else (*job.measures, scoring.AUTO_MEASURE)
     with progress_bar(len(by_name), call.progress, "candidate", "looking at the candidates") as bar:
         made = plan.make(
             by_name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,8 +154,15 @@ def _logme(rng: np.random.Generator) -> _Claims:
 def _regularised_h_score(rng: np.random.Generator) -> _Claims:
     for n, d in ((60, 6), (20, 40)):
         f, y = _clouds(rng, n, d)
-        difference = abs(measures.regularised_h_score(f, y) - oracles.regularised_h_score_by_loops(f, y))
-        yield f"equals Ledoit and Wolf's loops, n = {n}, d = {d}", difference, 1e-8
+        score = measures.regularised_h_score(f, y, adjusted=False)
+        yield (
+            f"equals Ledoit and Wolf's loops, n = {n}, d = {d}",
+            abs(score - oracles.regularised_h_score_by_loops(f, y)),
+            1e-8,
+        )
+    f, y = rng.normal(size=(6, 4)), [0, 0, 0, 1, 1, 2]
+    scores = [measures.regularised_h_score(f, list(order)) for order in permutations(y)]
+    yield "is 0 on average over all orders of the labels", abs(float(np.mean(scores))), 1e-9
 
 
 def _n_leep(rng: np.random.Generator) -> _Claims:

@@ -85,6 +85,32 @@ def test_a_score_that_noise_reaches_as_well_is_refused(rng, name, saturates_at):
     assert few.scores[name].standard_error is None  # so that it tells no candidates apart
 
 
+def test_pactran_dirichlet_is_refused_where_its_prior_costs_more_than_predictions_explain(rng):
+    # A good head of 300 classes, of which each of 200 rows uses many, and a worse one of 10 that it would put first.
+    y = np.arange(200) % 10
+    wide = softmax(np.repeat(3 * np.eye(10)[y] + rng.normal(size=(200, 10)), 30, axis=1) + rng.normal(size=(200, 300)))
+    narrow = signal(rng, y, 10, 1.5)
+    good, poor = (
+        score(extraction("x", p, y), ("pactran-dirichlet", "leave-one-out-leep")).scores for p in (wide, narrow)
+    )
+    assert good["leave-one-out-leep"].value > poor["leave-one-out-leep"].value
+    assert good["pactran-dirichlet"].value is None
+    assert "such a score says nothing" in good["pactran-dirichlet"].reason
+    assert poor["pactran-dirichlet"].value > MEASURES["pactran-dirichlet"].uninformed(y)
+
+
+def test_a_candidate_without_features_gets_the_other_left_out_log_likelihood(rng):
+    y = np.arange(60) % 3
+    bare = extraction("bare", signal(rng, y, 4, 1.0), y)
+    scores = score(bare, ("ridge-log-likelihood", "ridge", "leave-one-out-leep")).scores
+    assert scores["ridge"].value is None
+    assert scores["ridge-log-likelihood"].value == scores["leave-one-out-leep"].value
+    assert "this is its leave-one-out LEEP, in the same unit" in scores["ridge-log-likelihood"].warnings[-1]
+    both = score(extraction("both", bare.probabilities, y, rng.normal(size=(60, 3))), ("ridge-log-likelihood",)).scores
+    assert not any("in the same unit" in warning for warning in both["ridge-log-likelihood"].warnings)
+    assert MEASURES["ridge-log-likelihood"].unit == MEASURES["leave-one-out-leep"].unit
+
+
 def fails(inputs, labels):
     raise TypeError("not\nready")
 

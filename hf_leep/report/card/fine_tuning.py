@@ -80,7 +80,8 @@ def sentences(data: ReportData, name: Callable[[str], str]) -> list[str]:
         where = "" if first[1]["behind_best"] else " on the choosing rows of its last round"
         said.append(
             f"{first[0]}, the first by {title(data, data['sort_by'])}, is number {first[1]['place']}, "
-            f"{percent_with_error(behind)} points behind the best{where}."
+            f"{percent_with_error(behind)} points behind the best{where}"
+            f"{', which may be chance' if _close(first[1]) else ''}."
         )
     num_placed = sum(one["place"] is not None for one in found["candidates"])
     if 0 < num_placed < _FEW:

@@ -91,6 +91,10 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     assert notebook(close).startswith(f"<p>{said}</p>")
     lost = "big/resnet, the first by LEEP, is number 3, 8.0 ± 3.0 points behind the best on the choosing rows"
     assert f"{lost} of its last round." in shown(close)
+    close["fine_tuning"]["candidates"][0]["behind_in_round"] = estimate(0.01, 0.03)
+    assert "1.0 ± 3.0 points behind the best on the choosing rows of its last round, which may be chance." in shown(
+        close
+    )
     assert "| 1 | `small/resnet` | 2 | 93.1 ± 1.2 | – | 3 of 3 | 90.0 | 0.00025 | 90 | 1 min 15 s |" in page
     assert "| LEEP | 3 | −0.90 | −1.00 |" in page
     assert "with 3 seeds, and judged on 500 images that chose nothing" in page
