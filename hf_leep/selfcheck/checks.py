@@ -347,7 +347,6 @@ def _shuffled(function: Callable[..., float], p: Float64, y: Integers, rng: np.r
     return function(p[rows][:, columns], y[rows])
 
 
-# Name of a measure → its checks, each on a generator of its own.
 def _ridge(rng: np.random.Generator) -> _Claims:
     f, y = _clouds(rng, 60, 12)
     head = RidgeHead.fit(f, y)
@@ -371,6 +370,7 @@ def _ridge_log_likelihood(rng: np.random.Generator) -> _Claims:
     yield "equals refits without each example", float(abs(measures.ridge_log_likelihood(f, y) - expected)), 1e-6
 
 
+# Name of a measure → its checks, each on a generator of its own.
 CHECKS: dict[str, tuple[Callable[[np.random.Generator], _Claims], ...]] = {
     "leep": (_leep, partial(_closed_form_error, "leep", n=400, columns=20)),
     "leave-one-out-leep": (_leave_one_out, partial(_closed_form_error, "leave-one-out-leep", n=400, columns=20)),
