@@ -78,8 +78,9 @@ def rank(
         label: label column; inferred if there is no doubt.
         input: input column, or two text columns for pairs; inferred if there is no doubt.
         measures: keys of `hf_leep.measures.MEASURES`.
-        sort_by: the measure that candidates are sorted by; by default the first of ``measures``. With ``auto``, a
-            measure of features replaces it if it needs a head that some candidates lack.
+        sort_by: the measure that candidates are sorted by; by default the first of ``measures``. With ``auto``
+            it is the left-out log-likelihood of a linear head on each candidate's features, or, of a candidate without
+            features, leave-one-out LEEP.
         max_samples: size of a stratified sample; all rows by default. If words are labelled, it counts sentences,
             which are drawn at random.
         streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set; the sample is
@@ -93,7 +94,8 @@ def rank(
         cluster: run each candidate as a task of a Ray cluster (the extra ``ray``).
         on_plan: called with the plan before it is carried out.
         progress: show progress bars on stderr (HF_HUB_DISABLE_PROGRESS_BARS hides them, too).
-        command: the command line that made this call. The report shows it, and names options as it does.
+        command: the command line that made this call. The report shows it, and its messages use the flags of the
+            command line.
 
     Returns:
         The report, with a row for each candidate.
@@ -168,7 +170,7 @@ def plan(
     """Find out what `rank` would do with the same arguments, without downloading any weights.
 
     Args:
-        candidates: as for `rank`, like all that follow.
+        candidates: all arguments are those of `rank`.
         dataset: data set.
         config: configuration of the data set.
         split: split, or a slice of one.
@@ -187,7 +189,7 @@ def plan(
         race: checked, but without effect on the plan.
         cluster: checked, but without effect on the plan.
         progress: show a progress bar on stderr.
-        command: the command line that made this call. The plan names options as it does.
+        command: the command line that made this call. The messages of the plan use the flags of the command line.
 
     Returns:
         For each candidate whether it would be run, taken from the store, or skipped and why; and the downloads.
@@ -230,6 +232,7 @@ def extract(
     rows: data.Rows,
     *,
     execution: Execution | None = None,
+    hub: HubAccess | None = None,
     advance: Callable[[int], object] = lambda _rows: None,
 ) -> Extraction:
     """Run one candidate on the rows of a target, or take its pass from the store.
@@ -239,6 +242,7 @@ def extract(
         target: the target, as `hf_leep.data.load` returns it.
         rows: its rows.
         execution: batch size, device, number type, compilation and use of the store.
+        hub: token, cache folder and pickled weights.
         advance: called with the number of rows after each batch.
 
     Raises:
@@ -247,7 +251,9 @@ def extract(
     """
     how = execution or Execution()
     store = Store(Store.default_root() if how.cache else None)
-    client = hub_client.Client(digest=store.file_digest)
+    access = hub or HubAccess()
+    cache_dir = Path(access.cache_dir) if access.cache_dir else None
+    client = hub_client.Client(access.token, cache_dir, access.allow_pickle, store.file_digest)
     job = Job(
         target,
         rows,
@@ -276,7 +282,8 @@ def read_names(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list of candidates {path}: {error}") from None
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the list of candidates {path}: {reason}") from None
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 
@@ -284,7 +291,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
     """Run the candidates of a plan and report on them; ``started`` is a time of ``time.perf_counter``."""
     measures, order = call.chosen, call.order
     if order == scoring.AUTO:
-        measures, order = scoring.auto_measures(measures, planned.num_headless)
+        measures, order = scoring.auto_measures(measures)
         job = replace(job, measures=scoring.with_checks(measures))
     results, ranking, race = carry_out(call, job, planned, names, order)
     target = job.target
@@ -296,7 +303,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
             ranking,
             measures=measures,
             race=race,
-            certificate=certificate(job.measures, job.store),
+            certificate=certificate((*job.measures, scoring.HEAD_MEASURE), job.store),
             num_headless=planned.num_headless if call.order == scoring.AUTO else None,
             versions={"python": platform.python_version(), **{n: version(n) for n in ("hf-leep", *_VERSIONS)}},
             command=call.command,

@@ -353,6 +353,8 @@ class Result:
         num_source_classes: number of classes s of its head.
         effective_source_classes: exp of the entropy of the mean prediction: how many of these the target uses.
         num_features: width d of its features.
+        head_accuracy: leave-one-out accuracy of a linear head on its features (the measure ``ridge``), where it has
+            features; in a race, on the rows that all candidates ran.
         run: how its pass was made.
         from_store: whether that pass was made by an earlier run.
         interpretation: what its predictions mean.
@@ -367,6 +369,7 @@ class Result:
     num_source_classes: int | None = None
     effective_source_classes: float | None = None
     num_features: int | None = None
+    head_accuracy: Score | None = None
     run: Run | None = None
     from_store: bool = False
     interpretation: Interpretation = field(default_factory=Interpretation)

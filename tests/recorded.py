@@ -59,6 +59,9 @@ class Job:
     def replace_subsets(self, _step, _extraction, _subsets):
         pass
 
+    def result(self, step, fetch, advance):
+        return scoring.score(self.extraction(step, fetch, advance)[0], self.measures)
+
     def score(self, _step, extraction, from_store):
         return replace(scoring.score(extraction, self.measures), from_store=from_store)
 
@@ -79,12 +82,19 @@ class Downloads:
         pass
 
 
-def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True):
-    """A race over recorded passes: name → result, the race, and the job, which counts the rows of each candidate."""
+def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True, for_features=()):
+    """A race over recorded passes: name → result, the race, and the job, which counts the rows of each candidate.
+
+    Those in ``for_features`` have no head, and are run for their features alone.
+    """
     job = Job(passes, target, (sort_by,))
     scored = {}
-    planned = Plan(target, tuple(Step(name, Candidate(name)) for name in passes))
-    running = RunningRace(planned, job, rules or Race(), sort_by, Downloads(), scored)
+    steps = [Step(name, Candidate(name), reason="no head" if name in for_features else None) for name in passes]
+    steps = [replace(step, for_features=step.reason is not None) for step in steps]
+    scored |= {step.name: step.skipped() for step in steps if step.reason}
+    running = RunningRace(Plan(target, tuple(steps)), job, rules or Race(), sort_by, Downloads(), scored)
     if run:
         running.run()
+        running.run_for_features()
+        running.compare_heads()
     return scored, running, job

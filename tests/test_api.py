@@ -1,6 +1,7 @@
 import datasets
 import numpy as np
 import pytest
+import torch
 
 import hf_leep
 from hf_leep import Execution, Race, measures
@@ -106,11 +107,33 @@ def test_headless_candidates_rank_on_a_feature_measure(checkpoints, pictures):
     assert by_leep.exit_code == 3
 
 
+def test_every_run_compares_linear_heads_also_of_candidates_without_a_head(checkpoints, pictures):
+    five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
+    report = rank([headless, five, seven], pictures)
+    by_id = {c["id"]: c for c in report.candidates}
+    unranked = by_id[str(headless)]
+    assert (unranked["status"], unranked["rank"], unranked["scores"], unranked["run"]) == ("failed", None, {}, None)
+    assert "no trained classification head" in unranked["reason"]
+    asked = rank([headless, five, seven], pictures, measures=["ridge"])
+    assert asked.data["second_opinion"] is None  # it would compare the order with itself
+    for candidate in asked.candidates:
+        assert by_id[candidate["id"]]["head_accuracy"] == candidate["scores"]["ridge"]
+    opinion = report.data["second_opinion"]
+    assert opinion["num_compared"] == 3
+    assert opinion["num_examples"] == len(pictures)
+    assert opinion["first"] == report.candidates[0]["id"]
+    again = rank([headless, five, seven], pictures)  # from what the store has
+    assert all(c["run"] is None or c["run"]["from_store"] for c in again.candidates)
+    assert again.data["second_opinion"] == opinion
+    alone = rank([headless], pictures)  # there is no order that its features could contradict
+    assert (alone.exit_code, alone.candidates[0]["head_accuracy"]) == (1, None)
+
+
 def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pictures):
     five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
     mixed = rank([headless, five], pictures, measures=["leep"], sort_by="auto")
-    assert mixed.data["sort_by"] == "logme"
-    assert mixed.data["measures"] == ["leep", "logme"]
+    assert mixed.data["sort_by"] == "ridge-log-likelihood"
+    assert mixed.data["measures"] == ["leep", "ridge-log-likelihood"]
     assert mixed.data["auto"] == {"num_headless": 1}
     assert [c["rank"] for c in mixed.candidates] == [1, 2]
     assert {c["id"]: c["scores"]["leep"]["value"] is None for c in mixed.candidates} == {
@@ -121,8 +144,12 @@ def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pi
     assert again.data["candidates"][0]["run"]["from_store"]
     assert again.data["auto"] == {"num_headless": 1}
     headed = rank([seven, five], pictures, measures=["leep"], sort_by="auto")
-    assert headed.data["sort_by"] == "leave-one-out-leep"
+    assert headed.data["sort_by"] == "ridge-log-likelihood"
     assert headed.data["auto"] == {"num_headless": 0}
+    all_three = rank([seven, headless, five], pictures, measures=["leep"], sort_by="auto")
+    scores = {c["id"]: c["scores"]["ridge-log-likelihood"]["value"] for c in (*headed.candidates, mixed.candidates[0])}
+    assert [c["id"] for c in all_three.candidates] == sorted(scores, key=lambda name: -scores[name])
+    assert {c["id"]: c["scores"]["ridge-log-likelihood"]["value"] for c in all_three.candidates} == scores
 
 
 def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pictures):
@@ -131,7 +158,7 @@ def test_a_backbone_in_memory_counts_among_those_without_a_head(checkpoints, pic
     path = checkpoints["headless"]
     backbone = ("mine", AutoModel.from_pretrained(path), AutoImageProcessor.from_pretrained(path, backend="pil"))
     mixed = rank([backbone, checkpoints["five"]], pictures, measures=["leep"], sort_by="auto")
-    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("logme", {"num_headless": 1})
+    assert (mixed.data["sort_by"], mixed.data["auto"]) == ("ridge-log-likelihood", {"num_headless": 1})
     assert [c["rank"] for c in mixed.candidates] == [1, 2]
 
 
@@ -204,7 +231,12 @@ def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
         ({"measures": ["leap"]}, MeasureError, r"unknown measure 'leap': did you mean leep\?"),
         ({"measures": []}, MeasureError, "no measures: choose from leep"),
         ({"sort_by": "logme"}, MeasureError, "^sort_by is logme, which is not among the measures leep"),
-        ({"seed": -1}, UserError, "^seed is -1; it must be 0 or more"),
+        ({"measures": [3]}, MeasureError, "^a measure is named by text such as 'leep', got 3$"),
+        ({"measures": 3}, MeasureError, r'^measures is 3; give names such as \["leep", "nce"\]$'),
+        ({"sort_by": 3}, UserError, "^sort_by is 3; it must be text$"),
+        ({"collection": 3}, UserError, "^collection is 3; it must be text$"),
+        ({"seed": -1}, UserError, "^seed is -1; it must be a whole number of at least 0$"),
+        ({"seed": 1.5, "max_samples": 50}, UserError, "^seed is 1.5; it must be a whole number of at least 0$"),
         ({"max_samples": 1}, TargetError, "^max_samples is 1; a score needs a whole number of at least 2 examples"),
         ({"streaming": True}, TargetError, "^streaming reads a sample: say how many rows with max_samples$"),
         ({"race": True}, UserError, "^race is a bool; give a hf_leep.Race$"),
@@ -220,6 +252,16 @@ def test_a_wrong_call_is_told_before_anything_runs(checkpoints, pictures, option
     candidates = options.pop("candidates", [checkpoints["five"]])
     with pytest.raises(error, match=message):
         rank(candidates, pictures, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_refused_even_if_all_passes_are_stored(checkpoints, pictures):
+    paths = [checkpoints["five"], checkpoints["seven-classes"]]
+    report = rank(paths, pictures)
+    with pytest.raises(UserError, match="^device 'cuda' is not available here$"):
+        rank(paths, pictures, execution=Execution(device="cuda"))
+    with pytest.raises(UserError, match="^device 'cuda' is not available here$"):
+        hf_leep.validate(report, dataset=pictures, device="cuda", progress=False)
 
 
 def with_tags(tagged, name, of):

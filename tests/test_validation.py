@@ -98,11 +98,31 @@ def test_the_agreement_is_that_of_scores_and_accuracies(ranked):
     assert pairs["told_apart"] == pairs["confirmed"] + pairs["contradicted"] + pairs["open"]
 
 
+def test_a_measure_whose_lower_scores_are_better_is_turned_round(ranked):
+    """The same scores, stated to be better when lower: every correlation has the other sign, and the card says so."""
+    from hf_leep.report.card import validation
+
+    details = ranked.data["measure_details"]
+    turned = {**details, "logme": {**details["logme"], "higher_is_better": False}}
+    before = validate(ranked, progress=False).data
+    after = validate(hf_leep.Report({**ranked.data, "measure_details": turned}), progress=False).data
+    for key in ("pearson", "kendall"):
+        assert before["validation"]["agreement"]["logme"][key] != 0
+        assert after["validation"]["agreement"]["logme"][key] == -before["validation"]["agreement"]["logme"][key]
+        assert after["validation"]["agreement"]["lfc"][key] == before["validation"]["agreement"]["lfc"][key]
+    assert "count with the opposite sign" in validation.method(after)
+    assert "count with the opposite sign" not in validation.method(before)
+
+
 def test_the_first_two_alone(ranked):
     found = validate(ranked, top=2, progress=False).data["validation"]
     assert (found["top"], found["num_ranked"], len(found["candidates"])) == (2, 3, 2)
     with pytest.raises(UserError, match="^top is 1"):
         validate(ranked, top=1)
+    with pytest.raises(UserError, match="^top is 'x'; it must be a whole number of at least 2"):
+        validate(ranked, top="x")
+    with pytest.raises(UserError, match=r"^cannot read nowhere/report.json: No such file"):
+        validate("nowhere")
     with pytest.raises(UserError, match="unknown dtype 'float64': float32, bfloat16, float16"):
         validate(ranked, dtype="float64")
 
@@ -142,6 +162,12 @@ def test_passes_are_found_by_the_number_type_of_the_ranking_and_stopped_ones_are
 
 def test_other_rows_are_refused(ranked, files):
     rows = datasets.Dataset.from_parquet(str(files / "pictures.parquet"))
+    for renamed in ("image", "label"):
+        message = (
+            f"^this is not the data set that was ranked, with the columns 'image', 'label': no column {renamed!r}$"
+        )
+        with pytest.raises(UserError, match=message):
+            validate(ranked, dataset=rows.rename_column(renamed, "other"))
     with pytest.raises(UserError, match="other rows than those that were ranked"):
         validate(ranked, dataset=rows.select(range(50)), progress=False)
     moved = validate(ranked, dataset=rows, progress=False)

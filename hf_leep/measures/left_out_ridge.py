@@ -2,13 +2,19 @@
 
 Hoerl, Kennard: Ridge Regression: Biased Estimation for Nonorthogonal Problems, Technometrics 1970; left out by the
 identity behind PRESS, Allen: The Relationship between Variable Selection and Data Augmentation and a Method for
-Prediction, Technometrics 1974. With centred features of length 1, F = U diag(σ) Vᵀ, Y [n, t] the class indicators,
+Prediction, Technometrics 1974. With centred and scaled features F = U diag(σ) Vᵀ, Y [n, t] the class indicators,
 ȳ the class frequencies and g_k = σ_k²/(σ_k² + λ),
 
     ŷ = ȳ + U diag(g) UᵀY,   h_ii = 1/n + Σ_k U_ik² g_k,   ŷ_(−i) = y_i − (y_i − ŷ_i)/(1 − h_ii),
 
-which is exact, but for the lengths of the columns: those are of all examples. Examples D of one draw, as the words of
-a sentence, are left out together, ŷ_(−D) = y_D − (I − H_DD)⁻¹ (y_D − ŷ_D). I − H_DD is computed as
+which is exact, but for the scales of the columns: those are of all examples. A column of length l is divided by
+√(l² + m²), m the mean length of the columns that vary. Divided by l, a column that is constant on almost all examples
+would be as long as the others, with its length made by the few that differ, and each of them would look far less
+extreme than it is to a head fitted without it. On drawings seen by networks of photographs (10 to 100 a class), such
+heads claimed log-likelihoods of −0.2 to −0.6 where fresh examples had −0.2 to −2.3; with m the two agree.
+
+Examples D of one draw, as the words of a sentence, are left out together,
+ŷ_(−D) = y_D − (I − H_DD)⁻¹ (y_D − ŷ_D). I − H_DD is computed as
 I − 11ᵀ/n − U_D U_Dᵀ + U_D diag(λ/(σ² + λ)) U_Dᵀ, which loses no digits where H_DD comes close to I.
 """
 
@@ -49,10 +55,10 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class RidgePath:
-    """Ridge regressions of the class indicators on standardised features, one for each strength.
+    """Ridge regressions of the class indicators on centred and scaled features, one for each strength.
 
     Attributes:
-        decomposed: the features, each column centred and scaled to length 1.
+        decomposed: the features, each column centred and divided by √(l² + m²).
         target: their labels.
         frequencies: class frequencies ȳ, ``[t]``.
         batches: rows of draws of one size, ``[number of draws, m]`` each; together all rows.
@@ -76,7 +82,7 @@ class RidgePath:
         Raises:
             InputError: NaN or an infinity in the features.
         """
-        decomposed = spectrum(features, target, whitened=True)
+        decomposed = spectrum(features, target, whitened=True, softened=True)
         height = max(1, arrays.BLOCK_BYTES // (8 * max(features.shape[1], target.num_classes)))
         return cls(decomposed, target, target.counts / len(target), tuple(_batches(len(target), draws, height)))
 

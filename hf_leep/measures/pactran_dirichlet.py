@@ -56,10 +56,13 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
 
     Cost: up to 200 rounds of O(n·s + s·t) time; O(s·t + block) memory.
 
-    Not for: candidates near or below the floor −Ĥ(Y) whose heads differ in width. Unlike LEEP it does not reward a
-    large number of source classes, but it is not a likelihood of unseen labels, and α determines the cost of many
-    sparse columns. With n = 200 and 5 balanced classes (floor −1.61), random guesses over 10 source classes score
-    −1.87, over 1,000 source classes −1.66. Not for comparing targets.
+    Not for: few rows for many source classes. Each column that is used costs its prior, about as much as the rows that
+    it takes explain. With 10 classes of CIFAR100, 30 rows each, ImageNet heads of 1,001 classes spread over 300 of
+    these and scored −2.65 to −2.87; heads of CIFAR10, 15 to 20 points of accuracy worse, −2.19 to −2.25; predictions
+    that are the same for all rows score −2.40 (`uninformed`). No α turned that order round. A ranking therefore gives
+    a candidate no score unless it is above that of such predictions. Unlike LEEP it does not reward a large number of
+    source classes, but it is not a likelihood of unseen labels: with n = 200 and 5 balanced classes (floor −1.61),
+    random guesses over 10 source classes score −1.87, over 1,000 source classes −1.66. Not for comparing targets.
 
     Reference: Ding et al. 2022, PACTran-Dirichlet.
 
@@ -73,6 +76,18 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
     """
     theta, target = _validated(probabilities, labels)
     return _Evidence(theta, target, alpha).value(None)
+
+
+def uninformed(labels: ArrayLike, alpha: float = ALPHA) -> float:
+    """Return the score of predictions that are the same for all examples, a single source class, in nats.
+
+    Args:
+        labels: target labels, ``[n]``.
+        alpha: as for `pactran_dirichlet`.
+
+    Errors: as for `pactran_dirichlet`.
+    """
+    return pactran_dirichlet(np.ones((len(np.asarray(labels)), 1)), labels, alpha)
 
 
 def influence(probabilities: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -191,5 +206,6 @@ MEASURE = Measure(
     function=pactran_dirichlet,
     influence=influence,
     resamples=True,
+    uninformed=uninformed,
     shares_vote_with="leave-one-out-leep",
 )

@@ -24,8 +24,8 @@ from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife_parts, pseudo_values
 
 STRENGTH = 1.0  # λ = β σ₀²/n
-# Fits to parts of the examples only make the standard error, and the bound is a minimum, so that an error of the weights
-# changes it to second order. It is accurate to this share of the standard error of the mean loss.
+# Fits to parts of the examples only make the standard error, and the bound is a minimum, which an error of the weights
+# changes to second order. It is accurate to this share of the standard error of the mean loss.
 _PART_ACCURACY = 0.002
 PER_FEATURE = 0.1  # β/(n d), so that σ₀² = 10 λ/d; with λ = 1, the middle one of the settings in the paper's code
 

@@ -4,6 +4,11 @@ Ibrahim, Ponomareva, Mazumder: Newer is not always better: Rethinking transferab
 stability and performance, 2021: H_α(f) = tr(Σ_α⁻¹ (1 − α) cov(E[f|Y])), Σ_α = (1 − α) Σ + α μ I, μ = tr(Σ)/d. The
 shrinkage α is the one of Ledoit and Wolf: A well-conditioned estimator for large-dimensional covariance matrices,
 2004.
+
+On a steep spectrum α is small, and where n is not many times d, H_α then comes close to its largest value for any
+labels: an untrained text encoder (n = 160, d = 384, 10 classes) scored 6.9 of 9 where its shuffled labels scored 5.9,
+and came first before trained ones. A ranking warns of that (`by_chance`), and the score can be adjusted for it, as in
+Hubert, Arabie: Comparing Partitions, Journal of Classification 1985.
 """
 
 from __future__ import annotations
@@ -19,11 +24,18 @@ from hf_leep.measures.resampling import Kept, jackknife, labels_of
 from hf_leep.measures.rest import rest
 from hf_leep.measures.spectrum import Spectrum, kept_blocks, spectrum
 
+_ROUNDING = 1e-9  # share of the range that is left above chance, below which all labels score the same
 _SINGULAR = 1e-9  # a covariance that is shrunk less may have no inverse
 
 
-def regularised_h_score(features: ArrayLike, labels: ArrayLike) -> float:
+def regularised_h_score(features: ArrayLike, labels: ArrayLike, *, adjusted: bool = False) -> float:
     """Score how far apart the classes lie in feature space, dimensionless; higher is better.
+
+    A centred direction u of length 1 explains Σ_y (uᵀ1[y])²/n_y of the labels, (t − 1)/(n − 1) on average over their
+    orders. With the weights g_k = (1 − α) λ_k/((1 − α) λ_k + α μ) of the principal axes, H_α of shuffled labels is on
+    average E = (t − 1)/(n − 1) Σ_k g_k. Candidates differ in E, from nearly 0 to nearly t − 1. The adjusted score,
+    (t − 1) (H_α − E)/(t − 1 − E), is 0 on average for labels that have nothing to do with the features, and t − 1
+    where H_α is.
 
     Both covariances are divided by n, as Ledoit and Wolf do. Published code divides that of the class means by n − 1,
     so its scores are higher by the factor n/(n − 1).
@@ -31,9 +43,12 @@ def regularised_h_score(features: ArrayLike, labels: ArrayLike) -> float:
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
+        adjusted: whether to adjust for chance.
 
     Returns:
-        H_α in [0, min(t − 1, d)], at most the H-score, which it equals for α = 0. Invariant to the order of rows, to
+        H_α in [0, min(t − 1, d)], at most the H-score, which it equals for α = 0. The adjusted score is at most H_α,
+        below 0 where the classes are less far apart than those of shuffled labels are on average, and 0 where all
+        labels would score the same. Invariant to the order of rows, to
         shifting, rotating and rescaling the features as a whole and to renaming the labels; not to rescaling a single
         column, nor to repeating the data set, which lowers α.
 
@@ -55,10 +70,12 @@ def regularised_h_score(features: ArrayLike, labels: ArrayLike) -> float:
         0.9489
         >>> round(measures.regularised_h_score(features, [0, 1, 0, 1]), 4)
         0.3004
+        >>> round(measures.regularised_h_score(features, [0, 1, 0, 1], adjusted=True), 4)
+        -0.1989
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return _value(spectrum(matrix, target, whitened=False, centred=True), target)
+    return _value(spectrum(matrix, target, whitened=False, centred=True), target, adjusted=adjusted)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -88,6 +105,21 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     return jackknife(score, len(matrix), draws)
 
 
+def by_chance(features: ArrayLike, labels: ArrayLike) -> float:
+    """Return the score that shuffled labels have on average, as a share of the largest one, E/(t − 1) in [0, 1].
+
+    Args:
+        features: as for `regularised_h_score`.
+        labels: as for `regularised_h_score`.
+
+    Errors: as for `regularised_h_score`.
+    """
+    matrix = arrays.features(features)
+    target = arrays.labels(labels, len(matrix))
+    weights, _ = _weights(spectrum(matrix, target, whitened=False, centred=True))
+    return float(weights.sum()) / max(len(target) - 1, 1)
+
+
 def shrinkage(features: ArrayLike) -> float:
     """Return the shrinkage α of Ledoit and Wolf, in [0, 1], for features ``[n, d]``.
 
@@ -100,16 +132,30 @@ def shrinkage(features: ArrayLike) -> float:
     return _shrinkage(matrix, None, decomposed.scale, decomposed.centre, decomposed.eigenvalues / len(matrix))
 
 
-def _value(decomposed: Spectrum, target: Labels) -> float:
-    variances = decomposed.eigenvalues / len(target)  # of the principal axes [k]
+def _weights(decomposed: Spectrum) -> tuple[Float64, Float64]:
+    """Return (1 − α) λ/((1 − α) λ + α μ) of the principal axes, and their variances λ, ``[k]``."""
+    variances = decomposed.eigenvalues / (
+        len(decomposed.features) if decomposed.kept is None else int(decomposed.kept.sum())
+    )
     alpha = _shrinkage(decomposed.features, decomposed.kept, decomposed.scale, decomposed.centre, variances)
-    # In principal coordinates the class means are σ Uᵀ1[y]/n_y, so axis k adds its part of the H-score,
-    # Σ_y (Uᵀ1[y])²/n_y, times (1 − α) λ/((1 − α) λ + α μ).
-    shares = (decomposed.projections**2 / target.counts).sum(axis=1)
+    if alpha >= 1:
+        return np.zeros_like(variances), variances
     shrunk = (1 - alpha) * variances
-    num_features = decomposed.features.shape[1]
-    value = float((shares * shrunk / (shrunk + alpha * variances.sum() / num_features)).sum()) if alpha < 1 else 0.0
-    return min(value, float(min(target.num_classes - 1, len(variances))))
+    return shrunk / (shrunk + alpha * variances.sum() / decomposed.features.shape[1]), variances
+
+
+def _value(decomposed: Spectrum, target: Labels, *, adjusted: bool = False) -> float:
+    weights, variances = _weights(decomposed)
+    # In principal coordinates the class means are σ Uᵀ1[y]/n_y, so axis k adds its part of the H-score,
+    # Σ_y (Uᵀ1[y])²/n_y, times its weight.
+    shares = (decomposed.projections**2 / target.counts).sum(axis=1)
+    value = min(float((shares * weights).sum()), float(min(target.num_classes - 1, len(variances))))
+    if not adjusted:
+        return value
+    largest = float(target.num_classes - 1)
+    chance = largest * float(weights.sum()) / max(len(target) - 1, 1)
+    left = largest - chance
+    return largest * (value - chance) / left if left > _ROUNDING * largest else 0.0
 
 
 def _value_of(decomposed: Spectrum, target: Labels, lengths: Float64, kept: NDArray[np.bool_]) -> float:
@@ -166,4 +212,5 @@ MEASURE = Measure(
     influence=influence,
     resamples=True,
     shuffled_baseline=True,
+    by_chance=by_chance,
 )

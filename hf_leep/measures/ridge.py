@@ -1,8 +1,9 @@
-"""Left-out accuracy of the closed-form head: a ridge classifier on the standardised features.
+"""Left-out accuracy of the closed-form head: a ridge classifier on centred and scaled features.
 
 Hoerl, Kennard: Ridge Regression: Biased Estimation for Nonorthogonal Problems, Technometrics 1970; with examples left
 out by the identity behind PRESS, Allen: The Relationship between Variable Selection and Data Augmentation and a Method
-for Prediction, Technometrics 1974: A = (1/n) Σ_i 1[y_i = argmax_y (ŷ_(−i) − ȳ_(−i) + ȳ)_y].
+for Prediction, Technometrics 1974: A = (1/n) Σ_i 1[y_i = argmax_y (ȳ + r_(−i) (ŷ_(−i) − ȳ_(−i)))_y] with
+r_(−i)² = ȳ (1 − ȳ) / (ȳ_(−i) (1 − ȳ_(−i))), class by class.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from hf_leep.measures.ridge_head import RidgeHead
 def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
     """Score the share of examples that a linear head classifies correctly without them; higher is better.
 
-    The head is a ridge regression of the class indicators on features that are centred and scaled to unit variance.
-    Every example is predicted by a head that was fitted to all the others. The decision corrects for the class of the
-    example that is left out, which has one example fewer than it should: otherwise noise with 5 balanced classes is
-    right in 5 to 7 % of cases, where chance is 20 %. If several classes have the highest value, each counts as
-    predicted with the same probability.
+    The head is a ridge regression of the class indicators on centred features, each divided by √(l² + m²), with l its
+    length and m the mean length of the features that vary. Every example is predicted by a head that was fitted to all
+    the others. The decision corrects for the class of the example that is left out, which has one example fewer than
+    it should: otherwise noise with 5 balanced classes is right in 5 to 7 % of cases, where chance is 20 %. If several
+    classes have the highest value, each counts as predicted with the same probability.
 
-    The strength of the penalty is the one with the highest left-out log-likelihood (see `ridge_log_likelihood`), not
-    the highest accuracy, which would be too optimistic: on noise with n = 200, d = 256 and 5 balanced classes, the
-    highest of 33 accuracies was 23.0 % on average, and this score 20.2 %.
+    The strength of the penalty is chosen by left-out log-likelihood (see `ridge_log_likelihood`), not by accuracy,
+    which would be too optimistic: on noise with n = 200, d = 256 and 5 balanced classes, the highest accuracy of 33
+    strengths was 22.6 % on average, and this score 20.0 %.
 
     Args:
         features: penultimate features, ``[n, d]``.
@@ -34,9 +35,9 @@ def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None)
             of a draw, such as the words of a sentence, are left out together. By default each example is its own draw.
 
     Returns:
-        A in [0, 1], dimensionless. Invariant to the order of rows and columns, to shifting and rescaling each column
-        and to renaming the labels; not to rotating the features, nor to repeating rows. Features that do not vary
-        score the share of the most frequent class, or 1/t if all are equally frequent.
+        A in [0, 1], dimensionless. Invariant to the order of rows and columns, to shifting each column, to rescaling
+        all columns alike and to renaming the labels; not to rotating the features, nor to repeating rows. Features
+        that do not vary score the share of the most frequent class, or 1/t if all are equally frequent.
 
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.

@@ -1,9 +1,10 @@
-"""The closed-form head: a ridge classifier on standardised features, judged by left-out predictions alone.
+"""The closed-form head: a ridge classifier on scaled features, judged by left-out predictions alone.
 
-One decomposition of the features serves all strengths (`left_out_ridge`). For each, the logits of an example are
-τ ŷ_(−i), with the temperature τ of the highest left-out log-likelihood (Guo et al.: On Calibration of Modern Neural
-Networks, ICML 2017, with examples left out in place of a validation set); the strength of the highest one is chosen.
-Accuracy is that of the same head, so nothing was chosen by the outcomes that it counts.
+One decomposition of the features serves all strengths (`left_out_ridge`). For each, the logits of an example are τ
+ŷ_(−i), with the temperature τ of the highest left-out log-likelihood (Guo et al.: On Calibration of Modern Neural
+Networks, ICML 2017, with examples left out in place of a validation set). The strength of the highest one is chosen,
+or a larger one if it is at most 2/n nats worse. Accuracy is that of the same head, so nothing was chosen by the
+outcomes that it counts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from hf_leep.measures.logistic import log_softmax
 STRENGTHS: tuple[float, ...] = tuple(10.0 ** (k / 4 - 4) for k in range(17))
 LARGEST_TEMPERATURE = 1e6  # reached where the left-out predictions make no error
 _TIE = 1e-12  # votes closer than this are equal up to rounding
-_LEVEL = 1e-9  # log-likelihoods closer than this are equal, and the larger strength is chosen
+# A smaller strength is chosen only if all examples together gain this many nats. Otherwise noise with n = d, where
+# strengths give very different heads, would be right too often: 53.7 % with n = 100 and two classes, now 52.2 %.
+_GAIN = 2.0
 _STEPS = 60  # of Newton's method for a temperature
 _ROUGH, _FINE = 1e-3, 1e-10  # relative size of the last one: to compare strengths, and for the chosen one
 _KEPT = 2**24  # numbers in the inverses of several strengths, and up to which predictions are in float64
@@ -95,6 +98,11 @@ class RidgeHead:
         As `log_likelihood_influence`. An outcome is a step function of the margin between the example's class and the
         strongest other class. Its slope is the density of the margins at 0, estimated by a Gaussian kernel of
         Silverman's width.
+
+        Near accuracy 0 or 1, the variance a(1 − a) of the few outcomes that differ is often far too small. It is
+        raised to that of two right and two wrong draws more (Agresti & Coull, The American Statistician 1998). Where
+        all outcomes are the same, the two examples of the smallest margins stand for the ones that differ. At accuracy
+        0.98 with n = 80, intervals of 95 % held in 81 % of samples without this.
         """
         codes, n = self.path.target.codes, len(self.correct)
         margins, rivals = np.empty(n), np.empty(n, dtype=np.int64)
@@ -113,9 +121,17 @@ class RidgeHead:
             found, at = np.zeros(batch.left_out.shape), np.arange(len(batch.rows))
             found[at, codes[batch.rows]] = density[batch.rows]
             found[at, rivals[batch.rows]] = -density[batch.rows]
-            return found
+            return found * _unshrunk(self.path, batch)
 
-        return self._influence(self.correct, slopes)
+        accuracy, draws = float(self.correct.mean()), sum(len(rows) for rows in self.path.batches)
+        more, values = (draws * accuracy + 2) / (draws + 4), self._influence(self.correct, slopes)
+        variance = accuracy * (1 - accuracy)
+        if variance == 0:
+            values = np.zeros(n)
+            values[np.argsort(np.abs(margins), kind="stable")[:2]] = 1 - 2 * accuracy
+            values -= values.mean()
+            variance = float(values.var())
+        return values * np.sqrt(max(1.0, more * (1 - more) / variance)) if variance > 0 else values
 
     def log_likelihood_influence(self) -> Float64:
         """Influence of each example on the mean of ``log_likelihood``, ``[n]``, mean 0, in nats.
@@ -184,12 +200,22 @@ def _precision(target: Labels) -> type[np.floating]:
 
 
 def _votes(path: RidgePath, batch: Batch) -> Float64:
-    """What an example's class is decided by, ŷ_(−D) − ȳ_(−D) + ȳ, ``[b, t]``.
+    """What an example's class is decided by, ȳ + r (ŷ_(−D) − ȳ_(−D)) with r from `_unshrunk`, ``[b, t]``.
 
     In ȳ_(−D) the class of an example that is left out has fewer examples than others, and would lose votes to them for
     that alone: without this correction noise of 5 balanced classes is right in 5 to 7 % of cases.
     """
-    return np.asarray(batch.left_out - batch.frequencies + path.frequencies)
+    return np.asarray(path.frequencies + _unshrunk(path, batch) * (batch.left_out - batch.frequencies))
+
+
+def _unshrunk(path: RidgePath, batch: Batch) -> Float64:
+    """√(ȳ (1 − ȳ) / (ȳ_(−D) (1 − ȳ_(−D)))), ``[b, t]``; 1 for a class of which nothing or all is left.
+
+    On noise, a class value varies as much as the indicators of the class, which vary less once one of its few examples
+    is left out: without this factor noise of 20 classes of 5 examples is right in 3.5 to 4 % of cases, not 5 %.
+    """
+    whole, rest = path.frequencies * (1 - path.frequencies), batch.frequencies * (1 - batch.frequencies)
+    return np.sqrt(np.divide(whole, rest, out=np.ones_like(rest), where=rest > 0))
 
 
 def _best(path: RidgePath, predictions: FloatMatrix) -> tuple[float, float, list[Float64]]:
@@ -209,7 +235,7 @@ def _best(path: RidgePath, predictions: FloatMatrix) -> tuple[float, float, list
                 predictions[batch.rows] = batch.left_out
             found, value = _tempered(predictions, path.target, temperature or 1.0, _ROUGH)
             temperature = found
-            if value > highest + _LEVEL:
+            if value > highest + _GAIN / len(path.target):
                 highest, best = value, (strength, found, inverses)
     return best
 

@@ -131,6 +131,7 @@ def spectrum(
     target: Labels | Float64,
     *,
     whitened: bool,
+    softened: bool = False,
     centred: bool = False,
     kept: NDArray[np.bool_] | None = None,
 ) -> Spectrum:
@@ -141,13 +142,15 @@ def spectrum(
         target: its labels, or real targets Y ``[n, t]``; those of the rows that are used.
         whitened: whether to centre each column and scale it to length 1, for a measure that depends on neither: then
             columns of very different size lose no precision. Otherwise all columns get the same scale.
+        softened: with ``whitened``, divide a column of length l by √(l² + m²) instead, m the mean length of the
+            columns that vary: no row then decides the scale of a column that is constant on most of the others.
         centred: whether to centre each column and keep its length; columns that vary only by rounding errors become 0.
         kept: which rows are used, ``[n]``; all by default.
 
     Raises:
         InputError: NaN or infinite values in the features.
     """
-    axes = _axes(features, kept, whitened=whitened, centred=centred)
+    axes = _axes(features, kept, _Scaling(whitened, softened, centred))
     num_targets = target.num_classes if isinstance(target, Labels) else target.shape[1]
     if axes.dual:
         projections = np.zeros((num_targets, len(axes.eigenvalues)))
@@ -164,6 +167,15 @@ def spectrum(
 
 
 @dataclass(frozen=True)
+class _Scaling:
+    """How columns are centred and scaled; arguments of `spectrum`."""
+
+    whitened: bool
+    softened: bool
+    centred: bool
+
+
+@dataclass(frozen=True)
 class _Axes:
     """What a `Spectrum` has that does not depend on the labels; its attributes mean the same."""
 
@@ -176,10 +188,10 @@ class _Axes:
 
 @dataclass(frozen=True)
 class _Shared:
-    """Decompositions of one matrix that have been computed, by (whitened, centred)."""
+    """Decompositions of one matrix that have been computed."""
 
     features: FloatMatrix | None
-    found: dict[tuple[bool, bool], _Axes]
+    found: dict[_Scaling, _Axes]
 
 
 _shared: ContextVar[_Shared | None] = ContextVar("decompositions of the matrix that is being scored", default=None)
@@ -200,17 +212,17 @@ def shared(features: FloatMatrix | None) -> Iterator[None]:
         _shared.reset(token)
 
 
-def _axes(features: FloatMatrix, kept: NDArray[np.bool_] | None, *, whitened: bool, centred: bool) -> _Axes:
+def _axes(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scaling) -> _Axes:
     """Return the decomposition of the rows that are used, computed or shared."""
-    memory, key = _shared.get(), (whitened, centred)
+    memory = _shared.get()
     if memory is None or memory.features is not features or kept is not None:
-        return _decomposed(features, kept, whitened=whitened, centred=centred)
-    if key not in memory.found:
-        memory.found[key] = _decomposed(features, kept, whitened=whitened, centred=centred)
-    return memory.found[key]
+        return _decomposed(features, kept, scaling)
+    if scaling not in memory.found:
+        memory.found[scaling] = _decomposed(features, kept, scaling)
+    return memory.found[scaling]
 
 
-def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, *, whitened: bool, centred: bool) -> _Axes:
+def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scaling) -> _Axes:
     n, d = len(features) if kept is None else int(kept.sum()), features.shape[1]
     largest = 0.0
     for rows, block in kept_blocks(features, kept):
@@ -218,7 +230,8 @@ def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, *, whiten
         largest = max(largest, float(np.abs(block).max(initial=0.0)))
     scale = 1.0 / largest if largest > 0 else 1.0  # products of the largest float64 numbers would overflow
     centre = np.zeros(d)
-    if whitened or centred:
+    centred = scaling.whitened or scaling.centred
+    if centred:
         for _, block in kept_blocks(features, kept):
             centre += (block * scale).sum(axis=0) / n
 
@@ -226,15 +239,15 @@ def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, *, whiten
     if dual:
         matrix = features.astype(np.float64) if kept is None else features[kept].astype(np.float64)
         matrix = matrix * scale - centre  # [n, d], smaller than the [d, d] matrix that it replaces
-        if whitened or centred:
-            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, whitened=whitened)
+        if centred:
+            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, scaling)
         squared, basis = np.linalg.eigh(matrix @ matrix.T)
     else:
         gram = np.zeros((d, d))
         for _, block in kept_blocks(features, kept):
             block = block * scale - centre
             gram += block.T @ block
-        factors = _factors(np.diag(gram), centre, n, whitened=whitened) if whitened or centred else np.ones(d)
+        factors = _factors(np.diag(gram), centre, n, scaling) if centred else np.ones(d)
         squared, basis = np.linalg.eigh(gram * factors * factors[:, None])
         basis *= factors[:, None]
 
@@ -250,8 +263,11 @@ def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows
         total += target[rows].T @ block
 
 
-def _factors(squares: Float64, centre: Float64, n: int, *, whitened: bool) -> Float64:
-    """Return the factor of each centred column, ``[d]``: 1/length or 1, and 0 if it varies only by rounding errors."""
+def _factors(squares: Float64, centre: Float64, n: int, scaling: _Scaling) -> Float64:
+    """Return the factor of each centred column, ``[d]``: 1/length, 1/√(l² + m²), 1, or 0 if it is constant."""
     noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # rounding error of a mean of n values
-    divisors = np.sqrt(squares) if whitened else np.ones_like(squares)
-    return np.divide(1.0, divisors, out=np.zeros_like(squares), where=squares > noise)
+    varies = squares > noise
+    divisors = np.sqrt(squares) if scaling.whitened else np.ones_like(squares)
+    if scaling.softened and varies.any():
+        divisors = np.sqrt(squares + divisors[varies].mean() ** 2)
+    return np.divide(1.0, divisors, out=np.zeros_like(squares), where=varies)

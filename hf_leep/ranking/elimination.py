@@ -51,6 +51,7 @@ class RaceResult:
         looks: number of examples that a candidate had run at each look.
         num_examples_run: examples that the candidates ran in total, those that failed left out.
         num_examples_of_all: examples that they would have run without a race.
+        num_examples_of_heads: examples that all candidates ran, on which the second opinion compares them.
     """
 
     confidence: float
@@ -60,6 +61,7 @@ class RaceResult:
     looks: tuple[int, ...]
     num_examples_run: int
     num_examples_of_all: int
+    num_examples_of_heads: int
 
 
 @dataclass(frozen=True)

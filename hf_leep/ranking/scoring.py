@@ -15,15 +15,18 @@ from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.measures.spectrum import shared
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
+from hf_leep.text import percent
 
 AUTO = "auto"  # value of ``sort_by`` that leaves the choice of the measure to hf_leep
-FEATURE_MEASURE = "logme"  # chosen where some candidates have no head; tests/benchmarks/choice.py shows why
+AUTO_MEASURE = "ridge-log-likelihood"  # the one that it chooses; tests/benchmarks/choice.py shows why
 ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts features
+HEAD_MEASURE = "ridge"  # the accuracy of a linear head, which each candidate with features gets
 FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
 NO_BETTER_THAN_FLOOR = (
     "leave-one-out LEEP finds that these predictions explain nothing measurable: what this score has above the floor "
     "is in-sample bias"
 )
+MOST_BY_CHANCE = 0.5  # share of the largest score that shuffled labels may have on average without a warning
 ENOUGH_PER_SOURCE_CLASS = 5  # with fewer examples per source class, an in-sample score is too high
 ENOUGH_PER_CELL = 5  # with fewer, random predictions gain (s − 1)(t − 1)/2n ≈ 0.1 nats and more in-sample
 ENOUGH_PER_TARGET_CLASS = 10  # with fewer, 95 % intervals held in 93 to 99 % of samples (tests/benchmarks/coverage.py)
@@ -35,24 +38,28 @@ def with_checks(measures: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names, *(check for name in names if (check := find(name).checked_by))]))
 
 
-def auto_measures(measures: Sequence[str], num_headless: int) -> tuple[tuple[str, ...], str]:
+def auto_measures(measures: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Return the measures to compute and the one that orders the candidates, where hf_leep chooses that one.
 
-    It is leave-one-out LEEP if all candidates can have it; where some have no head, it is one measure of features for
-    all candidates. A score on one measure is never compared with a score on another.
+    It is the same for every pool, and scores each candidate alone, so that another candidate never changes the order
+    of the others: the left-out log-likelihood of a linear head on the features. Of a candidate without features it is
+    that of the predictor from its own classes, leave-one-out LEEP (`Measure.instead`). Both are the mean log
+    probability of the label of an example that the predictor has not seen, in nats.
 
     Args:
         measures: the measures that the user asks for.
-        num_headless: number of candidates that are known to have no head.
     """
-    order = FEATURE_MEASURE if num_headless else "leave-one-out-leep"
-    return tuple(dict.fromkeys((*measures, order))), order
+    return tuple(dict.fromkeys((*measures, AUTO_MEASURE))), AUTO_MEASURE
 
 
 def score(extraction: Extraction, measures: Sequence[str]) -> Result:
-    """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value."""
+    """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value.
+
+    A linear head on its features is scored as well, whatever the measures are.
+    """
     with shared(extraction.features):
         scores = {name: _score(find(name), extraction) for name in measures}
+        head = scores[HEAD_MEASURE] if HEAD_MEASURE in scores else head_accuracy(extraction)
     leave_one_out = scores.get("leave-one-out-leep")
     if leave_one_out is not None and _no_better_than_floor(leave_one_out, extraction.labels):
         checked = [name for name, s in scores.items() if find(name).checked_by == "leave-one-out-leep"]
@@ -71,8 +78,14 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
         num_source_classes=None if theta is None else theta.shape[1],
         effective_source_classes=None if theta is None else _effective_classes(theta),
         num_features=None if features is None else features.shape[1],
+        head_accuracy=head,
         run=extraction.run,
     )
+
+
+def head_accuracy(extraction: Extraction) -> Score | None:
+    """Return the leave-one-out accuracy of a linear head on an extraction's features; None where it has none."""
+    return None if extraction.features is None else _score(find(HEAD_MEASURE), extraction)
 
 
 def half_width(score: Score) -> float | None:
@@ -123,7 +136,11 @@ def _shared_reason(scores: dict[str, Score]) -> str:
 def _score(measure: Measure, extraction: Extraction) -> Score:
     inputs = getattr(extraction, measure.needs)
     if inputs is None:
-        return Score(None, reason=extraction.missing.get(measure.needs, f"the pass captured no {measure.needs}"))
+        why = extraction.missing.get(measure.needs, f"the pass captured no {measure.needs}")
+        instead = None if measure.instead is None else find(measure.instead)
+        if instead is None or getattr(extraction, instead.needs) is None:
+            return Score(None, reason=why)
+        return _warned(_score(instead, extraction), f"{why}: this is its {instead.title}, in the same unit")
     if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
         why = f"with n = {n} and d = {d} any features, even noise, score {measure.saturates_at}"
@@ -143,6 +160,14 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         return Score(None, reason=f"{measure.title}: {type(error).__name__}: {one_line(error)}")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} is {value}")
+    if measure.uninformed is not None and value <= (bar := measure.uninformed(extraction.labels)):
+        least = f"{measure.title} is {value:.3f}, and {bar:.3f} for predictions that are the same for all examples"
+        return Score(None, reason=f"{least}: such a score says nothing about the candidate")
+    if measure.by_chance is not None and (share := measure.by_chance(inputs, extraction.labels)) > MOST_BY_CHANCE:
+        warnings += (
+            f"labels that have nothing to do with these features would have {percent(round(share, 2))} of the highest "
+            f"{measure.title} on average, and other candidates' features another share: do not order by it",
+        )
     score = Score(
         value=value,
         standard_error=None if influence is None else standard_error(influence),

@@ -15,10 +15,10 @@ import numpy as np
 
 from hf_leep.ranking import uncertainty
 from hf_leep.ranking.ordering import Ranking
+from hf_leep.ranking.scoring import HEAD_MEASURE
 from hf_leep.ranking.uncertainty import JointScores, critical_value, miss_probability
 from hf_leep.records import Result, Score
 
-MEASURE = "ridge"
 PRECISE = 0.02  # accuracy: with a smaller margin, the rows are enough to say that no head is clearly better
 _NUM_DRAWS = 4_000
 
@@ -57,17 +57,18 @@ def second_opinion(results: Sequence[Result], ranking: Ranking) -> SecondOpinion
     however many candidates there are.
 
     Args:
-        results: one a candidate; those that a race stopped are left out, since they have scores of fewer rows.
+        results: one for each candidate.
         ranking: their order.
 
     Returns:
-        The comparison; None where the first candidate, or every other one, has no accuracy with an error.
+        The comparison; None where the first candidate, or every other one, has no accuracy with an error, and where
+        these accuracies themselves make the order.
     """
-    if not ranking.ranked:
+    if not ranking.ranked or ranking.sort_by == HEAD_MEASURE:
         return None
     first = ranking.ranked[0].index
-    scores = {i: score for i, result in enumerate(results) if (score := _accuracy(result)) is not None}
-    if first not in scores or len(scores) < 2:
+    scores = _accuracies(results, first)
+    if len(scores) < 2:
         return None
     others = [i for i in scores if i != first]
     joint = JointScores.of([scores[first], *(scores[i] for i in others)])
@@ -97,15 +98,18 @@ def _described(
     margin: float,
     num_compared: int,
 ) -> SecondOpinion:
-    return SecondOpinion(MEASURE, verdict, first, best, float(gap), float(error), float(margin), num_compared)
+    return SecondOpinion(HEAD_MEASURE, verdict, first, best, float(gap), float(error), float(margin), num_compared)
 
 
-def _accuracy(result: Result) -> Score | None:
-    """A candidate's accuracy on all rows, with an error; None where there is none."""
-    score = result.scores.get(MEASURE)
-    if score is None or score.value is None or score.influence is None or result.num_examples is not None:
-        return None
-    return score
+def _accuracies(results: Sequence[Result], first: int) -> dict[int, Score]:
+    """The accuracies, with their errors, of the first candidate's head and of all others on the same examples."""
+    known = {
+        i: result.head_accuracy
+        for i, result in enumerate(results)
+        if result.head_accuracy is not None and result.head_accuracy.influence is not None
+    }
+    lengths = {i: len(score.influence) for i, score in known.items() if score.influence is not None}
+    return {i: score for i, score in known.items() if lengths[i] == lengths.get(first)}
 
 
 def _one_sided_critical_value(joint: JointScores, rng: np.random.Generator) -> float:

@@ -15,6 +15,7 @@ from hf_leep.ranking.consensus import agreements, consensus, voters
 from hf_leep.ranking.elimination import RaceResult
 from hf_leep.ranking.ordering import Ranking
 from hf_leep.ranking.scoring import AUTO
+from hf_leep.ranking.second_opinion import SecondOpinion, second_opinion
 from hf_leep.ranking.sizes import sizes
 from hf_leep.ranking.uncertainty import CONFIDENCE
 from hf_leep.records import Certificate, Result, Target
@@ -34,6 +35,7 @@ from hf_leep.report.schema import (
     SizeData,
     TargetData,
 )
+from hf_leep.report.second_opinion_schema import SecondOpinionData
 
 
 def contents(
@@ -60,13 +62,14 @@ def contents(
         command: the words of the command line, if there was one.
         seconds: wall time of the whole run.
         race: how the race went, if there was one.
-        num_headless: with ``sort_by="auto"``, the number of candidates without a head; it decided the order's measure.
+        num_headless: with ``sort_by="auto"``, the number of candidates without a head.
         certificate: result of the checks of the measures on this machine.
     """
     voting = voters(measures)
     # Scores of fewer rows cannot be compared with those of all rows.
     whole = [replace(r, scores={}) if r.num_examples is not None else r for r in results]
     votes = consensus(whole, voting) if len(voting) > 1 else [None] * len(results)
+    opinion = second_opinion(results, ranking)
     headless = sum(results[i].headless for i in ranking.unranked)
     candidates: list[CandidateData] = [
         ranked_data(results[place.index], target, place, ranking, measures, votes[place.index])
@@ -79,12 +82,13 @@ def contents(
         "confidence": CONFIDENCE,
         "target": _target(target),
         "measures": list(measures),
-        "measure_details": _details(measures, results, ranking, race, voting),
+        "measure_details": _details((*measures, *([opinion.measure] if opinion else [])), ranking, race, voting),
         "sort_by": ranking.sort_by,
         "checked_by": ranking.checked_by,
         "num_pairs": ranking.num_pairs,
         "num_disagreements": ranking.num_disagreements,
         "best_by": ranking.best_by,
+        "second_opinion": _second_opinion(results, opinion, race, len(target.labels)),
         "settling": _settling(ranking, len(target.labels)),
         "consensus": {"measures": list(voting)} if len(voting) > 1 else None,
         "agreement": _agreement(whole, measures),
@@ -132,7 +136,6 @@ def _target(target: Target) -> TargetData:
 
 def _details(
     measures: Iterable[str],
-    results: Sequence[Result],
     ranking: Ranking,
     race: RaceResult | None,
     voting: Iterable[str],
@@ -150,6 +153,24 @@ def _details(
             "summary": measure.summary,
         }
         for measure in map(find, dict.fromkeys(names))
+    }
+
+
+def _second_opinion(
+    results: Sequence[Result], found: SecondOpinion | None, race: RaceResult | None, num_examples: int
+) -> SecondOpinionData | None:
+    if found is None:
+        return None
+    return {
+        "measure": found.measure,
+        "verdict": found.verdict,
+        "first": results[found.first].candidate.id,
+        "best": results[found.best].candidate.id,
+        "gap": found.gap,
+        "standard_error": found.standard_error,
+        "half_width": found.margin,
+        "num_compared": found.num_compared,
+        "num_examples": race.num_examples_of_heads if race else num_examples,
     }
 
 

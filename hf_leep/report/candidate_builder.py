@@ -108,6 +108,7 @@ def _common(
         "check": _score(check) if ok and check else None,
         "run": _run(result),
         "stopped": _stop(result.stop),
+        "head_accuracy": _score(result.head_accuracy) if result.head_accuracy else None,
         "consensus": _votes(votes),
     }
 

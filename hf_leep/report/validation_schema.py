@@ -1,10 +1,11 @@
-"""What report.json says about trained heads, once ``hf-leep validate`` was run."""
+"""What report.json says about trained heads and fine-tuned networks, once ``hf-leep validate`` was run."""
 
 from __future__ import annotations
 
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from hf_leep.report.candidate_schema import EstimateData, Interval, NamedData
+from hf_leep.report.candidate_schema import EstimateData, NamedData
+from hf_leep.report.numbers import Correlation, CorrelationInterval, Count, NonNegative, Rank, Share
 
 
 class TrialData(NamedData):
@@ -18,15 +19,17 @@ class TrialData(NamedData):
         behind_best: highest accuracy minus its own.
     """
 
-    rank: int
+    rank: Rank
     reason: str | None
     accuracy: EstimateData | None
-    place: int | None
+    place: Rank | None
     behind_best: EstimateData | None
 
 
 class AgreementData(TypedDict):
-    """Correlations of a measure's scores with accuracy; null where undefined.
+    """Correlations of a measure's scores with accuracy, or with the order by accuracy; null where undefined.
+
+    Scores of a measure whose lower scores are better have changed their sign, so that +1 always means the same order.
 
     Attributes:
         num_candidates: number of candidates.
@@ -40,15 +43,15 @@ class AgreementData(TypedDict):
         weighted_tau_by_accuracy: weighted tau, weighted by the ranks of accuracy.
     """
 
-    num_candidates: int
-    pearson: float | None
-    pearson_interval: Interval | None
-    pearson_p_value: float | None
-    kendall: float | None
-    kendall_interval: Interval | None
-    kendall_p_value: float | None
-    weighted_tau: float | None
-    weighted_tau_by_accuracy: float | None
+    num_candidates: Count
+    pearson: Correlation | None
+    pearson_interval: CorrelationInterval | None
+    pearson_p_value: Share | None
+    kendall: Correlation | None
+    kendall_interval: CorrelationInterval | None
+    kendall_p_value: Share | None
+    weighted_tau: Correlation | None
+    weighted_tau_by_accuracy: Correlation | None
 
 
 class ComparedPairsData(TypedDict):
@@ -61,10 +64,10 @@ class ComparedPairsData(TypedDict):
         open: pairs whose accuracies do not differ beyond their error.
     """
 
-    told_apart: int
-    confirmed: int
-    contradicted: int
-    open: int
+    told_apart: Count
+    confirmed: Count
+    contradicted: Count
+    open: Count
 
 
 class ValidationData(TypedDict):
@@ -82,10 +85,85 @@ class ValidationData(TypedDict):
     """
 
     judged_by: str
-    folds: int
-    top: int
-    asked: int | None
-    num_ranked: int
+    folds: Count
+    top: Count
+    asked: Count | None
+    num_ranked: Count
     candidates: list[TrialData]
     agreement: dict[str, AgreementData]
     pairs: ComparedPairsData
+
+
+class FineTunedData(NamedData):
+    """A candidate of the shortlist that was fine-tuned.
+
+    Attributes:
+        rank: the candidate's rank before any training; null if it has none.
+        second_opinion: whether it is in the shortlist as the first by the second opinion.
+        reason: why it could not be trained, or of a finalist not with all seeds.
+        place: place by fine-tuning, 1 for the best: finalists by accuracy, then the others by how far they came.
+        round: the round that it was trained in last, from 1; null if it could not be trained.
+        learning_rate: its best learning rate.
+        steps: optimiser steps of each training of that round.
+        choosing_accuracy: accuracy on the choosing rows in the last round that chose, from 0 to 1.
+        behind_in_round: of a candidate that was left behind, the highest accuracy on the choosing rows in its last
+            round minus its own; null for finalists.
+        seed_accuracies: of a finalist, the accuracy on the judging rows for each seed.
+        accuracy: of a finalist, their mean, with an error for the rows and for the seeds.
+        behind_best: of a finalist, the highest accuracy minus its own.
+        batch_size: rows of a step.
+        micro_batch: rows that were run at once, if memory ran out for the whole batch; null otherwise.
+        keep_probability: the dropout rate that was taken for a probability of keeping and turned round; null if none.
+        seconds: seconds that its trainings took.
+    """
+
+    rank: Rank | None
+    second_opinion: bool
+    reason: str | None
+    place: Rank | None
+    round: Rank | None
+    learning_rate: NonNegative | None
+    steps: Count | None
+    choosing_accuracy: Share | None
+    behind_in_round: EstimateData | None
+    seed_accuracies: list[Share]
+    accuracy: EstimateData | None
+    behind_best: EstimateData | None
+    batch_size: Count
+    micro_batch: Count | None
+    keep_probability: Share | None
+    seconds: NonNegative
+
+
+class FineTuningData(TypedDict):
+    """What fine-tuning a shortlist of the candidates found out.
+
+    Attributes:
+        judged_by: what the accuracy is of.
+        top: number of candidates from the first on that were taken.
+        num_ranked: number of ranked candidates.
+        budget: seconds for all training; null where the number of steps was given.
+        steps: steps of each finalist, where they were given.
+        flip: whether images were flipped at random.
+        num_train: examples that every network was trained on.
+        num_choose: examples that chose rates and candidates; finalists were trained on them as well.
+        num_judge: examples that finalists were judged on, and that chose nothing.
+        device: where it ran.
+        seconds: seconds that all trainings took, those of interrupted runs included.
+        candidates: the shortlist, in the order of the ranking.
+        agreement: measure to correlations with the order by fine-tuning.
+    """
+
+    judged_by: str
+    top: Count
+    num_ranked: Count
+    budget: NonNegative | None
+    steps: Count | None
+    flip: bool
+    num_train: Count
+    num_choose: Count
+    num_judge: Count
+    device: str
+    seconds: NonNegative
+    candidates: list[FineTunedData]
+    agreement: dict[str, AgreementData]

@@ -8,12 +8,13 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, ProcessError, UserError
+from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.job import Fetch, Job
@@ -69,13 +70,12 @@ def carry_out(
         try:
             with sigterm_interrupts():
                 for step in planned.steps:
-                    if step.reason is not None:
-                        results[step.name] = Result(step.candidate, reason=step.reason, headless=step.headless)
+                    if not step.is_run:
+                        results[step.name] = step.skipped()
                         continue
                     with downloads.running(step, len(job.rows)):
-                        results[step.name] = attempt(
-                            step, partial(job.result, step, downloads.fetch(step), downloads.advance)
-                        )
+                        result = attempt(step, partial(job.result, step, downloads.fetch(step), downloads.advance))
+                    results[step.name] = step.skipped(result.head_accuracy) if step.reason else result
                     downloads.done(step)
         except (KeyboardInterrupt, ProcessError) as error:
             add_not_run(planned, results, error)
@@ -106,9 +106,7 @@ class Downloads:
     ) -> None:
         self._client, self._evict, self._bar, self._prefetcher = job.client, evict, bar, prefetcher
         self._bytes_left = None if budget is None else budget - planned.download_bytes
-        self._num_uses = Counter(
-            step.snapshot.pinned for step in planned.steps if step.snapshot and step.reason is None
-        )
+        self._num_uses = Counter(step.snapshot.pinned for step in planned.steps if step.snapshot and step.is_run)
         self.advance: Callable[[int], object] = bar.update
 
     def fetch(self, step: Step) -> Fetch:
@@ -128,8 +126,10 @@ class Downloads:
         if step.snapshot:
             self._num_uses[step.snapshot.pinned] -= 1
             if self._evict and not self._num_uses[step.snapshot.pinned]:
-                with contextlib.suppress(Exception):  # a file that cannot be removed is no reason to lose the scores
+                try:
                     hub.evict(step.snapshot, self._client)
+                except Exception as error:  # a file that cannot be removed is no reason to lose the scores
+                    _LOG.warning("the download of %s cannot be removed: %s", plain(step.name), one_line(error))
 
     def _fetch_unplanned(self, snapshot: hub.Snapshot) -> Path:
         """Download a checkpoint whose pass was in the store when the plan was made, and is damaged."""
@@ -144,8 +144,8 @@ def open_downloads(
     planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool
 ) -> Iterator[Downloads]:
     """Download what a plan needs, the next candidates while one runs, and show bars; the arguments of `carry_out`."""
-    needed = [step.snapshot for step in planned.steps if step.snapshot and step.reason is None and not step.stored]
-    running = sum(step.reason is None for step in planned.steps)
+    needed = [step.snapshot for step in planned.steps if step.snapshot and step.is_run and not step.stored]
+    running = sum(step.is_run for step in planned.steps)
     with (
         progress_bar(running * len(job.rows), progress, "row") as bar,
         progress_bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
@@ -192,7 +192,8 @@ def add_not_run(planned: Plan, results: dict[str, Result], error: BaseException)
     if isinstance(error, KeyboardInterrupt) and not any(result.scores for result in results.values()):
         raise error
     for step in planned.steps:
-        results.setdefault(step.name, Result(step.candidate, reason=f"not run: {str(error) or 'interrupted'}"))
+        reason = step.reason or f"not run: {str(error) or 'interrupted'}"
+        results.setdefault(step.name, replace(step.skipped(), reason=reason))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from hf_leep import hub
 from hf_leep.errors import CandidateError, HfLeepError, one_line, option
 from hf_leep.measures import find
-from hf_leep.records import Candidate, Target
+from hf_leep.records import Candidate, Result, Score, Target
 from hf_leep.text import size
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Step:
         headless: whether it is skipped only because it has no usable head.
         num_source_classes: outputs of its head, if known.
         lacks_head: whether it is known to have no usable head, skipped for that reason or not.
+        for_features: whether it is run although it is skipped, since the second opinion needs only its features.
     """
 
     name: str
@@ -61,11 +62,25 @@ class Step:
     headless: bool = False
     num_source_classes: int | None = None
     lacks_head: bool = False
+    for_features: bool = False
+
+    @property
+    def is_run(self) -> bool:
+        """Whether its pass is run, or taken from the store."""
+        return self.reason is None or self.for_features
 
     @property
     def download_bytes(self) -> int:
         """Number of bytes to download for it."""
-        return self.snapshot.download_bytes if self.snapshot and not self.stored and self.reason is None else 0
+        return self.snapshot.download_bytes if self.snapshot and not self.stored and self.is_run else 0
+
+    def skipped(self, head_accuracy: Score | None = None) -> Result:
+        """The result of a candidate that is skipped.
+
+        Args:
+            head_accuracy: the accuracy of a linear head on its features, if these were run.
+        """
+        return Result(self.candidate, reason=self.reason, headless=self.headless, head_accuracy=head_accuracy)
 
 
 @dataclass(frozen=True)
@@ -124,6 +139,7 @@ class Plan:
                     "num_parameters": step.candidate.num_parameters,
                     "license": step.candidate.license,
                     "gated": step.candidate.gated,
+                    "for_features": step.for_features,
                     "download_bytes": step.download_bytes,
                 }
                 for step in self.steps
@@ -165,6 +181,8 @@ def make(
             step = _inspect_model(step, step.model[1], target, needs_head)
         steps.append(step)
         advance(1)
+    if any(step.reason is None for step in steps):  # otherwise there is no order that features could contradict
+        steps = [replace(step, for_features=step.headless) for step in steps]
     return Plan(target, tuple(_within_budget(steps, max_download)))
 
 
@@ -269,13 +287,17 @@ def _with_inspection(step: Step, inspection: Inspection, needs_head: bool) -> St
 
 def _within_budget(steps: Sequence[Step], max_download: int | None) -> list[Step]:
     """Skip the candidates that exceed the budget; a repository that is listed twice is downloaded once."""
-    left, seen, kept = max_download, set(), []
-    for step in steps:
+    left, seen = max_download, set()
+    kept = list(steps)
+    # Those that will have a rank go first.
+    for index, step in sorted(enumerate(steps), key=lambda pair: pair[1].for_features):
         place = step.snapshot.pinned if step.snapshot else None
         if step.download_bytes and place in seen and step.snapshot:
             here = {name: replace(file, cached=True) for name, file in step.snapshot.files.items()}
             step = replace(step, snapshot=replace(step.snapshot, files=here))
-        if left is not None and step.download_bytes > left:
+        if left is not None and step.download_bytes > left and step.for_features:
+            step = replace(step, for_features=False)
+        elif left is not None and step.download_bytes > left:
             step = replace(
                 step,
                 reason=f"not downloaded: its {size(step.download_bytes)} do not fit into what is left of the budget "
@@ -283,9 +305,9 @@ def _within_budget(steps: Sequence[Step], max_download: int | None) -> list[Step
             )
         elif left is not None:
             left -= step.download_bytes
-        if step.reason is None:
+        if step.is_run:
             seen.add(place)
-        kept.append(step)
+        kept[index] = step
     return kept
 
 

@@ -60,16 +60,18 @@ def carry_out(
         KeyboardInterrupt: the race was interrupted before the first look was finished.
         UserError: the device is not available, or a row cannot be decoded.
     """
-    results = {s.name: Result(s.candidate, reason=s.reason, headless=s.headless) for s in planned.steps if s.reason}
+    results = {step.name: step.skipped() for step in planned.steps if step.reason}
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         race = RunningRace(planned, job, rules, sort_by, downloads, results)
         try:
             with sigterm_interrupts():
                 race.run()
+                race.run_for_features()
         except (KeyboardInterrupt, ProcessError) as error:
             race.interrupt(error)
             add_not_run(planned, results, error)
             wait_for_report(job, error)
+        race.compare_heads()
     return results, race
 
 
@@ -83,6 +85,7 @@ class _Racer:
         from_store: whether earlier runs made all of its passes so far.
         scores: its scores at each look, on all rows so far.
         first_half: its score on the first half of the rows of the first look.
+        heads: the accuracy of a linear head on its features at each look.
     """
 
     step: Step
@@ -90,6 +93,7 @@ class _Racer:
     from_store: bool = True
     scores: list[Mapping[str, Score]] = field(default_factory=list)
     first_half: Score | None = None
+    heads: list[Score | None] = field(default_factory=list)
 
 
 class RunningRace:
@@ -111,6 +115,7 @@ class RunningRace:
         self._downloads, self._results = downloads, results
         self._decided_by = elimination.deciding_measure(sort_by)
         self._racers = {s.name: _Racer(s) for s in planned.steps if s.reason is None}
+        self._for_features = [step for step in planned.steps if step.for_features]
         target = job.target
         labels = target.labels if target.sentences is None else None
         self._order = elimination.nested_order(labels, len(job.rows), np.random.default_rng(target.seed))
@@ -143,6 +148,26 @@ class RunningRace:
                 result = attempt(racer.step, partial(self._result_of_eliminated, racer, stop))
                 self._stop(racer, result, len(self._order) - size)
             racers = self._remaining()
+
+    def run_for_features(self) -> None:
+        """Run the candidates whose features alone are of use, on the rows that all candidates of the race ran."""
+        if not self._added:
+            return
+        positions = np.sort(np.concatenate(self._added[: self._num_common_looks()]))
+        whole = len(positions) == len(self._order)
+        for step in self._for_features:
+            with self._downloads.running(step, len(self._order)):
+                result = attempt(step, partial(self._head, step, None if whole else positions))
+            self._results[step.name] = step.skipped(result.head_accuracy)
+            self._downloads.done(step)
+
+    def compare_heads(self) -> None:
+        """Give each candidate of the race the accuracy of its head on the rows that all of them ran."""
+        look = self._num_common_looks() - 1
+        for name, racer in self._racers.items():
+            if name in self._results:
+                head = racer.heads[look] if 0 <= look < len(racer.heads) else None
+                self._results[name] = replace(self._results[name], head_accuracy=head)
 
     def interrupt(self, error: BaseException) -> None:
         """Give those still in the race their scores at the last look that all of them have reached.
@@ -189,7 +214,14 @@ class RunningRace:
             looks=tuple(self._num_examples(size) for size in self._sizes),
             num_examples_run=sum(n if result.num_examples is None else result.num_examples for result in results),
             num_examples_of_all=n * len(results),
+            num_examples_of_heads=self._num_examples(sum(map(len, self._added[: self._num_common_looks()]))),
         )
+
+    def _num_common_looks(self) -> int:
+        """How many looks all candidates reached that did not fail."""
+        results = {name: self._results.get(name) for name in self._racers}
+        failed = {name for name, result in results.items() if result is not None and result.reason is not None}
+        return min((len(racer.heads) for name, racer in self._racers.items() if name not in failed), default=0)
 
     def _remaining(self) -> list[_Racer]:
         return [racer for racer in self._racers.values() if racer.step.name not in self._results]
@@ -204,16 +236,34 @@ class RunningRace:
         names = tuple(dict.fromkeys((self._sort_by, self._decided_by)))
         if any(find(name).needs in extraction.missing for name in names):
             result = scoring.score(extraction, self._job.measures)
+            racer.heads.append(result.head_accuracy)
             return replace(result, num_examples=len(extraction.labels), from_store=racer.from_store)
-        racer.scores.append(scoring.score(extraction, names).scores)
+        result = scoring.score(extraction, names)
+        racer.scores.append(result.scores)
+        racer.heads.append(result.head_accuracy)
         if len(racer.scores) == 1:
             rows, half = np.sort(self._added[0]), np.sort(self._order[: -(-len(self._added[0]) // 2)])
             first_half = select(extraction, self._job.select(rows).target, np.searchsorted(rows, half))
             racer.first_half = scoring.score(first_half, names[-1:]).scores[self._decided_by]
         return None
 
+    def _head(self, step: Step, positions: Integers | None) -> Result:
+        """A candidate's head on some rows, or on all of them."""
+        fetch, advance = self._downloads.fetch(step), self._downloads.advance
+        if positions is None:
+            return self._job.result(step, fetch, advance)
+        if self._job.is_stored(step):
+            whole, _ = self._job.extraction(step, fetch, advance)
+            return scoring.score(select(whole, self._job.target, positions), ())
+        return scoring.score(self._job.select(positions).extraction(step, fetch, advance)[0], ())
+
     def _finish(self, racer: _Racer, subset: Job) -> Result:
         """Run a candidate's remaining rows, and score it on all rows."""
+        result = self._result_of_all_rows(racer, subset)
+        racer.heads.append(result.head_accuracy)
+        return result
+
+    def _result_of_all_rows(self, racer: _Racer, subset: Job) -> Result:
         if self._job.is_stored(racer.step):
             return self._job.result(racer.step, self._downloads.fetch(racer.step), self._downloads.advance)
         extraction = self._extend(racer, subset)

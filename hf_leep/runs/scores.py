@@ -16,6 +16,7 @@ from hf_leep.runs.stored_passes import INVALID, StoredCandidate, restore_candida
 from hf_leep.store import JsonObject, Store
 
 _MEANING = "_meaning"  # stored beside the scores; no measure's name begins with an underscore
+_HEAD = "_head"  # and the accuracy of a linear head
 _SUMMARY = ("reason", "headless", "num_source_classes", "effective_source_classes", "num_features")
 
 
@@ -86,6 +87,7 @@ class StoredScores:
         """
         scores = {measure: vars(score) for measure, score in result.scores.items()}
         scores[_MEANING] = {**asdict(result.interpretation), "influence": None}
+        scores[_HEAD] = vars(result.head_accuracy or Score(None))
         summary = {
             "candidate": asdict(result.candidate),
             "run": asdict(result.run) if result.run else None,
@@ -103,7 +105,11 @@ class StoredScores:
     @property
     def _names(self) -> dict[str, str]:
         """Measure → its name in the store."""
-        return {**{measure: MEASURES.stored_name(measure) for measure in self.measures}, _MEANING: _MEANING}
+        return {
+            **{measure: MEASURES.stored_name(measure) for measure in self.measures},
+            _MEANING: _MEANING,
+            _HEAD: _HEAD,
+        }
 
 
 def _restore(summary: _Summary, stored: Mapping[str, JsonObject], candidate: Candidate) -> Result:
@@ -113,6 +119,7 @@ def _restore(summary: _Summary, stored: Mapping[str, JsonObject], candidate: Can
         for measure, score in stored.items()
         if measure != _MEANING
     }
+    head = scores.pop(_HEAD)
     reason = None  # it was stored with the reasons of the measures of that run
     if all(score.value is None for score in scores.values()):
         reason = "; ".join(dict.fromkeys(score.reason for score in scores.values() if score.reason))
@@ -124,6 +131,7 @@ def _restore(summary: _Summary, stored: Mapping[str, JsonObject], candidate: Can
         num_source_classes=summary["num_source_classes"],
         effective_source_classes=summary["effective_source_classes"],
         num_features=summary["num_features"],
+        head_accuracy=None if head.value is None and head.reason is None else head,
         run=Run(**summary["run"]) if summary["run"] else None,
         from_store=True,
         interpretation=interpretation,

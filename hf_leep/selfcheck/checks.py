@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -153,8 +154,15 @@ def _logme(rng: np.random.Generator) -> _Claims:
 def _regularised_h_score(rng: np.random.Generator) -> _Claims:
     for n, d in ((60, 6), (20, 40)):
         f, y = _clouds(rng, n, d)
-        difference = abs(measures.regularised_h_score(f, y) - oracles.regularised_h_score_by_loops(f, y))
-        yield f"equals Ledoit and Wolf's loops, n = {n}, d = {d}", difference, 1e-8
+        score = measures.regularised_h_score(f, y)
+        yield (
+            f"equals Ledoit and Wolf's loops, n = {n}, d = {d}",
+            abs(score - oracles.regularised_h_score_by_loops(f, y)),
+            1e-8,
+        )
+    f = rng.normal(size=(6, 4))
+    scores = [measures.regularised_h_score(f, order, adjusted=True) for order in permutations((0, 0, 0, 1, 1, 2))]
+    yield "adjusted, it is 0 on average over all orders of the labels", abs(float(np.mean(scores))), 1e-9
 
 
 def _n_leep(rng: np.random.Generator) -> _Claims:
@@ -339,14 +347,15 @@ def _shuffled(function: Callable[..., float], p: Float64, y: Integers, rng: np.r
     return function(p[rows][:, columns], y[rows])
 
 
-# Name of a measure → its checks, each on a generator of its own.
 def _ridge(rng: np.random.Generator) -> _Claims:
     f, y = _clouds(rng, 60, 12)
     head = RidgeHead.fit(f, y)
     values = oracles.ridge_refits(f, y, head.strength)
     counts = np.bincount(y)
     without = (counts - np.eye(len(counts))[y]) / (len(y) - 1)  # class frequencies without each example
-    accuracy = np.mean((values - without + counts / len(y)).argmax(axis=1) == y)
+    shares = counts / len(y)
+    grown = np.sqrt(shares * (1 - shares) / (without * (1 - without)))
+    accuracy = np.mean((shares + grown * (values - without)).argmax(axis=1) == y)
     yield "equals refits without each example", float(abs(measures.ridge(f, y) - accuracy)), 1e-9
     noise = np.mean([measures.ridge(rng.standard_normal((80, 20)), np.arange(80) % 4) for _ in range(20)])
     yield "noise is classified correctly as often as by chance", float(abs(noise - 0.25)), 0.06
@@ -361,6 +370,7 @@ def _ridge_log_likelihood(rng: np.random.Generator) -> _Claims:
     yield "equals refits without each example", float(abs(measures.ridge_log_likelihood(f, y) - expected)), 1e-6
 
 
+# Name of a measure → its checks, each on a generator of its own.
 CHECKS: dict[str, tuple[Callable[[np.random.Generator], _Claims], ...]] = {
     "leep": (_leep, partial(_closed_form_error, "leep", n=400, columns=20)),
     "leave-one-out-leep": (_leave_one_out, partial(_closed_form_error, "leave-one-out-leep", n=400, columns=20)),

@@ -202,9 +202,11 @@ def ridge_refits(f: Float64, y: Integers, strength: float) -> Float64:
     Args:
         f: features, ``[n, d]``.
         y: classes, 0 … t−1, ``[n]``.
-        strength: λ, in units of the largest eigenvalue of the scatter matrix of the standardised features.
+        strength: λ, in units of the largest eigenvalue of the scatter matrix of the scaled features.
     """
-    z = (f - f.mean(axis=0)) / f.std(axis=0)
+    z = f - f.mean(axis=0)
+    lengths = np.linalg.norm(z, axis=0)
+    z /= np.hypot(lengths, lengths.mean())
     penalty = strength * np.linalg.eigvalsh(z.T @ z).max() * np.eye(z.shape[1])
     indicators = np.eye(y.max() + 1)[y]
     values = np.empty(indicators.shape)

@@ -1,150 +1,215 @@
-"""Which measure of features orders a mixed pool best: ``python tests/benchmarks/choice.py POOL``.
+"""What following each measure costs: ``python tests/benchmarks/choice.py DATA FOLDER [heads|networks|table] …``.
 
-POOL is a folder that pool.py wrote: features of CIFAR100 images by the five public checkpoints and copies of them, 64
-to 512 wide. Wide backbones are added: each of the five followed by a random layer of 1,024 rectified units. All are
-used without a head, as `--sort-by auto` does if some candidate has none.
+DATA holds cifar100, trec, sst2_sentences and models; FOLDER keeps everything that was computed, so that a run that was
+broken off goes on, and ``table`` prints what there is. ``heads`` and ``networks`` compute the two truths:
 
-A target is a random choice of the 100 classes, half of each class's images for training and half for testing. The
-truth is what a user would find: the accuracy, on the testing half, of a linear head (logistic regression, its penalty
-chosen on a held-out third) trained on the training half. The measures are computed on the training half, or a third of
-it, as with `--max-samples`. For each number of classes and of examples it prints, as means over the targets:
+- heads: accuracy of a logistic regression, its penalty chosen by cross-validation on the target rows, on all other
+  rows of the target's classes;
+- networks: accuracy there of the whole network, fine-tuned on the target rows at each of two learning rates.
 
-- τ: Kendall's τ between measure and accuracy;
-- lost: accuracy of the truly best candidate minus that of the measure's choice, in points;
-- none: share of candidates without a score, which are left out of the order;
-- time: of scoring, relative to LogME.
+A cell is a kind of target (`choice_pools.KINDS`), a number of classes and a number of rows a class; a draw is a random
+choice of such classes and rows. In each cell the table says how many points of accuracy the first of each rule loses
+against the best candidate, as a mean over draws, and the difference from `auto` with its paired error over draws. The
+best candidate is chosen on four fifths of the other rows and judged, as is the rule's first, on the last fifth, so
+that the noise of a maximum does not count as loss; where several are first, their mean counts. A learning rate is
+chosen with the candidate. Rules are:
 
-Linear probe and N-LEEP, the slow ones, are computed on the smallest targets alone. Leave-one-out LEEP is computed for
-the candidates that have a head, and LogME on the same ones for comparison.
+- every measure that the data allow; the slow ones on the first draws alone;
+- mixtures of the closed-form head and leave-one-out LEEP, each a score of one candidate alone;
+- beside them the mean rank over all measures, the majority of pairs (Copeland), and the number of parameters.
+
+The accuracy that a model card states can be compared only among candidates of one source data set, so it is held
+against measures within such groups, in a table of its own. In the mixed rows every second candidate, at random, is
+taken to have no head.
+
+Options after the mode: measures to compute again, such as ``ridge ridge-log-likelihood``.
 """
 
+import json
 import os
 import sys
 import time
-from collections import defaultdict
 from pathlib import Path
 
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import choice_pools
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, ShuffleSplit
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 from sklearn.preprocessing import StandardScaler
 
 from hf_leep.measures import MEASURES
-from hf_leep.ranking.correlation import kendall_tau
+from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
+from hf_leep.measures.ridge_head import RidgeHead, mixture
 
-PUBLIC = ("resnet20", "resnet56", "mobilenet-128", "mobilenet-160", "mobilenet-224")
-SLOW = ("linear-probe", "n-leep")
-TARGETS = {10: 8, 30: 4}  # classes → how many such targets
-FEATURES = [name for name, measure in MEASURES.items() if measure.needs == "features"]
-WIDE, SMALL = 1024, 100
-
-
-def read(folder):
-    """Features and, where there is a head, probabilities of each candidate; the labels."""
-    found = {path.stem: np.load(path) for path in sorted(Path(folder).glob("*.npz"))}
-    pool = {name: (arrays["features"], arrays["probabilities"]) for name, arrays in found.items()}
-    labels = found[PUBLIC[0]]["labels"]
-    for seed, name in enumerate(PUBLIC):
-        x = pool[name][0]
-        x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-6)
-        layer = np.random.default_rng(seed).standard_normal((x.shape[1], WIDE)).astype(np.float32)
-        pool[f"{name}-wide"] = (np.maximum(x @ layer / np.sqrt(x.shape[1]), 0), None)
-    return pool, labels
+CELLS = [  # kind, classes, rows a class
+    *(("texts", t, rows) for t, rows in ((5, 10), (10, 10), (20, 10), (5, 30), (10, 30), (5, 100))),
+    *(("texts-2", 2, rows) for rows in (10, 30, 100)),
+    *(("far", t, rows) for t in (5, 10, 20) for rows in (10, 30, 100)),
+    *(("near", t, rows) for t in (5, 10, 30, 100) for rows in (10, 30, 100)),
+]
+TUNED = [(kind, t, rows) for t, rows in ((5, 10), (10, 10), (5, 40), (10, 40)) for kind in ("texts", "near", "far")]
+SLOW = {"linear-probe", "n-leep", "pactran-gaussian", "pactran-dirichlet", "sfda"}
+SLOW_DRAWS = 4
+SLOW_SIZE = {"linear-probe": 2e6}  # n · d · t beyond which a slow measure is left out; 5e7 for others
+STEPS = {50: 60, 100: 60, 200: 90, 400: 120}  # of fine-tuning, by the number of target rows
+RATES = (2.5e-4, 1e-3)
+TESTED = 400  # other rows that a fine-tuned network is judged on
+MIXTURES = ("mixture", "mixture-accuracy")
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
-def accuracy(x, labels, test_x, test_labels):
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500, tol=1e-3))
-    held_out = ShuffleSplit(1, test_size=1 / 3, random_state=0)
-    search = GridSearchCV(head, {"logisticregression__C": [1e-3, 1e-2, 1e-1]}, cv=held_out).fit(x, labels)
-    return search.score(test_x, test_labels)
+def number_of_draws(num_rows):
+    return 12 if num_rows <= 300 else 6 if num_rows <= 1000 else 2 if num_rows <= 3000 else 1
 
 
-def value(name, x, labels):
+def drawn(pool, t, rows, draw):
+    """Target rows and other rows of random classes, with class numbers from 0: ``(rows, codes, others, codes)``."""
+    rng = np.random.default_rng([list(choice_pools.KINDS).index(pool.kind), t, rows, draw])
+    enough = np.flatnonzero(np.bincount(pool.labels) >= rows + max(5, rows // 4))
+    classes = rng.choice(enough, t, replace=False)
+    of_class = [rng.permutation(np.flatnonzero(pool.labels == c)) for c in classes]
+    own, others = [r[:rows] for r in of_class], [r[rows : rows + 200] for r in of_class]
+    codes = [np.repeat(np.arange(t), [len(r) for r in part]) for part in (own, others)]
+    return np.concatenate(own), codes[0], np.concatenate(others), codes[1]
+
+
+def head_outcomes(x, labels, test_x, test_labels):
+    """Which other rows a logistic regression, its penalty chosen by cross-validation, gets right."""
+    scaler = StandardScaler().fit(x)
+    x, test_x, n = scaler.transform(x), scaler.transform(test_x), len(x)
+    if n < x.shape[1]:  # the weights lie in the span of the rows, so coordinates there give the same heads
+        basis = np.linalg.svd(x, full_matrices=False)[2]
+        x, test_x = x @ basis.T, test_x @ basis.T
+    if n <= 500:
+        splits = StratifiedKFold(4, shuffle=True, random_state=0)
+    else:
+        splits = StratifiedShuffleSplit(1, test_size=1 / 3, random_state=0)
+    right = np.zeros(len(STRENGTHS))
+    for own, rest in splits.split(x, labels):
+        head = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)
+        for k, strength in enumerate(STRENGTHS):
+            right[k] += head.set_params(C=strength).fit(x[own], labels[own]).score(x[rest], labels[rest])
+    best = LogisticRegression(C=STRENGTHS[int(np.argmax(right))], max_iter=300, tol=1e-3)
+    return best.fit(x, labels).predict(test_x) == test_labels
+
+
+def leep_probabilities(theta, labels):
+    """Leave-one-out LEEP's probability of each class for each row, ``[n, t]``, by the textbook."""
+    n, t = len(labels), labels.max() + 1
+    theta = theta.astype(np.float64)
+    counts = np.bincount(labels)
+    summed = np.stack([theta[labels == y].sum(axis=0) for y in range(t)])  # S [t, s]
+    rest = np.maximum(summed.sum(axis=0) - theta, 0.0)
+    own = np.eye(t)[labels]
+    prior = (counts - own + 1 / t) / n  # [n, t]
+
+    def at(weight):
+        if np.isinf(weight):
+            return prior
+        share = theta / (rest + weight)
+        corrected = share @ summed.T - own * (share * theta).sum(axis=1, keepdims=True)
+        return np.maximum(corrected, 0.0) + weight * prior * share.sum(axis=1, keepdims=True)
+
+    found = [at(weight) for weight in PRIOR_WEIGHTS]
+    scores = [np.log(np.maximum(p[np.arange(n), labels], 1e-300)).mean() for p in found]
+    best = found[int(np.argmax(scores))]
+    return best / best.sum(axis=1, keepdims=True)
+
+
+def mixtures(features, theta, labels):
+    """Mean log-likelihood and accuracy of the best mixture of the closed-form head and leave-one-out LEEP."""
+    head, rows = RidgeHead.fit(features, labels), np.arange(len(labels))
+    logits = head.temperature * head.predictions
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    q = leep_probabilities(theta, labels)
+    tiny = 1e-300
+    weight, terms = mixture(np.log(p[rows, labels] + tiny), np.log(q[rows, labels] + tiny))
+    mixed = weight * p + (1 - weight) * q
+    return {
+        "mixture": float(terms.mean()),
+        "mixture-accuracy": float((mixed.argmax(axis=1) == labels).mean()),
+        "weight": weight,
+    }
+
+
+def value(name, features, theta, labels):
     """A score, higher for better; NaN where hf_leep refuses one."""
     measure = MEASURES[name]
-    if measure.saturates_at is not None and len(x) <= x.shape[1]:
+    inputs = features if measure.needs == "features" else theta
+    if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         return np.nan
     try:
-        score = measure.function(x, labels)
-    except ValueError:
+        score = measure.function(inputs, labels)
+        if measure.uninformed is not None and score <= measure.uninformed(labels):
+            return np.nan
+    except (ValueError, np.linalg.LinAlgError):
         return np.nan
     return score if measure.higher_is_better else -score
 
 
-def compare(scores, truth):
-    """Kendall's τ with the truth, points lost by the choice, and the share without a score."""
-    finite = np.isfinite(scores)
-    if finite.sum() < 3:
-        return np.nan, np.nan, np.mean(~finite)
-    chosen = np.flatnonzero(finite)[np.argmax(scores[finite])]
-    return kendall_tau(scores[finite], truth[finite]), 100 * (truth.max() - truth[chosen]), np.mean(~finite)
-
-
-def halves(labels, classes, rng):
-    """Rows of a target's two halves, each class halved, in a random order within the class."""
-    rows = [rng.permutation(np.flatnonzero(labels == c)) for c in classes]
-    half = min(map(len, rows)) // 2
-    return np.stack([r[:half] for r in rows], axis=1), np.stack([r[half : 2 * half] for r in rows], axis=1)
-
-
-def study(pool, labels, num_classes, num_targets):
-    rng = np.random.default_rng(num_classes)
-    headed = np.array([probabilities is not None for _, probabilities in pool.values()])
-    found, spent, spread = defaultdict(list), defaultdict(float), []
-    for _ in range(num_targets):
-        one, other = halves(labels, rng.choice(100, num_classes, replace=False), rng)
-        codes = np.unique(labels[one[0]], return_inverse=True)[1]
-        where = {rows: np.tile(codes, rows) for rows in (len(one), len(one) // 3)}
-        whole = where[len(one)]
-        truth = np.array([accuracy(x[one.ravel()], whole, x[other.ravel()], whole) for x, _ in pool.values()])
-        spread.append((truth.min(), truth.max()))
-        for rows, some in where.items():
-            picked = one[:rows].ravel()
-            for name in FEATURES:
-                if name in SLOW and len(picked) > SMALL:
-                    continue
-                start = time.perf_counter()
-                scores = np.array([value(name, x[picked], some) for x, _ in pool.values()])
-                spent[rows, name] += time.perf_counter() - start
-                found[rows, name].append(compare(scores, truth))
-                if name == "logme":
-                    found[rows, "logme, heads only"].append(compare(scores[headed], truth[headed]))
-            leep = np.array([value("leave-one-out-leep", p[picked], some) for _, p in pool.values() if p is not None])
-            found[rows, "leave-one-out-leep, heads only"].append(compare(leep, truth[headed]))
-    low, high = np.mean(spread, axis=0)
-    print(
-        f"\n{num_classes} classes, {num_targets} targets, accuracies from {low:.2f} to {high:.2f} on average",
-        flush=True,
-    )
-    for rows in sorted({rows for rows, _ in found}):
-        print(f"  {rows} examples a class, {rows * num_classes} in all")
-        order = sorted(
-            {name for r, name in found if r == rows},
-            key=lambda n: -np.nan_to_num(np.mean(found[rows, n], axis=0)[0], nan=-2),
-        )
-        for name in order:
-            tau, lost, none = np.mean(found[rows, name], axis=0)
-            cost = f"{spent[rows, name] / spent[rows, 'logme']:7.1f} ×" if name in FEATURES else ""
-            print(f"    {name:32} τ {tau:5.2f}   lost {lost:5.1f}   none {none:4.0%}   {cost}", flush=True)
+def scores_of(pool, t, rows, draw, again):
+    """Measure → a score of each candidate, kept in a file."""
+    file = pool.folder / "scores" / f"{pool.kind}-{t}-{rows}-{draw}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    found = json.loads(file.read_text()) if file.exists() else {}
+    found = {name: values for name, values in found.items() if name not in again}
+    picked, labels, _, _ = drawn(pool, t, rows, draw)
+    before = len(found)
+    for name in (*MEASURES, MIXTURES[0]):
+        largest = max(len(picked) * pool.passes[c][0].shape[1] * t for c in pool.names)
+        if name in found or (name in SLOW and (draw >= SLOW_DRAWS or largest > SLOW_SIZE.get(name, 5e7))):
+            continue
+        start = time.process_time()
+        passes = [(f[picked], p[picked]) for f, p in pool.passes.values()]
+        if name == MIXTURES[0]:
+            each = [mixtures(f, p, labels) for f, p in passes]
+            found |= {key: [one[key] for one in each] for key in each[0]}
+        else:
+            found[name] = [value(name, f, p, labels) for f, p in passes]
+        found.setdefault("seconds", {})[name] = round(time.process_time() - start, 3)
+    if len(found) > before:
+        file.write_text(json.dumps(found))
     return found
 
 
-def main(folder):
-    pool, labels = read(folder)
-    print(f"{len(pool)} candidates: {', '.join(pool)}", flush=True)
-    studies = [study(pool, labels, num_classes, number) for num_classes, number in TARGETS.items()]
-    print("\nall targets and numbers of examples")
-    for name in FEATURES:
-        everything = [
-            result for found in studies for (_, n), results in found.items() for result in results if n == name
-        ]
-        tau, lost, none = np.nanmean(everything, axis=0)
-        print(f"    {name:32} τ {tau:5.2f}   lost {lost:5.1f}   none {none:4.0%}   ({len(everything)} orders)")
+def heads(pools, again):
+    """Scores, and outcomes of trained heads, of all cells; small cells and first draws come first."""
+    tasks = [
+        (t * rows * (draw + 1), draw, kind, t, rows)
+        for kind, t, rows in CELLS
+        for draw in range(number_of_draws(t * rows))
+    ]
+    for _, draw, kind, t, rows in sorted(tasks):
+        pool, start = pools[kind], time.perf_counter()
+        scores_of(pool, t, rows, draw, again)
+        file = pool.folder / "heads" / f"{kind}-{t}-{rows}-{draw}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            picked, codes, others, other_codes = drawn(pool, t, rows, draw)
+            outcomes = [
+                head_outcomes(features[picked], codes, features[others], other_codes)
+                for features, _ in pool.passes.values()
+            ]
+            np.save(file, np.stack(outcomes)[:, None])  # [candidates, 1, other rows]
+            print(f"{file.stem}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def main(data, folder, mode="table", *again):
+    from choice_networks import networks
+    from choice_report import report
+
+    data, folder = Path(data), Path(folder)
+    if mode == "heads":
+        heads({kind: choice_pools.prepare(kind, data, folder) for kind in choice_pools.KINDS}, again)
+    elif mode == "networks":
+        networks(data, folder)
+    else:
+        report(folder, data)
 
 
 if __name__ == "__main__":

@@ -153,3 +153,20 @@ def test_the_solver_finds_a_stationary_point_and_inverts_its_hessian(rng, shape)
     direction = solved(prepared, target, penalty, found, right)
     change = (gradient(found + 1e-5 * direction, z) - gradient(found - 1e-5 * direction, z)) / 2e-5
     np.testing.assert_allclose(change, right, atol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(40, 5), (30, 45)])
+def test_fits_side_by_side_are_those_alone(rng, shape):
+    y = np.arange(shape[0]) % 3
+    target = arrays.labels(y, shape[0])
+    prepared = design(rng.normal(size=shape) + y[:, None], target)
+    penalty = np.full(len(prepared.squares), 0.3)
+    parts = Parts(rng.random((4, shape[0])) < np.array([0.5, 0.7, 0.9, 1.0])[:, None], rng.normal(size=(4, 3)))
+    together = fits(prepared, target, penalty, parts, tolerance=1e-9)
+    right = rng.normal(size=together.shape)
+    solutions = systems(prepared, target, penalty, parts, together, right)
+    for part, (kept, offset) in enumerate(zip(parts.kept, parts.offsets, strict=True)):
+        alone = fit(prepared, target, penalty, offset=offset, kept=kept, tolerance=1e-9)
+        np.testing.assert_allclose(together[:, part], alone, atol=1e-6)
+        expected = solved(prepared, target, penalty, alone, right[:, part], offset=offset, kept=kept)
+        np.testing.assert_allclose(solutions[:, part], expected, atol=0.02)

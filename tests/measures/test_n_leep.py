@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from hf_leep import arrays, measures
-from hf_leep.measures.n_leep import TOLERANCE, _Sums, fit, posteriors, reduced, start
+from hf_leep.measures.n_leep import TOLERANCE, _seeds, _Sums, fit, influence, posteriors, reduced, start
 from tests.strategies import feature_problems
 
 
@@ -106,3 +106,19 @@ def test_a_step_of_em_never_lowers_the_likelihood(rng):
     begin = start(points, 15)
     assert likelihood(fit(points, begin)) > likelihood(begin)
     np.testing.assert_allclose(begin.weights.sum(), 1)
+
+
+def test_halves_in_float32_vary_as_much(rng, monkeypatch):
+    # Ten values vary by 24 %, and the mean over 12 samples by 7 %.
+    means = rng.normal(size=(4, 6))
+    drawn = [(means[y] + rng.normal(size=(120, 6)), y) for y in rng.integers(0, 4, (12, 120))]
+    wide = np.mean([influence(f, y)[1].var() for f, y in drawn])
+    monkeypatch.setattr(sys.modules["hf_leep.measures.n_leep"], "_MAX_FLOAT64", 0)
+    narrow = np.mean([influence(f, y)[1].var() for f, y in drawn])
+    assert narrow == pytest.approx(wide, rel=0.5)
+
+
+def test_seeds_are_different_points_and_reach_every_distant_cluster(rng):
+    points = (np.repeat(100.0 * np.arange(8), 20)[:, None] + rng.normal(size=(160, 3))).astype(np.float32)
+    seeds = _seeds(points, 8)
+    assert sorted(np.repeat(np.arange(8), 20)[seeds]) == list(range(8))

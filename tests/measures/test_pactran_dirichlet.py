@@ -7,7 +7,7 @@ from scipy.special import digamma, gammaln
 
 from hf_leep import measures
 from hf_leep.errors import InputError
-from hf_leep.measures.pactran_dirichlet import influence
+from hf_leep.measures.pactran_dirichlet import influence, uninformed
 from tests.strategies import population, problems
 
 
@@ -113,3 +113,11 @@ def test_standard_error_agrees_with_independent_samples(rng, n, t):
 def test_alpha_must_be_positive_and_finite(alpha):
     with pytest.raises(InputError, match="alpha must be positive and finite"):
         measures.pactran_dirichlet([[0.5, 0.5], [0.5, 0.5]], [0, 1], alpha=alpha)
+
+
+def test_predictions_that_are_the_same_for_all_rows_score_one_tables_evidence(rng):
+    y = rng.integers(0, 4, 50)
+    counts = np.bincount(y)
+    expected = (log_beta(counts / 50 + counts) - log_beta(counts / 50)) / 50
+    assert uninformed(y) == pytest.approx(expected, abs=1e-12)
+    assert uninformed(y) == pytest.approx(measures.pactran_dirichlet(np.eye(3)[np.zeros(50, int)], y), abs=1e-12)

@@ -13,10 +13,11 @@ from tests.strategies import feature_problems
 
 
 def scaled(f):
-    """Centred columns of length 1; constant ones become 0."""
+    """Centred columns, each divided by √(l² + m²), m the mean length l of those that vary; constant ones become 0."""
     centred = f - f.mean(axis=0)
     lengths = np.sqrt((centred**2).sum(axis=0))
-    return np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 1e-12 * np.abs(f).max())
+    vary = lengths > 1e-12 * np.abs(f).max()
+    return np.where(vary, centred / np.hypot(lengths, lengths[vary].mean()), 0.0)
 
 
 def refitted(f, y, strength, draws=None):
@@ -43,7 +44,8 @@ def problem(rng, n, d, t=3):
 
 def outcome(found, frequencies, y):
     codes = np.unique(y, return_inverse=True)[1]
-    votes = found - frequencies + np.bincount(codes) / len(y)
+    shares = np.bincount(codes) / len(y)
+    votes = shares + np.sqrt(shares * (1 - shares) / (frequencies * (1 - frequencies))) * (found - frequencies)
     winning = np.abs(votes - votes.max(axis=1, keepdims=True)) < 1e-9
     return winning[np.arange(len(y)), codes] / winning.sum(axis=1)
 
@@ -73,21 +75,22 @@ def test_equals_refitting_without_each_row_or_draw(rng, n, d, grouped):
 
 
 @SHAPES
-def test_strength_and_temperature_are_those_of_the_highest_log_likelihood(rng, n, d):
+def test_the_strength_is_the_largest_unless_smaller_ones_gain_two_nats(rng, n, d):
     f, y = problem(rng, n, d)
     f += 60 * rng.normal(size=f.shape)  # some errors, so that a finite temperature is best
     codes = np.unique(y, return_inverse=True)[1]
-    best = {}
-    for strength in STRENGTHS:
+    best, chosen = {}, max(STRENGTHS)
+    for strength in sorted(STRENGTHS, reverse=True):
         found, _ = refitted(f, y, strength)
 
         def lost(tau, found=found):
             return -log_softmax(tau * found, axis=1)[np.arange(n), codes].mean()
 
         best[strength] = -minimize_scalar(lost, bounds=(0, 1e3), method="bounded", options={"xatol": 1e-9}).fun
-    head = RidgeHead.fit(f, y)
-    assert best[head.strength] == pytest.approx(max(best.values()), abs=1e-7)
-    assert measures.ridge_log_likelihood(f, y) == pytest.approx(max(best.values()), abs=1e-7)
+        if n * (best[strength] - best[chosen]) > 2:
+            chosen = strength
+    assert RidgeHead.fit(f, y).strength == chosen
+    assert measures.ridge_log_likelihood(f, y) == pytest.approx(best[chosen], abs=1e-7)
 
 
 @pytest.mark.parametrize(("n", "d"), [(40, 6), (25, 60)])
@@ -118,6 +121,32 @@ def test_balanced_noise_scores_chance_within_its_error(n, d, t):
     assert (np.abs(scores - 1 / t) <= 2.5 * errors).mean() > 0.9
 
 
+@pytest.mark.parametrize(("n", "d", "t"), [(100, 10, 20), (60, 90, 20), (100, 30, 50)])
+def test_noise_of_small_classes_scores_chance(n, d, t):
+    # With the frequencies alone corrected, classes of 5, 3 and 2 examples would have 0.038, 0.027 and 0.009. The mean
+    # of 200 samples is known to 0.0014, 0.0015 and 0.001.
+    rng, y = np.random.default_rng(3), np.arange(n) % t
+    found = [measures.ridge(rng.normal(size=(n, d)), y) for _ in range(200)]
+    assert np.mean(found) == pytest.approx(1 / t, abs=0.0055)
+
+
+def test_agrees_with_folds_of_one_example_of_each_class():
+    """There the frequencies stay as they are, so that votes need no correction."""
+    from sklearn.linear_model import RidgeClassifier
+
+    rng, n, d, t = np.random.default_rng(1), 60, 30, 4
+    y, gaps = np.arange(n) % t, []
+    for _ in range(25):
+        f = rng.normal(size=(n, d)) + 0.3 * np.eye(t, d)[y]
+        head, right = RidgeHead.fit(f, y), []
+        for fold in range(n // t):
+            held_out = np.arange(n) // t == fold
+            ridge = RidgeClassifier(alpha=head.strength * head.path.unit).fit(scaled(f)[~held_out], y[~held_out])
+            right.append(ridge.predict(scaled(f)[held_out]) == y[held_out])
+        gaps.append(head.correct.mean() - np.mean(right))
+    assert np.mean(gaps) == pytest.approx(0, abs=0.04)  # known to 0.01; uncorrected votes are too low by 0.1 to 0.2
+
+
 def test_noise_of_two_widths_is_rarely_told_apart():
     # At most 7 % of 1,000 draws (`tests/benchmarks/coverage.py`); of 60, more than 9 would have a chance of 1 %.
     rng, apart = np.random.default_rng(0), 0
@@ -146,6 +175,18 @@ def test_standard_errors_agree_with_independent_samples(n, d):
     actual = np.std([scores for scores, _ in drawn], axis=0, ddof=1)
     claimed = np.sqrt(np.mean([variances for _, variances in drawn], axis=0))
     assert ((0.8 * actual < claimed) & (claimed < 1.4 * actual)).all(), claimed / actual
+
+
+def test_intervals_near_full_accuracy_hold():
+    # Without the pseudo-outcomes, 81 % of these would.
+    rng, found, n = np.random.default_rng(2), [], 80
+    for _ in range(150):
+        y = rng.permutation(np.arange(n) % 4)
+        found.append(influence(3.5 * np.eye(4, 8)[y] + rng.normal(size=(n, 8)), y))
+    scores = np.array([value for value, _ in found])
+    errors = np.array([values.std(ddof=1) / np.sqrt(n) for _, values in found])
+    assert 0.97 < scores.mean() < 0.99
+    assert (np.abs(scores - scores.mean()) <= 1.99 * errors).mean() > 0.91
 
 
 def test_influence_is_the_derivative_by_the_weight_of_an_example(rng):
@@ -194,10 +235,10 @@ def test_examples_of_a_draw_are_left_out_together(rng):
 
 @settings(max_examples=15, deadline=None)
 @given(feature_problems())
-def test_shifting_and_rescaling_each_column_changes_nothing(problem):
+def test_shifting_each_column_and_rescaling_all_changes_nothing(problem):
     f, y = problem
-    columns = np.random.default_rng(1).uniform(0.5, 2.0, f.shape[1])
-    moved = RidgeHead.fit(f * columns + 3 * np.abs(f).max(), y)
+    shifts = np.random.default_rng(1).uniform(-3.0, 3.0, f.shape[1]) * np.abs(f).max()
+    moved = RidgeHead.fit(0.3 * f + shifts, y)
     head = RidgeHead.fit(f, y)
     assert moved.strength == head.strength or head.log_likelihood.mean() > -1e-6
     assert moved.log_likelihood.mean() == pytest.approx(head.log_likelihood.mean(), abs=1e-6)
@@ -240,20 +281,26 @@ def test_decisions_without_error_score_zero(rng):
     np.testing.assert_allclose(values, 0.0, atol=1e-6)
 
 
-def test_the_lengths_of_columns_leak_next_to_nothing(rng):
-    """The left-out row takes part in the scale of each column; with scales of the other rows alone, little changes."""
-    f, y = problem(rng, 60, 20)
-    f += 60 * rng.standard_t(4, size=f.shape)
-    head, honest = RidgeHead.fit(f, y), np.empty((60, 3))
-    unit = np.linalg.eigvalsh(scaled(f).T @ scaled(f))[-1]
-    for i in range(60):
-        kept = np.arange(60) != i
-        centre, scale = f[kept].mean(axis=0), f[kept].std(axis=0) * np.sqrt(60)
-        own, mean = (f[kept] - centre) / scale, np.eye(3)[y[kept]].mean(axis=0)
-        slopes = np.linalg.solve(own.T @ own + head.strength * unit * np.eye(20), own.T @ (np.eye(3)[y[kept]] - mean))
-        honest[i] = mean + (f[i] - centre) / scale @ slopes
-    terms = log_softmax(head.temperature * honest, axis=1)[np.arange(60), y]
-    assert terms.mean() == pytest.approx(head.log_likelihood.mean(), abs=0.02)
+def test_the_scales_of_columns_leak_next_to_nothing(rng):
+    """As rectified units far from their data: constant but for noise, and large on a few rows.
+
+    Nearly the same comes out where scales, too, are computed anew without each row.
+    """
+    n, d = 80, 40
+    y = np.arange(n) % 4
+    f = 0.01 * rng.normal(size=(n, d)) + (rng.random((n, d)) < 0.03) * rng.exponential(size=(n, d))
+    f[:, :10] = rng.normal(size=(n, 10)) + np.eye(4, 10)[y]
+    head, anew, indicators = RidgeHead.fit(f, y), np.empty((n, 4)), np.eye(4)[y]
+    penalty = head.strength * head.path.unit
+    for i in range(n):
+        kept = np.arange(n) != i
+        found = RidgePath.of(f[kept], arrays.labels(y[kept], n - 1)).decomposed
+        coordinates = (f[i] * found.scale - found.centre) @ found.basis
+        weights = np.sqrt(found.eigenvalues) / (found.eigenvalues + penalty)
+        anew[i] = indicators[kept].mean(axis=0) + (coordinates * weights) @ found.projections
+    terms = log_softmax(head.temperature * anew, axis=1)[np.arange(n), y]
+    assert terms.mean() == pytest.approx(head.log_likelihood.mean(), abs=0.05)
+    assert (anew.argmax(axis=1) == head.predictions.argmax(axis=1)).mean() > 0.93
 
 
 def test_memory_beyond_the_inputs_is_bounded(rng):

@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hf_leep import measures
 from hf_leep.measures import MEASURES
 from hf_leep.measures.blocks import standard_error, summed_by_draw
 from hf_leep.measures.leep import influence
+from hf_leep.measures.regularised_h_score import by_chance
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.scoring import score, with_checks
 from tests.ranking.extractions import extraction, signal, softmax
@@ -85,6 +87,32 @@ def test_a_score_that_noise_reaches_as_well_is_refused(rng, name, saturates_at):
     assert few.scores[name].standard_error is None  # so that it tells no candidates apart
 
 
+def test_pactran_dirichlet_is_refused_where_its_prior_costs_more_than_predictions_explain(rng):
+    # A good head of 300 classes, of which each of 200 rows uses many, and a worse one of 10 that it would put first.
+    y = np.arange(200) % 10
+    wide = softmax(np.repeat(3 * np.eye(10)[y] + rng.normal(size=(200, 10)), 30, axis=1) + rng.normal(size=(200, 300)))
+    narrow = signal(rng, y, 10, 1.5)
+    good, poor = (
+        score(extraction("x", p, y), ("pactran-dirichlet", "leave-one-out-leep")).scores for p in (wide, narrow)
+    )
+    assert good["leave-one-out-leep"].value > poor["leave-one-out-leep"].value
+    assert good["pactran-dirichlet"].value is None
+    assert "such a score says nothing" in good["pactran-dirichlet"].reason
+    assert poor["pactran-dirichlet"].value > MEASURES["pactran-dirichlet"].uninformed(y)
+
+
+def test_a_candidate_without_features_gets_the_other_left_out_log_likelihood(rng):
+    y = np.arange(60) % 3
+    bare = extraction("bare", signal(rng, y, 4, 1.0), y)
+    scores = score(bare, ("ridge-log-likelihood", "ridge", "leave-one-out-leep")).scores
+    assert scores["ridge"].value is None
+    assert scores["ridge-log-likelihood"].value == scores["leave-one-out-leep"].value
+    assert "this is its leave-one-out LEEP, in the same unit" in scores["ridge-log-likelihood"].warnings[-1]
+    both = score(extraction("both", bare.probabilities, y, rng.normal(size=(60, 3))), ("ridge-log-likelihood",)).scores
+    assert not any("in the same unit" in warning for warning in both["ridge-log-likelihood"].warnings)
+    assert MEASURES["ridge-log-likelihood"].unit == MEASURES["leave-one-out-leep"].unit
+
+
 def fails(inputs, labels):
     raise TypeError("not\nready")
 
@@ -159,6 +187,20 @@ def test_groups_of_one_change_nothing_and_their_order_does_not_matter(rng):
         assert found.standard_error == pytest.approx(alone[name].standard_error, rel=1e-12)
 
 
+def test_an_h_score_that_any_labels_would_have_has_a_warning(rng):
+    y = np.arange(160) % 10
+    wide = rng.normal(size=(160, 384)) / np.arange(1, 385) ** 0.5  # as of an untrained text encoder
+    narrow = (rng.normal(size=(10, 32))[y] + rng.normal(size=(160, 32))) / np.arange(1, 33)
+    found = [
+        score(extraction("x", None, y, f), ["regularised-h-score"]).scores["regularised-h-score"]
+        for f in (wide, narrow)
+    ]
+    warned = [any("nothing to do with these features" in text for text in one.warnings) for one in found]
+    assert warned == [True, False]
+    shuffled = [measures.regularised_h_score(wide, rng.permutation(y)) / 9 for _ in range(30)]
+    assert by_chance(wide, y) == pytest.approx(np.mean(shuffled), abs=0.02)
+
+
 def test_logme_leaves_out_whole_groups(rng):
     """Its error is a jackknife's: of copies that stand together it must be that of leaving out the originals."""
     y = np.arange(60) % 3
@@ -168,7 +210,7 @@ def test_logme_leaves_out_whole_groups(rng):
     part = np.random.default_rng(60).permutation(60) % 10
     without = [MEASURES["logme"].function(copies[part[groups] != k], labels[part[groups] != k]) for k in range(10)]
     pseudo = 10 * value - 9 * np.array(without)
-    np.testing.assert_allclose(found, pseudo - pseudo.mean(), atol=1e-5)
+    np.testing.assert_allclose(found, pseudo - pseudo.mean(), atol=1e-5)  # both stop iterating at some precision
     assert standard_error(found) > 1.3 * standard_error(MEASURES["logme"].influence(copies, labels)[1])
 
 

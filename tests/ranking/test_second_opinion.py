@@ -1,5 +1,7 @@
 """The second opinion: contradictions are found, and equal candidates rarely contradict."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,12 +10,12 @@ from hf_leep.ranking.second_opinion import second_opinion
 from hf_leep.records import Candidate, Result, Score
 
 
-def scored(outcomes, num_examples=None):
+def scored(outcomes):
     outcomes = np.asarray(outcomes, dtype=float)
     influence = (outcomes - outcomes.mean()).astype(np.float32)
     error = influence.std(ddof=1) / np.sqrt(len(influence))
     score = Score(float(outcomes.mean()), float(error), influence=influence)
-    return Result(Candidate("c"), {"ridge": score}, num_examples=num_examples)
+    return Result(Candidate("c"), head_accuracy=score)
 
 
 def ranking(number, first=0):
@@ -61,12 +63,13 @@ def test_equal_heads_contradict_in_at_most_one_of_twenty_runs(number):
     assert alarms / runs > 0.01 or number == 100
 
 
-def test_who_has_no_accuracy_on_all_rows_is_left_out():
+def test_who_has_no_accuracy_on_the_same_rows_is_left_out():
     one, two, stopped = (scored(o) for o in drawn(np.random.default_rng(3), [0.7, 0.7, 0.99]))
-    stopped = scored([1.0, 0.0] * 50, num_examples=100)
+    stopped = scored([1.0, 0.0] * 50)
     assert second_opinion([one, two, stopped], ranking(3)).num_compared == 2
     assert second_opinion([one, Result(Candidate("x"))], ranking(2)) is None
     assert second_opinion([one, two], ranking(0)) is None
+    assert second_opinion([one, two], replace(ranking(2), sort_by="ridge")) is None
 
 
 def test_copies_of_one_candidate_never_contradict():

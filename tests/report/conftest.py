@@ -103,6 +103,7 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "run": {**run, "seconds": 12.34, "peak_memory_bytes": 10**9, "from_store": False},
         "num_examples": 2500,
         "stopped": None,
+        "head_accuracy": None if rank is None else _score((0.8312, 0.842, 0.61)[rank - 1], 0.0075),
         **more,
     }
 
@@ -165,6 +166,17 @@ REPORT = {
     "num_pairs": 3,
     "num_disagreements": 1,
     "best_by": "leave-one-out-leep",
+    "second_opinion": {
+        "measure": "ridge",
+        "verdict": "agrees",
+        "first": "big/resnet",
+        "best": "small/resnet",
+        "gap": 0.0108,
+        "standard_error": 0.006,
+        "half_width": 0.0117,
+        "num_compared": 3,
+        "num_examples": 2500,
+    },
     "settling": [{"places": 1, "num_examples": None}],
     "consensus": None,
     "agreement": [{"measures": ["leep", "leave-one-out-leep"], "kendall": 1 / 3, "num_candidates": 3}],

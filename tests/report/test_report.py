@@ -32,7 +32,7 @@ def test_the_keys_that_readers_count_on(ranked):
         "title": "LEEP", "unit": "nats", "needs": "probabilities", "higher_is_better": True,
         "reference": MEASURES["leep"].reference, "summary": MEASURES["leep"].summary,
     }  # fmt: skip
-    assert set(data["measure_details"]) == {"leep", "leave-one-out-leep"}  # with the one that checks the order
+    assert set(data["measure_details"]) == {"leep", "leave-one-out-leep", "ridge"}  # those that check the order
     assert data["sort_by"] == "leep"
     first, _, failed = data["candidates"]
     assert set(first) >= {
@@ -127,7 +127,12 @@ def test_independent_measures_vote(checkpoints, pictures):
 def test_measures_that_were_not_asked_for_have_details_where_the_report_names_them(checkpoints, pictures, tmp_path):
     paths = [str(checkpoints[name]) for name in ("five", "seven-classes")]
     report = hf_leep.rank(paths, pictures, measures=["nce", "logme"], sort_by="logme", progress=False)
-    assert set(report.data["measure_details"]) == {"nce", "logme", "leave-one-out-leep"}  # that one votes for NCE
+    assert set(report.data["measure_details"]) == {
+        "nce",
+        "logme",
+        "leave-one-out-leep",  # votes for NCE
+        "ridge",  # the second opinion
+    }
     assert Report.load(report.save(tmp_path)).data == report.data
 
 
@@ -140,6 +145,8 @@ def test_an_explanation_is_found_by_name_or_number(ranked):
         find("headless")
     with pytest.raises(UserError, match="no candidate 'nobody' in the report: it has"):
         find("nobody")
+    with pytest.raises(UserError, match=r"no candidate 'fives' in the report: did you mean \S*five\? it has [^&]*$"):
+        find("fives")
     with pytest.raises(UserError, match="no candidate '3'"):
         find("3")
     with pytest.raises(UserError, match="no candidate has a rank"):
@@ -192,13 +199,15 @@ def test_names_that_are_no_unicode_are_written_all_the_same(ranked, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"schema_version": 1}', r"report.json is damaged: \$schema: it is missing \(and 21 more\)"),
+        ('{"schema_version": 1}', r"report.json is damaged: \$schema: it is missing \(and 22 more\)"),
         ('{"schema_version": 1, "a": [0, NaN]}', r"report.json is damaged: a\[1\]: the number nan is not allowed"),
         ("\ufeff{}", r"report.json is damaged: Unexpected UTF-8 BOM"),
         ("[" * 10**5, r"report.json is damaged: it nests too deeply"),
         (None, r"cannot read .*report.json: No such file"),
         ("{", r"report.json is damaged"),
-        ("[]", r"schema_version None"),
+        ("[]", r"report.json is damaged: it holds \[\], not an object$"),
+        ("null", r"report.json is damaged: it holds null, not an object$"),
+        ("", r"report.json is damaged: it is empty$"),
         ('{"schema_version": 2}', r"has schema_version 2; this hf_leep reads 1"),
     ],
 )
@@ -207,6 +216,22 @@ def test_what_is_no_report_is_one_clear_line(tmp_path, content, message):
         (tmp_path / "report.json").write_text(content)
     with pytest.raises(UserError, match=message):
         Report.load(tmp_path)
+
+
+@pytest.mark.parametrize("data", [{}, {"schema_version": 1}, [], None])
+def test_a_report_of_other_data_is_refused(data):
+    with pytest.raises(UserError, match=r"not the content of a report.json: read one with Report.load\(folder\)"):
+        Report(data)
+
+
+def test_a_folder_without_a_name_is_not_the_current_one():
+    with pytest.raises(UserError, match="^the folder of the report has no name"):
+        Report.load("")
+
+
+def test_a_folder_of_another_type_is_refused():
+    with pytest.raises(UserError, match="^the folder of a report is text or a path, got 3$"):
+        Report.load(3)
 
 
 def test_the_file_of_a_report_is_not_its_folder(ranked, tmp_path):

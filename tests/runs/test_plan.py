@@ -88,10 +88,15 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
         "num_parameters": 0,
         "license": "mit",
         "gated": False,
+        "for_features": False,
         # The configuration too, which came for the looking.
         "download_bytes": sum(map(len, five.files("main").values())),
     }
     assert plan["download_bytes"] == sum(c["download_bytes"] for c in told.values())
+    for_features = {name for name, c in told.items() if c["for_features"]}
+    assert for_features == {"user/headless", "user/claims-a-head", "user/regression", "user/multi-label"}
+    assert told["user/headless"]["download_bytes"] > 0
+    assert "a linear head on its features is compared with the others (" in " ".join(done.stderr.split())
     # Of the weights, only the head of the file was read.
     assert all(status == 206 for _, path, status in fresh.log if path.endswith(".safetensors"))
     assert "2 to run, 7 skipped; to download" in done.stderr
@@ -104,8 +109,8 @@ def test_what_is_planned_is_done_and_each_file_comes_once(fresh, hf_leep, tmp_pa
     assert done.returncode == 3, done.stderr
     assert [c["rank"] for c in json.loads(done.stdout)["candidates"]] == [1, 2, 3, None]
     got = [path for method, path, status in fresh.log if (method, status) == ("GET", 200) and "/resolve/" in path]
-    # The data set, three files of each of the two, and the configuration of the third.
-    assert len(got) == len(set(got)) == 1 + 2 * 3 + 1
+    # The data set, and three files of each, of the one without a head for its features.
+    assert len(got) == len(set(got)) == 1 + 3 * 3
     kept = {p.parents[2].name for p in (tmp_path / "home" / "hub").glob("models--*/snapshots/*/model.safetensors")}
     assert kept == {"models--user--seven"}
 

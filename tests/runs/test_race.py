@@ -9,6 +9,7 @@ from hf_leep.errors import ProcessError
 from hf_leep.options import Race
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.scoring import score
+from hf_leep.runs.subsets import select_target
 from hf_leep.store import Store
 from tests.recorded import extraction_of, race, target_of
 
@@ -59,6 +60,32 @@ def test_who_ran_all_rows_has_the_scores_of_a_run_without_a_race(rng):
         np.testing.assert_allclose(one.influence, other.influence, atol=1e-6)
     order = [place.index for place in running.ranking(list(passes)).ranked]
     assert order == [place.index for place in rank(list(full.values()), "leave-one-out-leep").ranked]
+
+
+def test_linear_heads_are_compared_on_the_rows_that_all_candidates_ran(rng):
+    def with_features(signals, n):
+        passes, target = pool(rng, signals, n=n)
+        for name, signal in signals.items():
+            passes[name]["features"] = (signal * np.eye(4)[target.labels] + rng.normal(size=(n, 4))).astype(np.float32)
+        passes["headless"] = {"features": passes["best"]["features"]}
+        return passes, target
+
+    passes, target = with_features({"best": 4, "far": 1}, 1600)
+    scored, running, job = race(passes, target, for_features=("headless",))
+    assert running.record().num_examples_of_heads == 100
+    assert job.ran["headless"] == [100]
+    assert (scored["headless"].reason, scored["headless"].scores) == ("no head", {})
+    first = select_target(target, np.sort(running._order[:100]))
+    for name, result in scored.items():
+        arrays = {"features": passes[name]["features"][first.row_ids]}
+        expected = score(extraction_of(name, arrays, first), ["ridge"]).scores["ridge"]
+        assert result.head_accuracy.value == pytest.approx(expected.value, abs=1e-9)
+        assert len(result.head_accuracy.influence) == 100
+    passes, target = with_features({"best": 2, "near": 2}, 400)
+    scored, running, job = race(passes, target, rules=Race(top=2), for_features=("headless",))
+    assert running.record().num_examples_of_heads == 400
+    assert job.ran["headless"] == [400]
+    assert [len(scored[name].head_accuracy.influence) for name in passes] == [400] * 3
 
 
 def test_the_last_ones_sought_run_the_rest_at_once(rng):

@@ -24,15 +24,14 @@ def auto_sentence(data: ReportData) -> str | None:
     found = data["auto"]
     if found is None:
         return None
-    measure = title(data, data["sort_by"])
-    if not found["num_headless"]:
-        return f"Every candidate has a trained head, so the order is by {measure}."
-    lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
-    return (
-        f"{lack} no trained head, so the order of all candidates is by {measure}. It needs no head, and of the "
-        "measures of features it ordered candidates most like trained heads did in our trials (README, Mixed pools). "
-        "Scores that need a head are shown too; compare them only with one another."
+    rule = (
+        f"The order is by {title(data, data['sort_by'])}, which lost least in our trials (README, Which measure): it "
+        "scores each candidate alone, with or without a head."
     )
+    if not found["num_headless"]:
+        return rule
+    lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
+    return f"{rule} {lack} no trained head: scores that need one are shown too; compare them only with one another."
 
 
 def consensus(data: ReportData, name: Callable[[str], str]) -> dict[str, str] | None:

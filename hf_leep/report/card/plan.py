@@ -36,6 +36,7 @@ class PlannedData(NamedData):
         num_parameters: number of parameters, if known.
         license: licence on its card.
         gated: whether users must accept terms first.
+        for_features: whether it is run although it is skipped, since the second opinion needs only its features.
         download_bytes: bytes that have to be downloaded for it.
     """
 
@@ -45,6 +46,7 @@ class PlannedData(NamedData):
     num_parameters: int | None
     license: str | None
     gated: bool
+    for_features: bool
     download_bytes: int
 
 
@@ -82,7 +84,12 @@ def planned(data: PlanData) -> Group:
     skipped = []
     for name, candidate in zip(names, candidates, strict=True):
         if candidate["action"] == "skip":
-            skipped.append(Text.assemble((f"✗ {name}", "bold red"), f"  {plain(candidate['reason'])}"))
+            line = Text.assemble((f"✗ {name}", "bold red"), f"  {plain(candidate['reason'])}")
+            if candidate["for_features"]:
+                bytes_needed = candidate["download_bytes"]
+                cost = f" ({size(bytes_needed)} to download)" if bytes_needed else ""
+                line.append(f"; a linear head on its features is compared with the others{cost}")
+            skipped.append(line)
             continue
         stored = candidate["action"] == "stored"
         cells = [

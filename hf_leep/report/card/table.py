@@ -6,9 +6,10 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.card.order import auto_sentence, baseline_note, consensus_note
 from hf_leep.report.card.race import gap_sentence, race_sentence, stops
+from hf_leep.report.card.second_opinion import head_cells, head_note
 from hf_leep.report.card.verdict import disagreement, headless_note, verdict
 from hf_leep.report.card.wording import (
     chance,
@@ -34,6 +35,7 @@ _EXPENDABLE = (
     "best",
     "source\nclasses",
     "para-\nmeters",
+    "linear\nhead",
     "ranks",
 )  # columns that are left out, in this order, to fit a terminal
 _GROUP_STYLES = ("bold green", "cyan", "yellow", "magenta", "blue", "white")
@@ -64,7 +66,7 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
     left_out = [(name, candidate) for name, candidate in named(data) if candidate["rank"] is None]
     if left_out:
         parts.append(Text())
-    parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(_reason(c['reason']))}") for name, c in left_out]
+    parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(_reason(c))}") for name, c in left_out]
     stopped = stops(data)
     if stopped:
         parts.append(Text())
@@ -81,8 +83,8 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
     return Group(*parts)
 
 
-def _reason(reason: str | None) -> str:
-    return reason or "no score on this measure"
+def _reason(candidate: CandidateData) -> str:
+    return (candidate["reason"] or "no score on this measure") + head_note(candidate)
 
 
 def _notes(data: ReportData) -> list[str]:
@@ -143,6 +145,8 @@ def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
         columns.append((_heading(data, measure), cells))
     if shares := entropy_explained_cells(everyone):
         columns.append(("expl.", shares))
+    if accuracies := head_cells(everyone, with_error=False):
+        columns.append(("linear\nhead", accuracies))
     columns += [
         ("source\nclasses", [classes(c["num_source_classes"]) for c in everyone]),
         ("para-\nmeters", [count(c["num_parameters"]) for c in everyone]),
@@ -187,20 +191,23 @@ def notebook(data: ReportData) -> str:
     """
     from html import escape
 
-    shares = entropy_explained_cells([candidate for _, candidate in ranked(data)])
+    everyone = [candidate for _, candidate in ranked(data)]
+    shares, accuracies = entropy_explained_cells(everyone), head_cells(everyone)
     headings = ["#", "tie group", "candidate", *(title(data, measure) for measure in data["measures"])]
     headings += ["entropy explained"] if shares else []
+    headings += ["linear head"] if accuracies else []
     headings += ["source classes", "parameters", "ranks", "best"]
     headings += [f"{examples(data)} run"] if data["race"] else []
     rows = []
     for name, candidate in named(data):
         if not is_ranked(candidate):
-            reason = f"✗ {name}: {plain(_reason(candidate['reason']))}"
+            reason = f"✗ {name}: {plain(_reason(candidate))}"
             rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(reason)}</td></tr>')
             continue
         cells = [str(candidate["rank"]), str(candidate["tie_group"]), name]
         cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
         cells += [shares[len(rows)]] if shares else []
+        cells += [accuracies[len(rows)]] if accuracies else []
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         cells += [rank_range(candidate), chance(data, candidate)]
         cells += [f"{candidate['num_examples']:,}"] if data["race"] else []
@@ -251,11 +258,16 @@ def parquet(data: ReportData) -> bytes:
         fields += [(column, pa.float64()), (f"{column}_standard_error", pa.float64())]
         for row, candidate in zip(rows, data["candidates"], strict=True):
             score = candidate["scores"].get(measure)
-            row[column] = score["value"] if score else None
-            row[f"{column}_standard_error"] = score["standard_error"] if score else None
+            row[column] = _float(score["value"]) if score else None
+            row[f"{column}_standard_error"] = _float(score["standard_error"]) if score else None
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), buffer)
     return buffer.getvalue()
+
+
+def _float(number: float | None) -> float | None:
+    """Arrow refuses a whole number that is larger than a float can hold exactly."""
+    return None if number is None else float(number)
 
 
 def _unicode(text: str | None) -> str | None:

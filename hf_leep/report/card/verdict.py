@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.card import fine_tuning
 from hf_leep.report.card.certificate import failed_sentence
+from hf_leep.report.card.second_opinion import confirmation, contradiction
 from hf_leep.report.card.wording import (
     chance,
     examples,
@@ -33,13 +35,17 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     candidates = ranked(data, name)
     if not candidates:
         return [f"No candidate could be ranked: all {len(data['candidates'])} were refused or failed."]
-    said = [wrong] if (wrong := failed_sentence(data)) else []
+    tried = fine_tuning.lead(data, name)
+    said = [*tried, "Before any training, the scores said this."] if tried else []
+    said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(
             "By leave-one-out LEEP, no candidate explains these labels measurably better than the class frequencies "
             f"alone. Treat the order as noise; try more {examples(data)} or other candidates."
         )
-    return [*said, *_best(data, candidates), *_seen(data, candidates), *settling(data)]
+    said += [*_best(data, candidates), *_seen(data, candidates)]
+    said += [text for text in (confirmation(data, name), _calibrated(data, candidates)) if text]
+    return [*said, *settling(data)]
 
 
 def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
@@ -98,6 +104,21 @@ def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
         return []
     by = title(data, data["best_by"])
     return [f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}."]
+
+
+def _calibrated(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> str | None:
+    """Say that calibration would put a candidate first that is clearly behind; None if it would not."""
+    if "leave-one-out-leep" not in (data["sort_by"], data["checked_by"]):
+        return None
+    known = [(found["value"], name, c) for name, c in candidates if (found := c["calibration"]) is not None]
+    first, best = candidates[0], max(known, key=lambda one: one[0], default=None)
+    if best is None or first[1]["calibration"] is None or best[2]["tie_group"] == 1:
+        return None
+    value, name, _ = best
+    return (
+        f"With the confidence of each candidate's predictions calibrated, {name} would be first: leave-one-out LEEP "
+        f"{number(value)}, against {number(first[1]['calibration']['value'])} for {first[0]}."
+    )
 
 
 def _seen(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:

@@ -61,9 +61,9 @@ def test_many_measures_leave_room_for_names_and_the_terminal_says_how_many_it_le
 
 def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
     wide = next(line for line in shown(report, 100).splitlines() if line.startswith("2 "))
-    assert wide.split()[-5:] == ["1,000", "5M", "1–3", "70", "%"]
+    assert wide.split()[-7:] == ["84.2", "%", "1,000", "5M", "1–3", "70", "%"]
     narrow = next(line for line in shown(report, 80).splitlines() if line.startswith("2 "))
-    assert narrow.split()[-3:] == ["1,000", "5M", "1–3"]
+    assert narrow.split()[-4:] == ["84.2", "%", "5M", "1–3"]
     least = next(line for line in shown(report, 60).splitlines() if line.startswith("2 "))
     assert least.split()[-3:] == ["57", "%", "1–3"]
 
