@@ -277,6 +277,8 @@ def _newton(
     result, active = start.copy(), np.arange(len(parts))
     weights, point = start, _evaluated(prepared, target, penalty, parts, start)
     for _ in range(_MAX_STEPS):
+        if not len(active):
+            break
         size = parts.kept[active].sum(axis=1)
         hessian = _Hessian(prepared, penalty, point.probabilities)
         decrement = (point.gradient**2 / hessian.diagonal).sum(axis=(0, 2))  # about twice what a step would gain

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 
 from hf_leep import arrays, measures
 from hf_leep.measures.linear_probe import STRENGTHS, folds, influence
-from hf_leep.measures.logistic import design, fit, solved
+from hf_leep.measures.logistic import Parts, design, fit, fits, solved, systems
 from tests.strategies import feature_problems
 
 

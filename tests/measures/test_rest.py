@@ -38,7 +38,9 @@ def test_the_jackknife_scores_a_part_as_if_it_were_all_the_data(rng, name, n, d)
     f, y = problem(rng, n, d)
     without = np.array([MEASURES[name].function(f[kept], y[kept]) for kept in jackknife_parts(n)])
     found = MEASURES[name].influence(f, y)[1]
-    np.testing.assert_allclose(found, 9 * (without.mean() - without), atol=FROM_ALL[name] * max(1, np.abs(found).max()))
+    np.testing.assert_allclose(
+        found, 9 * (without.mean() - without), atol=FROM_ALL[name] * max(1, np.abs(found).max())
+    )
 
 
 def test_a_shared_decomposition_is_computed_once_and_forgotten(rng, monkeypatch):

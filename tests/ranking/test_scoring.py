@@ -258,3 +258,16 @@ def test_the_error_by_group_is_that_of_repeated_sampling(rng):
     by_word = [standard_error(influence(theta, y)[1]) for theta, y, _ in drawn]
     assert np.mean(by_sentence) == pytest.approx(spread, rel=0.12)  # the spread of 300 is itself known to 4 %
     assert np.mean(by_word) < 0.7 * spread  # what words taken for independent would claim
+
+
+def test_an_error_that_would_not_be_shown_is_not_computed(rng, monkeypatch):
+    y = np.arange(120) % 3
+    features = rng.normal(size=(120, 40)) + np.eye(3, 40)[y]  # three examples per feature: too few for an error
+    expected = MEASURES["sfda"].influence(features, y)[0]
+
+    def fails(*_):
+        raise AssertionError
+
+    monkeypatch.setitem(MEASURES.data, "sfda", replace(MEASURES["sfda"], influence=fails))
+    found = score(extraction("x", None, y, features), ["sfda"]).scores["sfda"]
+    assert (found.value, found.standard_error, found.influence) == (expected, None, None)
