@@ -19,10 +19,11 @@ chosen with the candidate. Rules are:
 - beside them the mean rank over all measures, the majority of pairs (Copeland), and the number of parameters.
 
 The accuracy that a model card states can be compared only among candidates of one source data set, so it is held
-against measures within such groups, in a table of its own. In the mixed rows every second candidate, at random, is
-taken to have no head.
+against measures within such groups, in a table of its own. In the row "auto, mixed"
+every second candidate, at random, is taken to have no features.
 
-Options after the mode: measures to compute again, such as ``ridge ridge-log-likelihood``.
+After the mode ``heads``, measures to compute again, such as ``ridge ridge-log-likelihood``; after ``networks``, the
+kinds to fine-tune: the whole takes hours, that of texts minutes. `number_of_draws` limits the first truth.
 """
 
 import json
@@ -207,7 +208,7 @@ def main(data, folder, mode="table", *again):
     if mode == "heads":
         heads({kind: choice_pools.prepare(kind, data, folder) for kind in choice_pools.KINDS}, again)
     elif mode == "networks":
-        networks(data, folder)
+        networks(data, folder, again or choice_pools.KINDS)
     else:
         report(folder, data)
 
