@@ -166,13 +166,15 @@ def print_worse(losses):
     print("\nmeasures that lose less than auto beyond the 95 % paired error")
     for key, found in losses.items():
         for rule in MEASURES:
-            size = min(len(found["auto"]), len(found.get(rule, ())))
-            difference, error = paired(found["auto"][:size], found.get(rule, np.array([]))[:size])
-            number = np.isfinite(found.get(rule, np.array([]))[:size]).sum()
-            if number > 1 and difference > max(student.ppf(0.975, number - 1) * error, 1e-9):
-                print(
-                    f"    {key}: {rule} by {difference:.1f} ± {student.ppf(0.975, number - 1) * error:.1f}, {number} draws"
-                )
+            values = found.get(rule, np.array([]))
+            size = min(len(found["auto"]), len(values))
+            difference, error = paired(found["auto"][:size], values[:size])
+            number = np.isfinite(values[:size]).sum()
+            if number < 2:
+                continue
+            half = student.ppf(0.975, number - 1) * error
+            if difference > max(half, 1e-9):
+                print(f"    {key}: {rule} by {difference:.1f} ± {half:.1f}, {number} draws")
 
 
 def print_groups(pools):
