@@ -17,7 +17,7 @@ from hf_leep import measures
 if TYPE_CHECKING:
     from hf_leep.api import plan, rank
     from hf_leep.evaluate_module import metric_path
-    from hf_leep.options import Cluster, Execution, HubAccess, Race, Search
+    from hf_leep.options import Cluster, Execution, FineTuning, HubAccess, Race, Search
     from hf_leep.publish import push
     from hf_leep.report import Report
     from hf_leep.runs.plan import Plan
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cluster",
     "Execution",
+    "FineTuning",
     "HubAccess",
     "Plan",
     "Race",
@@ -45,6 +46,7 @@ __all__ = [
 _MODULES = {
     "Cluster": "hf_leep.options",
     "Execution": "hf_leep.options",
+    "FineTuning": "hf_leep.options",
     "HubAccess": "hf_leep.options",
     "Plan": "hf_leep.runs.plan",
     "Race": "hf_leep.options",

@@ -231,6 +231,7 @@ def extract(
     rows: data.Rows,
     *,
     execution: Execution | None = None,
+    hub: HubAccess | None = None,
     advance: Callable[[int], object] = lambda _rows: None,
 ) -> Extraction:
     """Run one candidate on the rows of a target, or take its pass from the store.
@@ -240,6 +241,7 @@ def extract(
         target: the target, as `hf_leep.data.load` returns it.
         rows: its rows.
         execution: batch size, device, number type, compilation and use of the store.
+        hub: token, cache folder and pickled weights.
         advance: called with the number of rows after each batch.
 
     Raises:
@@ -248,7 +250,9 @@ def extract(
     """
     how = execution or Execution()
     store = Store(Store.default_root() if how.cache else None)
-    client = hub_client.Client(digest=store.file_digest)
+    access = hub or HubAccess()
+    cache_dir = Path(access.cache_dir) if access.cache_dir else None
+    client = hub_client.Client(access.token, cache_dir, access.allow_pickle, store.file_digest)
     job = Job(
         target,
         rows,

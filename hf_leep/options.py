@@ -23,9 +23,12 @@ DEVICES: tuple[Device, ...] = get_args(Device)
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 REPORT_REPO_TYPES: tuple[ReportRepoType, ...] = get_args(ReportRepoType)
 SEARCH_ORDERS: tuple[SearchOrder, ...] = get_args(SearchOrder)
+DEFAULT_BUDGET = "20m"  # of fine-tuning
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", re.IGNORECASE)
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 _RAY_NAMES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
 
 
@@ -163,6 +166,47 @@ class Race:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """Fine-tune a shortlist of candidates for real, and judge them on rows that chose nothing.
+
+    Attributes:
+        top: number of candidates to fine-tune, from the first of the order on; the first by the second opinion joins
+            them.
+        budget: time for all training, in seconds or as text such as ``90s``, ``20m`` or ``1h``; 20 minutes by
+            default. Trainings are made as long as it allows.
+        steps: optimiser steps of each finalist, instead of a budget: a run with the same number gives the same
+            accuracies again on the same machine.
+        flip: whether images are flipped at random in training, left to right.
+
+    Raises:
+        UserError: a value out of its range, a budget that cannot be read, or both a budget and steps.
+    """
+
+    top: int = 3
+    budget: str | float | None = None
+    steps: int | None = None
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check_count("fine_tune.top", self.top, at_least=1)
+        if self.steps is not None:
+            check_count("fine_tune.steps", self.steps, at_least=1)
+            if self.budget is not None:
+                raise UserError(
+                    f"{option('fine_tune.steps')} and {option('fine_tune.budget')} both say how long: give one"
+                )
+        _ = self.seconds
+
+    @property
+    def seconds(self) -> float | None:
+        """The budget in seconds; None where steps are given instead."""
+        if self.steps is not None:
+            return None
+        return parse_duration(DEFAULT_BUDGET if self.budget is None else self.budget, option("fine_tune.budget"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cluster:
     """Run each candidate as a task of a Ray cluster (the extra ``ray``).
 
@@ -274,6 +318,22 @@ def parse_size(value: str | int, name: str) -> int:
     if matched is None or float(matched[1]) <= 0:
         raise UserError(f"{name} is {value!r}; give a number such as 100M or 20GB")
     return int(float(matched[1]) * _UNITS[matched[2].lower()])
+
+
+def parse_duration(value: str | float, name: str) -> float:
+    """Read a duration such as ``90s``, ``20m`` or ``1h`` in seconds; a number alone is one of seconds.
+
+    Args:
+        value: the duration.
+        name: what to call it in the message.
+
+    Raises:
+        UserError: it cannot be read, or is not positive.
+    """
+    matched = _DURATION.fullmatch(str(value).strip())
+    if matched is None or float(matched[1]) <= 0:
+        raise UserError(f"{name} is {value!r}; give a duration such as 90s, 20m or 1h")
+    return float(matched[1]) * _SECONDS[(matched[2] or "").lower()]
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ Layout under the root, by default ``<HF_HOME>/hf_leep``::
     scores/<key>/summary.json, <labels>-<measure>.score               the scores of a pass
     digests/<path>.json                                              hashes of local weight files
     checks/<key>.json                                                results of a measure's checks on this machine
+    training/<key>/journal.jsonl                                     what has been fine-tuned so far
     locks/<key>.lock
 
 An entry is written to a folder beside its own and then renamed, so it is complete or absent. All that is read is
@@ -36,7 +37,7 @@ from hf_leep.errors import one_line
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("hf_leep")
-_KINDS = ("extractions", "scores", "digests", "checks")
+_KINDS = ("extractions", "scores", "training", "digests", "checks")
 _ENTRIES = _KINDS[:2]  # what is stored under the key of a pass
 _PARTIAL = ".partial"
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, EOFError, FileNotFoundError, NotADirectoryError)
@@ -105,7 +106,7 @@ class Store:
                     try:
                         lock.acquire(timeout=_QUIET_SECONDS)
                     except Timeout:
-                        _LOG.warning("store: another run is at this pass; waiting for it to finish")
+                        _LOG.warning("store: another run is at this pass or training; waiting for it to finish")
                         lock.acquire()
                     held.callback(lock.release)
                 except (OSError, NotImplementedError) as error:  # a full disk, or a file system without locks
@@ -174,13 +175,7 @@ class Store:
     def load_scores(
         self, key: str, labels: str, measures: tuple[str, ...]
     ) -> tuple[JsonObject, dict[str, JsonObject]] | None:
-        """The summary of a pass, and its scores by those of the measures that are stored; None without a summary.
-
-        Args:
-            key: the key of the pass.
-            labels: fingerprint of the labels that the scores are for.
-            measures: names of the measures.
-        """
+        """The summary of a pass, and its stored scores for labels of this fingerprint; None without a summary."""
         if self._root is None:
             return None
         folder = self._root / "scores" / key
@@ -237,8 +232,7 @@ class Store:
         """Plain data on the checks of a measure: what is stored under this key, or else what ``make`` returns."""
         known: _T | None = self._peek("checks", f"{key}.json")
         if known is None:
-            known = make()
-            self._keep(known, "checks", f"{key}.json")
+            self._keep(known := make(), "checks", f"{key}.json")
         return known
 
     def _peek(self, *parts: str) -> Any:
@@ -252,10 +246,14 @@ class Store:
             with contextlib.suppress(OSError):  # it is made again the next time
                 _write_json(self._root.joinpath(*parts), content)
 
+    def journal(self, key: str) -> Path | None:
+        """The file of what a comparison by fine-tuning has trained so far, by its key; None if nothing is kept."""
+        return None if self._root is None else self._root / "training" / key / "journal.jsonl"
+
     def usage(self) -> Usage:
         """Count the entries of the store."""
         entries, num_bytes = {}, {}
-        for kind in _ENTRIES:
+        for kind in _KINDS[:3]:
             found = [] if self._root is None else (self._root / kind).glob("*")
             paths = [path for path in found if not path.name.endswith(_PARTIAL)]
             entries[kind] = len(paths)

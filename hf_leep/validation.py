@@ -1,4 +1,4 @@
-"""How far to trust a ranking: train a head on each candidate's features, and compare the orders.
+"""How far to trust a ranking: train a head on each candidate's features, or fine-tune a shortlist for real.
 
 Nguyen, Hassner, Seeger, Archambeau: LEEP, ICML 2020, section 5.1: a score should predict the accuracy of the
 re-trained head. Each example is classified by a head that was fitted without it (cross-validation), so no other rows
@@ -8,9 +8,10 @@ are needed.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,20 +20,23 @@ from hf_leep import api, data
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.data import DatasetLike
 from hf_leep.errors import CandidateError, UserError, option
+from hf_leep.hub import Client
 from hf_leep.measures.blocks import standard_error
 from hf_leep.models import MODALITIES
-from hf_leep.options import DTYPES, Device, Dtype, Execution, check_device, check_dtype
+from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
 from hf_leep.ranking.correlation import agreement
 from hf_leep.ranking.ordering import paired_differences
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Score, Target
 from hf_leep.report import Report
-from hf_leep.report.candidate_schema import EstimateData, RankedData, ScoreData
+from hf_leep.report.candidate_schema import CandidateData, EstimateData, RankedData, ScoreData
 from hf_leep.report.card import short_names
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
+from hf_leep.store import Store
+from hf_leep.training.shortlist import by_name, in_memory, shortlist
 
 FOLDS = 5
 _LOGIT_VARIANCE = 10.0  # of the logits before any data, the same for every candidate: C = 10/d
@@ -42,28 +46,42 @@ def validate(
     report: Report,
     *,
     top: int | None = None,
+    fine_tune: FineTuning | None = None,
+    models: Sequence[plan.ModelInMemory] = (),
     dataset: DatasetLike | None = None,
     device: Device | None = None,
     dtype: Dtype | None = None,
+    hub: HubAccess | None = None,
     progress: bool = True,
 ) -> Report:
-    """Train heads on the first candidates of a ranking, and measure how well their accuracies agree with its order.
+    """Train heads on a ranking's candidates, or fine-tune the first of them, and compare the outcome with its order.
+
+    Heads are trained on the features of all candidates or of the first ``top``, and judged by cross-validation. With
+    ``fine_tune``, whole networks are trained instead, within a budget: a shortlist of the first
+    ``fine_tune.top`` candidates and the first by the second opinion, on three fifths of the ranked rows. One fifth
+    chooses learning rates and finalists, and the last fifth judges them. What has been trained is kept in the store
+    (``<HF_HOME>/hf_leep``), so that the same call after an interruption trains nothing twice, and goes on with what is
+    left of the budget.
 
     Args:
         report: a finished ranking. Its data set and candidates must not have changed.
-        top: number of candidates, from the first; by default all that have a rank.
+        top: number of candidates to train heads on, from the first; by default all that have a rank.
+        fine_tune: fine-tune a shortlist: how many candidates, and for how long.
+        models: the models in memory that were ranked, as ``(name, model, processor)``: a report does not hold them.
+            They have their own weights again afterwards.
         dataset: where the data set is now, or the object that was ranked on; by default where it was.
-        device: ``cpu``, ``cuda`` or ``mps``, for passes that are no longer in the store.
+        device: ``cpu``, ``cuda`` or ``mps``: for passes that are no longer in the store, and for fine-tuning.
         dtype: number type for passes that are no longer in the store; by default that of the ranking.
-        progress: show a progress bar.
+        hub: token, cache folder and pickled weights, for candidates and data sets on the Hub.
+        progress: show progress on stderr.
 
     Returns:
-        The report with ``validation`` in its data: each candidate's accuracy with its standard error, the correlations
-        of each measure with accuracy, and how many of the pairs in different tie groups accuracy confirms.
+        The report with ``validation`` or ``fine_tuning`` in its data: each candidate's accuracy with its standard
+        error, and the correlations of each measure with accuracy, or with the order by fine-tuning.
 
     Raises:
-        UserError: fewer than two candidates, an unknown device or number type, or rows other than those that were
-            ranked.
+        UserError: fewer than two candidates, an unknown device or number type, rows other than those that were
+            ranked, rows that are too few or cannot be fine-tuned on, or a budget that is too short.
         TargetError: the data set cannot be read.
     """
     if top is not None and top < 2:
@@ -71,25 +89,114 @@ def validate(
     check_device("device", device)
     if dtype is not None:
         check_dtype("dtype", dtype)
+    for name, record, given in (("fine_tune", FineTuning, fine_tune), ("hub", HubAccess, hub)):
+        if given is not None and not isinstance(given, record):
+            raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
+    how = _How(by_name(models, report.candidates), device, dtype, hub or HubAccess(), progress)
+    if fine_tune is not None:
+        if top is not None or dtype is not None:
+            given_too = option("top") if top is not None else option("dtype")
+            raise UserError(
+                f"{given_too} is for heads: leave it out with {option('fine_tune')}, which trains in float32"
+            )
+        return _fine_tuned(report, fine_tune, dataset, how)
     ranked = [candidate for candidate in report.candidates if is_ranked(candidate)][:top]
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two candidates")
-    target, rows = _reopened(report.data["target"], dataset, progress)
+    target, rows = _reopened(report.data["target"], dataset, how)
     names = dict(zip(map(id, report.candidates), short_names(report.candidates), strict=True))
     trials = []
     with progress_bar(len(ranked), progress, "head") as bar:
         for candidate in ranked:
             bar.set_description(names[id(candidate)][-30:])
-            trials.append(_trial(candidate, target, rows, device, dtype))
+            trials.append(_trial(candidate, target, rows, how))
             bar.update(1)
     described: ReportData = {**report.data, "validation": _as_data(report.data, ranked, trials, top)}
     return Report(described)
 
 
-def exit_code(report: Report) -> int:
-    """0 if every candidate of a validation has an accuracy, 3 if some have, 1 if none has."""
+def exit_code(report: Report, fine_tuned: bool = False) -> int:
+    """0 if every candidate of a validation has an accuracy, 3 if some have, 1 if none has.
+
+    Args:
+        report: a report with ``validation``, or with ``fine_tuning``.
+        fine_tuned: whether fine-tuning is asked about, where 0 means that every candidate could be trained.
+    """
+    if fine_tuned:
+        tried = [c["place"] is not None and c["reason"] is None for c in report.data["fine_tuning"]["candidates"]]
+        done = any(candidate["place"] is not None for candidate in report.data["fine_tuning"]["candidates"])
+        return 0 if all(tried) else 3 if done else 1
     tried = [candidate["accuracy"] is not None for candidate in report.data["validation"]["candidates"]]
     return 0 if all(tried) else 3 if any(tried) else 1
+
+
+@dataclass(frozen=True)
+class _How:
+    """How candidates and rows are found and run."""
+
+    models: Mapping[str, plan.ModelInMemory]
+    device: Device | None
+    dtype: Dtype | None
+    hub: HubAccess
+    progress: bool
+
+    def client(self, store: Store) -> Client:
+        """How to reach the Hub."""
+        cache_dir = Path(self.hub.cache_dir) if self.hub.cache_dir else None
+        return Client(self.hub.token, cache_dir, self.hub.allow_pickle, store.file_digest)
+
+
+def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None, how: _How) -> Report:
+    """The report with the outcome of fine-tuning its shortlist."""
+    from hf_leep.training import comparison  # imports torch
+
+    known = report.data["target"]
+    comparison.check(known["modality"], options)
+    chosen, joined = _shortlist(report, options.top)
+    if not chosen:
+        raise UserError("none of the candidates has a rank")
+    target, rows = _reopened(known, dataset, how)
+    store = Store(Store.default_root())
+    subject = comparison.Subject(
+        candidates=chosen,
+        names=short_names(chosen),
+        joined=joined,
+        target=target,
+        rows=rows,
+        models=how.models,
+    )
+    described = comparison.fine_tuned(
+        subject,
+        options,
+        device=how.device,
+        store=store,
+        client=how.client(store),
+        num_ranked=sum(map(is_ranked, report.candidates)),
+        progress=how.progress,
+    )
+    placed = [(candidate, one["place"]) for candidate, one in zip(chosen, described["candidates"], strict=True)]
+    described["agreement"] = {
+        measure: _agreement(
+            [_comparable(candidate, measure) for candidate, place in placed if place is not None],
+            -np.array([place for _, place in placed if place is not None], dtype=np.float64),
+            _sign(report.data, measure),
+        )
+        for measure in report.data["measures"]
+    }
+    return Report({**report.data, "fine_tuning": described})
+
+
+def _shortlist(report: Report, top: int) -> tuple[list[CandidateData], int | None]:
+    """The candidates to fine-tune, and the position of the one that is there by the second opinion alone.
+
+    That one has no rank where it has no head that the measure of the order could use.
+    """
+    candidates = list({(c["id"], c["revision"]): c for c in report.candidates}.values())
+    order = [k for k, candidate in enumerate(candidates) if is_ranked(candidate)]
+    opinion = report.data["second_opinion"]
+    best = None if opinion is None else next((k for k, c in enumerate(candidates) if c["id"] == opinion["best"]), None)
+    chosen = shortlist(order, top, best)
+    return [candidates[k] for k in chosen], len(chosen) - 1 if chosen != order[:top] else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +207,7 @@ class _Trial:
     folds: int = 0
 
 
-def _reopened(known: TargetData, dataset: DatasetLike | None, progress: bool) -> tuple[Target, data.Rows]:
+def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tuple[Target, data.Rows]:
     """Read exactly the rows that were ranked."""
     if dataset is None and known["dataset"].endswith(" object"):
         raise UserError(
@@ -118,37 +225,34 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, progress: bool) ->
         max_samples=used if known["streamed"] or used < known["num_rows"] else None,
         streaming=known["streamed"],
         seed=known["seed"],
-        progress=progress,
+        progress=how.progress,
+        token=how.hub.token,
     )
     if found[0].fingerprint != known["fingerprint"]:
         raise UserError(f"{found[0].dataset} has other rows than those that were ranked: rank them first")
     return found
 
 
-def _trial(
-    candidate: RankedData, target: Target, rows: data.Rows, device: Device | None, dtype: Dtype | None
-) -> _Trial:
+def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> _Trial:
     try:
-        return _cross_validate(_extraction(candidate, target, rows, device, dtype), target)
+        return _cross_validate(_extraction(candidate, target, rows, how), target)
     except UserError:
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return _Trial(Score(None, reason=plan.reason_of(error)))
 
 
-def _extraction(
-    candidate: RankedData, target: Target, rows: data.Rows, device: Device | None, dtype: Dtype | None
-) -> Extraction:
+def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Extraction:
     """The candidate's pass, from the store if it is there, or else run again."""
-    revision = candidate["revision"]
-    if revision is None:
-        raise CandidateError("it was a model in memory, which is not kept")
-    local = revision.startswith("sha256:")
-    name = candidate["id"] if local else f"{candidate['id']}@{revision}"
     ran_in = candidate["run"]["dtype"] if candidate["run"] else "float32"
     known: Dtype = next((name for name in DTYPES if name == ran_in), "float32")
-    execution = Execution(device=device, dtype=dtype or known)
-    found = api.extract(name, target, rows, execution=execution)
+    execution = Execution(device=how.device, dtype=how.dtype or known)
+    revision = candidate["revision"]
+    if revision is None:
+        return api.extract(in_memory(candidate, how.models), target, rows, execution=execution)
+    local = revision.startswith("sha256:")
+    name = candidate["id"] if local else f"{candidate['id']}@{revision}"
+    found = api.extract(name, target, rows, execution=execution, hub=how.hub)
     if found.candidate.revision != revision:
         raise CandidateError("the folder has changed since it was ranked: rank it again")
     return found
@@ -233,7 +337,7 @@ def _as_data(
             for k, (candidate, trial) in enumerate(zip(ranked, trials, strict=True))
         ],
         "agreement": {
-            measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy)
+            measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy, _sign(report, measure))
             for measure in report["measures"]
         },
         "pairs": _pairs(groups, gaps, critical_value() * errors),
@@ -245,13 +349,18 @@ def _estimate(value: float, standard_error: float | None) -> EstimateData:
     return {"value": value, "standard_error": standard_error, "half_width": half_width}
 
 
-def _comparable(candidate: RankedData, measure: str) -> ScoreData | None:
+def _comparable(candidate: CandidateData, measure: str) -> ScoreData | None:
     """A candidate's score; none where a race stopped it: its scores are of fewer rows than those of others."""
     return None if candidate["stopped"] else candidate["scores"].get(measure)
 
 
-def _agreement(scores: Sequence[ScoreData | None], accuracy: Float64) -> AgreementData:
-    known = {k: value for k, score in enumerate(scores) if score and (value := score["value"]) is not None}
+def _sign(report: ReportData, measure: str) -> float:
+    """−1 for a measure whose lower scores are better, else 1."""
+    return 1.0 if report["measure_details"][measure]["higher_is_better"] else -1.0
+
+
+def _agreement(scores: Sequence[ScoreData | None], accuracy: Float64, sign: float) -> AgreementData:
+    known = {k: sign * value for k, score in enumerate(scores) if score and (value := score["value"]) is not None}
     found = agreement(list(known.values()), accuracy[list(known)])
     return {
         "num_candidates": found.num_candidates,

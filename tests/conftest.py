@@ -15,6 +15,7 @@ os.environ["HF_HOME"] = _CACHE.name
 os.environ["HF_DATASETS_CACHE"] = str(Path(_CACHE.name) / "datasets")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # one small model is compiled: starting workers takes longer
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models gain nothing from threads, which wait for each other
 
 import numpy as np

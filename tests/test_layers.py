@@ -39,7 +39,7 @@ TABLE = {
     "runs": (11, {"numpy", "torch", "huggingface_hub", "ray"}),
     "selfcheck": (12, {"numpy", "scipy", "sklearn", "rich"}),
     "evaluate_module": (13, {"numpy", "datasets", "evaluate", "pyarrow"}),
-    "training": (14, {"numpy", "torch", "accelerate"}),
+    "training": (14, {"numpy", "torch", "accelerate", "rich", "huggingface_hub"}),
     "api.py": (15, set()),
     "validation.py": (16, {"numpy", "sklearn"}),
     "publish.py": (17, set()),

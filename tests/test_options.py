@@ -8,9 +8,9 @@ from typer.main import get_command
 
 from hf_leep import cli
 from hf_leep.errors import CandidateError, UserError, name_options, one_line, option
-from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, parse_size
+from hf_leep.options import Cluster, Execution, FineTuning, HubAccess, Race, Search, parse_size
 
-RECORDS = (Execution, HubAccess, Search, Race, Cluster)
+RECORDS = (Execution, HubAccess, Search, Race, Cluster, FineTuning)
 
 WRONG = [
     (Execution, {"batch_size": 0}, "execution.batch_size is 0; it must be a whole number of at least 1"),
@@ -30,6 +30,12 @@ WRONG = [
     (Race, {"confidence": 1.0}, "race.confidence is 1.0; it must be at least 0.5 and below 1, such as 0.95"),
     (Race, {"confidence": 0.4}, "race.confidence is 0.4; it must be at least 0.5 and below 1, such as 0.95"),
     (Race, {"top": 0}, "race.top is 0; it must be a whole number of at least 1"),
+    (FineTuning, {"top": 0}, "fine_tune.top is 0; it must be a whole number of at least 1"),
+    (FineTuning, {"steps": 1.5}, "fine_tune.steps is 1.5; it must be a whole number of at least 1"),
+    (FineTuning, {"budget": "soon"}, "fine_tune.budget is 'soon'; give a duration such as 90s, 20m or 1h"),
+    (FineTuning, {"budget": "0s"}, "fine_tune.budget is '0s'; give a duration such as 90s, 20m or 1h"),
+    (FineTuning, {"budget": -5}, "fine_tune.budget is -5; give a duration such as 90s, 20m or 1h"),
+    (FineTuning, {"budget": 60, "steps": 5}, "fine_tune.steps and fine_tune.budget both say how long: give one"),
     (Cluster, {"resources": "cpus"}, "cluster.resources 'cpus': write it like cpus=2,gpus=1,memory=8GB"),
     (Cluster, {"resources": "tpus=1"}, "cluster.resources 'tpus=1': write it like cpus=2,gpus=1,memory=8GB"),
     (Cluster, {"resources": "cpus=-1"}, "cluster.resources 'cpus=-1': the amount must be 0 or more"),
@@ -66,6 +72,13 @@ def test_sizes_and_resources_are_read():
     assert Cluster().requested == {}
 
 
+def test_budgets_are_read():
+    assert FineTuning().seconds == 1200
+    assert FineTuning(steps=5).seconds is None
+    read = [FineTuning(budget=budget).seconds for budget in ("90s", "1.5m", "2 min", "1h", "30", 45, 2.5)]
+    assert read == [90, 90, 120, 3600, 30, 45, 2.5]
+
+
 def test_a_token_is_not_shown():
     assert "hf_secret" not in repr(HubAccess(token="hf_secret"))
 
@@ -93,6 +106,13 @@ def test_every_field_of_a_record_is_an_option_of_the_command_line():
         for field in dataclasses.fields(record):
             if (record, field.name) != (HubAccess, "token"):  # the command line uses HF_TOKEN or the login
                 assert name_options(option(f"{name}.{field.name}"), flags=True) in flags
+
+
+def test_every_field_of_fine_tuning_is_an_option_of_validate():
+    flags = {flag for parameter in get_command(cli.app).commands["validate"].params for flag in parameter.opts}
+    for field in dataclasses.fields(FineTuning):
+        assert name_options(option(f"fine_tune.{field.name}"), flags=True) in flags
+    assert "--fine-tune" in flags
 
 
 @pytest.mark.parametrize(

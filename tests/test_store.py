@@ -206,7 +206,7 @@ def test_without_a_root_nothing_is_kept():
     assert nothing.load(KEY) is None
     nothing.save_scores(KEY, "labels", {}, {})
     assert nothing.load_scores(KEY, "labels", ("leep",)) is None
-    assert nothing.usage().num_bytes == {"extractions": 0, "scores": 0}
+    assert nothing.usage().num_bytes == {"extractions": 0, "scores": 0, "training": 0}
 
 
 def test_a_root_that_cannot_be_made_costs_the_store_and_nothing_else(tmp_path, caplog):

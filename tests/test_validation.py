@@ -98,6 +98,22 @@ def test_the_agreement_is_that_of_scores_and_accuracies(ranked):
     assert pairs["told_apart"] == pairs["confirmed"] + pairs["contradicted"] + pairs["open"]
 
 
+def test_a_measure_whose_lower_scores_are_better_is_turned_round(ranked):
+    """The same scores, stated to be better when lower: every correlation has the other sign, and the card says so."""
+    from hf_leep.report.card import validation
+
+    details = ranked.data["measure_details"]
+    turned = {**details, "logme": {**details["logme"], "higher_is_better": False}}
+    before = validate(ranked, progress=False).data
+    after = validate(hf_leep.Report({**ranked.data, "measure_details": turned}), progress=False).data
+    for key in ("pearson", "kendall"):
+        assert before["validation"]["agreement"]["logme"][key] != 0
+        assert after["validation"]["agreement"]["logme"][key] == -before["validation"]["agreement"]["logme"][key]
+        assert after["validation"]["agreement"]["lfc"][key] == before["validation"]["agreement"]["lfc"][key]
+    assert "count with the opposite sign" in validation.method(after)
+    assert "count with the opposite sign" not in validation.method(before)
+
+
 def test_the_first_two_alone(ranked):
     found = validate(ranked, top=2, progress=False).data["validation"]
     assert (found["top"], found["num_ranked"], len(found["candidates"])) == (2, 3, 2)

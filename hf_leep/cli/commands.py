@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from hf_leep.cli.output import announce, print_json, say, show_report
-from hf_leep.errors import UserError
+from hf_leep.errors import UserError, option
 from hf_leep.measures import MEASURES
-from hf_leep.options import Device, Dtype, ReportRepoType
+from hf_leep.options import DEFAULT_BUDGET, Device, Dtype, FineTuning, HubAccess, ReportRepoType
 
 _JSON_HELP = "Print report.json to stdout, everything else to stderr."
+_FINE_TUNING = "Fine-tuning"
 
 
 def _show_version(value: bool) -> None:
@@ -71,32 +72,86 @@ def explain(
 def validate(
     folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
     top: Annotated[
-        int | None, typer.Option(help="Only the first K candidates; all that have a rank by default.")
+        int | None,
+        typer.Option(help="Only the first K candidates; by default all that have a rank, or 3 with --fine-tune."),
     ] = None,
+    fine_tune: Annotated[
+        bool,
+        typer.Option(
+            "--fine-tune",
+            help="Fine-tune the first K candidates, and the first by the second opinion, instead of training heads. "
+            "Three fifths of the rows are for training; one fifth chooses learning rates and finalists; one judges.",
+            rich_help_panel=_FINE_TUNING,
+        ),
+    ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Time for all training, such as 90s, 20m or 1h; {DEFAULT_BUDGET} by default. What is trained is "
+            "kept in the store (hf-leep cache): the same command after an interruption trains nothing twice and goes "
+            "on with what is left of the budget.",
+            rich_help_panel=_FINE_TUNING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Steps of each finalist, instead of a budget; the same steps give the same accuracies.",
+            rich_help_panel=_FINE_TUNING,
+        ),
+    ] = None,
+    flip: Annotated[
+        bool,
+        typer.Option(
+            "--flip", help="Flip images at random, left to right, in training.", rich_help_panel=_FINE_TUNING
+        ),
+    ] = False,
     dataset: Annotated[
         str | None, typer.Option(help="Where the data set is now; by default where it was when it was ranked.")
     ] = None,
-    device: Annotated[Device | None, typer.Option(help="Device for passes that are no longer in the store.")] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="Device for passes that are no longer in the store, and for fine-tuning.")
+    ] = None,
     dtype: Annotated[
         Dtype | None,
         typer.Option(help="Number type for passes that are no longer in the store; by default as in the ranking."),
     ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where checkpoints are kept; the Hugging Face cache by default.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Accept pickled weights where there are no safetensors.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
 ) -> None:
-    """Train a head on each candidate of a report, add its accuracy, and say how far to trust the order."""
+    """Train a head on each candidate of a report, or fine-tune the first ones, and say how far to trust the order."""
     from hf_leep import validation
     from hf_leep.report import Report
+    from hf_leep.report.card import fine_tuning
     from hf_leep.report.card.validation import terminal
 
+    options = None
+    if fine_tune:
+        options = FineTuning(top=3 if top is None else top, budget=budget, steps=steps, flip=flip)
+    for name, given in (("budget", budget is not None), ("steps", steps is not None), ("flip", flip)):
+        if given and not fine_tune:
+            raise UserError(f"{option(f'fine_tune.{name}')} is for fine-tuning: add {option('fine_tune')}")
     report = validation.validate(
-        Report.load(folder), top=top, dataset=dataset, device=device, dtype=dtype, progress=not json
+        Report.load(folder),
+        top=None if fine_tune else top,
+        fine_tune=options,
+        dataset=dataset,
+        device=device,
+        dtype=dtype,
+        hub=HubAccess(cache_dir=cache_dir, allow_pickle=allow_pickle),
+        progress=not json,
     )
     report.save(folder)
     if json:
         print_json(report)
-    say(terminal(report.data), error=json)
+    say((fine_tuning.terminal if fine_tune else terminal)(report.data), error=json)
     say(f"Report: {folder / 'README.md'}", error=json)
-    raise typer.Exit(validation.exit_code(report))
+    raise typer.Exit(validation.exit_code(report, fine_tuned=fine_tune))
 
 
 def push(

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict  # pydantic needs this one before Python
 
 from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.second_opinion_schema import SecondOpinionData
-from hf_leep.report.validation_schema import ValidationData
+from hf_leep.report.validation_schema import FineTuningData, ValidationData
 
 SCHEMA_VERSION = 1
 SCHEMA_ID = "urn:hf-leep:report:1"  # the $id of schema.json beside this file; a name, which nothing fetches
@@ -296,6 +296,7 @@ class ReportData(_Identified):
         headless: candidates that only lack a head.
         run: how the report was made.
         validation: accuracy of trained heads, once ``hf-leep validate`` was run.
+        fine_tuning: what fine-tuning a shortlist found out, once ``hf-leep validate --fine-tune`` was run.
     """
 
     schema_version: Literal[1]
@@ -322,6 +323,7 @@ class ReportData(_Identified):
     headless: HeadlessData
     run: CommandData
     validation: NotRequired[ValidationData]
+    fine_tuning: NotRequired[FineTuningData]
 
 
 def is_ranked(candidate: CandidateData) -> TypeGuard[RankedData]:

@@ -1,4 +1,4 @@
-"""What report.json says about trained heads, once ``hf-leep validate`` was run."""
+"""What report.json says about trained heads and fine-tuned networks, once ``hf-leep validate`` was run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ class TrialData(NamedData):
 
 
 class AgreementData(TypedDict):
-    """Correlations of a measure's scores with accuracy; null where undefined.
+    """Correlations of a measure's scores with accuracy, or with the order by accuracy; null where undefined.
+
+    Scores of a measure whose lower scores are better have changed their sign, so that +1 always means the same order.
 
     Attributes:
         num_candidates: number of candidates.
@@ -89,3 +91,78 @@ class ValidationData(TypedDict):
     candidates: list[TrialData]
     agreement: dict[str, AgreementData]
     pairs: ComparedPairsData
+
+
+class FineTunedData(NamedData):
+    """A candidate of the shortlist that was fine-tuned.
+
+    Attributes:
+        rank: the candidate's rank before any training; null if it has none.
+        second_opinion: whether it is in the shortlist as the first by the second opinion.
+        reason: why it could not be trained, or of a finalist not with all seeds.
+        place: place by fine-tuning, 1 for the best: finalists by accuracy, then the others by how far they came.
+        round: the round that it was trained in last, from 1; null if it could not be trained.
+        learning_rate: its best learning rate.
+        steps: optimiser steps of each training of that round.
+        choosing_accuracy: accuracy on the choosing rows in the last round that chose, from 0 to 1.
+        behind_in_round: of a candidate that was left behind, the highest accuracy on the choosing rows in its last
+            round minus its own; null for finalists.
+        seed_accuracies: of a finalist, the accuracy on the judging rows for each seed.
+        accuracy: of a finalist, their mean, with an error for the rows and for the seeds.
+        behind_best: of a finalist, the highest accuracy minus its own.
+        batch_size: rows of a step.
+        micro_batch: rows that were run at once, if memory ran out for the whole batch; null otherwise.
+        keep_probability: the dropout rate that was taken for a probability of keeping and turned round; null if none.
+        seconds: seconds that its trainings took.
+    """
+
+    rank: int | None
+    second_opinion: bool
+    reason: str | None
+    place: int | None
+    round: int | None
+    learning_rate: float | None
+    steps: int | None
+    choosing_accuracy: float | None
+    behind_in_round: EstimateData | None
+    seed_accuracies: list[float]
+    accuracy: EstimateData | None
+    behind_best: EstimateData | None
+    batch_size: int
+    micro_batch: int | None
+    keep_probability: float | None
+    seconds: float
+
+
+class FineTuningData(TypedDict):
+    """What fine-tuning a shortlist of the candidates found out.
+
+    Attributes:
+        judged_by: what the accuracy is of.
+        top: number of candidates from the first on that were taken.
+        num_ranked: number of ranked candidates.
+        budget: seconds for all training; null where the number of steps was given.
+        steps: steps of each finalist, where they were given.
+        flip: whether images were flipped at random.
+        num_train: examples that every network was trained on.
+        num_choose: examples that chose rates and candidates; finalists were trained on them as well.
+        num_judge: examples that finalists were judged on, and that chose nothing.
+        device: where it ran.
+        seconds: seconds that all trainings took, those of interrupted runs included.
+        candidates: the shortlist, in the order of the ranking.
+        agreement: measure to correlations with the order by fine-tuning.
+    """
+
+    judged_by: str
+    top: int
+    num_ranked: int
+    budget: float | None
+    steps: int | None
+    flip: bool
+    num_train: int
+    num_choose: int
+    num_judge: int
+    device: str
+    seconds: float
+    candidates: list[FineTunedData]
+    agreement: dict[str, AgreementData]

@@ -2,7 +2,8 @@
 
 All weights are trained with AdamW (Loshchilov & Hutter, ICLR 2019), a linear warm-up and a cosine decay to zero
 (Loshchilov & Hutter, ICLR 2017). A new linear head, which starts at zero, takes the place of the source head; its
-learning rate is ten times that of the rest. Batch normalisation and dropout work as in training.
+learning rate is ten times that of the rest. Batch normalisation and dropout work as in training; models of sounds mask
+no parts of them (SpecAugment).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from torch.nn import functional
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
-from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout
+from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout, without_masks
+from hf_leep.training.records import BATCH_SIZE
 
-BATCH_SIZE = 32
 HEAD_FACTOR = 10.0  # the new head's learning rate, as a multiple of the others'
 WARM_UP = 0.1  # share of the steps
 WEIGHT_DECAY = 0.01
@@ -129,7 +130,7 @@ class _WithNewHead:
         if network.head is None or "features" in network.missing:
             raise CandidateError(network.missing.get("features", "no features can be caught to put a new head on"))
         self.model = network.model.to(device)
-        self._num_classes, self._device = num_classes, device
+        self._num_classes, self.device = num_classes, device
         self._catcher = _FeatureCatcher()
         self._handle = network.head.register_forward_pre_hook(self._catcher)
         self._source_head = network.head
@@ -139,7 +140,7 @@ class _WithNewHead:
     def features(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Penultimate features of a batch, ``[b, d]``."""
         placed = {
-            name: x.to(self._device) if x.device != self._device else x.clone() if x.is_inference() else x
+            name: x.to(self.device) if x.device != self.device else x.clone() if x.is_inference() else x
             for name, x in batch.items()
             if name != "num_truncated"
         }
@@ -154,7 +155,7 @@ class _WithNewHead:
         if self.head is None:
             # Adam moves each weight by about its learning rate, so features are brought to unit size first.
             self._scale = float(features.detach().square().mean().sqrt().clamp_min(1e-12))
-            self.head = nn.Linear(features.shape[1], self._num_classes, device=self._device)
+            self.head = nn.Linear(features.shape[1], self._num_classes, device=self.device)
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
         return self.head(features / self._scale)  # type: ignore[no-any-return]
@@ -208,11 +209,14 @@ def fine_tune(
     device = torch.device("cpu") if on.device.type == "cpu" else on.device
     kept = {name: value.detach().clone() for name, value in network.model.state_dict().items()}
     was_training = network.model.training
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        torch.backends.cudnn.flags(benchmark=False, deterministic=True),  # the same numbers each time
+    ):
         torch.manual_seed(recipe.seed)
         net = _WithNewHead(network, examples.num_classes, device)
         try:
-            with plausible_dropout(net.model) as turned_round:
+            with plausible_dropout(net.model) as turned_round, without_masks(net.model):
                 micro_batch, times, diverged = _train(net, examples, train, recipe, on, advance)
             if diverged:
                 correct, loss = np.zeros(len(examples.places(evaluate)), dtype=bool), math.inf
@@ -220,7 +224,8 @@ def fine_tune(
                 correct, loss = _evaluate(net, examples, evaluate)
         finally:
             net.release()
-            on.free_memory()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
             network.model.load_state_dict(kept)
             network.model.train(was_training)
             network.model.zero_grad(set_to_none=True)
@@ -242,10 +247,11 @@ def _train(
     first = next(batches)
     seen = train if len(train) <= _STATISTICS_ROWS else np.sort(rng.permutation(train)[:_STATISTICS_ROWS])
     with _eval_mode(net.model), torch.no_grad():
-        net.logits(examples.inputs(first))  # makes the head
+        next(_parts(net, examples, first, net.logits))  # makes the head
         match_statistics(net.model, lambda: _run(net, examples, seen))
     net.model.train()
-    optimizer = on.prepare_optimizer(torch.optim.AdamW(net.parameters(recipe.learning_rate)))
+    # Not prepared by the accelerator, which would keep it, and the network with it, until the comparison ends.
+    optimizer = torch.optim.AdamW(net.parameters(recipe.learning_rate))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, recipe.steps))
     micro = len(first)
     times: list[float] = []
@@ -261,9 +267,7 @@ def _train(
                     raise
                 optimizer.zero_grad(set_to_none=True)
                 if micro == 1:
-                    raise CandidateError(
-                        f"out of memory on {net.head and net.head.weight.device} for one row"
-                    ) from None
+                    raise CandidateError(f"out of memory on {net.device} for one row") from None
                 micro = -(-micro // 2)  # the same step again, in smaller parts whose gradients add up
         if not math.isfinite(loss):
             return micro, [*times, time.perf_counter() - before], True
@@ -292,7 +296,9 @@ def _step(
     for start in range(0, len(rows), micro):
         part = rows[start : start + micro]
         batch = examples.inputs(part)
-        if recipe.flip and "pixel_values" in batch:
+        if recipe.flip:
+            if "pixel_values" not in batch or batch["pixel_values"].ndim != 4:
+                raise CandidateError("its inputs are not whole images, which could be flipped")
             flipped = torch.as_tensor(rng.random(len(part)) < 0.5)
             pixels = batch["pixel_values"].clone()
             pixels[flipped] = pixels[flipped].flip(-1)
@@ -307,18 +313,40 @@ def _step(
     return total
 
 
+def _parts(
+    net: _WithNewHead,
+    examples: Examples,
+    rows: Integers,
+    call: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+) -> Iterator[tuple[Integers, torch.Tensor]]:
+    """Call a function with the inputs of some rows after the others, fewer at once where memory runs out."""
+    size, start = _EVALUATION_BATCH, 0
+    while start < len(rows):
+        part = rows[start : start + size]
+        try:
+            result = call(examples.inputs(part))
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise CandidateError(f"out of memory on {net.device} for one row") from None
+            size = -(-len(part) // 2)
+            continue
+        yield part, result
+        start += len(part)
+
+
 def _run(net: _WithNewHead, examples: Examples, rows: Integers) -> None:
-    for start in range(0, len(rows), _EVALUATION_BATCH):
-        net.features(examples.inputs(rows[start : start + _EVALUATION_BATCH]))
+    for _ in _parts(net, examples, rows, net.features):
+        pass
 
 
 def _evaluate(net: _WithNewHead, examples: Examples, rows: Integers) -> tuple[NDArray[np.bool_], float]:
     order = np.argsort(examples.places(rows), kind="stable")
     correct, losses = [], []
     with _eval_mode(net.model), torch.no_grad():
-        for start in range(0, len(rows), _EVALUATION_BATCH):
-            part = rows[start : start + _EVALUATION_BATCH]
-            logits = net.logits(examples.inputs(part)).double().cpu()
+        for part, found in _parts(net, examples, rows, net.logits):
+            logits = found.double().cpu()
             truth = torch.as_tensor(examples.labels[examples.places(part)])
             correct.append((logits.argmax(dim=1) == truth).numpy())
             losses.append(functional.cross_entropy(logits, truth, reduction="none").numpy())

@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import ProcessError, UserError, one_line
-from hf_leep.training.fine_tune import BATCH_SIZE, Examples, Network, Recipe, fine_tune
+from hf_leep.errors import ProcessError, UserError, one_line, option
+from hf_leep.text import duration
+from hf_leep.training.fine_tune import Examples, Network, Recipe, fine_tune
 from hf_leep.training.journal import Journal, Outcome, Trial
+from hf_leep.training.records import Compared, Progress, Settings
 from hf_leep.training.splitting import Split
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-LEARNING_RATES = (5e-5, 2.5e-4, 1.25e-3)
 GROWTH = 3  # each rung takes so many times the steps of the one before
 SEEDS = 3  # of the finalists
 MAX_FINALISTS = 3
@@ -33,80 +34,8 @@ MIN_STEPS = 6  # of the first rung, below which no network has learnt anything
 MAX_EPOCHS = 30  # of a finalist: more steps are not worth a budget
 _RUNGS = 3  # the third is the finalists'
 _PROBE_STEPS = 3  # to time a network with, before the budget is laid out
+_TOO_LONG = 2.0  # times the budget, beyond which a comparison is refused: a few steps are timed roughly
 _MARGIN = 0.85  # share of the budget to plan for: trials differ in how long they take
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a shortlist is compared.
-
-    Attributes:
-        budget: seconds for all training; None where steps are given.
-        steps: steps of each finalist; a run with it can be repeated exactly. None where a budget is given.
-        flip: whether images are flipped at random.
-        batch_size: rows a step.
-        seed: seed of the trials; a finalist's seeds follow it.
-        learning_rates: those that are tried.
-    """
-
-    budget: float | None = 1200.0
-    steps: int | None = None
-    flip: bool = False
-    batch_size: int = BATCH_SIZE
-    seed: int = 0
-    learning_rates: tuple[float, ...] = LEARNING_RATES
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """What fine-tuning found out about one candidate.
-
-    Attributes:
-        name: the candidate.
-        reason: why it could not be trained, else None.
-        learning_rate: its best learning rate.
-        steps: steps that it was last trained for.
-        finalist: whether it was trained with several seeds and judged.
-        chosen_by: accuracy on the choosing rows in its last rung, which chose.
-        correct: of a finalist, whether each judging example is right for each seed, ``[seeds, m]``.
-        seconds: seconds spent on it.
-        batch_size: rows a step.
-        micro_batch: rows that were run at once, fewer than the batch size where memory ran out.
-    """
-
-    name: str
-    reason: str | None = None
-    learning_rate: float | None = None
-    steps: int = 0
-    finalist: bool = False
-    chosen_by: float | None = None
-    correct: NDArray[np.bool_] | None = None
-    seconds: float = 0.0
-    batch_size: int = BATCH_SIZE
-    micro_batch: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """How far a comparison is.
-
-    Attributes:
-        rung: which rung, from 1.
-        num_rungs: how many there are.
-        steps: steps of each trial of this rung.
-        num_trials: trials of this rung.
-        candidate: the candidate being trained.
-        learning_rate: its learning rate.
-        seconds_planned: about how long this rung takes.
-    """
-
-    rung: int
-    num_rungs: int
-    steps: int
-    num_trials: int
-    candidate: str
-    learning_rate: float
-    seconds_planned: float
 
 
 @dataclass
@@ -118,6 +47,7 @@ class _Candidate:
     seconds: float = 0.0
     best: tuple[float, Outcome, int] | None = None  # learning rate, outcome and steps in the last rung
     outcomes: dict[float, Outcome] = field(default_factory=dict)  # of the last rung, by learning rate
+    chosen: list[NDArray[np.bool_]] = field(default_factory=list)  # outcomes of its best rate in each rung
 
 
 def compare(
@@ -133,9 +63,10 @@ def compare(
 ) -> list[Compared]:
     """Fine-tune candidates in growing rungs; the finalists are judged.
 
-    Rung 1 trains every candidate with every learning rate, rung 2 the better half of the candidates with their better
-    rates for three times the steps, and rung 3 trains those of them that the choosing rows cannot tell from the best
-    (two or three) for nine times the steps, with three seeds each, on the training and the choosing rows.
+    Rung 1 trains every candidate with every learning rate, rung 2 the better half of the candidates, at least three,
+    with their better rates for three times the steps, and rung 3 trains those of them that the choosing rows cannot
+    tell from the best (two or three) for nine times the steps, with three seeds each, on the training and the choosing
+    rows. Once the budget is spent, no further seed is started.
 
     Args:
         candidates: name → what loads it.
@@ -151,7 +82,7 @@ def compare(
         One for each candidate, in the order given.
 
     Raises:
-        UserError: neither a budget nor steps.
+        UserError: neither a budget nor steps, or a budget that is too short for the fewest steps.
     """
     if (settings.budget is None) == (settings.steps is None):
         raise UserError("fine-tuning takes either a budget or a number of steps")
@@ -186,13 +117,36 @@ class _Run:
         if self._settings.steps is None:
             for candidate in self._all:
                 self._probe(candidate)
-        alive = self._able()
-        self._rung(0, [(c, rate) for c in alive for rate in self._settings.learning_rates])
-        alive = self._better(self._able(), max(2, -(-len(self._all) // 2)))
+        pairs = [(c, rate) for c in self._able() for rate in self._settings.learning_rates]
+        self._check_budget(pairs)
+        self._rung(0, pairs)
+        alive = self._better(self._able(), self._num_survivors)
         self._rung(1, [(c, rate) for c in alive for rate in _better_rates(c)])
         finalists = self._finalists([c for c in self._able() if c in alive])
         judged = self._final(finalists)
         return [self._described(candidate, judged.get(candidate.name)) for candidate in self._all]
+
+    @property
+    def _num_survivors(self) -> int:
+        """How many candidates reach rung 2."""
+        return max(MAX_FINALISTS, -(-len(self._all) // 2))
+
+    def _spent(self) -> float:
+        """Seconds spent so far, by this process and earlier ones."""
+        return time.perf_counter() - self._started
+
+    def _check_budget(self, pairs: Sequence[tuple[_Candidate, float]]) -> None:
+        """Raise if even the fewest steps take longer than the budget."""
+        budget = self._settings.budget
+        if budget is None or self._journal.steps(0) is not None:
+            return
+        needed = MIN_STEPS * self._cost(0, pairs)[0] / _MARGIN
+        if needed > _TOO_LONG * budget:
+            raise UserError(
+                f"{option('fine_tune.budget')} is {duration(budget)}, and the least that says anything about these "
+                f"{len(self._all)} candidates takes about {duration(needed)} here: give it more, or fewer candidates "
+                f"({option('fine_tune.top')})"
+            )
 
     def _able(self) -> list[_Candidate]:
         return [c for c in self._all if self._journal.failure(c.name) is None]
@@ -201,12 +155,17 @@ class _Run:
         """Time a candidate for the budget; its steps are decided by the timing, so it is not kept."""
         if self._journal.steps(_RUNGS - 1) is not None or self._journal.failure(candidate.name) is not None:
             return
-        started = time.perf_counter()
-        recipe = Recipe(self._settings.learning_rates[0], _PROBE_STEPS, batch_size=self._settings.batch_size)
-        outcome = self._attempt(candidate, recipe, self._split.train, self._split.choose)
-        if outcome is not None:
-            candidate.seconds_per_step = outcome.seconds_per_step
-            candidate.overhead = max(0.0, time.perf_counter() - started - _PROBE_STEPS * outcome.seconds_per_step)
+        known = self._journal.timing(candidate.name)
+        if known is None or self._journal.steps(0) is None:  # nothing depends on an older timing yet
+            started = time.perf_counter()
+            recipe = Recipe(self._settings.learning_rates[0], _PROBE_STEPS, batch_size=self._settings.batch_size)
+            outcome = self._attempt(candidate, recipe, self._split.train, self._split.choose)
+            if outcome is None:
+                return
+            seconds, per_step = time.perf_counter() - started, outcome.seconds_per_step
+            known = per_step, max(0.0, seconds - _PROBE_STEPS * per_step)
+            self._journal.time(candidate.name, *known, seconds)
+        candidate.seconds_per_step, candidate.overhead = known
 
     def _rung(self, rung: int, pairs: Sequence[tuple[_Candidate, float]]) -> None:
         """Train candidates with learning rates, and keep what the choosing rows say of each."""
@@ -216,13 +175,14 @@ class _Run:
         for candidate, rate in pairs:
             trial = Trial(candidate.name, rate, steps, self._settings.seed, False)
             outcome = self._outcome(candidate, trial, rung, pairs)
-            if outcome is None:
-                continue
-            candidate.outcomes[rate] = outcome
+            if outcome is not None and np.isfinite(outcome.loss):
+                candidate.outcomes[rate] = outcome
         for candidate in {id(c): c for c, _ in pairs}.values():
+            candidate.best = None
             if candidate.outcomes:
                 rate = max(candidate.outcomes, key=lambda r: _merit(candidate.outcomes[r]))
                 candidate.best = (rate, candidate.outcomes[rate], steps)
+                candidate.chosen.append(candidate.outcomes[rate].correct)
 
     def _final(self, finalists: Sequence[_Candidate]) -> dict[str, tuple[int, list[Outcome]]]:
         """Train the finalists with several seeds: name → steps and outcomes on the judging rows."""
@@ -231,11 +191,15 @@ class _Run:
             return {}
         steps = self._steps(_RUNGS - 1, pairs)
         judged: dict[str, tuple[int, list[Outcome]]] = {}
-        for number, (candidate, rate) in enumerate(pairs):
-            trial = Trial(candidate.name, rate, steps, self._settings.seed + number % SEEDS, True)
-            outcome = self._outcome(candidate, trial, _RUNGS - 1, pairs)
-            if outcome is not None:
-                judged.setdefault(candidate.name, (steps, []))[1].append(outcome)
+        for seed in range(self._settings.seed, self._settings.seed + SEEDS):
+            trials = [(c, Trial(c.name, c.best[0], steps, seed, True)) for c in finalists if c.best is not None]
+            new = any(self._journal.outcome(trial) is None for _, trial in trials)
+            if judged and new and self._settings.budget is not None and self._spent() > self._settings.budget:
+                break
+            for candidate, trial in trials:
+                outcome = self._outcome(candidate, trial, _RUNGS - 1, pairs)
+                if outcome is not None:
+                    judged.setdefault(candidate.name, (steps, []))[1].append(outcome)
         return judged
 
     def _outcome(
@@ -244,11 +208,12 @@ class _Run:
         """What comes of a trial: from the journal, or trained now; None where the candidate fails."""
         known = self._journal.outcome(trial)
         if known is None and self._journal.failure(candidate.name) is None:
-            planned = sum(c.overhead + c.seconds_per_step * trial.steps for c, _ in pairs)
-            self._tell(
-                Progress(rung + 1, _RUNGS, trial.steps, len(pairs), candidate.name, trial.learning_rate, planned)
-            )
             s = self._settings
+            planned = sum(c.overhead + c.seconds_per_step * trial.steps for c, _ in pairs)
+            left = None if s.budget is None else s.budget - self._spent()
+            self._tell(
+                Progress(rung + 1, _RUNGS, trial.steps, len(pairs), candidate.name, trial.learning_rate, planned, left)
+            )
             recipe = Recipe(trial.learning_rate, trial.steps, trial.seed, s.batch_size, s.flip)
             train, evaluate = self._split.train, self._split.choose
             if trial.with_choosing:
@@ -258,6 +223,8 @@ class _Run:
                 self._journal.add(trial, known)
         if known is not None:
             candidate.seconds += known.seconds
+            candidate.seconds_per_step = known.seconds_per_step  # of more steps than the first timing
+            candidate.overhead = max(0.0, known.seconds - trial.steps * known.seconds_per_step)
         return known
 
     def _attempt(self, candidate: _Candidate, recipe: Recipe, train: Integers, evaluate: Integers) -> Outcome | None:
@@ -272,7 +239,14 @@ class _Run:
             self._journal.fail(candidate.name, one_line(error, 400))
             return None
         seconds = time.perf_counter() - started
-        return Outcome(trained.correct, trained.loss, trained.seconds_per_step, seconds, trained.micro_batch)
+        return Outcome(
+            trained.correct,
+            trained.loss,
+            trained.seconds_per_step,
+            seconds,
+            trained.micro_batch,
+            trained.keep_probability,
+        )
 
     def _network(self, candidate: _Candidate) -> Network:
         if self._loaded is None or self._loaded[0] != candidate.name:
@@ -287,7 +261,7 @@ class _Run:
             return decided
         if self._settings.steps is not None:
             return max(1, self._settings.steps // int(GROWTH ** (_RUNGS - 1 - rung)))
-        left = _MARGIN * (self._settings.budget or 0.0) - (time.perf_counter() - self._started)
+        left = _MARGIN * (self._settings.budget or 0.0) - self._spent()
         cost, fixed = self._cost(rung, pairs)
         steps = int((left - fixed) / cost) if cost > 0 else self._most_steps
         growth: int = GROWTH**rung
@@ -302,11 +276,11 @@ class _Run:
         dearest = sorted({id(c): c for c, _ in pairs}.values(), key=lambda c: -c.seconds_per_step)
         rates = len(self._settings.learning_rates)
         if rung < 1:
-            survivors = dearest[: max(2, -(-len(self._all) // 2))]
+            survivors = dearest[: self._num_survivors]
             cost += GROWTH * max(1, rates - 1) * sum(c.seconds_per_step for c in survivors)
             fixed += max(1, rates - 1) * sum(c.overhead for c in survivors)
         if rung < _RUNGS - 1:
-            finalists = dearest[: min(MAX_FINALISTS, max(2, -(-len(self._all) // 2)))]
+            finalists = dearest[:MAX_FINALISTS]
             cost += GROWTH ** (_RUNGS - 1 - rung) * SEEDS * sum(c.seconds_per_step for c in finalists)
             fixed += SEEDS * sum(c.overhead for c in finalists)
         return cost, fixed
@@ -332,7 +306,13 @@ class _Run:
             return replace(found, reason=reason or "training diverged with every learning rate")
         rate, outcome, steps = candidate.best
         found = replace(
-            found, learning_rate=rate, steps=steps, chosen_by=outcome.accuracy, micro_batch=outcome.micro_batch
+            found,
+            learning_rate=rate,
+            steps=steps,
+            chosen_by=outcome.accuracy,
+            chosen=tuple(candidate.chosen),
+            micro_batch=outcome.micro_batch,
+            keep_probability=outcome.keep_probability,
         )
         if judged is None:
             return found
@@ -340,6 +320,7 @@ class _Run:
         return replace(
             found,
             steps=steps,
+            reason=reason,
             finalist=True,
             correct=np.array([o.correct for o in outcomes]),
             micro_batch=min(o.micro_batch for o in outcomes),

@@ -41,6 +41,7 @@ class Outcome:
         seconds_per_step: seconds a step.
         seconds: seconds in all.
         micro_batch: rows that were run at once.
+        keep_probability: a dropout rate that was taken for a probability of keeping, and turned round; else None.
     """
 
     correct: NDArray[np.bool_]
@@ -48,6 +49,7 @@ class Outcome:
     seconds_per_step: float
     seconds: float
     micro_batch: int
+    keep_probability: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -59,7 +61,7 @@ class Journal:
     """The trials and decisions of one comparison, one JSON object a line.
 
     A line that was cut off by a kill is ignored. A file of another comparison (other rows, candidates or settings) is
-    replaced.
+    replaced. Failures are kept for this process alone: a later one tries again, since a disk or the Hub may be back.
 
     Args:
         path: the file; None to keep nothing on disk.
@@ -71,6 +73,7 @@ class Journal:
         self._trials: dict[Trial, Outcome] = {}
         self._failures: dict[str, str] = {}
         self._steps: dict[int, int] = {}
+        self._timings: dict[str, tuple[float, float]] = {}
         self.seconds = 0.0  # spent so far, in this process or an earlier one
         if path is None:
             return
@@ -107,6 +110,7 @@ class Journal:
                 "seconds_per_step": outcome.seconds_per_step,
                 "seconds": outcome.seconds,
                 "micro_batch": outcome.micro_batch,
+                "keep_probability": outcome.keep_probability,
             }
         )
 
@@ -118,6 +122,16 @@ class Journal:
         """Keep why a candidate cannot be trained."""
         self._failures[candidate] = reason
         self._write({"failed": candidate, "reason": reason})
+
+    def timing(self, candidate: str) -> tuple[float, float] | None:
+        """Seconds a step of a candidate, and those that a training takes whatever its steps; None where not timed."""
+        return self._timings.get(candidate)
+
+    def time(self, candidate: str, per_step: float, overhead: float, seconds: float) -> None:
+        """Keep how fast a candidate is; finding that out took ``seconds``."""
+        self._timings[candidate] = per_step, overhead
+        self.seconds += seconds
+        self._write({"timed": candidate, "per_step": per_step, "overhead": overhead, "seconds": seconds})
 
     def steps(self, rung: int) -> int | None:
         """Steps of a rung, as decided before; None where they have not been."""
@@ -132,18 +146,21 @@ class Journal:
         try:
             if "trial" in entry:
                 trial = Trial(**entry["trial"])  # type: ignore[arg-type]
-                loss = entry["loss"]
+                loss, keep = entry["loss"], entry["keep_probability"]
                 outcome = Outcome(
                     np.array([mark == "1" for mark in str(entry["correct"])], dtype=bool),
                     np.inf if loss is None else float(str(loss)),
                     float(str(entry["seconds_per_step"])),
                     float(str(entry["seconds"])),
                     int(str(entry["micro_batch"])),
+                    None if keep is None else float(str(keep)),
                 )
                 self._trials[trial] = outcome
                 self.seconds += outcome.seconds
-            elif "failed" in entry:
-                self._failures[str(entry["failed"])] = str(entry["reason"])
+            elif "timed" in entry:
+                per_step, overhead, seconds = (float(str(entry[key])) for key in ("per_step", "overhead", "seconds"))
+                self._timings[str(entry["timed"])] = per_step, overhead
+                self.seconds += seconds
             elif "rung" in entry:
                 self._steps[int(str(entry["rung"]))] = int(str(entry["steps"]))
         except (KeyError, TypeError, ValueError):  # a damaged line: what it was about is trained again

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+_MASKS = "apply_spec_augment"
 _LIKELY_KEPT = 0.5  # a dropout rate above this is the probability of keeping, carried over from TensorFlow
 
 
@@ -32,6 +33,23 @@ def plausible_dropout(model: nn.Module) -> Iterator[float | None]:
     finally:
         for layer, rate in found:
             layer.p = rate
+
+
+@contextmanager
+def without_masks(model: nn.Module) -> Iterator[None]:
+    """Keep models of sounds from masking parts of their inputs in training (SpecAugment).
+
+    transformers draws these masks from numpy's global generator, so that no run could be repeated, and raises an error
+    for sounds that are shorter than a mask.
+    """
+    configs = {id(c): c for m in model.modules() if getattr(c := getattr(m, "config", None), _MASKS, False)}
+    try:
+        for config in configs.values():
+            setattr(config, _MASKS, False)
+        yield
+    finally:
+        for config in configs.values():
+            setattr(config, _MASKS, True)
 
 
 @torch.no_grad()

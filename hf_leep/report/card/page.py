@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from hf_leep.report.candidate_schema import CandidateData
-from hf_leep.report.card import explanation, order, second_opinion, validation, wording
+from hf_leep.report.card import explanation, fine_tuning, order, second_opinion, validation, wording
 from hf_leep.report.card.certificate import passed_sentence
 from hf_leep.report.card.metadata import metadata, on_hub
 from hf_leep.report.card.race import race_rows, race_sentence
@@ -57,6 +57,7 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         **_race(data),
         **_order_holds(data),
         validation=_validation(data) if "validation" in data else None,
+        fine_tuned=_fine_tuned(data) if "fine_tuning" in data else None,
         code=code,
         prose=prose,
         plain=plain,
@@ -145,6 +146,19 @@ def _validation(data: ReportData) -> dict[str, object]:
         "failures": validation.failures(data, code),
         "agreement_headings": validation.AGREEMENT_HEADINGS,
         "agreement": validation.agreement_rows(data),
+    }
+
+
+def _fine_tuned(data: ReportData) -> dict[str, object]:
+    """What the template needs for the fine-tuned shortlist."""
+    return {
+        "method": fine_tuning.method(data),
+        "sentences": fine_tuning.sentences(data, code),
+        "headings": fine_tuning.HEADINGS,
+        "rows": fine_tuning.rows(data, code),
+        "notes": fine_tuning.notes(data, code),
+        "agreement_headings": fine_tuning.AGREEMENT_HEADINGS,
+        "agreement": fine_tuning.agreement_rows(data),
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hf_leep.report.candidate_schema import EstimateData, Interval
-from hf_leep.report.card.wording import level, ranked, title
+from hf_leep.report.candidate_schema import Interval
+from hf_leep.report.card.wording import level, percent_with_error, ranked, title
 from hf_leep.report.schema import ReportData
 from hf_leep.report.validation_schema import AgreementData, TrialData, ValidationData
 from hf_leep.text import number, plain
@@ -38,9 +38,11 @@ def trial_rows(data: ReportData, name: Callable[[str], str]) -> list[list[str]]:
                 str(candidate["tie_group"]),
                 written,
                 number(candidate["scores"][data["sort_by"]]["value"]),
-                _percent(trial["accuracy"]),
+                percent_with_error(trial["accuracy"]),
                 "–" if trial["place"] is None else str(trial["place"]),
-                "–" if trial["place"] == 1 or trial["behind_best"] is None else _percent(trial["behind_best"]),
+                "–"
+                if trial["place"] == 1 or trial["behind_best"] is None
+                else percent_with_error(trial["behind_best"]),
             ]
         )
     return rows
@@ -105,7 +107,7 @@ def _first(trained: Sequence[tuple[str, TrialData]], measure: str) -> str:
     """Whether the first candidate of the order has the highest accuracy."""
     first, trial = trained[0]
     if trial["place"] == 1:
-        share = "" if trial["accuracy"] is None else f": {_percent(trial['accuracy'])} %"
+        share = "" if trial["accuracy"] is None else f": {percent_with_error(trial['accuracy'])} %"
         return f"{first}, the first by {measure}, is also the most accurate{share}."
     said = f"{first}, the first by {measure}, is number {trial['place']} by accuracy"
     best = next((name for name, other in trained if other["place"] == 1), None)
@@ -113,7 +115,7 @@ def _first(trained: Sequence[tuple[str, TrialData]], measure: str) -> str:
     if best is None or lost is None:
         return f"{said}."
     close = lost["half_width"] is not None and lost["value"] <= lost["half_width"]
-    return f"{said}: {best} is ahead by {_percent(lost)} points{', which may be chance' if close else ''}."
+    return f"{said}: {best} is ahead by {percent_with_error(lost)} points{', which may be chance' if close else ''}."
 
 
 def _correlation(found: AgreementData | None, measure: str, confidence: str) -> str | None:
@@ -137,10 +139,10 @@ def terminal(data: ReportData) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(method(data)), Text(), _table(TRIAL_HEADINGS, trial_rows(data, str), names=2)]
+    parts: list[RenderableType] = [Text(method(data)), Text(), table(TRIAL_HEADINGS, trial_rows(data, str), names=2)]
     parts += [Text.assemble((f"✗ {who}", "bold red"), f"  {plain(why)}") for who, why in failures(data, str)]
     rows = [row[:_IN_TERMINAL] for row in agreement_rows(data)]
-    parts += [Text(), _table(AGREEMENT_HEADINGS[:_IN_TERMINAL], rows, names=0), Text()]
+    parts += [Text(), table(AGREEMENT_HEADINGS[:_IN_TERMINAL], rows, names=0), Text()]
     return Group(*parts, *(Text(plain(sentence), style="bold") for sentence in sentences(data, str)))
 
 
@@ -150,8 +152,15 @@ def method(data: ReportData) -> str:
     return (
         f"A linear head was trained on the features of {_which(found)} ranked candidates, and judged on the same "
         f"examples by cross-validation with {found['folds']} folds, so each example is judged by a head that was "
-        f"fitted without it; ± is the half-width of a {level(data)} interval."
+        f"fitted without it; ± is the half-width of a {level(data)} interval.{_turned(data)}"
     )
+
+
+def _turned(data: ReportData) -> str:
+    """A sentence on measures whose lower scores are better, if there are any."""
+    if all(data["measure_details"][measure]["higher_is_better"] for measure in data["measures"]):
+        return ""
+    return " Scores that are better when lower count with the opposite sign, so +1 always means the same order."
 
 
 def _which(found: ValidationData) -> str:
@@ -160,26 +169,20 @@ def _which(found: ValidationData) -> str:
     return "all" if found["top"] == found["num_ranked"] else f"the first {found['top']} of {found['num_ranked']}"
 
 
-def _table(headings: Sequence[str], rows: list[list[str]], names: int) -> Table:
+def table(headings: Sequence[str], rows: list[list[str]], names: int) -> Table:
     """A table for a terminal, with names in the column of that position and numbers in the others."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    made = Table(box=None, header_style="bold", pad_edge=False)
     for position, heading in enumerate(headings):
         if position == names:
-            table.add_column(heading, overflow="fold", min_width=15)
+            made.add_column(heading, overflow="fold", min_width=15)
         else:
-            table.add_column(heading, justify="right", no_wrap=True)
+            made.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
-
-
-def _percent(estimate: EstimateData) -> str:
-    """A share and the half-width of its interval, in points."""
-    half = estimate["half_width"]
-    return number(100 * estimate["value"], 1) + ("" if half is None else f" ± {number(100 * half, 1)}")
+        made.add_row(*(Text(cell) for cell in row))
+    return made
 
 
 def _with_interval(value: float | None, interval: Interval | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.card import fine_tuning
 from hf_leep.report.card.certificate import failed_sentence
 from hf_leep.report.card.second_opinion import confirmation, contradiction
 from hf_leep.report.card.wording import (
@@ -34,7 +35,9 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     candidates = ranked(data, name)
     if not candidates:
         return [f"No candidate could be ranked: all {len(data['candidates'])} were refused or failed."]
-    said = [text for text in (contradiction(data, name), failed_sentence(data)) if text]
+    tried = fine_tuning.lead(data, name)
+    said = [*tried, "Before any training, the scores said this."] if tried else []
+    said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(
             "By leave-one-out LEEP, no candidate explains these labels measurably better than the class frequencies "

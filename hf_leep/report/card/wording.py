@@ -55,6 +55,14 @@ def with_error(estimate: ScoreData | EstimateData | None) -> str:
     return f"{number(estimate['value'], digits)} ± {number(half, digits)}"
 
 
+def percent_with_error(estimate: EstimateData | None) -> str:
+    """A share, or a difference of two, in points with the half-width of its interval; a dash where there is none."""
+    if estimate is None:
+        return "–"
+    half = estimate["half_width"]
+    return number(100 * estimate["value"], 1) + ("" if half is None else f" ± {number(100 * half, 1)}")
+
+
 def level(data: ReportData) -> str:
     """The confidence level of a report's intervals, such as 95 %."""
     return percent(data["confidence"])

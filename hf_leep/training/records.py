@@ -1,0 +1,90 @@
+"""How a shortlist is compared, how far a comparison is, and what it found out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEARNING_RATES = (5e-5, 2.5e-4, 1.25e-3)
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a shortlist is compared.
+
+    Attributes:
+        budget: seconds for all training; None where steps are given.
+        steps: steps of each finalist; a run with it can be repeated exactly. None where a budget is given.
+        flip: whether images are flipped at random.
+        batch_size: rows a step.
+        seed: seed of the trials; a finalist's seeds follow it.
+        learning_rates: those that are tried.
+    """
+
+    budget: float | None = 1200.0
+    steps: int | None = None
+    flip: bool = False
+    batch_size: int = BATCH_SIZE
+    seed: int = 0
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What fine-tuning found out about one candidate.
+
+    Attributes:
+        name: the candidate.
+        reason: why it could not be trained, or of a finalist not with all seeds; else None.
+        learning_rate: its best learning rate.
+        steps: steps that it was last trained for.
+        finalist: whether it was trained with several seeds and judged.
+        chosen_by: accuracy on the choosing rows in its last rung, which chose.
+        chosen: of each rung that chose, whether each choosing example is right with its best learning rate, ``[b]``.
+        correct: of a finalist, whether each judging example is right for each seed, ``[seeds, m]``.
+        seconds: seconds spent on it.
+        batch_size: rows a step.
+        micro_batch: rows that were run at once, fewer than the batch size where memory ran out.
+        keep_probability: a dropout rate that was taken for a probability of keeping, and turned round; else None.
+    """
+
+    name: str
+    reason: str | None = None
+    learning_rate: float | None = None
+    steps: int = 0
+    finalist: bool = False
+    chosen_by: float | None = None
+    chosen: tuple[NDArray[np.bool_], ...] = ()
+    correct: NDArray[np.bool_] | None = None
+    seconds: float = 0.0
+    batch_size: int = BATCH_SIZE
+    micro_batch: int | None = None
+    keep_probability: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far a comparison is.
+
+    Attributes:
+        rung: which rung, from 1.
+        num_rungs: how many there are.
+        steps: steps of each trial of this rung.
+        num_trials: trials of this rung.
+        candidate: the candidate being trained.
+        learning_rate: its learning rate.
+        seconds_planned: about how long this rung takes.
+        seconds_left: what is left of the budget; None without one.
+    """
+
+    rung: int
+    num_rungs: int
+    steps: int
+    num_trials: int
+    candidate: str
+    learning_rate: float
+    seconds_planned: float
+    seconds_left: float | None

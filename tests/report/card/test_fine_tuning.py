@@ -1,0 +1,148 @@
+"""What fine-tuning found out, as sentences and a table: who is best, who cannot be told apart, and what went wrong."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hf_leep.report import card
+from hf_leep.report.card import fine_tuning, verdict
+from hf_leep.report.card.table import notebook
+from hf_leep.report.validator import check
+from hf_leep.text import code
+
+IDS = ("big/resnet", "small/resnet", "weak/resnet")
+
+
+def estimate(value, half):
+    return {"value": value, "standard_error": half / 1.96, "half_width": half}
+
+
+def row(k, place, accuracy=None, behind=None, in_round=None, **more):
+    return {
+        "id": IDS[k],
+        "revision": "0123456789abcdef0123456789abcdef01234567",
+        "rank": k + 1,
+        "second_opinion": False,
+        "reason": None,
+        "place": place,
+        "round": 3 if accuracy else 2,
+        "learning_rate": 2.5e-4,
+        "steps": 90 if accuracy else 30,
+        "choosing_accuracy": 0.9,
+        "behind_in_round": None if in_round is None else estimate(*in_round),
+        "seed_accuracies": [accuracy - 0.01, accuracy, accuracy + 0.01] if accuracy else [],
+        "accuracy": estimate(accuracy, 0.012) if accuracy else None,
+        "behind_best": None if behind is None else estimate(*behind),
+        "batch_size": 32,
+        "micro_batch": None,
+        "keep_probability": None,
+        "seconds": 75.0,
+        **more,
+    }
+
+
+def with_rows(report, *rows, **more):
+    tau = {"num_candidates": 3, "kendall": -1.0, "weighted_tau": -0.9, "weighted_tau_by_accuracy": -0.9}
+    tau |= dict.fromkeys(("pearson", "pearson_interval", "pearson_p_value", "kendall_interval", "kendall_p_value"))
+    found = {
+        "judged_by": "accuracy of the fine-tuned network on rows that chose nothing",
+        "top": 3,
+        "num_ranked": 3,
+        "budget": 1200.0,
+        "steps": None,
+        "flip": False,
+        "num_train": 1500,
+        "num_choose": 500,
+        "num_judge": 500,
+        "device": "cpu",
+        "seconds": 1100.0,
+        "candidates": list(rows),
+        "agreement": {"leep": tau},
+        **more,
+    }
+    return check({**report, "fine_tuning": found})
+
+
+def shown(data, width=110):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(fine_tuning.terminal(data))
+    return " ".join(console.file.getvalue().split())
+
+
+@pytest.fixture
+def close(report):
+    """The second and third cannot be told apart; the first was left behind in round 2."""
+    return with_rows(
+        report, row(0, 3, in_round=(0.08, 0.03)), row(1, 1, 0.931, (0.0, 0.0)), row(2, 2, 0.928, (0.003, 0.02))
+    )
+
+
+def test_card_terminal_and_notebook_lead_with_it(close):
+    said = (
+        "Fine-tuned, small/resnet and weak/resnet cannot be told apart (93.1 and 92.8 ± 1.2 %); both beat big/resnet."
+    )
+    assert verdict.verdict(close, str)[:2] == [said, "Before any training, the scores said this."]
+    page = card.page(close)
+    lines = page[page.index("# Which") :].splitlines()
+    assert lines[2] == verdict.verdict(close, code)[0]
+    assert page.index("## Fine-tuned") < page.index("## Ranking")
+    assert said in shown(close)
+    assert notebook(close).startswith(f"<p>{said}</p>")
+    lost = "big/resnet, the first by LEEP, is number 3, 8.0 ± 3.0 points behind the best on the choosing rows"
+    assert f"{lost} of its last round." in shown(close)
+    close["fine_tuning"]["candidates"][0]["behind_in_round"] = estimate(0.01, 0.03)
+    assert "1.0 ± 3.0 points behind the best on the choosing rows of its last round, which may be chance." in shown(
+        close
+    )
+    assert "| 1 | `small/resnet` | 2 | 93.1 ± 1.2 | – | 3 of 3 | 90.0 | 0.00025 | 90 | 1 min 15 s |" in page
+    assert "| LEEP | 3 | −0.90 | −1.00 |" in page
+    assert "with 3 seeds, and judged on 500 images that chose nothing" in page
+
+
+def test_one_best_and_one_that_an_earlier_round_could_not_tell_from_it(report):
+    data = with_rows(
+        report, row(0, 1, 0.95, (0.0, 0.0)), row(1, 2, 0.90, (0.05, 0.02)), row(2, 3, in_round=(0.01, 0.04))
+    )
+    assert fine_tuning.lead(data, str) == [
+        "Fine-tuned, big/resnet is the most accurate (95.0 ± 1.2 %); it beats small/resnet.",
+        "weak/resnet was less accurate in an earlier round, by less than the error there.",
+    ]
+    assert not any("the first by" in sentence for sentence in fine_tuning.sentences(data, str))
+
+
+def test_reasons_memory_and_dropout_are_said_of_their_candidate(report):
+    none = {"round": None, "learning_rate": None, "steps": None, "choosing_accuracy": None}
+    failed = row(1, None, **{**none, "reason": "out of memory on cpu for one row"})
+    partly = row(0, 1, 0.9, (0.0, 0.0), micro_batch=8, reason="it vanished")
+    data = with_rows(report, partly, failed, row(2, 2, 0.5, (0.4, 0.1), keep_probability=0.999))
+    assert fine_tuning.notes(data, str) == [
+        ("big/resnet", "not with every seed: it vanished"),
+        (
+            "big/resnet",
+            "memory ran out for 32 rows at once: gradients were added up over 8 rows at a time, which is not the same "
+            "for batch normalisation",
+        ),
+        ("small/resnet", "out of memory on cpu for one row"),
+        (
+            "weak/resnet",
+            "its dropout rate of 0.999 was taken for the probability of keeping a feature, and 0.001 was used",
+        ),
+    ]
+    assert "✗ small/resnet out of memory on cpu for one row" in shown(data)
+    assert "- `small/resnet`: out of memory on cpu for one row" in card.page(data)
+    nothing = with_rows(report, failed)
+    assert fine_tuning.lead(nothing, str) == ["None of the shortlist could be fine-tuned."]
+    card.page(nothing)
+    shown(nothing)
+
+
+def test_what_was_done_is_said(report):
+    rows = (row(0, 1, 0.9, (0.0, 0.0)), row(1, 2, 0.5, (0.4, 0.1), second_opinion=True))
+    said = fine_tuning.method(with_rows(report, *rows, top=1))
+    assert said.startswith(
+        "The first candidate and the first by the second opinion were fine-tuned, all weights, with a budget of "
+        "20 min 0 s: on 1,500 images, while 500 others chose"
+    )
+    said = fine_tuning.method(with_rows(report, *rows[:1], budget=None, steps=90))
+    assert said.startswith("The first candidate was fine-tuned, all weights, with 90 steps for each finalist")
