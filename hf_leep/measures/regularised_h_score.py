@@ -65,9 +65,9 @@ def regularised_h_score(features: ArrayLike, labels: ArrayLike, *, adjusted: boo
         >>> from hf_leep import measures
         >>> features = [[0.0, 0.0], [1.0, 0.0], [4.0, 3.0], [5.0, 3.0]]
         >>> round(measures.regularised_h_score(features, [0, 0, 1, 1]), 4)
-        0.9104
+        0.9125
         >>> round(measures.regularised_h_score(features, [0, 1, 0, 1]), 4)
-        -0.2273
+        -0.1989
         >>> round(measures.regularised_h_score(features, [0, 0, 1, 1], adjusted=False), 4)
         0.9489
     """
