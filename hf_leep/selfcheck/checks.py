@@ -160,7 +160,7 @@ def _regularised_h_score(rng: np.random.Generator) -> _Claims:
             abs(score - oracles.regularised_h_score_by_loops(f, y)),
             1e-8,
         )
-    f, y = rng.normal(size=(6, 4)), [0, 0, 0, 1, 1, 2]
+    f, y = rng.normal(size=(6, 4)), np.array([0, 0, 0, 1, 1, 2])
     scores = [measures.regularised_h_score(f, list(order)) for order in permutations(y)]
     yield "is 0 on average over all orders of the labels", abs(float(np.mean(scores))), 1e-9
 
