@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_leep import api, data
+from hf_leep import api, data, options
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, UserError, option
+from hf_leep.errors import CandidateError, TargetError, UserError, option
 from hf_leep.hub import Client
+from hf_leep.inference.processes import check_available
 from hf_leep.measures.blocks import standard_error
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
@@ -43,7 +44,7 @@ _LOGIT_VARIANCE = 10.0  # of the logits before any data, the same for every cand
 
 
 def validate(
-    report: Report,
+    report: Report | str | Path,
     *,
     top: int | None = None,
     fine_tune: FineTuning | None = None,
@@ -64,7 +65,7 @@ def validate(
     left of the budget.
 
     Args:
-        report: a finished ranking. Its data set and candidates must not have changed.
+        report: a finished ranking, or the folder of one. Its data set and candidates must not have changed.
         top: number of candidates to train heads on, from the first; by default all that have a rank.
         fine_tune: fine-tune a shortlist: how many candidates, and for how long.
         models: the models in memory that were ranked, as ``(name, model, processor)``: a report does not hold them.
@@ -80,15 +81,17 @@ def validate(
         error, and the correlations of each measure with accuracy, or with the order by fine-tuning.
 
     Raises:
-        UserError: fewer than two candidates, an unknown device or number type, rows other than those that were
-            ranked, rows that are too few or cannot be fine-tuned on, or a budget that is too short.
+        UserError: fewer than two candidates, no report in the folder, an unknown device or number type, rows other
+            than those that were ranked, too few or not fit for fine-tuning, or a budget that is too short.
         TargetError: the data set cannot be read.
     """
-    if top is not None and top < 2:
-        raise UserError(f"{option('top')} is {top}; an order has at least two candidates")
+    if top is not None:
+        options.check_count("top", top, at_least=2)
     check_device("device", device)
+    check_available(device)
     if dtype is not None:
         check_dtype("dtype", dtype)
+    report = report if isinstance(report, Report) else Report.load(report)
     for name, record, given in (("fine_tune", FineTuning, fine_tune), ("hub", HubAccess, hub)):
         if given is not None and not isinstance(given, record):
             raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
@@ -214,20 +217,27 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
             f"the ranking was of {known['dataset']} in memory: say where its rows are with {option('dataset')}"
         )
     used = known["num_examples"] if known["num_sentences"] is None else known["num_sentences"]
-    found = data.load(
-        known["dataset"] if dataset is None else dataset,
-        MODALITIES,
-        config=known["config"],
-        split=known["split"],
-        revision=known["revision"] if dataset is None else None,
-        label=known["label_column"],
-        inputs=known["input_columns"],
-        max_samples=used if known["streamed"] or used < known["num_rows"] else None,
-        streaming=known["streamed"],
-        seed=known["seed"],
-        progress=how.progress,
-        token=how.hub.token,
-    )
+    try:
+        found = data.load(
+            known["dataset"] if dataset is None else dataset,
+            MODALITIES,
+            config=known["config"],
+            split=known["split"],
+            revision=known["revision"] if dataset is None else None,
+            label=known["label_column"],
+            inputs=known["input_columns"],
+            max_samples=used if known["streamed"] or used < known["num_rows"] else None,
+            streaming=known["streamed"],
+            seed=known["seed"],
+            progress=how.progress,
+            token=how.hub.token,
+        )
+    except TargetError as error:
+        if not any(option(name) in error.marked() for name in ("input", "label")):
+            raise
+        problem = error.marked().partition(":")[0].replace(option("input"), "column")  # the rest is about `rank`
+        columns = ", ".join(map(repr, (*known["input_columns"], known["label_column"])))
+        raise TargetError(f"this is not the data set that was ranked, with the columns {columns}: {problem}") from None
     if found[0].fingerprint != known["fingerprint"]:
         raise UserError(f"{found[0].dataset} has other rows than those that were ranked: rank them first")
     return found
