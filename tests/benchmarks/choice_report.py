@@ -142,7 +142,16 @@ def print_kinds(losses):
     columns = sorted({(truth, kind.removesuffix("-2")) for truth, kind, _, _ in losses})
     print("\npoints lost, means over cells: of 10 rows a class / of 30 and more")
     print(f"    {'':24}" + "".join(f"{truth + ' ' + kind:>18}" for truth, kind in columns) + f"{'all heads':>18}")
-    for rule in (*MEASURES, *choice.MIXTURES, *COMBINED, "parameters", "at random", "auto", "auto, mixed"):
+    for rule in (
+        *MEASURES,
+        choice.ADJUSTED,
+        *choice.MIXTURES,
+        *COMBINED,
+        "parameters",
+        "at random",
+        "auto",
+        "auto, mixed",
+    ):
         shown = []
         for column in (*columns, None):
             means = []
