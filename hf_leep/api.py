@@ -94,7 +94,8 @@ def rank(
         cluster: run each candidate as a task of a Ray cluster (the extra ``ray``).
         on_plan: called with the plan before it is carried out.
         progress: show progress bars on stderr (HF_HUB_DISABLE_PROGRESS_BARS hides them, too).
-        command: the command line that made this call. The report shows it, and names options as it does.
+        command: the command line that made this call. The report shows it, and its messages use the flags of the
+            command line.
 
     Returns:
         The report, with a row for each candidate.
@@ -169,7 +170,7 @@ def plan(
     """Find out what `rank` would do with the same arguments, without downloading any weights.
 
     Args:
-        candidates: as for `rank`, like all that follow.
+        candidates: all arguments are those of `rank`.
         dataset: data set.
         config: configuration of the data set.
         split: split, or a slice of one.
@@ -188,7 +189,7 @@ def plan(
         race: checked, but without effect on the plan.
         cluster: checked, but without effect on the plan.
         progress: show a progress bar on stderr.
-        command: the command line that made this call. The plan names options as it does.
+        command: the command line that made this call. The messages of the plan use the flags of the command line.
 
     Returns:
         For each candidate whether it would be run, taken from the store, or skipped and why; and the downloads.
@@ -281,7 +282,8 @@ def read_names(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list of candidates {path}: {error}") from None
+        reason = (error.strerror or error) if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the list of candidates {path}: {reason}") from None
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 

@@ -25,6 +25,7 @@ _START, _END = "\ufdd0", "\ufdd1"
 _MARKED = re.compile(f"{_START}([a-z_.]+){_END}")
 # The flags that are not the Python name with hyphens.
 _FLAGS = {
+    "candidates": "--models",
     "cluster": "--engine ray",
     "cluster.address": "--ray-address",
     "execution.cache": "--no-cache",

@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -59,6 +60,8 @@ class Execution:
             check_count("execution.batch_size", self.batch_size, at_least=1)
         check_device("execution.device", self.device)
         check_dtype("execution.dtype", self.dtype)
+        check_flag("execution.compile", self.compile)
+        check_flag("execution.cache", self.cache)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class HubAccess:
         evict: remove each checkpoint that this run downloaded after it is scored.
 
     Raises:
-        UserError: a size that cannot be read, or a negative number.
+        UserError: a size that cannot be read, a negative number, or a value of another type.
     """
 
     token: str | bool | None = field(default=None, repr=False)
@@ -88,7 +91,13 @@ class HubAccess:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        if not isinstance(self.token, str | bool | None):  # its value may be a secret
+            raise UserError(f"{option('hub.token')} is of another type; it must be text, True or False")
+        if not isinstance(self.cache_dir, str | Path | None):
+            raise UserError(f"{option('hub.cache_dir')} is {self.cache_dir!r}; it must be text or a path")
+        check_flag("hub.allow_pickle", self.allow_pickle)
         check_count("hub.prefetch", self.prefetch, at_least=0)
+        check_flag("hub.evict", self.evict)
         _ = self.max_download_bytes
 
     @property
@@ -115,7 +124,7 @@ class Search:
             ``last_modified`` or ``created_at``.
 
     Raises:
-        UserError: a size, limit or order that is not valid.
+        UserError: a size, number, limit or order that is not valid, or a value of another type.
     """
 
     text: str | None = None
@@ -132,6 +141,14 @@ class Search:
     def __post_init__(self) -> None:
         """Check what can be checked without the Hub."""
         _ = self.max_num_parameters
+        check_text("search.text", self.text)
+        check_text("search.task", self.task)
+        check_text("search.library", self.library)
+        check_text("search.author", self.author)
+        check_text("search.license", self.license)
+        check_text("search.trained_on", self.trained_on)
+        if self.min_downloads is not None:
+            check_count("search.min_downloads", self.min_downloads, at_least=0)
         check_count("search.limit", self.limit, at_least=1)
         _check_choice("search.sort", self.sort, SEARCH_ORDERS)
 
@@ -158,9 +175,10 @@ class Race:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not 0.5 <= self.confidence < 1:
+        if not _is_number(self.confidence) or not 0.5 <= self.confidence < 1:
             raise UserError(
-                f"{option('race.confidence')} is {self.confidence}; it must be at least 0.5 and below 1, such as 0.95"
+                f"{option('race.confidence')} is {self.confidence!r}; "
+                "it must be at least 0.5 and below 1, such as 0.95"
             )
         check_count("race.top", self.top, at_least=1)
 
@@ -225,6 +243,8 @@ class Cluster:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        check_text("cluster.address", self.address)
+        check_text("cluster.resources", self.resources, such_as="cpus=2,gpus=1,memory=8GB")
         _ = self.requested
 
     @property
@@ -246,7 +266,7 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which examples of the data set are used; checked by `hf_leep.data.load`, whose arguments these are.
+    """Which examples of the data set are used: the arguments of `hf_leep.data.load`, which checks the rest of them.
 
     Attributes:
         config: configuration of the data set.
@@ -256,7 +276,10 @@ class Selection:
         inputs: input column, or two text columns.
         max_samples: size of the sample.
         streaming: read only the sample from the Hub.
-        seed: seed of the sample.
+        seed: seed of the sample, at least 0.
+
+    Raises:
+        UserError: a value of another type, or a negative seed.
     """
 
     config: str | None = None
@@ -267,6 +290,17 @@ class Selection:
     max_samples: int | None = None
     streaming: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the types, and the seed."""
+        check_text("config", self.config)
+        check_text("split", self.split)
+        check_text("revision", self.revision)
+        check_text("label", self.label)
+        for name in self.inputs if isinstance(self.inputs, Sequence) else (self.inputs,):
+            check_text("input", name)
+        check_flag("streaming", self.streaming)
+        check_count("seed", self.seed, at_least=0)
 
 
 def check_device(name: str, device: Device | None) -> None:
@@ -297,11 +331,32 @@ def check_count(name: str, value: int, *, at_least: int) -> None:
         UserError: it is not.
     """
     try:
-        enough = operator.index(value) >= at_least
+        enough = operator.index(value) >= at_least and not isinstance(value, bool)
     except TypeError:
         enough = False
     if not enough:
         raise UserError(f"{option(name)} is {value!r}; it must be a whole number of at least {at_least}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise unless a value is True or False.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"{option(name)} is {value!r}; it must be True or False")
+
+
+def check_text(name: str, value: object, *, such_as: str = "") -> None:
+    """Raise unless a value is text, or None.
+
+    Raises:
+        UserError: it is not.
+    """
+    if value is not None and not isinstance(value, str):
+        example = f" such as {such_as}" if such_as else ""
+        raise UserError(f"{option(name)} is {value!r}; it must be text{example}")
 
 
 def parse_size(value: str | int, name: str) -> int:
@@ -334,6 +389,10 @@ def parse_duration(value: str | float, name: str) -> float:
     if matched is None or float(matched[1]) <= 0:
         raise UserError(f"{name} is {value!r}; give a duration such as 90s, 20m or 1h")
     return float(matched[1]) * _SECONDS[(matched[2] or "").lower()]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

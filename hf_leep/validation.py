@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_leep import api, data
+from hf_leep import api, data, options
 from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, UserError, option
+from hf_leep.errors import CandidateError, TargetError, UserError, option
 from hf_leep.hub import Client
+from hf_leep.inference.processes import check_available
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
 from hf_leep.ranking import scoring
@@ -40,7 +41,7 @@ _OF_THE_SAME_HEAD = {"ridge", "ridge-log-likelihood"}  # measures that would be 
 
 
 def validate(
-    report: Report,
+    report: Report | str | Path,
     *,
     top: int | None = None,
     fine_tune: FineTuning | None = None,
@@ -55,14 +56,13 @@ def validate(
 
     Linear heads are fitted to the features of all candidates or of the first ``top``, and each example is judged by a
     head that was fitted without it, as by the measure ``ridge``. With ``fine_tune``, whole networks are trained
-    instead, within a budget: a shortlist of the first
-    ``fine_tune.top`` candidates and the first by the second opinion, on three fifths of the ranked rows. One fifth
-    chooses learning rates and finalists, and the last fifth judges them. What has been trained is kept in the store
-    (``<HF_HOME>/hf_leep``), so that the same call after an interruption trains nothing twice, and goes on with what is
-    left of the budget.
+    instead, within a budget: a shortlist of the first ``fine_tune.top`` candidates and the first by the second
+    opinion, on three fifths of the ranked rows. One fifth chooses learning rates and finalists, and the last fifth
+    judges them. What has been trained is kept in the store (``<HF_HOME>/hf_leep``), so that the same call after an
+    interruption trains nothing twice, and goes on with what is left of the budget.
 
     Args:
-        report: a finished ranking. Its data set and candidates must not have changed.
+        report: a finished ranking, or the folder of one. Its data set and candidates must not have changed.
         top: number of candidates to train heads on, from the first; by default all that have a rank.
         fine_tune: fine-tune a shortlist: how many candidates, and for how long.
         models: the models in memory that were ranked, as ``(name, model, processor)``: a report does not hold them.
@@ -78,15 +78,17 @@ def validate(
         error, and the correlations of each measure with accuracy, or with the order by fine-tuning.
 
     Raises:
-        UserError: fewer than two candidates, an unknown device or number type, rows other than those that were
-            ranked, rows that are too few or cannot be fine-tuned on, or a budget that is too short.
+        UserError: fewer than two candidates, no report in the folder, an unknown device or number type, rows other
+            than those that were ranked, too few or not fit for fine-tuning, or a budget that is too short.
         TargetError: the data set cannot be read.
     """
-    if top is not None and top < 2:
-        raise UserError(f"{option('top')} is {top}; an order has at least two candidates")
+    if top is not None:
+        options.check_count("top", top, at_least=2)
     check_device("device", device)
+    check_available(device)
     if dtype is not None:
         check_dtype("dtype", dtype)
+    report = report if isinstance(report, Report) else Report.load(report)
     for name, record, given in (("fine_tune", FineTuning, fine_tune), ("hub", HubAccess, hub)):
         if given is not None and not isinstance(given, record):
             raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
@@ -206,20 +208,27 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
             f"the ranking was of {known['dataset']} in memory: say where its rows are with {option('dataset')}"
         )
     used = known["num_examples"] if known["num_sentences"] is None else known["num_sentences"]
-    found = data.load(
-        known["dataset"] if dataset is None else dataset,
-        MODALITIES,
-        config=known["config"],
-        split=known["split"],
-        revision=known["revision"] if dataset is None else None,
-        label=known["label_column"],
-        inputs=known["input_columns"],
-        max_samples=used if known["streamed"] or used < known["num_rows"] else None,
-        streaming=known["streamed"],
-        seed=known["seed"],
-        progress=how.progress,
-        token=how.hub.token,
-    )
+    try:
+        found = data.load(
+            known["dataset"] if dataset is None else dataset,
+            MODALITIES,
+            config=known["config"],
+            split=known["split"],
+            revision=known["revision"] if dataset is None else None,
+            label=known["label_column"],
+            inputs=known["input_columns"],
+            max_samples=used if known["streamed"] or used < known["num_rows"] else None,
+            streaming=known["streamed"],
+            seed=known["seed"],
+            progress=how.progress,
+            token=how.hub.token,
+        )
+    except TargetError as error:
+        if not any(option(name) in error.marked() for name in ("input", "label")):
+            raise
+        problem = error.marked().partition(":")[0].replace(option("input"), "column")  # the rest is about `rank`
+        columns = ", ".join(map(repr, (*known["input_columns"], known["label_column"])))
+        raise TargetError(f"this is not the data set that was ranked, with the columns {columns}: {problem}") from None
     if found[0].fingerprint != known["fingerprint"]:
         raise UserError(f"{found[0].dataset} has other rows than those that were ranked: rank them first")
     return found

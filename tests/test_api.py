@@ -1,6 +1,7 @@
 import datasets
 import numpy as np
 import pytest
+import torch
 
 import hf_leep
 from hf_leep import Execution, Race, measures
@@ -230,7 +231,12 @@ def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
         ({"measures": ["leap"]}, MeasureError, r"unknown measure 'leap': did you mean leep\?"),
         ({"measures": []}, MeasureError, "no measures: choose from leep"),
         ({"sort_by": "logme"}, MeasureError, "^sort_by is logme, which is not among the measures leep"),
-        ({"seed": -1}, UserError, "^seed is -1; it must be 0 or more"),
+        ({"measures": [3]}, MeasureError, "^a measure is named by text such as 'leep', got 3$"),
+        ({"measures": 3}, MeasureError, r'^measures is 3; give names such as \["leep", "nce"\]$'),
+        ({"sort_by": 3}, UserError, "^sort_by is 3; it must be text$"),
+        ({"collection": 3}, UserError, "^collection is 3; it must be text$"),
+        ({"seed": -1}, UserError, "^seed is -1; it must be a whole number of at least 0$"),
+        ({"seed": 1.5, "max_samples": 50}, UserError, "^seed is 1.5; it must be a whole number of at least 0$"),
         ({"max_samples": 1}, TargetError, "^max_samples is 1; a score needs a whole number of at least 2 examples"),
         ({"streaming": True}, TargetError, "^streaming reads a sample: say how many rows with max_samples$"),
         ({"race": True}, UserError, "^race is a bool; give a hf_leep.Race$"),
@@ -246,6 +252,16 @@ def test_a_wrong_call_is_told_before_anything_runs(checkpoints, pictures, option
     candidates = options.pop("candidates", [checkpoints["five"]])
     with pytest.raises(error, match=message):
         rank(candidates, pictures, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_refused_even_if_all_passes_are_stored(checkpoints, pictures):
+    paths = [checkpoints["five"], checkpoints["seven-classes"]]
+    report = rank(paths, pictures)
+    with pytest.raises(UserError, match="^device 'cuda' is not available here$"):
+        rank(paths, pictures, execution=Execution(device="cuda"))
+    with pytest.raises(UserError, match="^device 'cuda' is not available here$"):
+        hf_leep.validate(report, dataset=pictures, device="cuda", progress=False)
 
 
 def with_tags(tagged, name, of):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 
 from hf_leep import cli
 from hf_leep.measures import MEASURES
@@ -128,8 +129,12 @@ WRONG = {
     "bad split": (["--split", "valid"], "no split 'valid'; it has train"),
     "bad column": (["--label", "size"], "no column 'size': --label can be label"),
     "empty split": (["--split", "train[:0]"], "there are no rows"),
-    "bad seed": (["--seed", "-1"], "--seed is -1; it must be 0 or more"),
-    "no candidates": (["--models-file", os.devnull], "no candidates: name at least one checkpoint"),
+    "bad seed": (["--seed", "-1"], "--seed is -1; it must be a whole number of at least 0"),
+    "no candidates": (
+        ["--models-file", os.devnull],
+        "no candidates: name at least one checkpoint with --models, or find some with --search",
+    ),
+    "empty name": (["--models", ""], "a candidate has no name: give a repository id or a folder"),
 }
 
 
@@ -155,6 +160,12 @@ def test_a_call_without_its_data_set_is_one_line(capfd):
 def test_card_of_no_report_is_one_line(tmp_path, capfd):
     assert cli.run(["card", str(tmp_path)]) == 2
     assert "cannot read" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["card", ""], ["explain", ""], ["validate", ""], ["push", "", "me/report"]])
+def test_a_folder_without_a_name_is_not_the_current_folder(command, capfd):
+    assert cli.run(command) == 2
+    assert "the folder of the report has no name" in capfd.readouterr().err
 
 
 def test_cache_shows_and_clears_the_store(hf_leep, dataset, checkpoints, tmp_path, monkeypatch):
@@ -194,3 +205,8 @@ def test_help_names_every_measure():
 
     option = next(p for p in get_command(cli.app).commands["rank"].params if p.name == "measures")
     assert all(name in option.help for name in MEASURES)
+
+
+def test_the_help_of_push_metric_lists_the_measures_that_have_a_module():
+    (metric,) = [p for p in get_command(cli.app).commands["push-metric"].params if p.name == "metric"]
+    assert metric.help == "The measure: leep, leave-one-out-leep, nce, h-score, logme."

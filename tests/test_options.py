@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from hf_leep import cli
 from hf_leep.errors import CandidateError, UserError, name_options, one_line, option
-from hf_leep.options import Cluster, Execution, FineTuning, HubAccess, Race, Search, parse_size
+from hf_leep.options import Cluster, Execution, FineTuning, HubAccess, Race, Search, Selection, parse_size
 
 RECORDS = (Execution, HubAccess, Search, Race, Cluster, FineTuning)
 
@@ -30,6 +30,28 @@ WRONG = [
     (Race, {"confidence": 1.0}, "race.confidence is 1.0; it must be at least 0.5 and below 1, such as 0.95"),
     (Race, {"confidence": 0.4}, "race.confidence is 0.4; it must be at least 0.5 and below 1, such as 0.95"),
     (Race, {"top": 0}, "race.top is 0; it must be a whole number of at least 1"),
+    (Execution, {"compile": "no"}, "execution.compile is 'no'; it must be True or False"),
+    (Execution, {"cache": "no"}, "execution.cache is 'no'; it must be True or False"),
+    (HubAccess, {"evict": "yes"}, "hub.evict is 'yes'; it must be True or False"),
+    (HubAccess, {"allow_pickle": None}, "hub.allow_pickle is None; it must be True or False"),
+    (HubAccess, {"token": 3}, "hub.token is of another type; it must be text, True or False"),
+    (HubAccess, {"cache_dir": 3}, "hub.cache_dir is 3; it must be text or a path"),
+    (Search, {"min_downloads": -1}, "search.min_downloads is -1; it must be a whole number of at least 0"),
+    (Search, {"min_downloads": "x"}, "search.min_downloads is 'x'; it must be a whole number of at least 0"),
+    *((Search, {name: 3}, f"search.{name} is 3; it must be text") for name in ("text", "task", "author", "license")),
+    *((Search, {name: 3}, f"search.{name} is 3; it must be text") for name in ("library", "trained_on")),
+    (Race, {"confidence": "high"}, "race.confidence is 'high'; it must be at least 0.5 and below 1, such as 0.95"),
+    (Race, {"confidence": None}, "race.confidence is None; it must be at least 0.5 and below 1, such as 0.95"),
+    (Race, {"top": True}, "race.top is True; it must be a whole number of at least 1"),
+    (Cluster, {"address": 3}, "cluster.address is 3; it must be text"),
+    (Cluster, {"resources": {"cpus": 2}}, "cluster.resources is {'cpus': 2}; it must be text such as cpus=2,gpus=1"),
+    (Selection, {"seed": "x"}, "seed is 'x'; it must be a whole number of at least 0"),
+    (Selection, {"seed": -1}, "seed is -1; it must be a whole number of at least 0"),
+    (Selection, {"seed": 1.5}, "seed is 1.5; it must be a whole number of at least 0"),
+    (Selection, {"streaming": "no"}, "streaming is 'no'; it must be True or False"),
+    (Selection, {"inputs": 3}, "input is 3; it must be text"),
+    (Selection, {"inputs": ["a", 3]}, "input is 3; it must be text"),
+    *((Selection, {name: 3}, f"{name} is 3; it must be text") for name in ("config", "split", "revision", "label")),
     (FineTuning, {"top": 0}, "fine_tune.top is 0; it must be a whole number of at least 1"),
     (FineTuning, {"steps": 1.5}, "fine_tune.steps is 1.5; it must be a whole number of at least 1"),
     (FineTuning, {"budget": "soon"}, "fine_tune.budget is 'soon'; give a duration such as 90s, 20m or 1h"),
@@ -121,6 +143,9 @@ def test_every_field_of_fine_tuning_is_an_option_of_validate():
         (["--batch-size", "0"], "--batch-size is 0; it must be a whole number of at least 1"),
         (["--max-download", "much"], "--max-download is 'much'; give a number such as 100M or 20GB"),
         (["--search", "", "--max-params", "x"], "--max-params is 'x'; give a number such as 100M or 20GB"),
+        (["--collection", "foo"], "'foo' is not a collection: give owner/title-id, the end of its address"),
+        (["--output", "/dev/null/x"], "cannot write the report to /dev/null/x: "),
+        (["--models", ""], "a candidate has no name: give a repository id or a folder"),
         (["--race", "--top", "0"], "--top is 0; it must be a whole number of at least 1"),
         (["--race", "--confidence", "1"], "--confidence is 1.0; it must be at least 0.5 and below 1, such as 0.95"),
         (

@@ -177,6 +177,10 @@ def test_the_first_two_alone(ranked):
     assert (found["top"], found["num_ranked"], len(found["candidates"])) == (2, 3, 2)
     with pytest.raises(UserError, match="^top is 1"):
         validate(ranked, top=1)
+    with pytest.raises(UserError, match="^top is 'x'; it must be a whole number of at least 2"):
+        validate(ranked, top="x")
+    with pytest.raises(UserError, match=r"^cannot read nowhere/report.json: No such file"):
+        validate("nowhere")
     with pytest.raises(UserError, match="unknown dtype 'float64': float32, bfloat16, float16"):
         validate(ranked, dtype="float64")
 
@@ -214,6 +218,12 @@ def test_passes_are_found_by_the_number_type_of_the_ranking_and_stopped_ones_are
 
 def test_other_rows_are_refused(ranked, files):
     rows = datasets.Dataset.from_parquet(str(files / "pictures.parquet"))
+    for renamed in ("image", "label"):
+        message = (
+            f"^this is not the data set that was ranked, with the columns 'image', 'label': no column {renamed!r}$"
+        )
+        with pytest.raises(UserError, match=message):
+            validate(ranked, dataset=rows.rename_column(renamed, "other"))
     with pytest.raises(UserError, match="other rows than those that were ranked"):
         validate(ranked, dataset=rows.select(range(50)), progress=False)
     moved = validate(ranked, dataset=rows, progress=False)

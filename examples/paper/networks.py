@@ -17,7 +17,7 @@ from hf_leep.arrays import Integers
 from hf_leep.data import Rows
 from hf_leep.errors import CandidateError
 from hf_leep.models.classifier import Classifier, describe, find_head, transformers_silent
-from hf_leep.models.image import ADAPTER
+from hf_leep.models.image import MODALITY
 
 _AT_ONCE = 256  # images that are processed or classified at a time
 
@@ -72,7 +72,7 @@ def load(
         if head.bias is not None:
             nn.init.zeros_(head.bias)
     _fix_for_training(model)
-    network = ADAPTER.wrap(model.to(memory_format=torch.channels_last), processor, columns)
+    network = MODALITY.adapter.wrap(model.to(memory_format=torch.channels_last), processor, columns)
     if not network.row_wise:
         raise CandidateError(f"{path} cannot be trained here: its processor makes images of different shapes")
     return network

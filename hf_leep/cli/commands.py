@@ -10,7 +10,7 @@ import typer
 
 from hf_leep.cli.output import announce, print_json, say, show_report
 from hf_leep.errors import UserError, option
-from hf_leep.measures import MEASURES
+from hf_leep.evaluate_module import names
 from hf_leep.options import DEFAULT_BUDGET, Device, Dtype, FineTuning, HubAccess, ReportRepoType
 
 _JSON_HELP = "Print report.json to stdout, everything else to stderr."
@@ -44,16 +44,16 @@ def demo(
         say(demonstration.outcome_table(outcome))
 
 
-def card(folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")]) -> None:
+def card(folder: Annotated[str, typer.Argument(help="Folder with a report.json.")]) -> None:
     """Render README.md, scores.parquet and plots again from report.json."""
     from hf_leep.report import Report
 
     Report.load(folder).save(folder)
-    say(f"Rendered {folder / 'README.md'}")
+    say(f"Rendered {Path(folder) / 'README.md'}")
 
 
 def explain(
-    folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
+    folder: Annotated[str, typer.Argument(help="Folder with a report.json.")],
     candidate: Annotated[
         str | None, typer.Argument(help="Its name, or its number in the ranking; the first one by default.")
     ] = None,
@@ -70,7 +70,7 @@ def explain(
 
 
 def validate(
-    folder: Annotated[Path, typer.Argument(help="Folder with a report.json.")],
+    folder: Annotated[str, typer.Argument(help="Folder with a report.json.")],
     top: Annotated[
         int | None,
         typer.Option(help="Only the first K candidates; by default all that have a rank, or 3 with --fine-tune."),
@@ -150,12 +150,12 @@ def validate(
     if json:
         print_json(report)
     say((fine_tuning.terminal if fine_tune else terminal)(report.data), error=json)
-    say(f"Report: {folder / 'README.md'}", error=json)
+    say(f"Report: {Path(folder) / 'README.md'}", error=json)
     raise typer.Exit(validation.exit_code(report, fine_tuned=fine_tune))
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="Folder with a report.json; the other files are made from it.")],
+    folder: Annotated[str, typer.Argument(help="Folder with a report.json; the other files are made from it.")],
     repo_id: Annotated[str, typer.Argument(help="Repository OWNER/NAME on the Hub; created if it does not exist.")],
     repo_type: Annotated[
         ReportRepoType, typer.Option(help="dataset, or model: a model card without weights.")
@@ -198,7 +198,7 @@ def push_metric(
     repo_id: Annotated[
         str, typer.Argument(help="Space OWNER/NAME, where NAME is the metric's; created if it does not exist.")
     ],
-    metric: Annotated[str, typer.Option(help=f"The measure, from {', '.join(MEASURES)}.")] = "leep",
+    metric: Annotated[str, typer.Option(help=f"The measure: {', '.join(names())}.")] = "leep",
     private: Annotated[bool, typer.Option("--private", help="Make a new Space private.")] = False,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
 ) -> None:

@@ -157,11 +157,13 @@ def rank(
     confidence: Annotated[
         float | None,
         typer.Option(
-            help="With --race: probability that none of the truly best is stopped; 0.95.", rich_help_panel=_ORDER
+            help="With --race: probability that none of the truly best is stopped; default 0.95.",
+            rich_help_panel=_ORDER,
         ),
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="With --race: how many best ones are sought; 1.", rich_help_panel=_ORDER)
+        int | None,
+        typer.Option(help="With --race: number of best candidates to find; default 1.", rich_help_panel=_ORDER),
     ] = None,
     max_samples: Annotated[
         int | None,
@@ -174,7 +176,7 @@ def rank(
         bool,
         typer.Option(
             "--streaming",
-            help="Read only --max-samples rows of a data set on the Hub: not stratified.",
+            help="Read only --max-samples rows of a data set on the Hub; the sample is then not stratified.",
             rich_help_panel=_DATA,
         ),
     ] = False,

@@ -19,6 +19,7 @@ from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import Sample, sample
 from hf_leep.data.words import Words, choose_sentences
 from hf_leep.errors import TargetError, one_line, option
+from hf_leep.options import check_count
 from hf_leep.records import Target
 
 _ROWS_AT_ONCE = 10_000
@@ -136,8 +137,7 @@ def load(
         raise TargetError(
             f"{option('max_samples')} is {max_samples}; a score needs a whole number of at least 2 examples"
         )
-    if seed < 0:
-        raise TargetError(f"{option('seed')} is {seed}; it must be 0 or more")
+    check_count("seed", seed, at_least=0)
     if streaming and max_samples is None:
         raise TargetError(f"{option('streaming')} reads a sample: say how many rows with {option('max_samples')}")
     if isinstance(dataset, datasets.IterableDataset | datasets.IterableDatasetDict) and max_samples is None:

@@ -131,7 +131,12 @@ def _check_inputs(
     chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
     for column in chosen:
         if column not in found.features:
-            raise TargetError(f"no column {column!r}: {option('input')} can be {_listed(fitting)}")
+            raise TargetError(
+                f"no column {column!r}: {option('input')} can be {_listed(fitting)}; the columns are {_columns(found)}"
+            )
+    most = max(modality.max_inputs for modality in by_name.values())
+    if len(chosen) > most:
+        raise TargetError(f"{option('input')} names {len(chosen)} columns, {', '.join(chosen)}; {most} are the most")
     for key, names in columns.items():
         if set(chosen) <= set(names) and len(chosen) <= by_name[key].max_inputs:
             return by_name[key], chosen
@@ -171,7 +176,9 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
     possible: list[str] = [name for name in found.features if name not in input_columns and fits(found.features[name])]
     if label is not None:
         if label not in found.features:
-            raise TargetError(f"no column {label!r}: {option('label')} can be {_listed(possible)}")
+            raise TargetError(
+                f"no column {label!r}: {option('label')} can be {_listed(possible)}; the columns are {_columns(found)}"
+            )
         if label not in possible:
             raise TargetError(
                 f"column {label!r} holds {_type(found, label)}, no classes: "

@@ -75,7 +75,7 @@ def open_split(
         TargetError: the data set or the split cannot be read.
     """
     kind = type(dataset).__name__
-    name = f"{'an' if kind[0] in 'AEIOU' else 'a'} {kind} object"
+    name = f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind} object"
     if streaming and isinstance(dataset, datasets.Dataset | datasets.DatasetDict):
         raise TargetError(f"{name} is on this machine: {option('streaming')} is for data sets on the Hub")
     if isinstance(dataset, datasets.IterableDataset | datasets.Dataset):
@@ -86,7 +86,9 @@ def open_split(
     elif isinstance(dataset, datasets.IterableDatasetDict | datasets.DatasetDict):
         splits = dataset
     elif not isinstance(dataset, str | Path):
-        raise TargetError(f"the data set is a {kind}: make a Dataset of it, as Dataset.from_pandas does")
+        raise TargetError(
+            f"the data set is {name.removesuffix(' object')}: make a Dataset of it, as Dataset.from_pandas does"
+        )
     else:
         return _open_name(str(dataset), config, split, revision, streaming, pin, token)
     found, used = _take(splits, split, f"the {kind} object")
@@ -107,24 +109,31 @@ def _open_name(
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
     if path.exists() and revision is not None:
         raise TargetError(f"{name} is on this machine: {option('revision')} is for data sets on the Hub")
+    saved = (path / "dataset_dict.json").exists() or (path / "state.json").exists()
+    if config is not None and (path.is_file() or saved):
+        raise TargetError(f"{name} has no configurations: leave out {option('config')}")
     if path.exists() and streaming:
         raise TargetError(f"{name} is on this machine: {option('streaming')} is for data sets on the Hub")
     try:
-        if path.is_dir() and ((path / "dataset_dict.json").exists() or (path / "state.json").exists()):
+        if path.is_dir() and saved:
             stored = _from_disk(path, name)
             splits = stored if isinstance(stored, datasets.DatasetDict) else {str(stored.split or "train"): stored}
             sha = None
         elif path.is_file():
             suffix = path.suffix.lower()
             if suffix not in _BUILDERS:
-                raise TargetError(f"{name}: cannot read {path.suffix!r} files; give one of {', '.join(_BUILDERS)}")
+                files = f"{path.suffix!r} files" if path.suffix else "a file without an extension"
+                raise TargetError(f"{name}: cannot read {files}; give one of {', '.join(_BUILDERS)}")
             if not path.stat().st_size:
                 raise TargetError(f"{name}: the file is empty")
             extra = {"sep": "\t"} if suffix == ".tsv" else {}
             splits = datasets.load_dataset(_BUILDERS[suffix], data_files=glob.escape(str(path)), **extra)
             sha = None
         elif path.is_dir():
-            splits, sha = datasets.load_dataset(glob.escape(str(path.resolve())), config), None
+            folder = glob.escape(str(path.resolve()))
+            if config is not None and config not in (known := datasets.get_dataset_config_names(folder)):
+                raise TargetError(f"{name} has no configuration {config!r}; it has {', '.join(known)}")
+            splits, sha = datasets.load_dataset(folder, config), None
         elif name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise TargetError(f"{name}: no such file or folder")
         else:

@@ -4,7 +4,7 @@ from hf_leep.hub.client import Client
 from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
 from hf_leep.hub.prefetch import Prefetcher
 from hf_leep.hub.push import Committed, Proposal, check_destination, check_repo_id, commit, propose
-from hf_leep.hub.search import collection, search
+from hf_leep.hub.search import check_collection, collection, search
 from hf_leep.hub.snapshot import RepoId, Snapshot, resolve
 from hf_leep.hub.target import pin_dataset
 
@@ -16,6 +16,7 @@ __all__ = [
     "Proposal",
     "RepoId",
     "Snapshot",
+    "check_collection",
     "check_destination",
     "check_repo_id",
     "collection",

@@ -82,16 +82,32 @@ def collection(slug: str, client: Client | None = None) -> list[RepoId]:
     """
     client = client or Client()
     client.require_online(option("collection"))
+    slug = check_collection(slug)
+    found = client.ask(lambda api: _items(api, slug), raises=HubError)
+    if found is None:
+        raise UserError(f"there is no collection {slug!r} on the Hub that this login can see")
+    names = [RepoId(item.item_id) for item in found if item.item_type == "model"]
+    if not names:
+        raise UserError(f"the collection {slug!r} has no models")
+    return names
+
+
+def check_collection(slug: str) -> str:
+    """Check the form of a collection's name, without the Hub.
+
+    Args:
+        slug: as for `collection`.
+
+    Returns:
+        The ``owner/title-id`` of it.
+
+    Raises:
+        UserError: it has another form.
+    """
     matched = _SLUG.fullmatch(slug.strip())
     if matched is None:
         raise UserError(f"{slug!r} is not a collection: give owner/title-id, the end of its address")
-    found = client.ask(lambda api: _items(api, matched[1]), raises=HubError)
-    if found is None:
-        raise UserError(f"there is no collection {matched[1]!r} on the Hub that this login can see")
-    names = [RepoId(item.item_id) for item in found if item.item_type == "model"]
-    if not names:
-        raise UserError(f"the collection {matched[1]!r} has no models")
-    return names
+    return matched[1]
 
 
 def _items(api: HfApi, slug: str) -> list[CollectionItem] | None:

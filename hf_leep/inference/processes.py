@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from hf_leep.errors import HfLeepError, ProcessError, one_line
+from hf_leep.errors import HfLeepError, ProcessError, UserError, one_line
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -151,3 +151,17 @@ class Processes:
         except RuntimeError:
             self._broken = True
             raise ProcessError("another process of this run is gone") from None
+
+
+def check_available(device: str | None) -> None:
+    """Check that torch can use a device, even if no pass has to be run; the processor and None always pass.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if device not in ("cuda", "mps"):
+        return
+    import torch
+
+    if not (torch.cuda if device == "cuda" else torch.backends.mps).is_available():
+        raise UserError(f"device {device!r} is not available here")

@@ -8,15 +8,17 @@ Gaussians, here spherical ones on the 64 leading principal axes of the features.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.arrays import Float64, Integers, Labels
 from hf_leep.measures.measure import Measure
-from hf_leep.measures.resampling import Kept, jackknife, labels_of
-from hf_leep.measures.spectrum import spectrum
+from hf_leep.measures.resampling import Kept, jackknife
+from hf_leep.measures.rest import class_sums, rest
+from hf_leep.measures.spectrum import Spectrum, spectrum
 
 NUM_AXES = 64  # as in the paper
+_SEARCHED = 256  # axes among which those of a part of the examples are searched
 _ROUNDING = 1e-20  # variances and squared distances below this share of the total variance are rounding errors
 
 
@@ -59,11 +61,14 @@ def gbc(features: ArrayLike, labels: ArrayLike) -> float:
         -1.7897
     """
     matrix = arrays.features(features)
-    return _value(matrix, arrays.labels(labels, len(matrix)))
+    target = arrays.labels(labels, len(matrix))
+    return _value(spectrum(matrix, target, whitened=False, centred=True), target)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
     """Return GBC and the pseudo-values of its jackknife, ``[10]``, mean 0; see `resampling.jackknife`.
+
+    The leading 64 axes of a part of the examples are searched among the leading 256 of all of them.
 
     Args:
         features: as for `gbc`.
@@ -74,36 +79,64 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return jackknife(lambda kept: _value(matrix, labels_of(target, kept), kept), len(matrix), draws)
+    decomposed = spectrum(matrix, target, whitened=False, centred=True)
+    points = np.empty((len(matrix), min(_SEARCHED, len(decomposed.eigenvalues))))
+    for rows, block in decomposed.coordinate_blocks(_SEARCHED):
+        points[rows] = block
+
+    def score(kept: Kept) -> float:
+        return _value(decomposed, target) if kept is None else _value_of(decomposed, points, target, kept)
+
+    return jackknife(score, len(matrix), draws)
 
 
-def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
-    means, variances, total = _moments(matrix, target, kept)
-    num_axes = means.shape[1]
+def _value(decomposed: Spectrum, target: Labels) -> float:
+    leading = decomposed.eigenvalues[-NUM_AXES:]
+    means = class_sums(decomposed, len(decomposed.eigenvalues) - len(leading)) / target.counts[:, None]
+    squares = np.zeros(target.num_classes)  # Σ ‖f_i − μ_y‖² of each class
+    for rows, block in decomposed.coordinate_blocks(NUM_AXES):
+        squares += _squares(block, means, target.codes[rows])
+    return _score(means, squares, float(leading.sum()), target)
+
+
+def _value_of(decomposed: Spectrum, points: Float64, target: Labels, kept: NDArray[np.bool_]) -> float:
+    """Return the score of the examples to use.
+
+    Args:
+        decomposed: spectral form of all the examples.
+        points: their largest principal coordinates, ``[n, q]``.
+        target: their labels.
+        kept: which of them are used.
+    """
+    left = rest(decomposed, target, kept, _SEARCHED)
+    if not len(left.mean):
+        return _score(left.sums, np.zeros(left.target.num_classes), 0.0, left.target)
+    variances, axes = np.linalg.eigh(left.scatter)
+    significant = variances > max(len(target), decomposed.features.shape[1]) * np.finfo(np.float64).eps * variances[-1]
+    variances, axes = variances[significant][-NUM_AXES:], axes[:, significant][:, -NUM_AXES:]
+    means = left.sums @ axes / left.target.counts[:, None]
+    squares = _squares((points[kept] - left.mean) @ axes, means, left.target.codes)
+    return _score(means, squares, float(variances.sum()), left.target)
+
+
+def _squares(points: Float64, means: Float64, codes: Integers) -> Float64:
+    """Return the sum of squared distances from the class mean in each class, ``[t]``."""
+    difference = points - means[codes]
+    return np.bincount(codes, weights=np.vecdot(difference, difference), minlength=len(means)).astype(np.float64)
+
+
+def _score(means: Float64, squares: Float64, total: float, target: Labels) -> float:
+    """Return GBC, given class means ``[t, q]``, squared distances from them, and from the mean of all, summed."""
+    n, counts, num_axes = len(target), target.counts, means.shape[1]
     if target.num_classes < 2:
         return 0.0
     if not num_axes:  # features that do not vary: all classes are the same point
         return -float(target.num_classes * (target.num_classes - 1))
-    return _overlap(means, variances, _ROUNDING * total * num_axes)
-
-
-def _moments(matrix: FloatMatrix, target: Labels, kept: Kept) -> tuple[Float64, Float64, float]:
-    """Return class means ``[t, q]``, class variances ``[t]`` and the variance of all, each an average over q axes."""
-    n, counts = len(target), target.counts
-    decomposed = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
-    leading = decomposed.eigenvalues[-NUM_AXES:]
-    means = ((decomposed.projections[-NUM_AXES:] * np.sqrt(leading)[:, None]) / counts).T
-    num_axes = len(leading)
-    squares = np.zeros(target.num_classes)  # Σ ‖f_i − μ_y‖² of each class
-    for rows, block in decomposed.coordinate_blocks(NUM_AXES):
-        codes = target.codes[rows]
-        difference = block - means[codes]
-        squares += np.bincount(codes, weights=np.vecdot(difference, difference), minlength=len(squares))
-    total = float(leading.sum()) / (max(n - 1, 1) * max(num_axes, 1))
-    pooled = float(squares.sum()) / ((n - len(counts)) * max(num_axes, 1)) if n > len(counts) else total
-    of_class = squares / (np.maximum(counts - 1, 1) * max(num_axes, 1))
-    variances = np.where(counts > 1, of_class, pooled)
-    return means, np.where(variances > _ROUNDING * total, variances, 0.0), total
+    variance = total / (max(n - 1, 1) * num_axes)
+    pooled = float(squares.sum()) / ((n - len(counts)) * num_axes) if n > len(counts) else variance
+    variances = np.where(counts > 1, squares / (np.maximum(counts - 1, 1) * num_axes), pooled)
+    variances = np.where(variances > _ROUNDING * variance, variances, 0.0)
+    return _overlap(means, variances, _ROUNDING * variance * num_axes)
 
 
 def _overlap(means: Float64, variances: Float64, negligible: float) -> float:

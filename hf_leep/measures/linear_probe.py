@@ -15,13 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, Integers, Labels
-from hf_leep.measures.logistic import Design, design, fit, log_softmax, solved
+from hf_leep.measures.logistic import Design, Parts, design, fits, log_softmax, systems
 from hf_leep.measures.measure import Measure
 
 FOLDS = 5
 # Weights of the likelihood relative to the penalty ½‖W‖², for features of mean squared length 1: from so small that
 # the probe equals the class prior to so large that classes at a hundredth of a length from each other are separated.
 STRENGTHS: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
+
+_PATH_TOLERANCE = 1e-3  # of the fits that only show which strength is best, in nats per example
 
 
 def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
@@ -93,17 +95,18 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     prepared = design(matrix, target)
     fitted = _cross_fitted(prepared, target, draws)
     values = fitted.terms.copy()
-    for (training, offset), weights in zip(fitted.parts, fitted.weights, strict=True):
-        if weights is None:  # the class prior alone
-            continue
-        penalty = np.full(len(prepared.squares), 1 / fitted.strength)
-        held_out = _gradient(prepared, target, weights, offset, ~training)
-        direction = solved(prepared, target, penalty, weights, held_out, offset=offset, kept=training)  # H⁻¹ ∇ℓ(F)
-        lifted = prepared.lifted(direction[:-1])
+    weights = fitted.weights
+    if weights is not None:  # otherwise the class prior alone is best
+        penalty, kept = np.full(len(prepared.squares), 1 / fitted.strength), fitted.parts.kept
+        held_out = _gradients(prepared, target, weights, Parts(~kept, fitted.parts.offsets))
+        directions = systems(prepared, target, penalty, fitted.parts, weights, held_out)  # H⁻¹ ∇ℓ(F)
+        shape = (-1, *directions.shape[1:])
+        lifted = prepared.lifted(directions[:-1].reshape(len(directions) - 1, -1))
         for (rows, residual), (_, block) in zip(
-            _residuals(prepared, target, weights, offset), prepared.blocks(), strict=True
+            _residuals(prepared, target, weights, fitted.parts), prepared.blocks(), strict=True
         ):
-            values[rows] += training[rows] * np.vecdot(residual, block @ lifted + direction[-1])
+            moved = np.vecdot(residual, (block @ lifted).reshape(shape) + directions[-1])  # [b, folds]
+            values[rows] += (moved * kept[:, rows].T).sum(axis=1)
     return float(fitted.terms.mean()), values - values.mean()
 
 
@@ -113,42 +116,43 @@ class _CrossFitted:
 
     Attributes:
         terms: held-out log-likelihood of each example, ``[n]``.
-        parts: for each fold, which rows its probe is fitted to, ``[n]``, and their log class prior, ``[t]``.
-        weights: weights of each probe, ``[k + 1, t]``; None if the class prior alone is best.
+        parts: for each of f folds, which rows its probe is fitted to, and their log class prior.
+        weights: weights of each probe, ``[k + 1, f, t]``; None if the class prior alone is best.
         strength: the strength; 0 for the class prior alone.
     """
 
     terms: Float64
-    parts: list[tuple[NDArray[np.bool_], Float64]]
-    weights: list[Float64 | None]
+    parts: Parts
+    weights: Float64 | None
     strength: float
 
 
 def _cross_fitted(prepared: Design, target: Labels, draws: Integers | None) -> _CrossFitted:
     fold = folds(target, draws)
-    parts = [(fold != part, _log_prior(target, fold != part)) for part in range(fold.max() + 1)]
-    terms = np.empty(len(target))
-    for training, offset in parts:
-        terms[~training] = offset[target.codes[~training]]
-    best = _CrossFitted(terms, parts, [None] * len(parts), 0.0)
+    kept = fold != np.arange(fold.max() + 1)[:, None]
+    parts = Parts(kept, np.array([_log_prior(target, training) for training in kept]))
+    best = _CrossFitted(parts.offsets[fold, target.codes], parts, None, 0.0)
     for strength in STRENGTHS if len(prepared.squares) > 1 else ():
-        penalty, terms = np.full(len(prepared.squares), 1 / strength), np.empty(len(target))
-        weights: list[Float64] = []
-        for (training, offset), previous in zip(parts, best.weights, strict=True):
-            start = previous
-            if weights:  # from one strength to the next, weights change alike in all folds
-                first = best.weights[0]
-                start = weights[0] if previous is None or first is None else previous + weights[0] - first
-            fitted = fit(prepared, target, penalty, offset=offset, kept=training, start=start)
-            terms[~training] = _log_likelihood(prepared, target, fitted, offset, ~training)
-            weights.append(fitted)
-            gain = (terms - best.terms)[~training]
-            if len(weights) == 1 and gain.mean() < -gain.std() / np.sqrt(len(gain)):
-                return best
+        penalty, first, others = np.full(len(prepared.squares), 1 / strength), parts.chosen(slice(1)), slice(1, None)
+        start = best.weights
+        weights = fits(prepared, target, penalty, first, None if start is None else start[:, :1], _PATH_TOLERANCE)
+        terms = _log_likelihood(prepared, target, weights, first)[:, 0]
+        gain = (terms - best.terms)[fold == 0]
+        if gain.mean() < -gain.std() / np.sqrt(len(gain)):
+            break
+        # From one strength to the next, weights change alike in all folds.
+        start = np.repeat(weights, len(parts), axis=1) if start is None else start + weights - start[:, :1]
+        rest = fits(prepared, target, penalty, parts.chosen(others), start[:, others], _PATH_TOLERANCE)
+        weights = np.concatenate([weights, rest], axis=1)
+        terms = _log_likelihood(prepared, target, weights, parts)[np.arange(len(target)), fold]
         if not terms.sum() > best.terms.sum():
             break
-        best = _CrossFitted(terms, parts, [*weights], strength)
-    return best
+        best = _CrossFitted(terms, parts, weights, strength)
+    if best.weights is None:
+        return best
+    weights = fits(prepared, target, np.full(len(prepared.squares), 1 / best.strength), parts, best.weights)
+    terms = _log_likelihood(prepared, target, weights, parts)[np.arange(len(target)), fold]
+    return _CrossFitted(terms, parts, weights, best.strength)
 
 
 def folds(target: Labels, draws: Integers | None = None) -> Integers:
@@ -190,37 +194,42 @@ def _log_prior(target: Labels, training: NDArray[np.bool_]) -> Float64:
     return np.asarray(np.log((counts + 1 / t) / (training.sum() + 1)))
 
 
-def _log_likelihood(
-    prepared: Design, target: Labels, weights: Float64, offset: Float64, chosen: NDArray[np.bool_]
-) -> Float64:
-    """Return the log-likelihood of the labels of the chosen rows."""
-    terms = np.empty(len(target))
-    for rows, logits in prepared.logits(weights):
-        log_p = log_softmax(logits + offset)
-        terms[rows] = log_p[np.arange(len(log_p)), target.codes[rows]]
-    return terms[chosen]
+def _logits(prepared: Design, weights: Float64, parts: Parts) -> Iterator[tuple[slice, Float64]]:
+    """Yield ``(rows, logits [b, f, t])`` for the weights of each fold, ``[k + 1, f, t]``."""
+    lifted = prepared.lifted(weights[:-1].reshape(len(weights) - 1, -1))
+    for rows, block in prepared.blocks():
+        yield rows, (block @ lifted).reshape(-1, *weights.shape[1:]) + weights[-1] + parts.offsets
 
 
-def _residuals(prepared: Design, target: Labels, weights: Float64, offset: Float64) -> Iterator[tuple[slice, Float64]]:
-    """Yield ``(rows, probabilities minus the class indicator [b, t])``."""
-    for rows, logits in prepared.logits(weights):
-        residual = np.exp(log_softmax(logits + offset))
-        residual[np.arange(len(residual)), target.codes[rows]] -= 1.0
+def _log_likelihood(prepared: Design, target: Labels, weights: Float64, parts: Parts) -> Float64:
+    """Return the log-likelihood of the labels of all rows by each probe, ``[n, f]``."""
+    terms = np.empty((len(target), len(parts)))
+    for rows, logits in _logits(prepared, weights, parts):
+        log_p = log_softmax(logits)
+        terms[rows] = log_p[np.arange(len(log_p)), :, target.codes[rows]]
+    return terms
+
+
+def _residuals(prepared: Design, target: Labels, weights: Float64, parts: Parts) -> Iterator[tuple[slice, Float64]]:
+    """Yield ``(rows, probabilities minus the class indicator [b, f, t])``."""
+    for rows, logits in _logits(prepared, weights, parts):
+        residual = np.exp(log_softmax(logits))
+        residual[np.arange(len(residual)), :, target.codes[rows]] -= 1.0
         yield rows, residual
 
 
-def _gradient(
-    prepared: Design, target: Labels, weights: Float64, offset: Float64, chosen: NDArray[np.bool_]
-) -> Float64:
-    """Return the gradient of the chosen rows' loss by the weights, ``[k + 1, t]``."""
-    slope, slope_of_constant = np.zeros_like(prepared.lifted(weights[:-1])), np.zeros(target.num_classes)
+def _gradients(prepared: Design, target: Labels, weights: Float64, parts: Parts) -> Float64:
+    """Return the gradient of the loss of each part's rows by its weights, ``[k + 1, f, t]``."""
+    gradient = np.zeros_like(weights)
+    slope = np.zeros_like(prepared.lifted(weights[:-1].reshape(len(weights) - 1, -1)).T)
     for (rows, residual), (_, block) in zip(
-        _residuals(prepared, target, weights, offset), prepared.blocks(), strict=True
+        _residuals(prepared, target, weights, parts), prepared.blocks(), strict=True
     ):
-        residual *= chosen[rows, None]
-        slope += block.T @ residual
-        slope_of_constant += residual.sum(axis=0)
-    return np.vstack([prepared.lowered(slope), slope_of_constant])
+        residual *= parts.kept[:, rows].T[..., None]
+        slope += residual.reshape(len(residual), -1).T @ block
+        gradient[-1] += residual.sum(axis=0)
+    gradient[:-1] = prepared.lowered(slope.T).reshape(-1, *weights.shape[1:])
+    return gradient
 
 
 MEASURE = Measure(

@@ -16,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Labels
+from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.spectrum import Spectrum, spectrum
 
 _MAX_STEPS = 50  # of Newton's method
 _MAX_PRODUCTS = 500  # of the Hessian with a direction, per step
 # The optimum is reached when no step would lower the summed loss by more than ½ n·tolerance². Quantities computed from
 # the weights, such as the held-out loss of other examples, are then off by about the tolerance per example.
-_TOLERANCE = 1e-5
+TOLERANCE = 1e-5
 _FAR_RESIDUAL, _NEAR_RESIDUAL = 0.25, 0.05  # relative residual of a Newton step far from the optimum, or near it
 _SYSTEM_RESIDUAL = 1e-3  # relative residual of a linear system that is solved for a standard error
 _MIN_CURVATURE = 1e-8  # of a coordinate in the preconditioner, relative to that of equal probabilities
-_MAX_FLOAT64 = 2**20  # up to this many numbers, Z is kept in float64
+_MAX_FLOAT64 = 2**20  # up to this many numbers, Z is kept in float64 for all purposes
+_MAX_EXACT = 2**23  # and up to this many, in float64 for the loss and its gradient
+_MAX_PROBABILITIES = 2**22  # of fits that run side by side
 _ROWS = 2048
 
 
@@ -41,6 +43,7 @@ class Design:
         squares: sums of squares of the coordinates and of the constant 1 that follows them, ``[k + 1]``.
         log_square: log of the squared length, in the unit of the features, that has length 1 here.
         coordinates: the coordinates and then the constant 1, ``[n, k + 1]``; in float32 if there are many.
+        exact: the coordinates in float64, ``[n, k]``; None if there are too many, or if n ≤ d.
     """
 
     decomposed: Spectrum
@@ -48,14 +51,18 @@ class Design:
     squares: Float64
     log_square: float
     coordinates: FloatMatrix
+    exact: Float64 | None
 
     def __len__(self) -> int:
         """Return the number of examples n."""
         return len(self.decomposed.features)
 
     def blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, block)``, where ``block @ lifted(weights)`` are logits: scaled features, or U if n ≤ d."""
-        if self.decomposed.dual:
+        """Yield ``(rows, block)``, where ``block @ lifted(weights)`` are logits: coordinates, scaled features or U."""
+        if self.exact is not None:
+            for rows in _blocks_of(len(self)):
+                yield rows, self.exact[rows]
+        elif self.decomposed.dual:
             for rows in _blocks_of(len(self)):
                 yield rows, self.decomposed.basis[rows]
         else:
@@ -66,19 +73,26 @@ class Design:
 
     def lifted(self, weights: Float64) -> Float64:
         """Convert weights of coordinates ``[k, t]`` to weights of the blocks that `blocks` yields."""
+        if self.exact is not None:
+            return weights
         if self.decomposed.dual:
             return weights * (self.unit * np.sqrt(self.decomposed.eigenvalues))[:, None]
         return np.asarray(self.decomposed.basis @ (self.unit * weights))
 
     def lowered(self, gradient: Float64) -> Float64:
         """Convert gradients of those weights to gradients of weights of coordinates ``[k, t]``."""
+        if self.exact is not None:
+            return gradient
         if self.decomposed.dual:
             return gradient * (self.unit * np.sqrt(self.decomposed.eigenvalues))[:, None]
         return np.asarray(self.unit * (self.decomposed.basis.T @ gradient))
 
     def squared_lengths(self, kept: NDArray[np.bool_] | None) -> Float64:
         """Return the squared distance of each row from the mean of the rows to use, ``[n]``."""
-        scales = self.decomposed.eigenvalues if self.decomposed.dual else np.ones(self.decomposed.basis.shape[0])
+        width = len(self.decomposed.basis) if self.exact is None else self.exact.shape[1]
+        scales = np.ones(width)
+        if self.exact is None and self.decomposed.dual:
+            scales = self.decomposed.eigenvalues
         mean = np.zeros(len(scales))
         for rows, block in self.blocks():
             mean += block.sum(axis=0) if kept is None else kept[rows] @ block
@@ -86,7 +100,7 @@ class Design:
         lengths = np.empty(len(self))
         for rows, block in self.blocks():
             lengths[rows] = (block - mean) ** 2 @ scales
-        return self.unit**2 * lengths
+        return lengths if self.exact is not None else self.unit**2 * lengths
 
     def logits(self, weights: Float64) -> Iterator[tuple[slice, Float64]]:
         """Yield ``(rows, logits [b, t])`` for weights ``[k + 1, t]``, whose last row is the constant's."""
@@ -110,10 +124,20 @@ def design(matrix: FloatMatrix, target: Labels) -> Design:
     unit = float(np.sqrt(len(target) / total)) if total > 0 else 1.0
     log_square = -2 * float(np.log(unit) + np.log(decomposed.scale))
     shape = (len(target), len(decomposed.eigenvalues) + 1)
-    coordinates = np.ones(shape, np.float64 if shape[0] * shape[1] <= _MAX_FLOAT64 else np.float32)
+    size = shape[0] * shape[1]
+    coordinates = np.ones(shape, np.float64 if size <= _MAX_FLOAT64 else np.float32)
+    exact = None
+    if size <= _MAX_FLOAT64:
+        exact = coordinates[:, :-1]
+    elif size <= _MAX_EXACT and not decomposed.dual:
+        exact = np.empty((shape[0], shape[1] - 1))
     for rows, block in decomposed.coordinate_blocks():
-        coordinates[rows, :-1] = unit * block
-    return Design(decomposed, unit, np.append(unit**2 * decomposed.eigenvalues, len(target)), log_square, coordinates)
+        block *= unit
+        coordinates[rows, :-1] = block
+        if exact is not None:
+            exact[rows] = block
+    squares = np.append(unit**2 * decomposed.eigenvalues, len(target))
+    return Design(decomposed, unit, squares, log_square, coordinates, exact)
 
 
 def fit(
@@ -124,6 +148,7 @@ def fit(
     offset: Float64 | None = None,
     kept: NDArray[np.bool_] | None = None,
     start: Float64 | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Float64:
     """Return the weights ``[k + 1, t]`` that minimise Σ_i −log softmax(W z_i + offset)_{y_i} + ½ Σ_j penalty_j ‖W_j‖².
 
@@ -135,28 +160,10 @@ def fit(
         offset: added to the logits of each class, ``[t]``; 0 by default.
         kept: which rows are used, ``[n]``; all by default.
         start: initial weights; 0 by default.
+        tolerance: see `TOLERANCE`.
     """
-    shape = (len(penalty), target.num_classes)
-    n = len(target) if kept is None else int(kept.sum())
-    weights = np.zeros(shape) if start is None else start
-    point = _evaluated(prepared, target, penalty, weights, offset, kept)
-    for _ in range(_MAX_STEPS):
-        hessian = _Hessian(prepared, penalty, point.probabilities)
-        decrement = float((point.gradient**2 / hessian.diagonal).sum())  # about twice what a step would gain
-        if decrement <= n * _TOLERANCE**2:
-            break
-        direction = hessian.solved(-point.gradient, _FAR_RESIDUAL if decrement > 0.01 * n else _NEAR_RESIDUAL)
-        slope = float((point.gradient * direction).sum())
-        if not slope < 0:  # a rounding error, where the loss is almost linear
-            direction, slope = -point.gradient / hessian.diagonal, -decrement
-        step, following = 1.0, _evaluated(prepared, target, penalty, weights + direction, offset, kept)
-        while following.loss > point.loss + 1e-4 * step * slope and step > 1e-6:
-            step /= 4
-            following = _evaluated(prepared, target, penalty, weights + step * direction, offset, kept)
-        if not following.loss < point.loss:  # the loss cannot be lowered further in float64
-            break
-        weights, point = weights + step * direction, following
-    return weights
+    parts = _parts(prepared, target, offset, kept)
+    return fits(prepared, target, penalty, parts, None if start is None else start[:, None], tolerance)[:, 0]
 
 
 def solved(
@@ -180,91 +187,246 @@ def solved(
         offset: added to the logits.
         kept: which rows are used.
     """
-    point = _evaluated(prepared, target, penalty, weights, offset, kept)
-    return _Hessian(prepared, penalty, point.probabilities).solved(right, _SYSTEM_RESIDUAL)
+    parts = _parts(prepared, target, offset, kept)
+    return systems(prepared, target, penalty, parts, weights[:, None], right[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of the examples, one fit each. Fits that run side by side read the coordinates once for all of them.
+
+    Attributes:
+        kept: which rows each part uses, ``[p, n]``.
+        offsets: what is added to the logits in each part, ``[p, t]``.
+    """
+
+    kept: NDArray[np.bool_]
+    offsets: Float64
+
+    def __len__(self) -> int:
+        """Return the number of parts p."""
+        return len(self.kept)
+
+    def chosen(self, which: slice | Integers | NDArray[np.bool_]) -> Parts:
+        """Return some of the parts."""
+        return Parts(self.kept[which], self.offsets[which])
+
+
+def fits(
+    prepared: Design,
+    target: Labels,
+    penalty: Float64,
+    parts: Parts,
+    start: Float64 | None = None,
+    tolerance: float = TOLERANCE,
+) -> Float64:
+    """Return the weights of several fits, ``[k + 1, p, t]``, each as from `fit`.
+
+    Args:
+        prepared: as for `fit`.
+        target: as for `fit`.
+        penalty: as for `fit`.
+        parts: the rows and offsets of each fit.
+        start: initial weights, ``[k + 1, p, t]``; 0 by default.
+        tolerance: as for `fit`.
+    """
+    weights = np.zeros((len(penalty), len(parts), target.num_classes)) if start is None else start.copy()
+    for some in _side_by_side(target, parts):
+        weights[:, some] = _newton(prepared, target, penalty, parts.chosen(some), weights[:, some], tolerance)
+    return weights
+
+
+def systems(
+    prepared: Design, target: Labels, penalty: Float64, parts: Parts, weights: Float64, right: Float64
+) -> Float64:
+    """Return the solutions of several systems, ``[k + 1, p, t]``, each as from `solved`.
+
+    Args:
+        prepared: as for `fit`.
+        target: as for `fit`.
+        penalty: as for `fit`.
+        parts: the rows and offsets of each fit.
+        weights: where the Hessians are taken, ``[k + 1, p, t]``.
+        right: right-hand sides, ``[k + 1, p, t]``.
+    """
+    result = np.empty_like(right)
+    for some in _side_by_side(target, parts):
+        point = _evaluated(prepared, target, penalty, parts.chosen(some), weights[:, some])
+        hessian = _Hessian(prepared, penalty, point.probabilities)
+        result[:, some] = hessian.solved(right[:, some], np.full(right[:, some].shape[1], _SYSTEM_RESIDUAL))
+    return result
+
+
+def _parts(prepared: Design, target: Labels, offset: Float64 | None, kept: NDArray[np.bool_] | None) -> Parts:
+    rows = np.ones(len(prepared), dtype=np.bool_) if kept is None else kept
+    offsets = np.zeros(target.num_classes) if offset is None else offset
+    return Parts(rows[None], offsets[None])
+
+
+def _side_by_side(target: Labels, parts: Parts) -> Iterator[slice]:
+    """Yield parts whose probabilities fit into memory together."""
+    step = max(1, _MAX_PROBABILITIES // (len(target) * target.num_classes))
+    for start in range(0, len(parts), step):
+        yield slice(start, min(start + step, len(parts)))
+
+
+def _newton(
+    prepared: Design, target: Labels, penalty: Float64, parts: Parts, start: Float64, tolerance: float
+) -> Float64:
+    """Return fitted weights ``[k + 1, p, t]``, by Newton's method with a line search in each part."""
+    result, active = start.copy(), np.arange(len(parts))
+    weights, point = start, _evaluated(prepared, target, penalty, parts, start)
+    for _ in range(_MAX_STEPS):
+        size = parts.kept[active].sum(axis=1)
+        hessian = _Hessian(prepared, penalty, point.probabilities)
+        decrement = (point.gradient**2 / hessian.diagonal).sum(axis=(0, 2))  # about twice what a step would gain
+        going = decrement > size * tolerance**2
+        if not going.all():
+            active, weights, point, hessian = (
+                active[going],
+                weights[:, going],
+                point.chosen(going),
+                hessian.chosen(going),
+            )
+            decrement, size = decrement[going], size[going]
+        if not len(active):
+            break
+        some = parts.chosen(active)
+        direction = hessian.solved(-point.gradient, np.where(decrement > 0.01 * size, _FAR_RESIDUAL, _NEAR_RESIDUAL))
+        slope = (point.gradient * direction).sum(axis=(0, 2))
+        rising = ~(slope < 0)  # a rounding error, where the loss is almost linear
+        direction[:, rising] = (-point.gradient / hessian.diagonal)[:, rising]
+        slope[rising] = -decrement[rising]
+        step, following = np.ones(len(active)), _evaluated(prepared, target, penalty, some, weights + direction)
+        while (far := (following.loss > point.loss + 1e-4 * step * slope) & (step > 1e-6)).any():
+            step[far] /= 4
+            tried = weights[:, far] + step[far, None] * direction[:, far]
+            following.replace(far, _evaluated(prepared, target, penalty, some.chosen(far), tried))
+        lower = following.loss < point.loss  # otherwise the loss cannot be lowered further in float64
+        weights = (weights + step[:, None] * direction)[:, lower]
+        active, point = active[lower], following.chosen(lower)
+        result[:, active] = weights
+    return result
 
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """The objective at some weights.
+    """The objective of p parts at some weights.
 
     Attributes:
-        loss: its value.
-        gradient: its gradient, ``[k + 1, t]``.
-        probabilities: softmax of the logits, ``[n, t]``, 0 in rows that are not used; in the dtype of the coordinates.
+        loss: its value, ``[p]``.
+        gradient: its gradient, ``[k + 1, p, t]``.
+        probabilities: softmax of the logits, ``[n, p, t]``, 0 in rows that are not used; in the dtype of the
+            coordinates.
     """
 
-    loss: float
+    loss: Float64
     gradient: Float64
     probabilities: FloatMatrix
 
+    def chosen(self, which: NDArray[np.bool_]) -> _Evaluation:
+        if which.all():
+            return self
+        return _Evaluation(self.loss[which], self.gradient[:, which], self.probabilities[:, which])
 
-def _evaluated(
-    prepared: Design,
-    target: Labels,
-    penalty: Float64,
-    weights: Float64,
-    offset: Float64 | None,
-    kept: NDArray[np.bool_] | None,
-) -> _Evaluation:
-    probabilities = np.empty((len(target), target.num_classes), prepared.coordinates.dtype)
-    lifted, constant = prepared.lifted(weights[:-1]), weights[-1] if offset is None else weights[-1] + offset
-    loss, slope, slope_of_constant = 0.0, np.zeros_like(lifted), np.zeros(target.num_classes)
+    def replace(self, which: NDArray[np.bool_], other: _Evaluation) -> None:
+        self.loss[which] = other.loss
+        self.gradient[:, which] = other.gradient
+        self.probabilities[:, which] = other.probabilities
+
+
+def _evaluated(prepared: Design, target: Labels, penalty: Float64, parts: Parts, weights: Float64) -> _Evaluation:
+    size, number, t = weights.shape
+    probabilities = np.empty((len(target), number, t), prepared.coordinates.dtype)
+    lifted = prepared.lifted(weights[:-1].reshape(size - 1, number * t))
+    constant = weights[-1] + parts.offsets
+    loss, slope, slope_of_constant = np.zeros(number), np.zeros_like(lifted.T), np.zeros((number, t))
     for rows, block in prepared.blocks():
-        log_p = log_softmax(block @ lifted + constant)
+        log_p = log_softmax((block @ lifted).reshape(-1, number, t) + constant)
         at, codes = np.arange(len(block)), target.codes[rows]
-        used = np.ones(len(block)) if kept is None else kept[rows].astype(np.float64)
-        loss -= float(used @ log_p[at, codes])
+        used = parts.kept[:, rows].T.astype(np.float64)  # [b, p]
+        loss -= (used * log_p[at, :, codes]).sum(axis=0)
         residual = np.exp(log_p, out=log_p)
-        residual *= used[:, None]
+        residual *= used[..., None]
         probabilities[rows] = residual
-        residual[at, codes] -= used
-        slope += block.T @ residual
+        residual[at, :, codes] -= used
+        slope += residual.reshape(len(block), number * t).T @ block
         slope_of_constant += residual.sum(axis=0)
-    gradient = np.vstack([prepared.lowered(slope), slope_of_constant]) + penalty[:, None] * weights
-    return _Evaluation(loss + 0.5 * float(penalty @ (weights * weights).sum(axis=1)), gradient, probabilities)
+    gradient = np.empty_like(weights)
+    gradient[:-1] = prepared.lowered(slope.T).reshape(size - 1, number, t)
+    gradient[-1] = slope_of_constant
+    gradient += penalty[:, None, None] * weights
+    return _Evaluation(loss + 0.5 * penalty @ (weights * weights).sum(axis=2), gradient, probabilities)
 
 
 class _Hessian:
-    """The Hessian of the objective, as a linear operator on directions ``[k + 1, t]``.
+    """The Hessians of the objective of p parts, as a linear operator on directions ``[k + 1, p, t]``.
 
     Attributes:
-        diagonal: its diagonal, bounded away from 0, ``[k + 1, t]``.
+        diagonal: their diagonals, bounded away from 0, ``[k + 1, p, t]``.
     """
 
-    def __init__(self, prepared: Design, penalty: Float64, probabilities: FloatMatrix) -> None:
-        self._coordinates, self._penalty, self._p = prepared.coordinates, penalty[:, None], probabilities
-        t = probabilities.shape[1]
-        self.diagonal = np.zeros((len(penalty), t))
+    def __init__(
+        self, prepared: Design, penalty: Float64, probabilities: FloatMatrix, diagonal: Float64 | None = None
+    ) -> None:
+        self._prepared, self._penalty, self._p = prepared, penalty, probabilities
+        _, number, t = probabilities.shape
+        if diagonal is not None:
+            self.diagonal = diagonal
+            return
+        sums = np.zeros((number * t, len(penalty)))
         for rows in _blocks_of(len(probabilities)):
-            p = probabilities[rows]
-            self.diagonal += np.square(self._coordinates[rows]).T @ (p - p * p)
-        equal = (1 - 1 / t) / t * prepared.squares[:, None]  # the diagonal if all probabilities were 1/t
-        self.diagonal = np.maximum(self.diagonal, _MIN_CURVATURE * equal) + self._penalty
+            p = probabilities[rows].reshape(-1, number * t)
+            sums += (p - p * p).T @ np.square(prepared.coordinates[rows])
+        equal = (1 - 1 / t) / t * prepared.squares  # the diagonal if all probabilities were 1/t
+        diagonal = (np.maximum(sums, _MIN_CURVATURE * equal) + penalty).T
+        self.diagonal = np.ascontiguousarray(diagonal).reshape(len(penalty), number, t)
 
-    def solved(self, right: Float64, tolerance: float) -> Float64:
-        """Return the direction whose product with the Hessian is ``right``, up to a relative residual."""
-        from scipy.sparse.linalg import LinearOperator, cg
+    def chosen(self, which: NDArray[np.bool_]) -> _Hessian:
+        """Return the Hessians of some parts."""
+        return _Hessian(self._prepared, self._penalty, self._p[:, which], self.diagonal[:, which])
 
-        shape, root = right.shape, np.sqrt(self.diagonal)
-        scaled = LinearOperator(
-            (right.size, right.size),
-            matvec=lambda flat: (self._times(flat.reshape(shape) / root) / root).ravel(),
-            dtype=np.float64,
-        )
-        solution, _ = cg(scaled, (right / root).ravel(), rtol=tolerance, maxiter=_MAX_PRODUCTS)
-        return np.asarray(solution.reshape(shape) / root)
+    def solved(self, right: Float64, tolerance: Float64) -> Float64:
+        """Return the directions whose products with the Hessians are ``right``, up to a relative residual ``[p]``.
 
-    def _times(self, direction: Float64) -> Float64:
-        narrow = direction.astype(self._p.dtype)
-        slope = np.zeros(direction.shape)
+        Conjugate gradients in each part, in coordinates in which the diagonal is 1.
+        """
+        root = np.sqrt(self.diagonal)
+        residual = right / root
+        solution, direction = np.zeros_like(residual), residual.copy()
+        square = (residual * residual).sum(axis=(0, 2))
+        goal = tolerance**2 * square
+        operator, going = self, np.flatnonzero(square > 0)
+        if len(going) < len(square):
+            operator = self.chosen(square > 0)
+        for _ in range(_MAX_PRODUCTS):
+            if not len(going):
+                break
+            along = direction[:, going]
+            product = operator.times(along / root[:, going]) / root[:, going]
+            length = square[going] / (along * product).sum(axis=(0, 2))
+            solution[:, going] += length[:, None] * along
+            rest = residual[:, going] - length[:, None] * product
+            following = (rest * rest).sum(axis=(0, 2))
+            residual[:, going] = rest
+            direction[:, going] = rest + (following / square[going])[:, None] * along
+            square[going] = following
+            left = following > goal[going]
+            if not left.all():
+                going, operator = going[left], operator.chosen(left)
+        return np.asarray(solution / root)
+
+    def times(self, direction: Float64) -> Float64:
+        """Return the products of the Hessians with directions."""
+        narrow = direction.reshape(len(direction), self._p[0].size).astype(self._p.dtype)
+        slope = np.zeros(narrow.T.shape)
         for rows in _blocks_of(len(self._p)):
-            z, p = self._coordinates[rows], self._p[rows]
-            change = z @ narrow
+            z, p = self._prepared.coordinates[rows], self._p[rows]
+            change = (z @ narrow).reshape(p.shape)
             change *= p
-            change -= p * change.sum(axis=1, keepdims=True)
-            slope += z.T @ change
-        return slope + self._penalty * direction
+            change -= p * change.sum(axis=2, keepdims=True)
+            slope += change.reshape(len(z), self._p[0].size).T @ z
+        return slope.T.reshape(direction.shape) + self._penalty[:, None, None] * direction
 
 
 def _blocks_of(n: int) -> Iterator[slice]:
@@ -273,7 +435,7 @@ def _blocks_of(n: int) -> Iterator[slice]:
 
 
 def log_softmax(logits: Float64) -> Float64:
-    """Return the logarithm of the softmax of each row, ``[b, t]``; overwrites its input."""
-    logits -= logits.max(axis=1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    """Return the logarithm of the softmax over the last axis, ``[..., t]``; overwrites its input."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits

@@ -46,6 +46,8 @@ class Measure:
             needs; the score says so. None: there is no score then.
         uninformed: labels → the score of predictions that are the same for all examples. Where a score is not above
             that it says nothing, and the candidate gets none.
+        by_chance: features, labels → the score that shuffled labels have on average, as a share of the largest one.
+            Where it is more than half, the score has a warning.
         votes: whether it takes part in the consensus of the measures; False for a baseline that ignores the labels.
         shares_vote_with: name of the related measure that votes for both in the consensus. A measure with
             ``checked_by`` shares the vote of that one.
@@ -90,6 +92,7 @@ class Measure:
     shuffled_baseline: bool = False
     instead: str | None = None
     uninformed: Callable[[ArrayLike], float] | None = None
+    by_chance: Callable[[ArrayLike, ArrayLike], float] | None = None
     votes: bool = True
     shares_vote_with: str | None = None
 

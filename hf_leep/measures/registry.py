@@ -141,6 +141,8 @@ def find(name: str) -> Measure:
     Raises:
         MeasureError: there is no such measure; the message lists the measures that there are.
     """
+    if not isinstance(name, str):
+        raise MeasureError(f"a measure is named by text such as 'leep', got {name!r}")
     key = name.strip().lower().replace("_", "-")
     if key in MEASURES:
         return MEASURES[key]

@@ -32,12 +32,25 @@ def jackknife(score: Callable[[Kept], float], n: int, draws: Integers | None = N
         draws: index of the draw that each example belongs to, 0 … g−1, all occurring, ``[n]``; the examples of a draw
             are left out together. By default each example is its own draw.
     """
+    return pseudo_values(score(None), np.array([score(kept) for kept in jackknife_parts(n, draws)]))
+
+
+def jackknife_parts(n: int, draws: Integers | None = None) -> NDArray[np.bool_]:
+    """Return the examples that each score of the `jackknife` uses, ``[10, n]``.
+
+    Args:
+        n: as for `jackknife`.
+        draws: as for `jackknife`.
+    """
     draws, number = _with_default(n, draws)
     count = NUM_PARTS if number >= 2 * NUM_PARTS else number
     group = (np.random.default_rng(number).permutation(number) % count)[draws]
-    value = score(None)
-    without = np.array([score(group != g) for g in range(count)])
-    pseudo = count * value - (count - 1) * without
+    return np.asarray(group != np.arange(count)[:, None])
+
+
+def pseudo_values(value: float, without: Float64) -> tuple[float, Float64]:
+    """Return a score and the pseudo-values of its `jackknife`, given the scores of its parts, ``[10]``."""
+    pseudo = len(without) * value - (len(without) - 1) * without
     return value, pseudo - pseudo.mean()
 
 

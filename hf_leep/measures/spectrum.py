@@ -4,11 +4,16 @@ With F [n, d] the features (as they are, or with columns of mean 0, or of mean 0
 H-score and LogME depend on F only through σ² and UᵀY, with Y the class indicators 1[y=c] or real targets. Other
 measures need rows of U diag(σ), the principal coordinates. All come from the smaller of the two Gram matrices: FᵀF
 [d, d] if n > d, otherwise FFᵀ [n, n] from a copy of F. So memory is O(d·min(n, d) + t·d + block).
+
+The decomposition does not depend on the labels, and several measures need the same one: within `shared`, each is
+computed once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +75,31 @@ class Spectrum:
             for rows, block in kept_blocks(self.features, self.kept):
                 yield rows, (block * self.scale - self.centre) @ self.basis[:, first:]
 
+    def coordinates(self, rows: NDArray[np.bool_], largest: int | None = None) -> Float64:
+        """Return the principal coordinates ``[m, k]`` of chosen rows, ``[n]``, where all rows are used.
+
+        Args:
+            rows: the rows.
+            largest: as for `coordinate_blocks`.
+        """
+        first = 0 if largest is None else max(len(self.eigenvalues) - largest, 0)
+        if self.dual:
+            return self.basis[rows, first:] * np.sqrt(self.eigenvalues[first:])
+        block = self.features[rows].astype(np.float64)
+        block *= self.scale
+        block -= self.centre
+        return np.asarray(block @ self.basis[:, first:])
+
+    def product(self, weights: Float64) -> Float64:
+        """Return the principal coordinates of all rows times weights, ``[k, q] -> [n, q]`` or ``[k] -> [n]``."""
+        if self.dual:
+            return self.basis @ (np.sqrt(self.eigenvalues) * weights.T).T
+        lifted = self.basis @ weights
+        result = np.empty((len(self.features), *weights.shape[1:]))
+        for rows, block in arrays.row_blocks(self.features):
+            result[rows] = block @ lifted
+        return np.asarray(result * self.scale - self.centre @ lifted)
+
     def point_blocks(self) -> Iterator[tuple[slice, Float64]]:
         """Yield ``(rows, points)``, with the distances of the scaled features of the rows that are used, in one pass.
 
@@ -120,15 +150,88 @@ def spectrum(
     Raises:
         InputError: NaN or infinite values in the features.
     """
-    n, d = len(target), features.shape[1]
+    axes = _axes(features, kept, _Scaling(whitened, softened, centred))
     num_targets = target.num_classes if isinstance(target, Labels) else target.shape[1]
+    if axes.dual:
+        projections = np.zeros((num_targets, len(axes.eigenvalues)))
+        _add_products(projections, axes.basis, target, slice(None))
+        projections = projections.T
+    else:
+        sums = np.zeros((num_targets, features.shape[1]))
+        for rows, block in kept_blocks(features, kept):
+            block *= axes.scale
+            block -= axes.centre
+            _add_products(sums, block, target, rows)
+        projections = (axes.basis.T @ sums.T) / np.sqrt(axes.eigenvalues)[:, None]
+    return Spectrum(features, axes.scale, axes.centre, axes.eigenvalues, projections, axes.basis, axes.dual, kept)
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """How columns are centred and scaled; arguments of `spectrum`."""
+
+    whitened: bool
+    softened: bool
+    centred: bool
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """What a `Spectrum` has that does not depend on the labels; its attributes mean the same."""
+
+    scale: float
+    centre: Float64
+    eigenvalues: Float64
+    basis: Float64
+    dual: bool
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """Decompositions of one matrix that have been computed."""
+
+    features: FloatMatrix | None
+    found: dict[_Scaling, _Axes]
+
+
+_shared: ContextVar[_Shared | None] = ContextVar("decompositions of the matrix that is being scored", default=None)
+
+
+@contextmanager
+def shared(features: FloatMatrix | None) -> Iterator[None]:
+    """Keep the decompositions of a matrix until the block ends, for all measures that are computed in it.
+
+    Args:
+        features: the matrix, ``[n, d]``; None for none. Measures have to get this very array, and nothing may change
+            it.
+    """
+    token = _shared.set(_Shared(features, {}))
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def _axes(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scaling) -> _Axes:
+    """Return the decomposition of the rows that are used, computed or shared."""
+    memory = _shared.get()
+    if memory is None or memory.features is not features or kept is not None:
+        return _decomposed(features, kept, scaling)
+    if scaling not in memory.found:
+        memory.found[scaling] = _decomposed(features, kept, scaling)
+    return memory.found[scaling]
+
+
+def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scaling) -> _Axes:
+    n, d = len(features) if kept is None else int(kept.sum()), features.shape[1]
     largest = 0.0
     for rows, block in kept_blocks(features, kept):
         arrays.check_finite(block, rows.start)
         largest = max(largest, float(np.abs(block).max(initial=0.0)))
     scale = 1.0 / largest if largest > 0 else 1.0  # products of the largest float64 numbers would overflow
     centre = np.zeros(d)
-    if whitened or centred:
+    centred = scaling.whitened or scaling.centred
+    if centred:
         for _, block in kept_blocks(features, kept):
             centre += (block * scale).sum(axis=0) / n
 
@@ -136,29 +239,20 @@ def spectrum(
     if dual:
         matrix = features.astype(np.float64) if kept is None else features[kept].astype(np.float64)
         matrix = matrix * scale - centre  # [n, d], smaller than the [d, d] matrix that it replaces
-        if whitened or centred:
-            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, whitened=whitened, softened=softened)
-        squared, vectors = np.linalg.eigh(matrix @ matrix.T)
+        if centred:
+            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, scaling)
+        squared, basis = np.linalg.eigh(matrix @ matrix.T)
     else:
-        gram, sums = np.zeros((d, d)), np.zeros((num_targets, d))
-        for rows, block in kept_blocks(features, kept):
+        gram = np.zeros((d, d))
+        for _, block in kept_blocks(features, kept):
             block = block * scale - centre
             gram += block.T @ block
-            _add_products(sums, block, target, rows)
-        factors = np.ones(d)
-        if whitened or centred:
-            factors = _factors(np.diag(gram), centre, n, whitened=whitened, softened=softened)
-        squared, vectors = np.linalg.eigh(gram * factors * factors[:, None])
-        sums *= factors
+        factors = _factors(np.diag(gram), centre, n, scaling) if centred else np.ones(d)
+        squared, basis = np.linalg.eigh(gram * factors * factors[:, None])
+        basis *= factors[:, None]
 
     significant = squared > max(n, d) * np.finfo(np.float64).eps * max(squared[-1], 0.0)
-    eigenvalues, basis = squared[significant], vectors[:, significant]
-    if dual:
-        projections = np.zeros((num_targets, len(eigenvalues)))
-        _add_products(projections, basis, target, slice(None))
-        return Spectrum(features, scale, centre, eigenvalues, projections.T, basis, dual, kept)
-    projections = (basis.T @ sums.T) / np.sqrt(eigenvalues)[:, None]
-    return Spectrum(features, scale, centre, eigenvalues, projections, basis * factors[:, None], dual, kept)
+    return _Axes(scale, centre, squared[significant], basis[:, significant], dual)
 
 
 def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows: slice) -> None:
@@ -169,11 +263,11 @@ def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows
         total += target[rows].T @ block
 
 
-def _factors(squares: Float64, centre: Float64, n: int, *, whitened: bool, softened: bool) -> Float64:
+def _factors(squares: Float64, centre: Float64, n: int, scaling: _Scaling) -> Float64:
     """Return the factor of each centred column, ``[d]``: 1/length, 1/√(l² + m²), 1, or 0 if it is constant."""
     noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # rounding error of a mean of n values
     varies = squares > noise
-    divisors = np.sqrt(squares) if whitened else np.ones_like(squares)
-    if softened and varies.any():
+    divisors = np.sqrt(squares) if scaling.whitened else np.ones_like(squares)
+    if scaling.softened and varies.any():
         divisors = np.sqrt(squares + divisors[varies].mean() ** 2)
     return np.divide(1.0, divisors, out=np.zeros_like(squares), where=varies)

@@ -7,13 +7,14 @@ TrR(Z, Y) = R(Z) − Σ_y π_y R(Z_y), R(Z) = ½ log det(I + ZᵀZ/(n ε)), Z th
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.arrays import Float64, Integers, Labels
 from hf_leep.measures.measure import Measure
-from hf_leep.measures.resampling import Kept, jackknife, labels_of
-from hf_leep.measures.spectrum import spectrum
+from hf_leep.measures.resampling import Kept, jackknife
+from hf_leep.measures.rest import rest
+from hf_leep.measures.spectrum import Spectrum, spectrum
 
 DISTORTION = 1e-4  # ε of the paper, for features of total variance 1
 _ROWS = 2048
@@ -58,7 +59,8 @@ def transrate(features: ArrayLike, labels: ArrayLike) -> float:
         0.2218
     """
     matrix = arrays.features(features)
-    return _value(matrix, arrays.labels(labels, len(matrix)))
+    target = arrays.labels(labels, len(matrix))
+    return _value(spectrum(matrix, target, whitened=False, centred=True), target, None)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -73,39 +75,62 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return jackknife(lambda kept: _value(matrix, labels_of(target, kept), kept), len(matrix), draws)
+    decomposed = spectrum(matrix, target, whitened=False, centred=True)
+    return jackknife(lambda kept: _value(decomposed, target, kept), len(matrix), draws)
 
 
-def _value(matrix: FloatMatrix, target: Labels, kept: Kept = None) -> float:
-    n = len(target)
-    decomposed = spectrum(matrix, target, whitened=False, centred=True, kept=kept)
-    variances = decomposed.eigenvalues / n  # of the principal axes [k]
-    if not len(variances):  # features that do not vary
+def _value(decomposed: Spectrum, target: Labels, kept: Kept) -> float:
+    """Return the score of the examples to use; the decomposition and the labels are those of all."""
+    if kept is None:
+        rows, n = np.arange(len(target)), len(target)
+        variance, centre = float(decomposed.eigenvalues.sum()) / n, decomposed.centre
+    else:
+        left = rest(decomposed, target, kept)
+        rows, n = np.flatnonzero(kept), len(left.target)
+        variance, centre = float(np.trace(left.scatter)) / n, _centre(decomposed, kept)
+    if not variance > 0:  # features that do not vary
         return 0.0
-    factor = 1 / (DISTORTION * float(variances.sum()))
-    total = 0.5 * float(np.log1p(factor * variances).sum())
-    order = np.argsort(target.codes, kind="stable")
-    rows = order if kept is None else np.flatnonzero(kept)[order]
-    ends = np.cumsum(target.counts)
+    factor = 1 / (DISTORTION * variance)
+    if kept is None:
+        total = 0.5 * float(np.log1p(factor / n * decomposed.eigenvalues).sum())
+    else:
+        total = _half_log_determinant(left.scatter, factor / n)
+    codes = target.codes[rows]
+    counts = np.bincount(codes)
+    rows = rows[np.argsort(codes, kind="stable")]
     within = sum(
-        float(count) / n * _rate(matrix, rows[end - count : end], decomposed.scale, decomposed.centre, factor)
-        for count, end in zip(target.counts, ends, strict=True)
+        float(count) / n * _rate(decomposed, rows[end - count : end], centre, factor)
+        for count, end in zip(counts, np.cumsum(counts), strict=True)
+        if count
     )
     return max(total - within, 0.0)  # a negative value is a rounding error
 
 
-def _rate(matrix: FloatMatrix, rows: Integers, scale: float, centre: Float64, factor: float) -> float:
+def _centre(decomposed: Spectrum, kept: NDArray[np.bool_]) -> Float64:
+    """Return the mean of the scaled features of the rows to use, ``[d]``."""
+    total = np.zeros_like(decomposed.centre)
+    for rows, block in arrays.row_blocks(decomposed.features):
+        total += kept[rows] @ block
+    return np.asarray(total * (decomposed.scale / kept.sum()))
+
+
+def _rate(decomposed: Spectrum, rows: Integers, centre: Float64, factor: float) -> float:
     """Return ½ log det(I + factor·ZᵀZ/m) of m rows, from the smaller Gram matrix."""
-    m, d = len(rows), matrix.shape[1]
+    m, d = len(rows), len(centre)
     if m < d:
-        shifted = matrix[rows].astype(np.float64) * scale - centre
+        shifted = decomposed.features[rows].astype(np.float64) * decomposed.scale - centre
         gram = shifted @ shifted.T
     else:
         gram = np.zeros((d, d))
         for start in range(0, m, _ROWS):
-            shifted = matrix[rows[start : start + _ROWS]].astype(np.float64) * scale - centre
+            shifted = decomposed.features[rows[start : start + _ROWS]].astype(np.float64) * decomposed.scale - centre
             gram += shifted.T @ shifted
-    gram *= factor / m
+    return _half_log_determinant(gram, factor / m)
+
+
+def _half_log_determinant(gram: Float64, factor: float) -> float:
+    """Return ½ log det(I + factor·gram); overwrites its input."""
+    gram *= factor
     gram.flat[:: len(gram) + 1] += 1.0
     return float(np.log(np.diag(np.linalg.cholesky(gram))).sum())
 

@@ -15,8 +15,8 @@ from hf_leep.models.modality import Modality
 
 __all__ = ["ADAPTERS", "BY_NAME", "MODALITIES", "Adapter", "Classifier", "Inspection", "Modality"]
 
-# In the order in which a data set is searched for input columns. Where there are videos, images or sounds, texts are
-# mostly file names, captions or transcripts.
+# A data set is searched for input columns in this order, and the first modality that finds one is taken. Where there
+# are videos, images or sounds, texts are mostly file names, captions or transcripts: texts come last.
 MODALITIES: tuple[Modality, ...] = (
     video.MODALITY,
     image.MODALITY,

@@ -40,7 +40,7 @@ class Assemble(Protocol[_Processor]):
         missing: Mapping[str, str],
         /,
     ) -> Classifier:
-        """Make a classifier.
+        """Make a classifier, which holds the model in evaluation mode and the function that makes inputs for it.
 
         Args:
             model: the model, without what makes inputs for it.
@@ -71,7 +71,7 @@ class Adapter(Generic[P]):
         what: what a checkpoint is called in messages, such as ``image classifier``.
         auto_model: name of the auto class of transformers.
         load_processor: ``folder -> processor``: loads the checkpoint's own; raises CandidateError if it has none.
-        assemble: makes a `Classifier` of a model and a processor.
+        assemble: makes a `Classifier` of a model and a processor; its ``collate`` turns rows into the model's inputs.
         adjust: ``(processor, configuration)``: changes them so that they fit together, before the model is made.
         load_tokenizer: ``folder -> tokenizer`` of zero-shot checkpoints, whose head is made from the names of the
             target's classes; None for a modality that has no such checkpoints.

@@ -160,4 +160,3 @@ MODALITY = Modality(
         assemble=_assemble,
     ),
 )
-ADAPTER = MODALITY.adapter

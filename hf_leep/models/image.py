@@ -129,4 +129,3 @@ MODALITY = Modality(
         load_tokenizer=text.load_tokenizer,
     ),
 )
-ADAPTER = MODALITY.adapter

@@ -200,4 +200,3 @@ MODALITY = Modality(
         adjust=adjust,
     ),
 )
-ADAPTER = MODALITY.adapter

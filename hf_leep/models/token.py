@@ -240,4 +240,3 @@ MODALITY = Modality(
         adjust=adjust,
     ),
 )
-ADAPTER = MODALITY.adapter

@@ -175,4 +175,3 @@ MODALITY = Modality(
         assemble=_assemble,
     ),
 )
-ADAPTER = MODALITY.adapter

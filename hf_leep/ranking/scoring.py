@@ -12,8 +12,10 @@ from hf_leep.errors import one_line
 from hf_leep.measures import Measure, find
 from hf_leep.measures.blocks import standard_error
 from hf_leep.measures.leave_one_out_leep import floor
+from hf_leep.measures.spectrum import shared
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
+from hf_leep.text import percent
 
 AUTO = "auto"  # value of ``sort_by`` that leaves the choice of the measure to hf_leep
 AUTO_MEASURE = "ridge-log-likelihood"  # the one that it chooses; tests/benchmarks/choice.py shows why
@@ -24,6 +26,7 @@ NO_BETTER_THAN_FLOOR = (
     "leave-one-out LEEP finds that these predictions explain nothing measurable: what this score has above the floor "
     "is in-sample bias"
 )
+MOST_BY_CHANCE = 0.5  # share of the largest score that shuffled labels may have on average without a warning
 ENOUGH_PER_SOURCE_CLASS = 5  # with fewer examples per source class, an in-sample score is too high
 ENOUGH_PER_CELL = 5  # with fewer, random predictions gain (s − 1)(t − 1)/2n ≈ 0.1 nats and more in-sample
 ENOUGH_PER_TARGET_CLASS = 10  # with fewer, 95 % intervals held in 93 to 99 % of samples (tests/benchmarks/coverage.py)
@@ -54,7 +57,9 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
 
     A linear head on its features is scored as well, whatever the measures are.
     """
-    scores = {name: _score(find(name), extraction) for name in measures}
+    with shared(extraction.features):
+        scores = {name: _score(find(name), extraction) for name in measures}
+        head = scores[HEAD_MEASURE] if HEAD_MEASURE in scores else head_accuracy(extraction)
     leave_one_out = scores.get("leave-one-out-leep")
     if leave_one_out is not None and _no_better_than_floor(leave_one_out, extraction.labels):
         checked = [name for name, s in scores.items() if find(name).checked_by == "leave-one-out-leep"]
@@ -65,7 +70,6 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
         truncated = _truncation(extraction)
         scores = {name: _warned(s, truncated) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
-    head = scores.get(HEAD_MEASURE)
     return Result(
         candidate=extraction.candidate,
         scores=scores,
@@ -74,7 +78,7 @@ def score(extraction: Extraction, measures: Sequence[str]) -> Result:
         num_source_classes=None if theta is None else theta.shape[1],
         effective_source_classes=None if theta is None else _effective_classes(theta),
         num_features=None if features is None else features.shape[1],
-        head_accuracy=head_accuracy(extraction) if head is None else head,
+        head_accuracy=head,
         run=extraction.run,
     )
 
@@ -155,6 +159,11 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         least = f"{measure.title} is {value:.3f}, and {bar:.3f} for predictions that are the same for all examples"
         return Score(None, reason=f"{least}: such a score says nothing about the candidate")
     warnings, trusted = _warnings(measure, len(inputs), inputs.shape[1], np.bincount(extraction.labels))
+    if measure.by_chance is not None and (share := measure.by_chance(inputs, extraction.labels)) > MOST_BY_CHANCE:
+        warnings += (
+            f"labels that have nothing to do with these features would have {percent(round(share, 2))} of the highest "
+            f"{measure.title} on average, and other candidates' features another share: do not order by it",
+        )
     trusted &= not single_draw  # one draw does not show how much another would differ
     score = Score(
         value=value,

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import Le, Len, MinLen
+from annotated_types import MinLen
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-Interval: TypeAlias = Annotated[list[float], Len(2, 2)]
-Logarithm: TypeAlias = Annotated[float, Le(700.0)]  # so that its exponential is finite
+from hf_leep.report.numbers import (
+    AtMostOne,
+    Count,
+    Interval,
+    Logarithm,
+    NonNegative,
+    Number,
+    Position,
+    Positive,
+    Rank,
+    RankInterval,
+    Share,
+)
 
 
 class ScoreData(TypedDict):
@@ -23,10 +34,10 @@ class ScoreData(TypedDict):
         reason: why there is no value.
     """
 
-    value: float | None
-    standard_error: float | None
-    half_width: float | None
-    shuffled: float | None
+    value: Number | None
+    standard_error: NonNegative | None
+    half_width: NonNegative | None
+    shuffled: Number | None
     warnings: list[str]
     reason: str | None
 
@@ -40,9 +51,9 @@ class EstimateData(TypedDict):
         half_width: half-width of its confidence interval, if known.
     """
 
-    value: float
-    standard_error: float | None
-    half_width: float | None
+    value: Number
+    standard_error: NonNegative | None
+    half_width: NonNegative | None
 
 
 class CalibrationData(TypedDict):
@@ -57,12 +68,12 @@ class CalibrationData(TypedDict):
         num_examples: size of the subsample that the temperature was chosen on.
     """
 
-    temperature: float
-    value: float
-    as_is: float
-    spread: float
+    temperature: Positive
+    value: Number
+    as_is: Number
+    spread: NonNegative
     curve: Annotated[list[Interval], MinLen(1)]
-    num_examples: int
+    num_examples: Count
 
 
 class SourceData(TypedDict):
@@ -76,9 +87,9 @@ class SourceData(TypedDict):
     """
 
     name: str
-    weight: float
-    conditional: float
-    share: float
+    weight: Share
+    conditional: Share
+    share: Share
 
 
 class ClassData(TypedDict):
@@ -93,7 +104,7 @@ class ClassData(TypedDict):
     """
 
     name: str
-    count: int
+    count: Count
     log_prediction: Logarithm
     gain: Logarithm
     sources: list[SourceData]
@@ -108,7 +119,7 @@ class RelatedClassData(TypedDict):
     """
 
     name: str
-    conditional: float
+    conditional: Share
 
 
 class SourceClassData(TypedDict):
@@ -121,7 +132,7 @@ class SourceClassData(TypedDict):
     """
 
     name: str
-    mass: float
+    mass: Share
     targets: list[RelatedClassData]
 
 
@@ -139,14 +150,14 @@ class ExampleData(TypedDict):
         source_probability: that probability.
     """
 
-    row: int
-    word: int | None
+    row: Position
+    word: Position | None
     label: str
-    prediction: float
+    prediction: Share
     likely: str
-    likely_prediction: float
+    likely_prediction: Share
     source: str
-    source_probability: float
+    source_probability: Share
 
 
 class ExplanationData(TypedDict):
@@ -161,11 +172,11 @@ class ExplanationData(TypedDict):
         examples: examples whose label is least expected, first.
     """
 
-    prior_weight: float | None
+    prior_weight: NonNegative | None
     classes: list[ClassData]
-    num_left_out: int
+    num_left_out: Count
     source_classes: list[SourceClassData]
-    num_sources_left_out: int
+    num_sources_left_out: Count
     examples: list[ExampleData]
 
 
@@ -192,14 +203,14 @@ class RunData(TypedDict):
     processor_backend: str | None
     dtype: str
     device: str
-    batch_size: int
-    seconds: float
-    peak_memory_bytes: int
-    max_length: int | None
-    num_truncated: int
+    batch_size: Count
+    seconds: NonNegative
+    peak_memory_bytes: Count
+    max_length: Count | None
+    num_truncated: Count
     pooling: str | None
-    num_processes: int
-    max_seconds: float | None
+    num_processes: Count
+    max_seconds: NonNegative | None
     from_store: bool
 
 
@@ -213,10 +224,10 @@ class StopData(TypedDict):
         margin: half-width of the gap's interval at the race's level.
     """
 
-    look: int
+    look: Position
     behind: str | None
-    gap: float | None
-    margin: float | None
+    gap: Number | None
+    margin: NonNegative | None
 
 
 class VotesData(TypedDict):
@@ -228,9 +239,9 @@ class VotesData(TypedDict):
         lost: pairs in which more measures put the other candidate first.
     """
 
-    rank: int
-    won: int
-    lost: int
+    rank: Rank
+    won: Count
+    lost: Count
 
 
 class NamedData(TypedDict):
@@ -278,11 +289,11 @@ class CommonData(NamedData):
 
     status: Literal["ok", "failed"]
     reason: str | None
-    num_source_classes: int | None
-    num_parameters: int | None
-    downloads: int | None
-    effective_source_classes: float | None
-    num_features: int | None
+    num_source_classes: Count | None
+    num_parameters: Count | None
+    downloads: Count | None
+    effective_source_classes: NonNegative | None
+    num_features: Count | None
     headless: bool
     task: str | None
     license: str | None
@@ -294,7 +305,7 @@ class CommonData(NamedData):
     scores: dict[str, ScoreData]
     calibration: CalibrationData | None
     explanation: ExplanationData | None
-    entropy_explained: float | None
+    entropy_explained: AtMostOne | None
     check: ScoreData | None
     run: RunData | None
     stopped: StopData | None
@@ -315,13 +326,13 @@ class RankedData(CommonData):
         num_examples: examples that its scores are of.
     """
 
-    rank: int
-    tie_group: int
-    rank_interval: Annotated[list[int], Len(2, 2)] | None
-    probability_best: float | None
+    rank: Rank
+    tie_group: Rank
+    rank_interval: RankInterval | None
+    probability_best: Share | None
     behind_best: EstimateData
     interval: Interval | None
-    num_examples: int
+    num_examples: Count
 
 
 class UnrankedData(CommonData):
@@ -343,7 +354,7 @@ class UnrankedData(CommonData):
     probability_best: None
     behind_best: None
     interval: None
-    num_examples: int | None
+    num_examples: Count | None
 
 
 CandidateData: TypeAlias = RankedData | UnrankedData

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from hf_leep.report.card.wording import named
 from hf_leep.report.schema import SCHEMA_VERSION, ReportData
 from hf_leep.report.validator import check, parse
 from hf_leep.text import plain
+
+_MOST_NAMES = 9  # listed where a name is not found
+_PARTS = {"schema_version", "target", "measures", "sort_by", "candidates", "run"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,15 @@ class Report:
     """
 
     data: ReportData
+
+    def __post_init__(self) -> None:
+        """Check that there is content; `load` checks all of it.
+
+        Raises:
+            UserError: it is not the content of a report.json.
+        """
+        if not isinstance(self.data, dict) or not self.data.keys() >= _PARTS:
+            raise UserError("this is not the content of a report.json: read one with Report.load(folder)")
 
     @property
     def candidates(self) -> list[CandidateData]:
@@ -48,8 +62,12 @@ class Report:
         if not found and name is None:
             raise UserError("no candidate has a rank: name the one to explain")
         if not found:
-            known = ", ".join(short for short, _ in candidates[:8]) + (" and others" if len(candidates) > 8 else "")
-            raise UserError(f"no candidate {wanted!r} in the report: it has {known}")
+            names = [short for short, _ in candidates]
+            close = difflib.get_close_matches(wanted, names, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            shown = names if len(names) <= _MOST_NAMES else names[: _MOST_NAMES - 1]
+            more = f" and {len(names) - len(shown)} others" if len(names) > len(shown) else ""
+            raise UserError(f"no candidate {wanted!r} in the report: {hint}it has {', '.join(shown)}{more}")
         if found[0]["explanation"] is not None:
             return found[0]
         reason = card.why_unexplained(self.data, found[0])
@@ -59,7 +77,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 if every candidate has a rank, 3 if some have none, 1 if none has one."""
+        """Exit code of ``hf-leep rank``: 0 if every candidate has a rank, 3 if some have none, 1 if none has one."""
         ranks = [candidate["rank"] for candidate in self.candidates]
         if all(rank is None for rank in ranks):
             return 1
@@ -84,10 +102,11 @@ class Report:
 
     @staticmethod
     def check_folder(folder: str | Path) -> None:
-        """Check that a report can be written to a folder without replacing a README.md of something else.
+        """Check that a report can be written to a folder, and replaces no README.md of something else.
 
         Raises:
-            UserError: the name is empty, it is a file, or it holds a README.md but no report.json.
+            UserError: the name is empty, it is a file, it cannot be written to, or it holds a README.md but no
+                report.json.
         """
         folder = Path(folder)
         if str(folder) in ("", "."):
@@ -96,6 +115,11 @@ class Report:
             raise UserError(f"{folder} is a file: the report needs a folder")
         if (folder / "README.md").exists() and not (folder / "report.json").exists():
             raise UserError(f"{folder} holds a README.md that is no report's: give the report a folder of its own")
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        try:
+            Path(tempfile.mkdtemp(dir=existing)).rmdir()
+        except OSError as error:
+            raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
 
     def to_bytes(self) -> bytes:
         """The bytes of report.json, in UTF-8; parts of a path that are not Unicode become JSON escapes."""
@@ -136,6 +160,10 @@ class Report:
             UserError: there is no readable report.json, it has another schema version, or it does not fit the schema;
                 the message says where.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise UserError(f"the folder of a report is text or a path, got {folder!r}")
+        if not str(folder).strip():
+            raise UserError("the folder of the report has no name: give its path, or . for the current folder")
         path = Path(folder) / "report.json"
         if Path(folder).is_file():
             raise UserError(f"{folder} is a file: name the folder that its report.json is in")
@@ -145,11 +173,15 @@ class Report:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from None
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is damaged: {error}") from None
+        if not text.strip():
+            raise UserError(f"{path} is damaged: it is empty")
         try:
             data = parse(text)
         except ValueError as error:
             raise UserError(f"{path} is damaged: {one_line(error)}") from None
-        found = data.get("schema_version") if isinstance(data, dict) else None
+        if not isinstance(data, dict):
+            raise UserError(f"{path} is damaged: it holds {plain(text.strip())[:80]}, not an object")
+        found = data.get("schema_version")
         if found != SCHEMA_VERSION:
             raise UserError(
                 f"{path} has schema_version {plain(repr(found))[:80]}; this hf_leep reads {SCHEMA_VERSION}"

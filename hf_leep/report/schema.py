@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NotRequired, TypeGuard
 
-from annotated_types import Gt, Lt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from hf_leep.report.candidate_schema import CandidateData, RankedData
+from hf_leep.report.numbers import Correlation, Count, NonNegative, Number, Positive, Rank, Share
 from hf_leep.report.second_opinion_schema import SecondOpinionData
 from hf_leep.report.validation_schema import FineTuningData, ValidationData
 
@@ -50,15 +51,15 @@ class TargetData(TypedDict):
     config: str | None
     split: str | None
     revision: str | None
-    num_examples: int
-    num_classes: int
-    class_entropy: float
-    leave_one_out_floor: float
+    num_examples: Count
+    num_classes: Annotated[int, Ge(2)]
+    class_entropy: Positive
+    leave_one_out_floor: Number
     seed: int
-    num_sentences: int | None
-    num_rows: int
+    num_sentences: Count | None
+    num_rows: Count
     streamed: bool
-    num_duplicates: int
+    num_duplicates: Count
     fingerprint: str
     modality: str
     task: str
@@ -97,8 +98,8 @@ class SettlingData(TypedDict):
         num_examples: about how many examples it would take; null if no number would do.
     """
 
-    places: int
-    num_examples: int | None
+    places: Count
+    num_examples: Count | None
 
 
 class VotersData(TypedDict):
@@ -121,8 +122,8 @@ class PairData(TypedDict):
     """
 
     measures: Annotated[list[str], MinLen(2)]
-    kendall: float | None
-    num_candidates: int
+    kendall: Correlation | None
+    num_candidates: Count
 
 
 class ReorderedData(TypedDict):
@@ -133,8 +134,8 @@ class ReorderedData(TypedDict):
         num_reordered: pairs that change their order.
     """
 
-    num_pairs: int
-    num_reordered: int
+    num_pairs: Count
+    num_reordered: Count
 
 
 class BestOfSizeData(TypedDict):
@@ -146,12 +147,12 @@ class BestOfSizeData(TypedDict):
     """
 
     id: str
-    rank: int
+    rank: Rank
 
 
 SizeBandData = TypedDict(  # "from" is a keyword of Python
     "SizeBandData",
-    {"from": int, "below": int | None, "num_candidates": int, "best": BestOfSizeData},
+    {"from": Count, "below": Count | None, "num_candidates": Count, "best": BestOfSizeData},
 )
 SizeBandData.__doc__ = """Ranked candidates of about the same size.
 
@@ -174,9 +175,9 @@ class SizeData(TypedDict):
     """
 
     bands: list[SizeBandData]
-    num_unknown: int
-    kendall: float | None
-    num_candidates: int
+    num_unknown: Count
+    kendall: Correlation | None
+    num_candidates: Count
 
 
 class BaselineData(TypedDict):
@@ -189,8 +190,8 @@ class BaselineData(TypedDict):
     """
 
     name: str
-    kendall: float | None
-    num_candidates: int
+    kendall: Correlation | None
+    num_candidates: Count
 
 
 class AutoData(TypedDict):
@@ -200,7 +201,7 @@ class AutoData(TypedDict):
         num_headless: candidates without a trained classification head.
     """
 
-    num_headless: int
+    num_headless: Count
 
 
 class RaceData(TypedDict):
@@ -216,13 +217,13 @@ class RaceData(TypedDict):
         num_examples_of_all: examples that they would have run without a race.
     """
 
-    confidence: float
-    top: int
+    confidence: Share
+    top: Rank
     decided_by: str
-    level: float
-    looks: list[int]
-    num_examples_run: int
-    num_examples_of_all: int
+    level: Share
+    looks: list[Count]
+    num_examples_run: Count
+    num_examples_of_all: Count
 
 
 class CertificateData(TypedDict):
@@ -234,7 +235,7 @@ class CertificateData(TypedDict):
         unchecked: measures without checks.
     """
 
-    num_checks: int
+    num_checks: Count
     failed: list[str]
     unchecked: list[str]
 
@@ -247,7 +248,7 @@ class HeadlessData(TypedDict):
         command: command that ranks them too.
     """
 
-    count: int
+    count: Count
     command: str | None
 
 
@@ -262,7 +263,7 @@ class CommandData(TypedDict):
 
     versions: dict[str, str]
     command: str | None
-    seconds: float
+    seconds: NonNegative
 
 
 _Identified = TypedDict("_Identified", {"$schema": str})
@@ -306,8 +307,8 @@ class ReportData(_Identified):
     measure_details: dict[str, MeasureData]
     sort_by: str
     checked_by: str | None
-    num_pairs: int
-    num_disagreements: int
+    num_pairs: Count
+    num_disagreements: Count
     best_by: str
     second_opinion: SecondOpinionData | None
     settling: list[SettlingData]

@@ -6,6 +6,8 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from hf_leep.report.numbers import Count, NonNegative, Share
+
 
 class SecondOpinionData(TypedDict):
     """The first candidate compared with all others by the accuracy of a linear head on the features.
@@ -28,8 +30,8 @@ class SecondOpinionData(TypedDict):
     verdict: Literal["contradicted", "agrees", "too few rows"]
     first: str
     best: str
-    gap: float
-    standard_error: float
-    half_width: float
-    num_compared: int
-    num_examples: int
+    gap: Share
+    standard_error: NonNegative
+    half_width: NonNegative
+    num_compared: Count
+    num_examples: Count

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from hf_leep.report.candidate_schema import EstimateData, Interval, NamedData
+from hf_leep.report.candidate_schema import EstimateData, NamedData
+from hf_leep.report.numbers import Correlation, CorrelationInterval, Count, NonNegative, Rank, Share
 
 
 class TrialData(NamedData):
@@ -18,10 +19,10 @@ class TrialData(NamedData):
         behind_best: highest accuracy minus its own.
     """
 
-    rank: int
+    rank: Rank
     reason: str | None
     accuracy: EstimateData | None
-    place: int | None
+    place: Rank | None
     behind_best: EstimateData | None
 
 
@@ -42,15 +43,15 @@ class AgreementData(TypedDict):
         weighted_tau_by_accuracy: weighted tau, weighted by the ranks of accuracy.
     """
 
-    num_candidates: int
-    pearson: float | None
-    pearson_interval: Interval | None
-    pearson_p_value: float | None
-    kendall: float | None
-    kendall_interval: Interval | None
-    kendall_p_value: float | None
-    weighted_tau: float | None
-    weighted_tau_by_accuracy: float | None
+    num_candidates: Count
+    pearson: Correlation | None
+    pearson_interval: CorrelationInterval | None
+    pearson_p_value: Share | None
+    kendall: Correlation | None
+    kendall_interval: CorrelationInterval | None
+    kendall_p_value: Share | None
+    weighted_tau: Correlation | None
+    weighted_tau_by_accuracy: Correlation | None
 
 
 class ComparedPairsData(TypedDict):
@@ -63,10 +64,10 @@ class ComparedPairsData(TypedDict):
         open: pairs whose accuracies do not differ beyond their error.
     """
 
-    told_apart: int
-    confirmed: int
-    contradicted: int
-    open: int
+    told_apart: Count
+    confirmed: Count
+    contradicted: Count
+    open: Count
 
 
 class ValidationData(TypedDict):
@@ -83,9 +84,9 @@ class ValidationData(TypedDict):
     """
 
     judged_by: str
-    top: int
-    asked: int | None
-    num_ranked: int
+    top: Count
+    asked: Count | None
+    num_ranked: Count
     candidates: list[TrialData]
     agreement: dict[str, AgreementData]
     pairs: ComparedPairsData
@@ -114,22 +115,22 @@ class FineTunedData(NamedData):
         seconds: seconds that its trainings took.
     """
 
-    rank: int | None
+    rank: Rank | None
     second_opinion: bool
     reason: str | None
-    place: int | None
-    round: int | None
-    learning_rate: float | None
-    steps: int | None
-    choosing_accuracy: float | None
+    place: Rank | None
+    round: Rank | None
+    learning_rate: NonNegative | None
+    steps: Count | None
+    choosing_accuracy: Share | None
     behind_in_round: EstimateData | None
-    seed_accuracies: list[float]
+    seed_accuracies: list[Share]
     accuracy: EstimateData | None
     behind_best: EstimateData | None
-    batch_size: int
-    micro_batch: int | None
-    keep_probability: float | None
-    seconds: float
+    batch_size: Count
+    micro_batch: Count | None
+    keep_probability: Share | None
+    seconds: NonNegative
 
 
 class FineTuningData(TypedDict):
@@ -152,15 +153,15 @@ class FineTuningData(TypedDict):
     """
 
     judged_by: str
-    top: int
-    num_ranked: int
-    budget: float | None
-    steps: int | None
+    top: Count
+    num_ranked: Count
+    budget: NonNegative | None
+    steps: Count | None
     flip: bool
-    num_train: int
-    num_choose: int
-    num_judge: int
+    num_train: Count
+    num_choose: Count
+    num_judge: Count
     device: str
-    seconds: float
+    seconds: NonNegative
     candidates: list[FineTunedData]
     agreement: dict[str, AgreementData]

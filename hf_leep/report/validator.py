@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -21,10 +21,11 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 _Place: TypeAlias = tuple[int | str, ...]  # keys and positions that lead to a value
 
 _LARGEST = 2**63 - 1  # an integer beyond it fits no column of scores.parquet
+_MOST_DIGITS = 300  # of an integer that a float can hold
 
 
 def parse(text: str) -> Json:
-    """Parse JSON in which all numbers are finite.
+    """Parse JSON in which all numbers are finite. Where an object holds a key twice, the last one counts.
 
     Args:
         text: the content of a JSON file.
@@ -38,7 +39,7 @@ def parse(text: str) -> Json:
     except RecursionError:
         raise ValueError("it nests too deeply") from None
     except _NumberError:
-        place, value = next(_bad_numbers(json.loads(text)))
+        place, value = next(_bad_numbers(json.loads(text, parse_int=_any_integer)))
         raise ValueError(f"{_written(place)}: the number {value:.3g} is not allowed") from None
 
 
@@ -99,10 +100,17 @@ def _finite(text: str) -> float:
 
 
 def _small(text: str) -> int:
-    value = int(text)
+    value = _any_integer(text)
     if abs(value) > _LARGEST:
         raise _NumberError
-    return value
+    return cast(int, value)
+
+
+def _any_integer(text: str) -> float:
+    """An integer, or an infinity for one that no float can hold."""
+    if len(text) <= _MOST_DIGITS:
+        return int(text)
+    return -math.inf if text.startswith("-") else math.inf
 
 
 def _bad_numbers(data: Json, place: _Place = ()) -> Iterator[tuple[_Place, float]]:
@@ -116,7 +124,7 @@ def _bad_numbers(data: Json, place: _Place = ()) -> Iterator[tuple[_Place, float
     elif isinstance(data, float) and not math.isfinite(data):
         yield place, data
     elif isinstance(data, int) and abs(data) > _LARGEST:
-        yield place, math.copysign(math.inf, data) if abs(data) > 10**300 else float(data)
+        yield place, float(data)
 
 
 @cache
@@ -137,6 +145,7 @@ def _placed(error: ErrorDetails, data: Json) -> tuple[_Place, str] | None:
         if place[2] != ("RankedData" if ranked else "UnrankedData"):
             return None
         place = (*place[:2], *place[3:])
+    fault = re.sub(r"\d{17,}", lambda digits: f"{float(digits[0]):.3g}", fault)
     return place, plain(fault[:1].lower() + fault[1:])
 
 
@@ -147,7 +156,8 @@ def _written(place: _Place) -> str:
 
 
 def _contradictions(report: ReportData) -> Iterator[tuple[_Place, str]]:
-    """What the types cannot say: measures and scores that the report refers to, but does not have."""
+    """What the types cannot say: what the report refers to but does not have, and numbers that contradict others."""
+    yield from _contradicting_numbers(report)
     for place, measure in _named_measures(report):
         if measure not in report["measure_details"]:
             yield place, f"the measure {plain(measure)} is not in measure_details"
@@ -163,6 +173,36 @@ def _contradictions(report: ReportData) -> Iterator[tuple[_Place, str]]:
     num_ranked = sum(candidate["rank"] is not None for candidate in report["candidates"])
     if validation and len(validation["candidates"]) > num_ranked:
         yield ("validation", "candidates"), "there are more of them than ranked candidates"
+
+
+def _contradicting_numbers(report: ReportData) -> Iterator[tuple[_Place, str]]:
+    """Counts above the number of what is counted, ranks that two candidates share, and intervals that end first."""
+    target, calibration = report["target"], report["calibration"]
+    if len(target["class_names"]) != target["num_classes"]:
+        yield ("target", "class_names"), f"there are {len(target['class_names'])}, but num_classes is another number"
+    if report["num_disagreements"] > report["num_pairs"]:
+        yield ("num_disagreements",), "it is more than num_pairs"
+    if calibration["num_reordered"] > calibration["num_pairs"]:
+        yield ("calibration", "num_reordered"), "it is more than num_pairs"
+    taken: set[int] = set()
+    for position, candidate in enumerate(report["candidates"]):
+        if is_ranked(candidate):
+            if candidate["rank"] in taken:
+                yield ("candidates", position, "rank"), f"another candidate has rank {candidate['rank']}, too"
+            taken.add(candidate["rank"])
+    for place, interval in _intervals(report):
+        if interval is not None and interval[0] > interval[1]:
+            yield place, "its lower end is above its upper end"
+
+
+def _intervals(report: ReportData) -> Iterator[tuple[_Place, Sequence[float] | None]]:
+    """Every interval in a report, and where."""
+    for position, candidate in enumerate(report["candidates"]):
+        yield ("candidates", position, "rank_interval"), candidate["rank_interval"]
+        yield ("candidates", position, "interval"), candidate["interval"]
+    for measure, found in report["validation"]["agreement"].items() if "validation" in report else ():
+        yield ("validation", "agreement", measure, "pearson_interval"), found["pearson_interval"]
+        yield ("validation", "agreement", measure, "kendall_interval"), found["kendall_interval"]
 
 
 def _named_measures(report: ReportData) -> Iterator[tuple[_Place, str]]:

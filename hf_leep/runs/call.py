@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,9 @@ from pathlib import Path
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
 from hf_leep.errors import MeasureError, UserError, name_options, option
-from hf_leep.inference.processes import Processes, num_launched
+from hf_leep.inference.processes import Processes, check_available, num_launched
 from hf_leep.measures import MEASURES, find
-from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
+from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection, check_flag, check_text
 from hf_leep.ranking import ordering, scoring
 from hf_leep.ranking.elimination import RaceResult
 from hf_leep.ranking.ordering import Ranking
@@ -53,12 +53,18 @@ class Call:
             UserError: the call is wrong.
         """
         _check_candidates(self.candidates)
+        check_text("sort_by", self.sort_by)
+        check_text("collection", self.collection)
+        check_flag("progress", self.progress)
         for name, record in _RECORDS.items():
             given = getattr(self, name)
             if given is not None and not isinstance(given, record):
                 raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
         if not (self.candidates or self.search or self.collection):
-            raise UserError("no candidates: name at least one checkpoint")
+            raise UserError(
+                f"no candidates: name at least one checkpoint with {option('candidates')}, or find some with "
+                f"{option('search.text')} or {option('collection')}"
+            )
         if self.order not in (*self.chosen, scoring.AUTO):
             raise MeasureError(
                 f"{option('sort_by')} is {self.order}, which is not among the {option('measures')} "
@@ -71,6 +77,10 @@ class Call:
                     f"{option('race')} decides on one machine which rows are run next: "
                     f"leave it out with {option('cluster')}"
                 )
+        if self.cluster is None:
+            check_available(self.execution.device)
+        if self.collection is not None:
+            hub_client.check_collection(self.collection)
         for wanted, name in ((self.search, "search"), (self.collection, "collection")):
             if wanted is not None:
                 self.config.client.require_online(option(name))
@@ -82,6 +92,8 @@ class Call:
         Raises:
             MeasureError: there is none, or one is unknown.
         """
+        if not isinstance(self.measures, Iterable):
+            raise MeasureError(f'{option("measures")} is {self.measures!r}; give names such as ["leep", "nce"]')
         names = self.measures.split(",") if isinstance(self.measures, str) else self.measures
         chosen = tuple(dict.fromkeys(find(name).name for name in names))
         if not chosen:
@@ -186,6 +198,8 @@ def _check_candidates(candidates: Sequence[CandidateLike]) -> None:
             raise UserError(
                 f"a candidate is a name, a folder or (name, model, processor), got {type(candidate).__name__}"
             )
+        if not _name(candidate).strip():
+            raise UserError("a candidate has no name: give a repository id or a folder")
         if isinstance(candidate, tuple) and len(candidate) != 3:
             raise UserError(f"a candidate in memory is (name, model, processor), got {len(candidate)} values")
         known = by_name.setdefault(_name(candidate), candidate)

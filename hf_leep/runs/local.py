@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, ProcessError, UserError
+from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.job import Fetch, Job
@@ -126,8 +126,10 @@ class Downloads:
         if step.snapshot:
             self._num_uses[step.snapshot.pinned] -= 1
             if self._evict and not self._num_uses[step.snapshot.pinned]:
-                with contextlib.suppress(Exception):  # a file that cannot be removed is no reason to lose the scores
+                try:
                     hub.evict(step.snapshot, self._client)
+                except Exception as error:  # a file that cannot be removed is no reason to lose the scores
+                    _LOG.warning("the download of %s cannot be removed: %s", plain(step.name), one_line(error))
 
     def _fetch_unplanned(self, snapshot: hub.Snapshot) -> Path:
         """Download a checkpoint whose pass was in the store when the plan was made, and is damaged."""

@@ -4,6 +4,9 @@
 memory relative to a straightforward implementation with whole matrices (numpy, scipy or scikit-learn), in one run; its
 time with the error relative to that of the score; and the exponent of its time in n, in d or s, and in t, from
 doubling each. Takes some minutes.
+
+``python tests/benchmarks/measures.py budget [NAMES]``: processor time of scoring one candidate on all measures, with
+errors and scores of shuffled labels, at the sizes in `BUDGETS`: each measure alone, and all of them in one call.
 """
 
 import os
@@ -21,9 +24,12 @@ from scipy.special import digamma, gammaln, log_softmax, softmax
 from scipy.stats import rankdata
 
 from hf_leep.measures import MEASURES
+from hf_leep.ranking.scoring import _score, score
+from hf_leep.records import Candidate, Extraction, Run
 
 N, D, S, T = 10_000, 768, 1_000, 100
 SMALL = (2_000, 192, 250, 25)  # where growth is measured
+BUDGETS = {(2_000, 1_280, 1_001, 10): 10.0, (5_000, 256, 1_001, 100): 20.0}  # (n, d, s, t): seconds for all measures
 LINEAR = {"tol": 1e-4, "max_iter": 300}  # settings of scikit-learn's logistic regression
 
 
@@ -214,6 +220,41 @@ def problem(n, d, s, t):
     return {"probabilities": p, "features": features.astype(np.float32)}, y
 
 
+def backbone(n, d, s, t):
+    """A candidate whose features look like those of a network: rectified, few strong directions and a long tail."""
+    rng = np.random.default_rng(0)
+    y = np.concatenate([np.arange(t), rng.integers(0, t, n - t)])
+    causes = 0.4 * rng.normal(size=(t, 64))[y] + rng.normal(size=(n, 64)) * np.geomspace(2, 0.5, 64)
+    features = causes @ rng.normal(size=(64, d)) / 8 + rng.normal(size=(n, d)) * np.geomspace(1, 0.05, d)
+    logits = causes @ rng.normal(size=(64, s)) / 3 + rng.normal(size=(n, s))
+    p = np.exp(log_softmax(logits, axis=1))
+    return Extraction(
+        Candidate("x"),
+        p.astype(np.float32),
+        np.maximum(features - 0.3, 0).astype(np.float32),
+        y,
+        Run("none", "none", "float32", "cpu", 1, 0.0, 0),
+    )
+
+
+def budget(names):
+    """Print the seconds of each measure, and of one call for all of them."""
+    small = backbone(200, 30, 40, 5)
+    score(small, list(MEASURES))  # so that imports are not timed
+    for size, limit in BUDGETS.items():
+        extraction = backbone(*size)
+        print("n {:,}, d {:,}, s {:,}, t {}: seconds with errors, one thread".format(*size))
+        alone = {}
+        for name in names or MEASURES:
+            alone[name] = seconds(_score, MEASURES[name], extraction)
+            print(f"  {name:<20} {alone[name]:7.2f}", flush=True)
+        together = seconds(score, extraction, names or list(MEASURES))
+        print(
+            f"  {'sum of all':<20} {sum(alone.values()):7.2f}; in one call {together:.2f} (limit {limit:g})",
+            flush=True,
+        )
+
+
 def seconds(run, *arguments, repeats=1):
     """Lowest processor time, which on one thread is the wall time on an idle machine."""
     times = []
@@ -273,4 +314,4 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    budget(sys.argv[2:]) if sys.argv[1:2] == ["budget"] else main(sys.argv[1:])

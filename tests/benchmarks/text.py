@@ -54,7 +54,7 @@ def main(folder):
     target, rows = data.load(
         datasets.Dataset.from_dict({"text": words, "label": (np.arange(ROWS) % 5).tolist()}), MODALITIES
     )
-    classifier = text.ADAPTER.load(make_checkpoint(folder), ("text",), torch.float32)
+    classifier = text.MODALITY.adapter.load(make_checkpoint(folder), ("text",), torch.float32)
     times, results = {Loader: [], AsTheyCome: []}, {}
     for kind in (Loader, AsTheyCome) * 3:
         start = time.perf_counter()

@@ -143,7 +143,17 @@ BAD = {
         {},
         r"no column can be the label .*: image \(Image\)",
     ),
-    "typo in label": (lambda p: p, {"label": "lable"}, r"no column 'lable': label can be label"),
+    "typo in label": (
+        lambda p: p,
+        {"label": "lable"},
+        r"no column 'lable': label can be label; the columns are image",
+    ),
+    "typo in input": (lambda p: p, {"inputs": "img"}, r"no column 'img': input can be image; the columns are image"),
+    "three inputs": (
+        lambda p: p,
+        {"inputs": ["image", "label", "label"]},
+        r"input names 3 columns, .*; 2 are the most",
+    ),
     "label is no class": (
         lambda p: p.add_column("weight", [0.5] * 60),
         {"label": "weight"},
@@ -187,6 +197,7 @@ BAD = {
     "half a sample": (lambda p: p, {"max_samples": 9.5}, r"max_samples is 9.5; a score needs a whole number"),
     "no data set": (lambda p: "", {}, r"the data set has no name"),
     "a table": (lambda p: [{"text": "a"}], {}, r"the data set is a list: make a Dataset of it"),
+    "a number": (lambda p: 3, {}, r"the data set is an int: make a Dataset of it"),
     "a revision of a folder": (lambda p: ".", {"revision": "v1"}, r"revision is for data sets on the Hub"),
     "image missing": (
         lambda p: datasets.Dataset.from_dict({"image": [None, p[0]["image"]], "label": [0, 1]}, features=p.features),
@@ -205,6 +216,17 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
     assert "\n" not in str(caught.value)
 
 
+def test_a_configuration_that_a_local_data_set_does_not_have_is_refused(pictures, tmp_path):
+    (tmp_path / "rows").mkdir()
+    pictures.to_parquet(tmp_path / "rows" / "train.parquet")
+    pictures.save_to_disk(tmp_path / "saved")
+    for local in (tmp_path / "rows" / "train.parquet", tmp_path / "saved"):
+        with pytest.raises(TargetError, match=f"{local} has no configurations: leave out config$"):
+            load(local, config="colours")
+    with pytest.raises(TargetError, match="rows has no configuration 'colours'; it has default$"):
+        load(tmp_path / "rows", config="colours")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -212,6 +234,7 @@ def test_a_bad_target_is_one_clear_line(pictures, bad):
         ("header.csv", b"text,label\n", r"header.csv: there are no rows"),
         ("no-rows.parquet", no_rows(), r"no-rows.parquet: there are no rows"),
         ("nothing.jsonl", b"", r"nothing.jsonl: the file is empty"),
+        ("binary", b"x", r"binary: cannot read a file without an extension; give one of .parquet, .csv"),
         ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
         (
             "rows.csv",

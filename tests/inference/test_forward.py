@@ -15,7 +15,7 @@ from tests.models.extracting import run_pass
 
 def extract(path, pictures, batch_size=16, dtype=torch.float32, **changes):
     target, rows = data.load(pictures, MODALITIES)
-    classifier = image.ADAPTER.load(path, ("image",), dtype)
+    classifier = image.MODALITY.adapter.load(path, ("image",), dtype)
     for name, value in changes.items():
         object.__setattr__(classifier, name, value)
     seen = []
@@ -95,7 +95,7 @@ def test_a_wrong_layer_is_noticed_on_the_first_batch(checkpoints, pictures):
 
 
 def test_a_layer_behind_the_head_is_noticed(checkpoints, pictures):
-    model = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32).model
+    model = image.MODALITY.adapter.load(checkpoints["five"], ("image",), torch.float32).model
     model.model.classifier.append(torch.nn.Softplus())
     result = extract(checkpoints["five"], pictures, model=model, head=model.model.classifier[1])
     assert "another layer behind it" in result.missing["features"]
@@ -111,7 +111,7 @@ def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, p
 
 def test_modules_are_left_as_they_were(checkpoints, pictures):
     path = checkpoints["five"]
-    classifier = image.ADAPTER.load(path, ("image",), torch.float32)
+    classifier = image.MODALITY.adapter.load(path, ("image",), torch.float32)
     target, rows = data.load(pictures, MODALITIES)
     before = torch.random.get_rng_state()
     run_pass(classifier, rows, target.labels, batch_size=16)
@@ -155,7 +155,7 @@ class Hungry(torch.nn.Module):
 def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoints, pictures, error):
     target, rows = data.load(pictures, MODALITIES)
     whole = extract(checkpoints["five"], pictures)
-    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
+    classifier = image.MODALITY.adapter.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.model.classifier, error)
     classifier.model.model.classifier = hungry
     seen = []
@@ -169,7 +169,7 @@ def test_where_memory_runs_out_the_batch_is_halved_and_no_row_is_lost(checkpoint
 
 def test_a_batch_of_one_that_does_not_fit_fails_with_words(checkpoints, pictures):
     target, rows = data.load(pictures, MODALITIES)
-    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
+    classifier = image.MODALITY.adapter.load(checkpoints["five"], ("image",), torch.float32)
     hungry = Hungry(classifier.model.model.classifier, MemoryError())
     hungry.forward = lambda x: (_ for _ in ()).throw(MemoryError())
     classifier.model.model.classifier = hungry
@@ -182,7 +182,7 @@ def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, p
     alone = extract(checkpoints["seven-classes"], pictures)
     loader = Loader(rows, budget=10**8)
     for name in ("five", "seven-classes"):
-        classifier = image.ADAPTER.load(checkpoints[name], ("image",), torch.float32)
+        classifier = image.MODALITY.adapter.load(checkpoints[name], ("image",), torch.float32)
         shared = run_pass(classifier, rows, target.labels, batch_size=16, loader=loader)
     np.testing.assert_array_equal(shared.probabilities, alone.probabilities)
     np.testing.assert_array_equal(shared.features, alone.features)
@@ -190,7 +190,7 @@ def test_a_second_candidate_on_the_same_rows_gets_the_same_arrays(checkpoints, p
 
 def test_a_model_keeps_its_memory_format(checkpoints, pictures):
     target, rows = data.load(pictures, MODALITIES)
-    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
+    classifier = image.MODALITY.adapter.load(checkpoints["five"], ("image",), torch.float32)
     before = [p.stride() for p in classifier.model.parameters()]
     run_pass(classifier, rows, target.labels)
     assert [p.stride() for p in classifier.model.parameters()] == before
@@ -198,7 +198,7 @@ def test_a_model_keeps_its_memory_format(checkpoints, pictures):
 
 def test_a_model_is_freed_when_its_pass_is_over(checkpoints, pictures):
     target, rows = data.load(pictures, MODALITIES)
-    classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
+    classifier = image.MODALITY.adapter.load(checkpoints["five"], ("image",), torch.float32)
     alive = weakref.ref(classifier.model)
     run_pass(classifier, rows, target.labels)
     del classifier
@@ -211,7 +211,7 @@ def test_a_compiled_model_gives_the_same(checkpoints, pictures):
     target, rows = data.load(pictures.select(range(10)), MODALITIES)
     made = []
     for compiled in (False, True):
-        classifier = image.ADAPTER.load(checkpoints["five"], ("image",), torch.float32)
+        classifier = image.MODALITY.adapter.load(checkpoints["five"], ("image",), torch.float32)
         made.append(run_pass(classifier, rows, target.labels, compiled=compiled))
     assert made[1].missing == {}
     np.testing.assert_allclose(made[1].probabilities, made[0].probabilities, atol=1e-5)

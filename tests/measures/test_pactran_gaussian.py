@@ -111,7 +111,7 @@ def test_a_class_without_examples_in_a_part_is_left_out_there():
     value, values = influence(f, y)
     alone = [measures.pactran_gaussian(np.delete(f, i, axis=0), np.delete(y, i)) for i in range(12)]
     expected = -11 * (np.array(alone) - np.mean(alone))
-    np.testing.assert_allclose(np.sort(values), np.sort(expected), atol=2e-4)
+    np.testing.assert_allclose(np.sort(values), np.sort(expected), atol=1e-2)  # parts are fitted to 1e-3, times 11
     assert value == measures.pactran_gaussian(f, y)
 
 

@@ -26,7 +26,7 @@ def test_equals_its_definition_with_the_covariance_of_scikit_learn(problem):
     if f.shape[1] == 1:  # scikit-learn treats one column separately and shrinks nothing
         assert shrinkage(f) == 0.0
     assert shrinkage(f) == pytest.approx(LedoitWolf().fit(f).shrinkage_, abs=1e-9)
-    assert measures.regularised_h_score(f, y, adjusted=False) == pytest.approx(by_definition(f, y), abs=1e-6)
+    assert measures.regularised_h_score(f, y) == pytest.approx(by_definition(f, y), abs=1e-6)
 
 
 def test_the_shrinkage_is_ledoit_and_wolfs_as_a_loop_over_examples(rng):
@@ -43,15 +43,15 @@ def test_is_never_above_the_h_score(problem):
     # Axis k adds its part of the H-score times (1 − α) λ_k/((1 − α) λ_k + α μ) ≤ 1.
     # Adjusting lowers it further: (M − E) H ≥ M (H − E) for H ≤ M = t − 1.
     f, y = problem
-    published = measures.regularised_h_score(f, y, adjusted=False)
+    published = measures.regularised_h_score(f, y)
     assert 0.0 <= published <= measures.h_score(f, y) + 1e-9
-    assert measures.regularised_h_score(f, y) <= published + 1e-9
+    assert measures.regularised_h_score(f, y, adjusted=True) <= published + 1e-9
 
 
 @pytest.mark.parametrize("d", [3, 12])
 def test_is_zero_on_average_over_all_orders_of_the_labels(rng, d):
     f, y = rng.normal(size=(6, d)) * 2.0 ** -np.arange(d), [0, 0, 0, 1, 1, 2]
-    scores = [measures.regularised_h_score(f, order) for order in set(itertools.permutations(y))]
+    scores = [measures.regularised_h_score(f, order, adjusted=True) for order in set(itertools.permutations(y))]
     assert np.mean(scores) == pytest.approx(0.0, abs=1e-9)
     assert max(scores) > 0.1
 
@@ -61,15 +61,17 @@ def test_wide_features_with_a_steep_spectrum_gain_nothing_by_fitting_any_labels(
     y = np.arange(160) % 10
     wide = rng.normal(size=(160, 384)) / np.arange(1, 385) ** 0.5
     narrow = (rng.normal(size=(10, 32))[y] + rng.normal(size=(160, 32))) / np.arange(1, 33)
-    published = [measures.regularised_h_score(f, y, adjusted=False) for f in (wide, narrow)]
+    published = [measures.regularised_h_score(f, y) for f in (wide, narrow)]
     assert published[0] > published[1]
-    adjusted = [measures.regularised_h_score(f, y) for f in (wide, narrow)]
+    adjusted = [measures.regularised_h_score(f, y, adjusted=True) for f in (wide, narrow)]
     assert abs(adjusted[0]) < 1
     assert adjusted[1] > 4
 
 
 def test_where_all_labels_score_the_same_the_score_is_zero():
-    assert measures.regularised_h_score(np.eye(4), [0, 0, 1, 1]) == 0.0  # a multiple of I: nothing is shrunk
+    assert (
+        measures.regularised_h_score(np.eye(4), [0, 0, 1, 1], adjusted=True) == 0.0
+    )  # a multiple of I: nothing is shrunk
 
 
 def test_approaches_the_h_score_as_n_grows(rng):
@@ -94,7 +96,8 @@ def test_noise_scores_less_than_signal_where_the_h_score_cannot_tell_them_apart(
     noise = rng.normal(size=(60, 100))
     signal = noise + 2 * rng.normal(size=(4, 100))[y]
     assert measures.h_score(noise, y) == pytest.approx(measures.h_score(signal, y), abs=1e-9)
-    assert abs(measures.regularised_h_score(noise, y)) < 0.2 * measures.regularised_h_score(signal, y)
+    of_noise, of_signal = (measures.regularised_h_score(f, y, adjusted=True) for f in (noise, signal))
+    assert abs(of_noise) < 0.2 * of_signal
 
 
 def test_constant_features_score_zero():

@@ -87,7 +87,7 @@ def sounds(rate=RATE):
 
 
 def load(path):
-    return audio.ADAPTER.load(path, ["audio"], torch.float32)
+    return audio.MODALITY.adapter.load(path, ["audio"], torch.float32)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
@@ -250,7 +250,9 @@ def test_a_model_in_memory(sounders):
 
     path = sounders["masked"]
     model = AutoModelForAudioClassification.from_pretrained(path)
-    result = extract(audio.ADAPTER.wrap(model, AutoFeatureExtractor.from_pretrained(path), ["audio"]), sounds())
+    result = extract(
+        audio.MODALITY.adapter.wrap(model, AutoFeatureExtractor.from_pretrained(path), ["audio"]), sounds()
+    )
     np.testing.assert_allclose(result.probabilities, extract(load(path), sounds()).probabilities, atol=1e-6)
 
 
@@ -288,7 +290,7 @@ def test_padding_is_heard_neither_by_the_extractor_nor_by_convolutions(tmp_path)
             torch.manual_seed(4)
             make(config).save_pretrained(folder)
         Wav2Vec2FeatureExtractor(return_attention_mask=mask).save_pretrained(folder)
-        result = extract(audio.ADAPTER.load(folder, ["audio"]), sounds())
+        result = extract(audio.MODALITY.adapter.load(folder, ["audio"]), sounds())
         model, extractor = (
             kind.from_pretrained(folder) for kind in (AutoModelForAudioClassification, AutoFeatureExtractor)
         )

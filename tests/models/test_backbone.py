@@ -14,7 +14,7 @@ from tests.models.extracting import extract
 
 
 def of_texts(path, texts):
-    return extract(text.ADAPTER.load(path, ["text"], torch.float32), texts)
+    return extract(text.MODALITY.adapter.load(path, ["text"], torch.float32), texts)
 
 
 def hidden_states(path, texts):
@@ -66,7 +66,7 @@ def encoders(text_checkpoints, tmp_path_factory):
 @pytest.mark.parametrize("name", ["masked", "distilled"])
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_a_masked_language_model_gives_the_mean_of_its_tokens(encoders, texts, name, batch_size):
-    result = extract(text.ADAPTER.load(encoders[name], ["text"], torch.float32), texts, batch_size)
+    result = extract(text.MODALITY.adapter.load(encoders[name], ["text"], torch.float32), texts, batch_size)
     expected = np.stack([states.mean(axis=0) for states in hidden_states(encoders[name], texts)])
     np.testing.assert_allclose(result.features, expected, atol=1e-5)
     assert result.run.pooling == "mean"
@@ -129,7 +129,7 @@ def test_the_pooling_comes_from_the_hub_and_counts_as_part_of_the_checkpoint(tex
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_a_decoder_gives_its_last_token(encoders, texts, batch_size):
-    result = extract(text.ADAPTER.load(encoders["decoder"], ["text"], torch.float32), texts, batch_size)
+    result = extract(text.MODALITY.adapter.load(encoders["decoder"], ["text"], torch.float32), texts, batch_size)
     expected = [states[-1] for states in hidden_states(encoders["decoder"], texts)]
     np.testing.assert_allclose(result.features, expected, atol=1e-5)
     assert result.run.pooling == "last token"
@@ -159,7 +159,7 @@ def test_missing_weights_of_an_encoder_are_refused(encoders, tmp_path):
     kept = {k: v for k, v in load_file(path / "model.safetensors").items() if "layer.1.output" not in k}
     save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CandidateError, match=r"weights of the backbone are missing or misshapen .*layer.1.output"):
-        text.ADAPTER.load(path, ["text"], torch.float32)
+        text.MODALITY.adapter.load(path, ["text"], torch.float32)
 
 
 def test_the_features_rank_and_leep_says_why_not(encoders, texts):
@@ -178,7 +178,7 @@ def test_a_model_in_memory_without_a_head(encoders, texts, kind):
     path = encoders["distilled"]
     model = getattr(transformers, kind).from_pretrained(path)
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    result = extract(text.ADAPTER.wrap(model, tokenizer, ["text"]), texts)
+    result = extract(text.MODALITY.adapter.wrap(model, tokenizer, ["text"]), texts)
     np.testing.assert_allclose(result.features, of_texts(path, texts).features, atol=1e-5)
     assert result.missing == {"probabilities": "no trained classification head: the model has none"}
 
@@ -215,7 +215,7 @@ def test_an_image_encoder_gives_its_pooled_output(vision, pictures, name, poolin
     from transformers import AutoImageProcessor, AutoModel
 
     path = vision[name]
-    result = extract(image.ADAPTER.load(path, ["image"], torch.float32), pictures, 16)
+    result = extract(image.MODALITY.adapter.load(path, ["image"], torch.float32), pictures, 16)
     model, processor = AutoModel.from_pretrained(path).eval(), AutoImageProcessor.from_pretrained(path, backend="pil")
     with torch.no_grad():
         outputs = [model(**processor(row["image"], return_tensors="pt")) for row in pictures]
@@ -229,13 +229,13 @@ def test_an_image_classifier_without_its_head_in_memory(checkpoints, pictures):
 
     path = checkpoints["headless"]
     processor = AutoImageProcessor.from_pretrained(path, backend="pil")
-    result = extract(image.ADAPTER.wrap(AutoModel.from_pretrained(path), processor, ["image"]), pictures)
-    loaded = extract(image.ADAPTER.load(path, ["image"], torch.float32), pictures)
+    result = extract(image.MODALITY.adapter.wrap(AutoModel.from_pretrained(path), processor, ["image"]), pictures)
+    loaded = extract(image.MODALITY.adapter.load(path, ["image"], torch.float32), pictures)
     np.testing.assert_allclose(result.features, loaded.features, atol=1e-6)
 
 
 def test_two_heads_whose_outputs_are_averaged_give_no_features(vision, pictures):
-    result = extract(image.ADAPTER.load(vision["two-heads"], ["image"], torch.float32), pictures)
+    result = extract(image.MODALITY.adapter.load(vision["two-heads"], ["image"], torch.float32), pictures)
     assert result.probabilities.shape == (60, 3)
     assert result.missing == {
         "features": "no single linear head whose input could be recorded: it has none, or several"

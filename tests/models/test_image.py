@@ -12,7 +12,7 @@ from hf_leep.models import image
 
 
 def load(path):
-    return image.ADAPTER.load(path, ["image"], torch.float32)
+    return image.MODALITY.adapter.load(path, ["image"], torch.float32)
 
 
 def edited(path, tmp_path, **changes):
@@ -139,7 +139,7 @@ def test_a_timm_checkpoint_says_what_to_install(tmp_path, said):
     if find_spec("timm") and find_spec("torchvision"):
         pytest.skip("timm is here")
     (tmp_path / "config.json").write_text(json.dumps(said))
-    for look in (lambda path: image.ADAPTER.inspect(path, None), load):
+    for look in (lambda path: image.MODALITY.adapter.inspect(path, None), load):
         with pytest.raises(CandidateError, match=r'timm and torchvision: pip install "hf-leep\[timm\]"'):
             look(tmp_path)
 

@@ -1,12 +1,17 @@
 """The records of the modalities: complete, and importable without torch."""
 
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from hf_leep.models import ADAPTERS, MODALITIES
 from tests.warm import HANGING
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("modality", MODALITIES, ids=lambda modality: modality.name)
@@ -16,6 +21,16 @@ def test_every_modality_is_complete(modality):
     assert all(len(names) <= modality.max_inputs for names in modality.input_names)
     assert ADAPTERS[modality.name].auto_model.startswith("AutoModelFor")
     assert modality.decoder() is None or isinstance(modality.decoder(), str)
+
+
+@pytest.mark.parametrize("modality", MODALITIES, ids=lambda modality: modality.name)
+def test_a_modality_brings_what_contributing_asks_for(modality):
+    assert (ROOT / "tests" / "models" / f"test_{modality.name}.py").is_file()
+    assert f"whatever `{modality.adapter.auto_model}` loads" in (ROOT / "README.md").read_text(encoding="utf-8")
+    code = (ROOT / "hf_leep" / "models" / f"{modality.name}.py").read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for package, extra in re.findall(r'files_need\("(\w+)", "(\w+)"\)', code):
+        assert any(line.startswith(package) for line in extras[extra])
 
 
 def test_names_are_unique():

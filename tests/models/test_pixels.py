@@ -55,7 +55,7 @@ def test_a_processor_that_does_more_is_left_alone():
 
 
 def test_a_checkpoint_keeps_its_pixels_in_eight_bits(checkpoints, pictures):
-    classifier = image.ADAPTER.load(checkpoints["five"], ["image"])
+    classifier = image.MODALITY.adapter.load(checkpoints["five"], ["image"])
     batch = classifier.collate([pictures[0], pictures[1]])
     assert batch["pixel_values"].dtype == torch.uint8
     parameters = sum(p.numel() for p in classifier.model.parameters())

@@ -12,7 +12,7 @@ from tests.models import extracting
 
 
 def extract(path, texts, columns=("text",), batch_size=8):
-    return extracting.extract(text.ADAPTER.load(path, columns, torch.float32), texts, batch_size, columns)
+    return extracting.extract(text.MODALITY.adapter.load(path, columns, torch.float32), texts, batch_size, columns)
 
 
 def direct(path, texts, columns=("text",)):
@@ -78,13 +78,13 @@ def test_what_cannot_be_loaded_is_one_clear_line(checkpoints, text_checkpoints, 
     import shutil
 
     with pytest.raises(CandidateError, match="no sequence classifier for model_type 'resnet'"):
-        text.ADAPTER.load(checkpoints["five"], ["text"], torch.float32)
+        text.MODALITY.adapter.load(checkpoints["five"], ["text"], torch.float32)
     copy = tmp_path / "no tokenizer"
     shutil.copytree(text_checkpoints["bert"], copy)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (copy / name).unlink()
     with pytest.raises(CandidateError, match="no tokenizer in the checkpoint") as caught:
-        text.ADAPTER.load(copy, ["text"], torch.float32)
+        text.MODALITY.adapter.load(copy, ["text"], torch.float32)
     assert "\n" not in str(caught.value)
 
 
@@ -258,13 +258,13 @@ def test_outputs_that_are_the_same_for_every_text_are_refused(text_checkpoints, 
     weights["classifier.weight"].zero_()
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CandidateError, match="its outputs are the same for two different texts"):
-        text.ADAPTER.load(path, ["text"])
+        text.MODALITY.adapter.load(path, ["text"])
 
 
 @pytest.mark.parametrize(
     ("attribute", "before", "after"), [("attention_type", "block_sparse", "original_full"), ("hash_seed", None, 0)]
 )
-@pytest.mark.parametrize("adapter", [text.ADAPTER, token.ADAPTER], ids=["text", "token"])
+@pytest.mark.parametrize("adapter", [text.MODALITY.adapter, token.MODALITY.adapter], ids=["text", "token"])
 def test_what_changes_between_passes_is_settled(adapter, attribute, before, after):
     from types import SimpleNamespace
 

@@ -16,7 +16,9 @@ LIMIT = {"bert": 24, "roberta": 64, "gpt2": 20}
 
 
 def extract(path, tagged, batch_size=8, classifier=None):
-    return extracting.extract(classifier or token.ADAPTER.load(path, ("tokens",), torch.float32), tagged, batch_size)
+    return extracting.extract(
+        classifier or token.MODALITY.adapter.load(path, ("tokens",), torch.float32), tagged, batch_size
+    )
 
 
 def direct(path, tagged):
@@ -107,7 +109,7 @@ def test_other_orders_of_the_sentences_change_no_word(token_checkpoints, tagged,
 
 
 def test_half_precision_is_close(token_checkpoints, tagged):
-    classifier = token.ADAPTER.load(token_checkpoints["bert"], ("tokens",), torch.bfloat16)
+    classifier = token.MODALITY.adapter.load(token_checkpoints["bert"], ("tokens",), torch.bfloat16)
     result = extract(token_checkpoints["bert"], tagged, classifier=classifier)
     assert result.missing == {}
     difference = np.abs(result.probabilities - direct(token_checkpoints["bert"], tagged)[0])
@@ -145,7 +147,7 @@ def test_models_in_memory_are_run_like_their_folders_and_left_as_they_were(token
     auto = AutoModel if name == "headless" else AutoModelForTokenClassification
     model, tokenizer = auto.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
     sides = tokenizer.padding_side, tokenizer.truncation_side
-    result = extract(path, tagged, classifier=token.ADAPTER.wrap(model, tokenizer, ("tokens",)))
+    result = extract(path, tagged, classifier=token.MODALITY.adapter.wrap(model, tokenizer, ("tokens",)))
     expected = extract(path, tagged)
     assert (tokenizer.padding_side, tokenizer.truncation_side) == sides
     assert not any(module._forward_pre_hooks for module in model.modules())
@@ -183,7 +185,7 @@ def test_a_word_that_a_tokenizer_cannot_read_at_all_refuses_the_candidate(token_
     model, tokenizer = AutoModelForTokenClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = True
     tokenizer.unk_token = None
-    classifier = token.ADAPTER.wrap(model, tokenizer, ("tokens",))
+    classifier = token.MODALITY.adapter.wrap(model, tokenizer, ("tokens",))
     with pytest.raises(CandidateError, match="its tokenizer makes no token of '', and has no unknown token"):
         extract(path, sentences(["ada", ""], ["to", "rio"]), classifier=classifier)
 
@@ -198,7 +200,7 @@ def test_byte_level_tokenizers_of_any_kind_see_words_apart(token_checkpoints):
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     model = AutoModelForTokenClassification.from_pretrained(token_checkpoints["gpt2"])
-    batch = token.ADAPTER.assemble(model, tokenizer, ("tokens",), None, {}).collate(
+    batch = token.MODALITY.adapter.assemble(model, tokenizer, ("tokens",), None, {}).collate(
         [{"tokens": {"words": ["the", "19", "the"], "labelled": [0, 1, 2]}}]
     )
     tokens = tokenizer.convert_ids_to_tokens(batch["input_ids"][0])
@@ -208,7 +210,7 @@ def test_byte_level_tokenizers_of_any_kind_see_words_apart(token_checkpoints):
 
 def test_what_cannot_be_loaded_is_one_clear_line(checkpoints):
     with pytest.raises(CandidateError, match="no token classifier for model_type 'resnet'"):
-        token.ADAPTER.load(checkpoints["five"], ("tokens",))
+        token.MODALITY.adapter.load(checkpoints["five"], ("tokens",))
 
 
 def test_a_tokenizer_written_in_python_reads_the_same_pieces(token_checkpoints, tagged):
@@ -223,7 +225,9 @@ def test_a_tokenizer_written_in_python_reads_the_same_pieces(token_checkpoints, 
 
     path = token_checkpoints["bert"]
     model = AutoModelForTokenClassification.from_pretrained(path).eval()
-    slow = extract(path, tagged, classifier=token.ADAPTER.wrap(model, Slow.from_pretrained(path), ("tokens",)))
+    slow = extract(
+        path, tagged, classifier=token.MODALITY.adapter.wrap(model, Slow.from_pretrained(path), ("tokens",))
+    )
     fast = extract(path, tagged)
     assert slow.run.num_truncated == fast.run.num_truncated > 0
     np.testing.assert_allclose(slow.probabilities, fast.probabilities, atol=1e-6)
@@ -242,7 +246,7 @@ def test_characters_keep_the_spaces_between_words_and_a_word_is_told_by_its_firs
         num_labels=3,
     )
     path = remade(CanineForTokenClassification, small, CanineTokenizer())
-    classifier = token.ADAPTER.load(path, ("tokens",))
+    classifier = token.MODALITY.adapter.load(path, ("tokens",))
     batch = classifier.collate([{"tokens": {"words": ["ab", "", " c"], "labelled": [0, 1, 2]}}])
     assert batch["input_ids"][0, 1:-1].tolist() == list(map(ord, " ab  c"))
     assert batch["positions_of_words"].tolist() == [[0, 2], [0, 4], [0, 6]]
@@ -316,7 +320,7 @@ def test_a_tokenizer_without_any_token_to_fill_up_with(token_checkpoints, tagged
     model = AutoModelForTokenClassification.from_pretrained(path)
     bare = PreTrainedTokenizerFast(tokenizer_object=AutoTokenizer.from_pretrained(path).backend_tokenizer)
     bare.model_max_length = 20
-    classifier = token.ADAPTER.wrap(model, bare, ("tokens",))
+    classifier = token.MODALITY.adapter.wrap(model, bare, ("tokens",))
     assert bare.pad_token is None
     result = extract(path, tagged, classifier=classifier)
     np.testing.assert_allclose(result.probabilities, extract(path, tagged).probabilities, atol=1e-5)
@@ -332,7 +336,7 @@ def test_a_model_whose_tokens_see_nothing_of_each_other_is_refused(token_checkpo
         if "attention.output.dense" in name:
             weight.requires_grad_(False).zero_()
     with pytest.raises(CandidateError, match="its outputs for a token do not depend on the other tokens"):
-        token.ADAPTER.wrap(model, tokenizer, ("tokens",))
+        token.MODALITY.adapter.wrap(model, tokenizer, ("tokens",))
 
 
 def test_a_model_that_wants_more_than_words_is_refused(remade, token_checkpoints):
@@ -348,12 +352,12 @@ def test_a_model_that_wants_more_than_words_is_refused(remade, token_checkpoints
     )
     path = remade(BrosForTokenClassification, small, tokenizer)
     with pytest.raises(CandidateError, match="it does not run on texts alone: You have to specify bbox"):
-        token.ADAPTER.load(path, ("tokens",))
+        token.MODALITY.adapter.load(path, ("tokens",))
 
 
 def test_answers_that_are_not_one_for_each_token_refuse_the_candidate(token_checkpoints, tagged):
     path = token_checkpoints["bert"]
-    classifier = token.ADAPTER.load(path, ("tokens",))
+    classifier = token.MODALITY.adapter.load(path, ("tokens",))
     classifier.model.model.classifier.register_forward_hook(lambda _module, _inputs, output: output[:, :-1])
     with pytest.raises(CandidateError, match=r"its outputs have shape \(\d+, 23, 5\), expected one for each token"):
         extract(path, tagged, classifier=classifier)

@@ -42,7 +42,7 @@ def as_files():
 
 
 def load(path):
-    return video.ADAPTER.load(path, ["frames"], torch.float32)
+    return video.MODALITY.adapter.load(path, ["frames"], torch.float32)
 
 
 def direct(path, auto="AutoModelForVideoClassification"):
@@ -85,7 +85,7 @@ def test_files_give_what_their_frames_give(watchers):
     files = as_files()
     target, _ = data.load(files, MODALITIES)
     assert (target.modality, target.input_columns) == ("video", ("clip",))
-    classifier = video.ADAPTER.load(watchers["videomae"], ["clip"], torch.float32)
+    classifier = video.MODALITY.adapter.load(watchers["videomae"], ["clip"], torch.float32)
     expected = extract(load(watchers["videomae"]), as_lists()).probabilities
     np.testing.assert_allclose(extract(classifier, files).probabilities, expected, atol=1e-5)
 
@@ -121,7 +121,7 @@ def test_a_folder_of_videos_has_its_classes_from_the_names_of_its_folders(watche
         (folder / f"{k}.mkv").write_bytes(encoded(clip))
     target, rows = data.load(str(tmp_path / "clips"), MODALITIES)
     assert (target.modality, target.class_names, len(rows)) == ("video", ("a", "b", "c"), 15)
-    result = extract(video.ADAPTER.load(watchers["videomae"], ["video"]), str(tmp_path / "clips"))
+    result = extract(video.MODALITY.adapter.load(watchers["videomae"], ["video"]), str(tmp_path / "clips"))
     expected = [extract(load(watchers["videomae"]), as_lists()).probabilities[k::3] for k in range(3)]
     np.testing.assert_allclose(
         np.sort(result.probabilities, axis=0), np.sort(np.concatenate(expected), axis=0), atol=1e-5
@@ -235,7 +235,7 @@ def test_a_model_in_memory(watchers):
     path = watchers["timesformer"]
     model = AutoModelForVideoClassification.from_pretrained(path)
     processor = AutoImageProcessor.from_pretrained(path, backend="pil")
-    result = extract(video.ADAPTER.wrap(model, processor, ["frames"]), as_lists())
+    result = extract(video.MODALITY.adapter.wrap(model, processor, ["frames"]), as_lists())
     np.testing.assert_allclose(result.probabilities, extract(load(path), as_lists()).probabilities, atol=1e-6)
 
 

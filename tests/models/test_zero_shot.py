@@ -115,7 +115,7 @@ def towers(tmp_path_factory):
 
 
 def load(path, names=("red", "green", "blue")):
-    return image.ADAPTER.load(path, ["image"], torch.float32, class_names=names)
+    return image.MODALITY.adapter.load(path, ["image"], torch.float32, class_names=names)
 
 
 def direct(path, pictures, names):
@@ -256,7 +256,7 @@ def test_scores_that_no_such_head_gives_are_found_out(towers, pictures):
         AutoImageProcessor.from_pretrained(path, backend="pil"), AutoTokenizer.from_pretrained(path)
     )
     model.forward = Another.forward.__get__(Another.from_pretrained(path))
-    missing = image.ADAPTER.wrap(model, processor, ["image"], ["red", "blue"]).missing
+    missing = image.MODALITY.adapter.wrap(model, processor, ["image"], ["red", "blue"]).missing
     assert "its scores are not scaled products of embeddings" in missing["probabilities"]
 
 
@@ -267,7 +267,7 @@ def test_a_model_in_memory(towers, pictures, whole):
     path = towers["clip"]
     model, images = CLIPModel.from_pretrained(path).train(), AutoImageProcessor.from_pretrained(path, backend="pil")
     processor = CLIPProcessor(images, AutoTokenizer.from_pretrained(path)) if whole else images
-    result = extract(image.ADAPTER.wrap(model, processor, ["image"], ("red", "green", "blue")), pictures)
+    result = extract(image.MODALITY.adapter.wrap(model, processor, ["image"], ("red", "green", "blue")), pictures)
     probabilities, embeddings = direct(path, pictures, ["red", "green", "blue"])
     np.testing.assert_allclose(result.features, embeddings, atol=1e-5)
     assert model.training

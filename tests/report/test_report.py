@@ -145,6 +145,8 @@ def test_an_explanation_is_found_by_name_or_number(ranked):
         find("headless")
     with pytest.raises(UserError, match="no candidate 'nobody' in the report: it has"):
         find("nobody")
+    with pytest.raises(UserError, match=r"no candidate 'fives' in the report: did you mean \S*five\? it has [^&]*$"):
+        find("fives")
     with pytest.raises(UserError, match="no candidate '3'"):
         find("3")
     with pytest.raises(UserError, match="no candidate has a rank"):
@@ -203,7 +205,9 @@ def test_names_that_are_no_unicode_are_written_all_the_same(ranked, tmp_path):
         ("[" * 10**5, r"report.json is damaged: it nests too deeply"),
         (None, r"cannot read .*report.json: No such file"),
         ("{", r"report.json is damaged"),
-        ("[]", r"schema_version None"),
+        ("[]", r"report.json is damaged: it holds \[\], not an object$"),
+        ("null", r"report.json is damaged: it holds null, not an object$"),
+        ("", r"report.json is damaged: it is empty$"),
         ('{"schema_version": 2}', r"has schema_version 2; this hf_leep reads 1"),
     ],
 )
@@ -212,6 +216,22 @@ def test_what_is_no_report_is_one_clear_line(tmp_path, content, message):
         (tmp_path / "report.json").write_text(content)
     with pytest.raises(UserError, match=message):
         Report.load(tmp_path)
+
+
+@pytest.mark.parametrize("data", [{}, {"schema_version": 1}, [], None])
+def test_a_report_of_other_data_is_refused(data):
+    with pytest.raises(UserError, match=r"not the content of a report.json: read one with Report.load\(folder\)"):
+        Report(data)
+
+
+def test_a_folder_without_a_name_is_not_the_current_one():
+    with pytest.raises(UserError, match="^the folder of the report has no name"):
+        Report.load("")
+
+
+def test_a_folder_of_another_type_is_refused():
+    with pytest.raises(UserError, match="^the folder of a report is text or a path, got 3$"):
+        Report.load(3)
 
 
 def test_the_file_of_a_report_is_not_its_folder(ranked, tmp_path):

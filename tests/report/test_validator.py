@@ -14,7 +14,7 @@ import hf_leep
 from hf_leep import cli
 from hf_leep.errors import UserError
 from hf_leep.report import Report, candidate_schema, card, schema, validation_schema, validator
-from hf_leep.report.card import explanation, validation
+from hf_leep.report.card import explanation, plot, validation
 from hf_leep.report.card.table import terminal
 from hf_leep.validation import validate
 from tests.report.conftest import REPORT
@@ -33,8 +33,8 @@ def real(checkpoints, pictures):
 
 
 def load(data, folder):
-    """Load data as the report.json of a folder."""
-    (folder / "report.json").write_text(json.dumps(data))
+    """Load data, or the text of it, as the report.json of a folder."""
+    (folder / "report.json").write_text(data if isinstance(data, str) else json.dumps(data))
     return Report.load(folder)
 
 
@@ -162,6 +162,28 @@ def test_null_is_refused_or_does_no_harm(real, tmp_path):
         refused(changed(real, place, to_null), tmp_path)
 
 
+@pytest.mark.parametrize("number", ["-1", "0", "1e100", "-1e100", "1e308", str(2**63 - 1), "1" + 5000 * "0"])
+def test_extreme_numbers_are_refused_or_do_no_harm(report, tmp_path, number):
+    def mark(inner, key):
+        inner[key] = "NUMBER"
+
+    short = json.dumps({**report, "candidates": report["candidates"][:1]})
+    for place in kinds_of_places(json.loads(short)):
+        value = json.loads(short)
+        for key in place:
+            value = value[key]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            text = json.dumps(changed(short, place, mark)).replace('"NUMBER"', number)
+            assert refused(text, tmp_path) or len(number) < 5000, place
+
+
+def test_scores_at_the_limits_are_drawn(report):
+    for candidate, value in zip(report["candidates"], (1e100, -1e100), strict=False):
+        candidate["scores"]["leep"]["value"] = value
+        candidate["interval"] = [value, value]
+    assert plot.plot_scores(report)
+
+
 def test_a_page_is_not_rendered_to_find_out(real, tmp_path, monkeypatch):
     def fail(*_arguments):
         raise AssertionError("rendered")
@@ -192,6 +214,30 @@ def test_a_page_is_not_rendered_to_find_out(real, tmp_path, monkeypatch):
         (lambda d: d["target"].update(class_entropy=float("inf")), r"class_entropy: the number inf is not allowed$"),
         (lambda d: d["target"].update(num_examples=True), r"num_examples: input should be a valid integer$"),
         (lambda d: d["target"].update(num_examples="2500"), r"num_examples: input should be a valid integer$"),
+        (lambda d: d["target"].update(num_examples=10**400), r"target\.num_examples: the number inf is not allowed$"),
+        (lambda d: d["target"].update(num_rows=-(10**400)), r"target\.num_rows: the number -inf is not allowed$"),
+        (lambda d: d["target"].update(num_examples=-5), r"num_examples: input should be greater than or equal to 0$"),
+        (lambda d: d["target"].update(class_entropy=0), r"class_entropy: input should be greater than 0$"),
+        (lambda d: d["target"].update(class_names=["a"]), r"class_names: there are 1, but num_classes is another"),
+        (lambda d: d.update(num_pairs=0), r"num_disagreements: it is more than num_pairs$"),
+        (lambda d: d["calibration"].update(num_pairs=0), r"calibration\.num_reordered: it is more than num_pairs$"),
+        (lambda d: d["agreement"][0].update(kendall=7), r"kendall: input should be less than or equal to 1$"),
+        (lambda d: d["candidates"][0].update(probability_best=7), r"best: input should be less than or equal to 1"),
+        (
+            lambda d: d["candidates"][0].update(probability_best=-1),
+            r"best: input should be greater than or equal to 0",
+        ),
+        (lambda d: d["candidates"][0].update(entropy_explained=5), r"explained: input should be less than or equal"),
+        (lambda d: d["candidates"][0].update(rank=-3), r"rank: input should be greater than or equal to 1$"),
+        (lambda d: d["candidates"][1].update(rank=1), r"candidates\[1\]\.rank: another candidate has rank 1, too$"),
+        (
+            lambda d: d["candidates"][0].update(rank_interval=[5, 1]),
+            r"rank_interval: its lower end is above its upper",
+        ),
+        (lambda d: d["candidates"][0].update(interval=[-1, -2]), r"\.interval: its lower end is above its upper end$"),
+        (lambda d: d["candidates"][0]["scores"]["leep"].update(standard_error=-1), r"error: .* or equal to 0$"),
+        (lambda d: d["candidates"][0]["explanation"]["classes"][0]["sources"][0].update(share=7), r"share: .* 1.001$"),
+        (lambda d: d["candidates"][0]["scores"]["leep"].update(value=1e308), r"leep\.value: .* equal to 1e\+100$"),
     ],
 )
 def test_a_message_says_where(report, tmp_path, edit, message):

@@ -258,11 +258,16 @@ def parquet(data: ReportData) -> bytes:
         fields += [(column, pa.float64()), (f"{column}_standard_error", pa.float64())]
         for row, candidate in zip(rows, data["candidates"], strict=True):
             score = candidate["scores"].get(measure)
-            row[column] = score["value"] if score else None
-            row[f"{column}_standard_error"] = score["standard_error"] if score else None
+            row[column] = _float(score["value"]) if score else None
+            row[f"{column}_standard_error"] = _float(score["standard_error"]) if score else None
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), buffer)
     return buffer.getvalue()
+
+
+def _float(number: float | None) -> float | None:
+    """Arrow refuses a whole number that is larger than a float can hold exactly."""
+    return None if number is None else float(number)
 
 
 def _unicode(text: str | None) -> str | None:

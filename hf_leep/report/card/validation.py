@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hf_leep.report.candidate_schema import Interval
 from hf_leep.report.card.wording import level, percent_with_error, ranked, title, titles
+from hf_leep.report.numbers import Interval
 from hf_leep.report.schema import ReportData
 from hf_leep.report.validation_schema import AgreementData, TrialData, ValidationData
 from hf_leep.text import number, plain
