@@ -1,30 +1,28 @@
 """How far to trust a ranking: train a head on each candidate's features, or fine-tune a shortlist for real.
 
 Nguyen, Hassner, Seeger, Archambeau: LEEP, ICML 2020, section 5.1: a score should predict the accuracy of the
-re-trained head. Each example is classified by a head that was fitted without it (cross-validation), so no other rows
-are needed.
+re-trained head. Each example is classified by a linear head that was fitted without it, in closed form
+(`hf_leep.measures.ridge_head`), so no other rows are needed.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hf_leep import api, data, options
-from hf_leep.arrays import Float64, FloatMatrix, Integers
+from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
 from hf_leep.errors import CandidateError, TargetError, UserError, option
 from hf_leep.hub import Client
 from hf_leep.inference.processes import check_available
-from hf_leep.measures.blocks import standard_error
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
+from hf_leep.ranking import scoring
 from hf_leep.ranking.correlation import agreement
 from hf_leep.ranking.ordering import paired_differences
 from hf_leep.ranking.uncertainty import critical_value
@@ -39,8 +37,7 @@ from hf_leep.runs.local import progress_bar
 from hf_leep.store import Store
 from hf_leep.training.shortlist import by_name, in_memory, shortlist
 
-FOLDS = 5
-_LOGIT_VARIANCE = 10.0  # of the logits before any data, the same for every candidate: C = 10/d
+_OF_THE_SAME_HEAD = {"ridge", "ridge-log-likelihood"}  # measures that would be compared with themselves
 
 
 def validate(
@@ -57,12 +54,12 @@ def validate(
 ) -> Report:
     """Train heads on a ranking's candidates, or fine-tune the first of them, and compare the outcome with its order.
 
-    Heads are trained on the features of all candidates or of the first ``top``, and judged by cross-validation. With
-    ``fine_tune``, whole networks are trained instead, within a budget: a shortlist of the first
-    ``fine_tune.top`` candidates and the first by the second opinion, on three fifths of the ranked rows. One fifth
-    chooses learning rates and finalists, and the last fifth judges them. What has been trained is kept in the store
-    (``<HF_HOME>/hf_leep``), so that the same call after an interruption trains nothing twice, and goes on with what is
-    left of the budget.
+    Linear heads are fitted to the features of all candidates or of the first ``top``, and each example is judged by a
+    head that was fitted without it, as by the measure ``ridge``. With ``fine_tune``, whole networks are trained
+    instead, within a budget: a shortlist of the first ``fine_tune.top`` candidates and the first by the second
+    opinion, on three fifths of the ranked rows. One fifth chooses learning rates and finalists, and the last fifth
+    judges them. What has been trained is kept in the store (``<HF_HOME>/hf_leep``), so that the same call after an
+    interruption trains nothing twice, and goes on with what is left of the budget.
 
     Args:
         report: a finished ranking, or the folder of one. Its data set and candidates must not have changed.
@@ -107,6 +104,8 @@ def validate(
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two candidates")
     target, rows = _reopened(report.data["target"], dataset, how)
+    if np.bincount(target.labels).max() < 2:
+        raise UserError("no class has two examples, so no head can be tested on examples that it was not fitted to")
     names = dict(zip(map(id, report.candidates), short_names(report.candidates), strict=True))
     trials = []
     with progress_bar(len(ranked), progress, "head") as bar:
@@ -202,14 +201,6 @@ def _shortlist(report: Report, top: int) -> tuple[list[CandidateData], int | Non
     return [candidates[k] for k in chosen], len(chosen) - 1 if chosen != order[:top] else None
 
 
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """One candidate's accuracy, or why it has none, and the number of folds."""
-
-    accuracy: Score
-    folds: int = 0
-
-
 def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tuple[Target, data.Rows]:
     """Read exactly the rows that were ranked."""
     if dataset is None and known["dataset"].endswith(" object"):
@@ -243,13 +234,14 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
     return found
 
 
-def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> _Trial:
+def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Score:
+    """One candidate's accuracy, or why it has none."""
     try:
-        return _cross_validate(_extraction(candidate, target, rows, how), target)
+        return _judged(_extraction(candidate, target, rows, how))
     except UserError:
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
-        return _Trial(Score(None, reason=plan.reason_of(error)))
+        return Score(None, reason=plan.reason_of(error))
 
 
 def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Extraction:
@@ -268,67 +260,30 @@ def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _Ho
     return found
 
 
-def _cross_validate(extraction: Extraction, target: Target) -> _Trial:
-    if extraction.features is None:
+def _judged(extraction: Extraction) -> Score:
+    """The accuracy of a head on a candidate's features, each example left out, or each sentence with all its words."""
+    accuracy = scoring.head_accuracy(extraction)
+    if accuracy is None:
         raise CandidateError(extraction.missing.get("features", "the pass recorded no features"))
-    groups = target.sentences
-    right, folds = cross_validated(extraction.features, target.labels, groups=groups, seed=target.seed)
-    influence = right - right.mean()
-    if groups is not None:  # the words of a sentence are not independent
-        influence = np.bincount(groups, influence) * (groups.max() + 1) / len(groups)
-    return _Trial(Score(float(right.mean()), standard_error(influence), influence=influence.astype(np.float32)), folds)
-
-
-def cross_validated(
-    features: FloatMatrix, labels: Integers, *, groups: Integers | None = None, seed: int = 0
-) -> tuple[NDArray[np.bool_], int]:
-    """Classify each example by a linear head that was fitted without it.
-
-    Args:
-        features: penultimate features, ``[n, d]``; each is standardised on the examples that the head is fitted to.
-        labels: classes, ``[n]`` in 0 … t − 1.
-        groups: group of each example, ``[n]``; the examples of a group are left out together.
-        seed: of the folds, which are stratified by class.
-
-    Returns:
-        Whether each example was classified correctly, ``[n]``, and the number of folds: 5, or the number of examples
-        of the largest class if that is smaller. A class of one example is never predicted.
-
-    Raises:
-        UserError: no class has two examples.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    folds = min(FOLDS, int(np.bincount(labels).max()))
-    if folds < 2:
-        raise UserError("no class has two examples, so no head can be tested on examples that it was not fitted to")
-    splitter = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
-    penalised = LogisticRegression(C=_LOGIT_VARIANCE / features.shape[1], max_iter=1000)
-    head = make_pipeline(StandardScaler(), penalised)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # after 1,000 steps the accuracy no longer changes
-        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        found = cross_val_predict(head, np.asarray(features, dtype=np.float64), labels, groups=groups, cv=splitter)
-    return found == labels, folds
+    return accuracy
 
 
 def _as_data(
-    report: ReportData, ranked: Sequence[RankedData], trials: Sequence[_Trial], asked: int | None
+    report: ReportData, ranked: Sequence[RankedData], trials: Sequence[Score], asked: int | None
 ) -> ValidationData:
     """The validation as plain data."""
-    done = [k for k, trial in enumerate(trials) if trial.accuracy.value is not None]
-    gaps, errors = paired_differences([trials[k].accuracy for k in done])
-    accuracy = np.array([trials[k].accuracy.value for k in done])
+    done = [k for k, trial in enumerate(trials) if trial.value is not None]
+    gaps, errors = paired_differences([trials[k] for k in done])
+    accuracy = np.array([trials[k].value for k in done])
     best = int(accuracy.argmax()) if done else 0
-    behind = {k: _estimate(float(gaps[best, i]), float(errors[best, i])) for i, k in enumerate(done)}
+    known = np.isfinite(errors)
+    behind = {
+        k: _estimate(float(gaps[best, i]), float(errors[best, i]) if known[best, i] else None)
+        for i, k in enumerate(done)
+    }
     groups = [ranked[k]["tie_group"] for k in done]
     return {
-        "judged_by": "accuracy of a re-trained head, cross-validated",
-        "folds": max((trial.folds for trial in trials), default=0),
+        "judged_by": "accuracy of a linear head, each example left out",
         "top": len(ranked),
         "asked": asked,
         "num_ranked": sum(candidate["rank"] is not None for candidate in report["candidates"]),
@@ -337,11 +292,9 @@ def _as_data(
                 "id": candidate["id"],
                 "revision": candidate["revision"],
                 "rank": candidate["rank"],
-                "reason": trial.accuracy.reason,
-                "accuracy": None
-                if trial.accuracy.value is None
-                else _estimate(trial.accuracy.value, trial.accuracy.standard_error),
-                "place": None if k not in behind else 1 + int((accuracy > trial.accuracy.value).sum()),
+                "reason": trial.reason,
+                "accuracy": None if trial.value is None else _estimate(trial.value, trial.standard_error),
+                "place": None if k not in behind else 1 + int((accuracy > trial.value).sum()),
                 "behind_best": behind.get(k),
             }
             for k, (candidate, trial) in enumerate(zip(ranked, trials, strict=True))
@@ -349,6 +302,7 @@ def _as_data(
         "agreement": {
             measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy, _sign(report, measure))
             for measure in report["measures"]
+            if measure not in _OF_THE_SAME_HEAD
         },
         "pairs": _pairs(groups, gaps, critical_value() * errors),
     }

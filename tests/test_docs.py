@@ -81,3 +81,9 @@ def test_the_examples_in_docstrings_come_out_as_they_say(module):
 def test_public_docstrings_say_what_they_raise():
     for function in (hf_leep.rank, hf_leep.Report.load, *(m.function for m in MEASURES.values())):
         assert "Raises:" in function.__doc__, function
+
+
+def test_the_page_on_measures_says_what_each_is_good_for():
+    page = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    told = {name for name in MEASURES if re.search(rf"^\| `{name}` \|.*\w.*\|$", page, flags=re.MULTILINE)}
+    assert told == {name for name, measure in MEASURES.items() if type(measure).__module__.startswith("hf_leep")}

@@ -41,7 +41,7 @@ TABLE = {
     "evaluate_module": (13, {"numpy", "datasets", "evaluate", "pyarrow"}),
     "training": (14, {"numpy", "torch", "accelerate", "rich", "huggingface_hub"}),
     "api.py": (15, set()),
-    "validation.py": (16, {"numpy", "sklearn"}),
+    "validation.py": (16, {"numpy"}),
     "publish.py": (17, set()),
     "demo.py": (
         18,

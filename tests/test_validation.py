@@ -1,25 +1,35 @@
-"""Heads trained on a ranking's candidates: right against another cross-validation, and honest about what failed."""
+"""Heads fitted to the features of a ranking's candidates: the accuracies, and what is said where there is none."""
 
+import io
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
+import torch
+import transformers
+from rich.console import Console
 from scipy.stats import kendalltau, pearsonr
 
 import hf_leep
-from hf_leep import cli
+from hf_leep import api, cli, data, measures
 from hf_leep.errors import UserError
+from hf_leep.measures.ridge_head import RidgeHead
+from hf_leep.models import MODALITIES
+from hf_leep.report import card
+from hf_leep.report.card import validation
 from hf_leep.store import Store
-from hf_leep.validation import cross_validated, validate
+from hf_leep.validation import validate
 
 
 @pytest.fixture(scope="module")
 def files(pictures, checkpoints, tmp_path_factory):
     """A data set on disk, and copies of three checkpoints that a test may change."""
     root = tmp_path_factory.mktemp("validate")
-    shuffled = [y if k % 3 else (y + k // 3) % 3 for k, y in enumerate(pictures["label"])]  # not too easy
+    shuffled = [y if k % 4 else (y + k // 4) % 3 for k, y in enumerate(pictures["label"])]  # not too easy
     pictures = pictures.remove_columns("label").add_column("label", shuffled)
     pictures.to_parquet(root / "pictures.parquet")
     for name in ("five", "seven-classes", "headless"):
@@ -33,51 +43,102 @@ def ranked(files):
     return hf_leep.rank(names, str(files / "pictures.parquet"), measures=["logme", "lfc"], progress=False)
 
 
-def test_each_example_is_judged_by_a_head_that_never_saw_it(rng):
-    y = np.arange(60) % 3
-    right, folds = cross_validated(rng.normal(size=(60, 90)), y)
-    assert folds == 5
-    assert right.mean() < 0.6  # more features than examples: a head fits its own examples perfectly
-    told, _ = cross_validated(np.eye(3)[y] + 0.01 * rng.normal(size=(60, 3)), y)
-    assert told.all()
+def refitted(features, labels, strength, rows):
+    """Whether a ridge classifier that is solved again without each of some rows predicts these rows correctly.
+
+    Features are scaled as for `hf_leep.measures.ridge`, by all rows, and centred again by those of each fit.
+    """
+    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    lengths = np.sqrt((centred**2).sum(axis=0))
+    scaled = centred / np.sqrt(lengths**2 + lengths[lengths > 0].mean() ** 2)
+    penalty = strength * np.linalg.svd(scaled, compute_uv=False)[0] ** 2
+    y, right = np.eye(labels.max() + 1)[labels], []
+    for row in rows:
+        x, z = np.delete(scaled, row, axis=0), np.delete(y, row, axis=0)
+        weights = np.linalg.solve(
+            (x - x.mean(0)).T @ (x - x.mean(0)) + penalty * np.eye(x.shape[1]), (x - x.mean(0)).T @ (z - z.mean(0))
+        )
+        shrunk = np.sqrt(y.mean(0) * (1 - y.mean(0)) / (z.mean(0) * (1 - z.mean(0))))
+        right.append((y.mean(0) + shrunk * ((scaled[row] - x.mean(0)) @ weights)).argmax() == labels[row])
+    return np.array(right)
 
 
-def test_the_head_is_the_one_of_the_prior(rng):
-    """Newton's method on the penalised likelihood, written out, on each fold."""
-    from sklearn.model_selection import StratifiedKFold
-
-    y = rng.integers(2, size=80)
-    x = rng.normal(size=(80, 4)) + 0.7 * y[:, None]
-    right, _ = cross_validated(x, y, seed=3)
-    expected = np.empty(80, dtype=bool)
-    for fit, judged in StratifiedKFold(5, shuffle=True, random_state=3).split(x, y):
-        z = np.column_stack([(x - x[fit].mean(0)) / x[fit].std(0), np.ones(80)])
-        w, penalty = np.zeros(5), np.diag([4 / 10] * 4 + [0])  # variance 10/d of each weight, none for the bias
-        for _ in range(30):
-            p = 1 / (1 + np.exp(-z[fit] @ w))
-            w -= np.linalg.solve(
-                z[fit].T @ (z[fit] * (p * (1 - p))[:, None]) + penalty, z[fit].T @ (p - y[fit]) + penalty @ w
-            )
-        expected[judged] = (z[judged] @ w > 0) == y[judged]
-    np.testing.assert_array_equal(right, expected)
+def test_each_example_is_judged_by_a_head_that_was_fitted_without_it(ranked, files):
+    target, rows = data.load(str(files / "pictures.parquet"), MODALITIES, progress=False)
+    found = validate(ranked, progress=False).data["validation"]
+    for one in found["candidates"]:
+        x, y = api.extract(one["id"], target, rows).features, target.labels
+        right = refitted(x, y, RidgeHead.fit(x, y).strength, range(len(y)))
+        assert 0 < right.mean() < 1
+        assert one["accuracy"]["value"] == pytest.approx(right.mean(), abs=1e-12)
 
 
-def test_groups_are_left_out_together(rng):
-    """Each group has its own mark, and its class by lot: only a head that knows the group could tell."""
-    groups = np.repeat(np.arange(40), 5)
-    y = rng.permutation(np.arange(40) % 2)[groups]
-    marks = np.eye(40)[groups]
-    assert cross_validated(marks, y)[0].mean() > 0.9
-    assert cross_validated(marks, y, groups=groups)[0].mean() < 0.75
+def test_the_head_is_that_of_the_measure_ridge_with_its_paired_errors(ranked, files):
+    target, rows = data.load(str(files / "pictures.parquet"), MODALITIES, progress=False)
+    found = validate(ranked, progress=False).data["validation"]["candidates"]
+    passes = [api.extract(one["id"], target, rows) for one in found]
+    scored = [measures.MEASURES["ridge"].influence(one.features, one.labels) for one in passes]
+    best = max(range(3), key=lambda k: scored[k][0])
+    for one, (value, influence) in zip(found, scored, strict=True):
+        assert one["accuracy"]["value"] == value
+        assert one["accuracy"]["standard_error"] == pytest.approx(influence.std(ddof=1) / 60**0.5)
+        gap = influence - scored[best][1]
+        assert one["behind_best"]["standard_error"] == pytest.approx(gap.std(ddof=1) / 60**0.5, abs=1e-6)
 
 
-def test_a_class_of_one_example_is_no_trouble(rng):
-    y = np.append(np.arange(40) % 2, 2)
-    right, _ = cross_validated(np.eye(3)[y], y)
-    assert right[:-1].all()
-    assert not right[-1]
+def test_scores_of_the_same_head_are_not_compared_with_it(files):
+    names = [str(files / name) for name in ("five", "headless")]
+    rows = str(files / "pictures.parquet")
+    report = hf_leep.rank(names, rows, measures=["ridge", "lfc"], sort_by="auto", progress=False)
+    assert report.data["measures"] == ["ridge", "lfc", "ridge-log-likelihood"]
+    found = validate(report, progress=False)
+    assert list(found.data["validation"]["agreement"]) == ["lfc"]
+    said = "The agreement of ridge accuracy and ridge log-likelihood with accuracy is not shown, as they are scores of"
+    assert said in validation.method(found.data)
+    assert "this is no independent check of it" in validation.sentences(found.data, str)[1]
+    report = hf_leep.rank(names, rows, measures=["ridge"], progress=False)
+    found = validate(report, progress=False)
+    assert found.data["validation"]["agreement"] == {}
+    assert "The agreement of ridge accuracy with accuracy is not shown, as it is a score of the same head." in (
+        validation.method(found.data)
+    )
+    for page in (card.page(found.data), shown(found)):
+        assert "Pearson" not in page.partition("Does the order hold?")[0]
+        assert "is also the most accurate" in " ".join(page.split())
+
+
+def shown(report):
+    """What the terminal shows."""
+    console = Console(file=io.StringIO(), width=80)
+    console.print(validation.terminal(report.data))
+    return console.file.getvalue()
+
+
+def test_classes_of_one_example(ranked, files):
+    rows = datasets.Dataset.from_parquet(str(files / "pictures.parquet"))
+    alone = [rows["label"].index(y) for y in range(3)]
+    names = [str(files / name) for name in ("five", "headless")]
+    one_of_each = rows.select(alone)
+    report = hf_leep.rank(names, one_of_each, measures=["ridge"], progress=False)
     with pytest.raises(UserError, match="no class has two examples"):
-        cross_validated(rng.normal(size=(5, 3)), np.arange(5))
+        validate(report, dataset=one_of_each, progress=False)
+    one_alone = rows.select([k for k in range(60) if rows["label"][k] != 2 or k == alone[2]])
+    report = hf_leep.rank(names, one_alone, measures=["ridge"], progress=False)
+    found = validate(report, dataset=one_alone, progress=False).data["validation"]
+    assert all(0 < one["accuracy"]["value"] < 1 for one in found["candidates"])
+
+
+def test_a_candidate_without_features_is_named_with_the_reason(ranked, files, monkeypatch):
+    def extract(name, *args, **options):
+        found = api_extract(name, *args, **options)
+        return replace(found, features=None, missing={"features": "no features"}) if "five" in str(name) else found
+
+    api_extract = api.extract
+    monkeypatch.setattr(api, "extract", extract)
+    found = validate(ranked, progress=False)
+    reasons = [one["reason"] for one in found.data["validation"]["candidates"]]
+    assert sorted(map(str, reasons)) == ["None", "None", "no features"]
+    assert "✗ five  no features" in shown(found)
 
 
 def test_the_agreement_is_that_of_scores_and_accuracies(ranked):
@@ -91,7 +152,6 @@ def test_the_agreement_is_that_of_scores_and_accuracies(ranked):
         assert found["agreement"][measure]["kendall"] == pytest.approx(kendalltau(scores, accuracy).statistic)
     for one in found["candidates"]:
         a = one["accuracy"]["value"]
-        assert one["accuracy"]["standard_error"] == pytest.approx((a * (1 - a) / 59) ** 0.5)
         assert one["place"] == 1 + sum(other > a for other in accuracy)
         assert one["behind_best"]["value"] == pytest.approx(max(accuracy) - a)
     pairs = found["pairs"]
@@ -100,8 +160,6 @@ def test_the_agreement_is_that_of_scores_and_accuracies(ranked):
 
 def test_a_measure_whose_lower_scores_are_better_is_turned_round(ranked):
     """The same scores, stated to be better when lower: every correlation has the other sign, and the card says so."""
-    from hf_leep.report.card import validation
-
     details = ranked.data["measure_details"]
     turned = {**details, "logme": {**details["logme"], "higher_is_better": False}}
     before = validate(ranked, progress=False).data
@@ -128,8 +186,6 @@ def test_the_first_two_alone(ranked):
 
 
 def test_more_than_there_are_is_said_and_a_perfect_order_has_no_interval(ranked):
-    from hf_leep.report.card import validation
-
     found = validate(ranked, top=100, progress=False)
     assert "features of all 3 (of 100 asked for) ranked candidates" in validation.method(found.data)
     perfect = {"num_candidates": 5, "kendall": 1.0, "kendall_interval": None, "kendall_p_value": 0.0167,
@@ -212,27 +268,52 @@ def test_what_was_in_memory_is_said_on_one_line(files, tmp_path, capsys):
     assert cli.run(["validate", str(tmp_path), "--dataset", str(files / "pictures.parquet")]) == 0
 
 
-def test_pairs_count_for_the_order_or_against_it(ranked):
-    """The most accurate is ahead of both others beyond 1.96 paired errors; these cannot be told apart."""
+def test_pairs_count_for_the_order_or_against_it(files, tmp_path):
+    """One checkpoint is ahead of two copies without any weights, which cannot be told apart."""
+    paths = [files / "five", tmp_path / "blank", tmp_path / "blank-too"]
+    model = transformers.AutoModelForImageClassification.from_pretrained(paths[0])
+    for weights in model.parameters():
+        torch.nn.init.zeros_(weights)
+    for path in paths[1:]:
+        shutil.copytree(paths[0], path)
+        model.save_pretrained(path)
+    report = hf_leep.rank(list(map(str, paths)), str(files / "pictures.parquet"), progress=False)
+    by_name = {Path(candidate["id"]).name: candidate for candidate in report.candidates}
 
-    def with_places(*order):
-        candidates = [{**ranked.candidates[k], "rank": i, "tie_group": i} for i, k in enumerate(order, 1)]
-        return hf_leep.Report({**ranked.data, "candidates": candidates})
+    def with_places(*names):
+        candidates = [{**by_name[name], "rank": i, "tie_group": i} for i, name in enumerate(names, 1)]
+        return hf_leep.Report({**report.data, "candidates": candidates})
 
-    found = validate(with_places(0, 1, 2), progress=False).data["validation"]
+    found = validate(with_places("five", "blank", "blank-too"), progress=False).data["validation"]
     ahead = [one["behind_best"] for one in found["candidates"][1:]]
     assert all(gap["value"] > 1.96 * gap["standard_error"] > 0 for gap in ahead)
     assert found["pairs"] == {"told_apart": 3, "confirmed": 2, "contradicted": 0, "open": 1}
-    found = validate(with_places(2, 1, 0), progress=False).data["validation"]
+    found = validate(with_places("blank", "blank-too", "five"), progress=False).data["validation"]
     assert found["pairs"] == {"told_apart": 3, "confirmed": 0, "contradicted": 2, "open": 1}
 
 
 def test_words_of_a_sample_of_sentences_are_judged_by_sentence(token_checkpoints, tagged):
     paths = [str(token_checkpoints[name]) for name in ("bert", "roberta")]
     report = hf_leep.rank(paths, tagged, max_samples=25, seed=4, progress=False)
-    found = validate(report, dataset=tagged, progress=False).data["validation"]
-    assert found["agreement"]["leep"]["num_candidates"] == 2
-    for one in found["candidates"]:
-        a, n = one["accuracy"]["value"], report.data["target"]["num_examples"]
-        assert one["accuracy"]["standard_error"] > 0
-        assert one["accuracy"]["standard_error"] != pytest.approx((a * (1 - a) / (n - 1)) ** 0.5, rel=1e-3)
+    found = validate(report, dataset=tagged, progress=False)
+    assert "each word was judged by a head that was fitted to all other sentences" in validation.method(found.data)
+    target, rows = data.load(tagged, MODALITIES, max_samples=25, seed=4, progress=False)
+    assert target.sentences.max() == 24
+    for one in found.data["validation"]["candidates"]:
+        x = api.extract(one["id"], target, rows).features
+        value, influence = measures.MEASURES["ridge"].influence_by_draw(x, target.labels, target.sentences)
+        assert one["accuracy"]["value"] == pytest.approx(value)
+        assert len(influence) == 25
+        assert one["accuracy"]["standard_error"] == pytest.approx(influence.std(ddof=1) / 5)
+
+
+def test_the_words_of_one_sentence_have_no_error(token_checkpoints, tagged):
+    paths = [str(token_checkpoints[name]) for name in ("bert", "roberta")]
+    rows = tagged.select([0])
+    report = hf_leep.rank(paths, rows, measures=["ridge"], progress=False)
+    found = validate(report, dataset=rows, progress=False)
+    for trial in found.data["validation"]["candidates"]:
+        assert trial["accuracy"]["standard_error"] is None
+        assert trial["behind_best"]["standard_error"] in (0, None)
+    shown(found)
+    found.to_json()

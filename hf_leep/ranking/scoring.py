@@ -23,8 +23,8 @@ ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts
 HEAD_MEASURE = "ridge"  # the accuracy of a linear head, which each candidate with features gets
 FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
 NO_BETTER_THAN_FLOOR = (
-    "leave-one-out LEEP finds that these predictions explain nothing measurable: what this score has above the floor "
-    "is in-sample bias"
+    "leave-one-out LEEP finds that these predictions explain nothing measurable: any score above the floor is only "
+    "in-sample bias"
 )
 MOST_BY_CHANCE = 0.5  # share of the largest score that shuffled labels may have on average without a warning
 ENOUGH_PER_SOURCE_CLASS = 5  # with fewer examples per source class, an in-sample score is too high

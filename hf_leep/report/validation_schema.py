@@ -14,7 +14,7 @@ class TrialData(NamedData):
     Attributes:
         rank: the candidate's rank.
         reason: why there is no accuracy.
-        accuracy: cross-validated accuracy, from 0 to 1.
+        accuracy: accuracy of the head, each example left out, from 0 to 1.
         place: place by accuracy, 1 for the best.
         behind_best: highest accuracy minus its own.
     """
@@ -75,17 +75,15 @@ class ValidationData(TypedDict):
 
     Attributes:
         judged_by: what the accuracy is of.
-        folds: number of folds of the cross-validation.
         top: number of candidates that heads were trained on.
         asked: number asked for, if any was.
         num_ranked: number of ranked candidates.
         candidates: a head for each of the first candidates, in their order.
-        agreement: measure to correlations.
+        agreement: measure to correlations, for measures that are not scores of the same head.
         pairs: pairs compared by accuracy.
     """
 
     judged_by: str
-    folds: Count
     top: Count
     asked: Count | None
     num_ranked: Count

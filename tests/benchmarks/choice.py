@@ -19,10 +19,11 @@ chosen with the candidate. Rules are:
 - beside them the mean rank over all measures, the majority of pairs (Copeland), and the number of parameters.
 
 The accuracy that a model card states can be compared only among candidates of one source data set, so it is held
-against measures within such groups, in a table of its own. In the mixed rows every second candidate, at random, is
-taken to have no head.
+against measures within such groups, in a table of its own. In the row "auto, mixed" every
+second candidate, at random, is taken to have no features.
 
-Options after the mode: measures to compute again, such as ``ridge ridge-log-likelihood``.
+After the mode ``heads``, measures to compute again, such as ``ridge ridge-log-likelihood``; after ``networks``, the
+kinds to fine-tune: the whole takes hours, that of texts minutes. `number_of_draws` limits the first truth.
 """
 
 import json
@@ -59,6 +60,7 @@ STEPS = {50: 60, 100: 60, 200: 90, 400: 120}  # of fine-tuning, by the number of
 RATES = (2.5e-4, 1e-3)
 TESTED = 400  # other rows that a fine-tuned network is judged on
 MIXTURES = ("mixture", "mixture-accuracy")
+ADJUSTED = "regularised, adjusted"  # regularised H-score, adjusted for chance
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -160,7 +162,7 @@ def scores_of(pool, t, rows, draw, again):
     found = {name: values for name, values in found.items() if name not in again}
     picked, labels, _, _ = drawn(pool, t, rows, draw)
     before = len(found)
-    for name in (*MEASURES, MIXTURES[0]):
+    for name in (*MEASURES, ADJUSTED, MIXTURES[0]):
         largest = max(len(picked) * pool.passes[c][0].shape[1] * t for c in pool.names)
         if name in found or (name in SLOW and (draw >= SLOW_DRAWS or largest > SLOW_SIZE.get(name, 5e7))):
             continue
@@ -169,6 +171,8 @@ def scores_of(pool, t, rows, draw, again):
         if name == MIXTURES[0]:
             each = [mixtures(f, p, labels) for f, p in passes]
             found |= {key: [one[key] for one in each] for key in each[0]}
+        elif name == ADJUSTED:
+            found[name] = [MEASURES["regularised-h-score"].function(f, labels, adjusted=True) for f, _ in passes]
         else:
             found[name] = [value(name, f, p, labels) for f, p in passes]
         found.setdefault("seconds", {})[name] = round(time.process_time() - start, 3)
@@ -207,7 +211,7 @@ def main(data, folder, mode="table", *again):
     if mode == "heads":
         heads({kind: choice_pools.prepare(kind, data, folder) for kind in choice_pools.KINDS}, again)
     elif mode == "networks":
-        networks(data, folder)
+        networks(data, folder, again or choice_pools.KINDS)
     else:
         report(folder, data)
 

@@ -15,14 +15,15 @@ from hf_leep.models import BY_NAME, MODALITIES
 from hf_leep.training.fine_tune import Examples, Recipe, fine_tune
 
 
-def networks(data, folder, draws=6):
-    """Fine-tune every candidate in every cell of `choice.TUNED`, one draw after the other; what is there is kept."""
+def networks(data, folder, kinds, draws=6):
+    """Fine-tune every candidate in every cell of `choice.TUNED` of these kinds, one draw after the other; resumes."""
     torch.set_num_threads(1)
-    kinds = {kind: choice_pools.prepare(kind, data, folder) for kind in {kind for kind, _, _ in choice.TUNED}}
+    cells = [cell for cell in choice.TUNED if cell[0] in kinds]
+    pools = {kind: choice_pools.prepare(kind, data, folder) for kind in {kind for kind, _, _ in cells}}
     rows = {}
     for draw in range(draws):
-        for kind, t, per_class in choice.TUNED:
-            pool = kinds[kind]
+        for kind, t, per_class in cells:
+            pool = pools[kind]
             names = [name for name in pool.names if name in pool.stated or "untrained" in name]
             choice.scores_of(pool, t, per_class, draw, ())
             if kind not in rows:

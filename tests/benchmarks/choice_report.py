@@ -7,11 +7,12 @@ import choice
 import choice_pools
 import numpy as np
 
-from hf_leep.measures import MEASURES
+from hf_leep.measures import MEASURES, find
 from hf_leep.ranking.consensus import voters
+from hf_leep.ranking.scoring import AUTO_MEASURE
 
-AUTO_MEASURE = "ridge-log-likelihood"
 FOLDS, REPEATS = 5, 4
+FEW = 30  # rows a class
 COMBINED = ("mean rank", "majority")
 
 
@@ -26,6 +27,7 @@ def report(folder, data):
                 losses[truth, kind, t, rows] = found
                 print_cell((truth, kind, t, rows), found)
     print_kinds(losses)
+    print_worse(losses)
     print_groups(pools)
 
 
@@ -75,7 +77,7 @@ def rules(pool, names, scores, draw):
     found["parameters"] = np.array([pool.parameters[name] for name in names], dtype=float)
     found["auto"] = scores[AUTO_MEASURE]
     hidden = np.random.default_rng(draw).permutation(len(names)) % 2 == 0
-    found["auto, mixed"] = np.where(hidden, scores["ridge-log-likelihood"], scores[AUTO_MEASURE])
+    found["auto, mixed"] = np.where(hidden, scores[find(AUTO_MEASURE).instead], scores[AUTO_MEASURE])
     return found
 
 
@@ -136,21 +138,52 @@ def print_cell(key, found):
 
 
 def print_kinds(losses):
-    """Measure × kind and truth: mean loss over cells."""
+    """Rule × truth and kind: mean loss over cells of fewer than 30 rows a class, and of 30 and more."""
     columns = sorted({(truth, kind.removesuffix("-2")) for truth, kind, _, _ in losses})
-    print("\npoints lost, means over cells")
-    print(f"    {'':24}" + "".join(f"{truth + ' ' + kind:>18}" for truth, kind in columns))
-    for rule in (*MEASURES, *choice.MIXTURES, *COMBINED, "parameters", "at random", "auto", "auto, mixed"):
+    print("\npoints lost, means over cells: of 10 rows a class / of 30 and more")
+    print(f"    {'':24}" + "".join(f"{truth + ' ' + kind:>18}" for truth, kind in columns) + f"{'all heads':>18}")
+    for rule in (
+        *MEASURES,
+        choice.ADJUSTED,
+        *choice.MIXTURES,
+        *COMBINED,
+        "parameters",
+        "at random",
+        "auto",
+        "auto, mixed",
+    ):
         shown = []
-        for truth, kind in columns:
-            cells = [
-                found[rule]
-                for (a, b, _, _), found in losses.items()
-                if (a, b.removesuffix("-2")) == (truth, kind) and rule in found
-            ]
-            means = [np.nanmean(values) for values in cells if np.isfinite(values).any()]
-            shown.append(f"{np.mean(means) if means else np.nan:11.1f} ({len(means):2}/{len(cells):2})")
+        for column in (*columns, None):
+            means = []
+            for few in (True, False):
+                cells = [
+                    np.nanmean(found[rule])
+                    for (truth, kind, _, rows), found in losses.items()
+                    if (truth == "heads" if column is None else (truth, kind.removesuffix("-2")) == column)
+                    and (rows < FEW) == few
+                    and np.isfinite(found.get(rule, np.nan)).any()
+                ]
+                means.append(f"{np.mean(cells):.1f}" if cells else "–")
+            shown.append(" / ".join(means))
         print(f"    {rule:24}" + "".join(f"{value:>18}" for value in shown))
+
+
+def print_worse(losses):
+    """The cells in which a single measure beats `auto` by more than its paired error over draws."""
+    from scipy.stats import t as student
+
+    print("\nmeasures that lose less than auto beyond the 95 % paired error")
+    for key, found in losses.items():
+        for rule in MEASURES:
+            values = found.get(rule, np.array([]))
+            size = min(len(found["auto"]), len(values))
+            difference, error = paired(found["auto"][:size], values[:size])
+            number = np.isfinite(values[:size]).sum()
+            if number < 2:
+                continue
+            half = student.ppf(0.975, number - 1) * error
+            if difference > max(half, 1e-9):
+                print(f"    {key}: {rule} by {difference:.1f} ± {half:.1f}, {number} draws")
 
 
 def print_groups(pools):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hf_leep.report.card.wording import level, percent_with_error, ranked, title
+from hf_leep.report.card.wording import level, percent_with_error, ranked, title, titles
 from hf_leep.report.numbers import Interval
 from hf_leep.report.schema import ReportData
 from hf_leep.report.validation_schema import AgreementData, TrialData, ValidationData
@@ -84,6 +84,8 @@ def sentences(data: ReportData, name: Callable[[str], str]) -> list[str]:
     if not trained:
         return ["No head could be trained, so this says nothing about the order."]
     said = [_first(trained, measure)]
+    if data["sort_by"] not in found["agreement"]:
+        said.append("The order is by a score of the same head, so this is no independent check of it.")
     pairs = found["pairs"]
     if pairs["told_apart"]:
         said.append(
@@ -142,17 +144,19 @@ def terminal(data: ReportData) -> Group:
     parts: list[RenderableType] = [Text(method(data)), Text(), table(TRIAL_HEADINGS, trial_rows(data, str), names=2)]
     parts += [Text.assemble((f"✗ {who}", "bold red"), f"  {plain(why)}") for who, why in failures(data, str)]
     rows = [row[:_IN_TERMINAL] for row in agreement_rows(data)]
-    parts += [Text(), table(AGREEMENT_HEADINGS[:_IN_TERMINAL], rows, names=0), Text()]
-    return Group(*parts, *(Text(plain(sentence), style="bold") for sentence in sentences(data, str)))
+    if rows:
+        parts += [Text(), table(AGREEMENT_HEADINGS[:_IN_TERMINAL], rows, names=0)]
+    return Group(*parts, Text(), *(Text(plain(sentence), style="bold") for sentence in sentences(data, str)))
 
 
 def method(data: ReportData) -> str:
     """What was done, in a sentence."""
-    found = data["validation"]
+    words = data["target"]["num_sentences"] is not None
+    each, others = ("word", "all other sentences") if words else ("example", "all the others")
     return (
-        f"A linear head was trained on the features of {_which(found)} ranked candidates, and judged on the same "
-        f"examples by cross-validation with {found['folds']} folds, so each example is judged by a head that was "
-        f"fitted without it; ± is the half-width of a {level(data)} interval.{_turned(data)}"
+        f"A linear head was fitted to the features of {_which(data['validation'])} ranked candidates, and each "
+        f"{each} was judged by a head that was fitted to {others}; ± is the half-width of a {level(data)} interval."
+        f"{_turned(data)}{_left_out(data)}"
     )
 
 
@@ -161,6 +165,15 @@ def _turned(data: ReportData) -> str:
     if all(data["measure_details"][measure]["higher_is_better"] for measure in data["measures"]):
         return ""
     return " Scores that are better when lower count with the opposite sign, so +1 always means the same order."
+
+
+def _left_out(data: ReportData) -> str:
+    """A sentence on the measures that are not compared with accuracy, if there are any."""
+    omitted = [measure for measure in data["measures"] if measure not in data["validation"]["agreement"]]
+    if not omitted:
+        return ""
+    why = "as it is a score of the same head" if len(omitted) == 1 else "as they are scores of the same head"
+    return f" The agreement of {titles(data, omitted)} with accuracy is not shown, {why}."
 
 
 def _which(found: ValidationData) -> str:

@@ -63,8 +63,8 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     second, gap = candidates[1][0], candidates[1][1]["behind_best"]
     said = [
         f"{name} comes first of {len(candidates)}, with {measure} {value}. It is ahead of the second, {second}, by "
-        f"{number(gap['value'])} ± {number(gap['half_width'])}. Taken one at a time, its differences from the others "
-        "are all larger than their paired sampling errors."
+        f"{number(gap['value'])} ± {number(gap['half_width'])}. Compared with each other candidate in turn, its lead "
+        "is larger than the sampling error."
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
         said.append(

@@ -192,7 +192,7 @@ def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
     report["candidates"][0]["rank_interval"] = [1, 1]
     for group, candidate in enumerate(report["candidates"][:3], start=1):
         candidate["tie_group"] = group
-    assert "Taken one at a time" in verdict(report, code)[0]
+    assert "Compared with each other candidate in turn" in verdict(report, code)[0]
     assert not any("compared at once" in sentence for sentence in verdict(report, code))
     report["candidates"][0]["rank_interval"] = [1, 2]
     assert verdict(report, code)[1] == "If all pairs are compared at once, these images leave it the ranks 1–2."
