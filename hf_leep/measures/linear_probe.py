@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, Integers, Labels
-from hf_leep.measures.logistic import Design, Parts, design, fits, log_softmax, systems
+from hf_leep.measures.design import Design, design, log_softmax
+from hf_leep.measures.logistic import Parts, fits, systems
 from hf_leep.measures.measure import Measure
 
 FOLDS = 5

@@ -1,10 +1,9 @@
 """Multinomial logistic regression with a quadratic penalty, in the principal coordinates of the features.
 
-For the measures that use such a fit. The optimum depends on the features F [n, d] only through their principal
-coordinates Z = U diag(σ) [n, k], since components of the weights outside them are penalised and change no prediction.
-In these coordinates the Hessian is nearly diagonal, so conjugate gradients with the diagonal as preconditioner solve a
-Newton step in few products. The loss and its gradient, which determine the optimum, are computed in float64 from the
-features themselves. The Hessian, which only determines the way there, uses a float32 copy of Z if that is large.
+For the measures that use such a fit. In these coordinates the Hessian is nearly diagonal, so conjugate gradients with
+the diagonal as preconditioner solve a Newton step in few products. The loss and its gradient, which determine the
+optimum, are computed in float64. The Hessian, which only determines the way there, uses float32 if Z is large. Fits to
+several parts of the examples run side by side: most of the time goes into reading Z.
 """
 
 from __future__ import annotations
@@ -15,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
-from hf_leep.measures.spectrum import Spectrum, spectrum
+from hf_leep.measures.design import Design, blocks_of, log_softmax
 
 _MAX_STEPS = 50  # of Newton's method
 _MAX_PRODUCTS = 500  # of the Hessian with a direction, per step
@@ -27,117 +25,7 @@ TOLERANCE = 1e-5
 _FAR_RESIDUAL, _NEAR_RESIDUAL = 0.25, 0.05  # relative residual of a Newton step far from the optimum, or near it
 _SYSTEM_RESIDUAL = 1e-3  # relative residual of a linear system that is solved for a standard error
 _MIN_CURVATURE = 1e-8  # of a coordinate in the preconditioner, relative to that of equal probabilities
-_MAX_FLOAT64 = 2**20  # up to this many numbers, Z is kept in float64 for all purposes
-_MAX_EXACT = 2**23  # and up to this many, in float64 for the loss and its gradient
 _MAX_PROBABILITIES = 2**22  # of fits that run side by side
-_ROWS = 2048
-
-
-@dataclass(frozen=True)
-class Design:
-    """Centred features in the form that a logistic regression uses.
-
-    Attributes:
-        decomposed: their spectral form.
-        unit: factor of the principal coordinates.
-        squares: sums of squares of the coordinates and of the constant 1 that follows them, ``[k + 1]``.
-        log_square: log of the squared length, in the unit of the features, that has length 1 here.
-        coordinates: the coordinates and then the constant 1, ``[n, k + 1]``; in float32 if there are many.
-        exact: the coordinates in float64, ``[n, k]``; None if there are too many, or if n ≤ d.
-    """
-
-    decomposed: Spectrum
-    unit: float
-    squares: Float64
-    log_square: float
-    coordinates: FloatMatrix
-    exact: Float64 | None
-
-    def __len__(self) -> int:
-        """Return the number of examples n."""
-        return len(self.decomposed.features)
-
-    def blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, block)``, where ``block @ lifted(weights)`` are logits: coordinates, scaled features or U."""
-        if self.exact is not None:
-            for rows in _blocks_of(len(self)):
-                yield rows, self.exact[rows]
-        elif self.decomposed.dual:
-            for rows in _blocks_of(len(self)):
-                yield rows, self.decomposed.basis[rows]
-        else:
-            for rows, block in arrays.row_blocks(self.decomposed.features):
-                block *= self.decomposed.scale
-                block -= self.decomposed.centre
-                yield rows, block
-
-    def lifted(self, weights: Float64) -> Float64:
-        """Convert weights of coordinates ``[k, t]`` to weights of the blocks that `blocks` yields."""
-        if self.exact is not None:
-            return weights
-        if self.decomposed.dual:
-            return weights * (self.unit * np.sqrt(self.decomposed.eigenvalues))[:, None]
-        return np.asarray(self.decomposed.basis @ (self.unit * weights))
-
-    def lowered(self, gradient: Float64) -> Float64:
-        """Convert gradients of those weights to gradients of weights of coordinates ``[k, t]``."""
-        if self.exact is not None:
-            return gradient
-        if self.decomposed.dual:
-            return gradient * (self.unit * np.sqrt(self.decomposed.eigenvalues))[:, None]
-        return np.asarray(self.unit * (self.decomposed.basis.T @ gradient))
-
-    def squared_lengths(self, kept: NDArray[np.bool_] | None) -> Float64:
-        """Return the squared distance of each row from the mean of the rows to use, ``[n]``."""
-        width = len(self.decomposed.basis) if self.exact is None else self.exact.shape[1]
-        scales = np.ones(width)
-        if self.exact is None and self.decomposed.dual:
-            scales = self.decomposed.eigenvalues
-        mean = np.zeros(len(scales))
-        for rows, block in self.blocks():
-            mean += block.sum(axis=0) if kept is None else kept[rows] @ block
-        mean /= len(self) if kept is None else kept.sum()
-        lengths = np.empty(len(self))
-        for rows, block in self.blocks():
-            lengths[rows] = (block - mean) ** 2 @ scales
-        return lengths if self.exact is not None else self.unit**2 * lengths
-
-    def logits(self, weights: Float64) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, logits [b, t])`` for weights ``[k + 1, t]``, whose last row is the constant's."""
-        lifted = self.lifted(weights[:-1])
-        for rows, block in self.blocks():
-            yield rows, block @ lifted + weights[-1]
-
-
-def design(matrix: FloatMatrix, target: Labels) -> Design:
-    """Prepare features ``[n, d]``: centred, and scaled to a mean squared length of 1.
-
-    Args:
-        matrix: the features.
-        target: their labels.
-
-    Raises:
-        InputError: NaN or infinite values in the features.
-    """
-    decomposed = spectrum(matrix, target, whitened=False, centred=True)
-    total = float(decomposed.eigenvalues.sum())
-    unit = float(np.sqrt(len(target) / total)) if total > 0 else 1.0
-    log_square = -2 * float(np.log(unit) + np.log(decomposed.scale))
-    shape = (len(target), len(decomposed.eigenvalues) + 1)
-    size = shape[0] * shape[1]
-    coordinates = np.ones(shape, np.float64 if size <= _MAX_FLOAT64 else np.float32)
-    exact = None
-    if size <= _MAX_FLOAT64:
-        exact = coordinates[:, :-1]
-    elif size <= _MAX_EXACT and not decomposed.dual:
-        exact = np.empty((shape[0], shape[1] - 1))
-    for rows, block in decomposed.coordinate_blocks():
-        block *= unit
-        coordinates[rows, :-1] = block
-        if exact is not None:
-            exact[rows] = block
-    squares = np.append(unit**2 * decomposed.eigenvalues, len(target))
-    return Design(decomposed, unit, squares, log_square, coordinates, exact)
 
 
 def fit(
@@ -153,7 +41,7 @@ def fit(
     """Return the weights ``[k + 1, t]`` that minimise Σ_i −log softmax(W z_i + offset)_{y_i} + ½ Σ_j penalty_j ‖W_j‖².
 
     Args:
-        prepared: features, from `design`.
+        prepared: features, from `design.design`.
         target: their labels.
         penalty: of each coordinate and of the constant, ``[k + 1]``; that of the constant may be 0 if every class
             occurs among the rows to use.
@@ -377,7 +265,7 @@ class _Hessian:
             self.diagonal = diagonal
             return
         sums = np.zeros((number * t, len(penalty)))
-        for rows in _blocks_of(len(probabilities)):
+        for rows in blocks_of(len(probabilities)):
             p = probabilities[rows].reshape(-1, number * t)
             sums += (p - p * p).T @ np.square(prepared.coordinates[rows])
         equal = (1 - 1 / t) / t * prepared.squares  # the diagonal if all probabilities were 1/t
@@ -422,22 +310,10 @@ class _Hessian:
         """Return the products of the Hessians with directions."""
         narrow = direction.reshape(len(direction), self._p[0].size).astype(self._p.dtype)
         slope = np.zeros(narrow.T.shape)
-        for rows in _blocks_of(len(self._p)):
+        for rows in blocks_of(len(self._p)):
             z, p = self._prepared.coordinates[rows], self._p[rows]
             change = (z @ narrow).reshape(p.shape)
             change *= p
             change -= p * change.sum(axis=2, keepdims=True)
             slope += change.reshape(len(z), self._p[0].size).T @ z
         return slope.T.reshape(direction.shape) + self._penalty[:, None, None] * direction
-
-
-def _blocks_of(n: int) -> Iterator[slice]:
-    for start in range(0, n, _ROWS):
-        yield slice(start, min(start + _ROWS, n))
-
-
-def log_softmax(logits: Float64) -> Float64:
-    """Return the logarithm of the softmax over the last axis, ``[..., t]``; overwrites its input."""
-    logits -= logits.max(axis=-1, keepdims=True)
-    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    return logits

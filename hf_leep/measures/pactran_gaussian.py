@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.errors import InputError
-from hf_leep.measures.logistic import TOLERANCE, Design, Parts, design, fit, fits, log_softmax
+from hf_leep.measures.design import Design, design, log_softmax
+from hf_leep.measures.logistic import TOLERANCE, Parts, fit, fits
 from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife_parts, pseudo_values
 

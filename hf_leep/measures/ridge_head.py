@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
+from hf_leep.measures.design import log_softmax
 from hf_leep.measures.left_out_ridge import Batch, RidgePath
-from hf_leep.measures.logistic import log_softmax
 
 # λ in units of the largest σ². On photographs and digits, seen by five networks, weaker penalties gained at most
 # 0.0003 nats on average, and a grid twice as fine 0.0005. If n ≈ d, weaker penalties fit noise exactly, and the

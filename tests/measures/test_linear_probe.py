@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 
 from hf_leep import arrays, measures
+from hf_leep.measures.design import design
 from hf_leep.measures.linear_probe import STRENGTHS, folds, influence
-from hf_leep.measures.logistic import Parts, design, fit, fits, solved, systems
+from hf_leep.measures.logistic import Parts, fit, fits, solved, systems
 from tests.strategies import feature_problems
 
 
