@@ -149,3 +149,24 @@ def test_neighbours_of_the_same_draw_do_not_count(rng):
 def test_there_must_be_neighbours(k):
     with pytest.raises(InputError, match=f"neighbours must be at least 1, got {k}"):
         measures.knn([[0.0], [1.0]], [0, 1], neighbours=k)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_equals_the_definition_where_neighbours_are_found_by_groups(rng, alone):
+    # From 512 examples on, the nearest of 256 groups of others are compared first.
+    y = np.arange(600) % 3
+    f = rng.normal(size=(600, 3)) + y[:, None]
+    f[::50] = f[0]  # equal points
+    draws = np.arange(600) if alone else np.arange(600) // 4
+    squared = ((f[:, None] - f) ** 2).sum(axis=2)
+    squared[draws[:, None] == draws] = np.inf
+    right = []
+    for row, label in zip(squared, y, strict=True):
+        last = np.sort(row)[4]
+        weights = np.where(row < last - 1e-12, 1.0, 0.0)
+        tied = np.abs(row - last) <= 1e-12
+        weights[tied] = (5 - weights.sum()) / tied.sum()
+        votes = np.bincount(y, weights)
+        winning = votes >= votes.max() - 1e-9
+        right.append(winning[label] / winning.sum())
+    assert measures.knn(f, y, draws=draws) == pytest.approx(np.mean(right), abs=1e-12)
