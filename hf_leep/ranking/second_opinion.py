@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from hf_leep.measures import find
 from hf_leep.ranking import uncertainty
 from hf_leep.ranking.ordering import Ranking
 from hf_leep.ranking.scoring import HEAD_MEASURE
@@ -62,9 +63,9 @@ def second_opinion(results: Sequence[Result], ranking: Ranking) -> SecondOpinion
 
     Returns:
         The comparison; None where the first candidate, or every other one, has no accuracy with an error, and where
-        these accuracies themselves make the order.
+        the order is by a score of the same head.
     """
-    if not ranking.ranked or ranking.sort_by == HEAD_MEASURE:
+    if not ranking.ranked or HEAD_MEASURE in (ranking.sort_by, find(ranking.sort_by).shares_vote_with):
         return None
     first = ranking.ranked[0].index
     scores = _accuracies(results, first)

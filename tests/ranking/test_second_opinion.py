@@ -69,7 +69,8 @@ def test_who_has_no_accuracy_on_the_same_rows_is_left_out():
     assert second_opinion([one, two, stopped], ranking(3)).num_compared == 2
     assert second_opinion([one, Result(Candidate("x"))], ranking(2)) is None
     assert second_opinion([one, two], ranking(0)) is None
-    assert second_opinion([one, two], replace(ranking(2), sort_by="ridge")) is None
+    for same in ("ridge", "ridge-log-likelihood"):
+        assert second_opinion([one, two], replace(ranking(2), sort_by=same)) is None
 
 
 def test_copies_of_one_candidate_never_contradict():

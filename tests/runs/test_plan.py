@@ -99,7 +99,7 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
     assert "a linear head on its features is compared with the others (" in " ".join(done.stderr.split())
     # Of the weights, only the head of the file was read.
     assert all(status == 206 for _, path, status in fresh.log if path.endswith(".safetensors"))
-    assert "2 to run, 7 skipped; to download" in done.stderr
+    assert "2 to run, 7 skipped (4 of these run for their features); to download" in done.stderr
 
 
 def test_what_is_planned_is_done_and_each_file_comes_once(fresh, hf_leep, tmp_path):

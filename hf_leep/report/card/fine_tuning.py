@@ -27,6 +27,7 @@ HEADINGS = (
 )
 AGREEMENT_HEADINGS = ("measure", "n", "weighted τ", "Kendall's τ")
 _IN_TERMINAL = ("place", "candidate", "# before", "accuracy (%)", "behind (points)", "round", "when choosing (%)")
+_LEAST = 3  # candidates that a correlation is shown for
 _FEW = 5  # candidates below which a correlation says little
 
 
@@ -45,7 +46,8 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
         return ["None of the shortlist could be fine-tuned."]
     close = [one for one in finalists if _close(one[1])]
     rest = [one for one in tried if one[1]["place"] is not None and one not in close]
-    beaten = [who for who, one in rest if not _close(one)]
+    beaten = [who for who, one in rest if not _close(one) and one["accuracy"]]
+    stopped = [who for who, one in rest if not _close(one) and not one["accuracy"]]
     open_ = [who for who, one in rest if _close(one)]
     said = []
     tail = ""
@@ -61,6 +63,11 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
         said.append(
             f"Fine-tuned, {_listed([who for who, _ in close])} cannot be told apart "
             f"({values} ± {number(100 * half, 1)} %){tail}."
+        )
+    if stopped:
+        said.append(
+            f"{_listed(stopped)} {'was' if len(stopped) == 1 else 'were'} clearly behind in an earlier round, and "
+            "stopped there."
         )
     if open_:
         said.append(
@@ -83,9 +90,9 @@ def sentences(data: ReportData, name: Callable[[str], str]) -> list[str]:
             f"{percent_with_error(behind)} points behind the best{where}"
             f"{', which may be chance' if _close(first[1]) else ''}."
         )
-    num_placed = sum(one["place"] is not None for one in found["candidates"])
-    if 0 < num_placed < _FEW:
-        said.append(f"A correlation of {num_placed} candidates says little.")
+    compared = max((one["num_candidates"] for one in found["agreement"].values()), default=0)
+    if _LEAST <= compared < _FEW:
+        said.append(f"A correlation of {compared} candidates says little.")
     return said
 
 
@@ -158,8 +165,8 @@ def agreement_rows(data: ReportData) -> list[list[str]]:
         [
             title(data, measure),
             str(found["num_candidates"]),
-            number(found["weighted_tau"], 2),
-            number(found["kendall"], 2),
+            number(found["weighted_tau"] if found["num_candidates"] >= _LEAST else None, 2),
+            number(found["kendall"] if found["num_candidates"] >= _LEAST else None, 2),
         ]
         for measure, found in data["fine_tuning"]["agreement"].items()
     ]

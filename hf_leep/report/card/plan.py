@@ -104,5 +104,7 @@ def planned(data: PlanData) -> Group:
     numbers = Counter[str](candidate["action"] for candidate in candidates)
     words = {"run": "to run", "stored": "in the store", "skip": "skipped"}
     total = ", ".join(f"{numbers[action]} {word}" for action, word in words.items() if numbers[action])
+    if for_features := sum(candidate["for_features"] for candidate in candidates):
+        total += f" ({for_features} of these run for {'its' if for_features == 1 else 'their'} features)"
     parts: list[RenderableType] = [table] if table.row_count else []
     return Group(*parts, *skipped, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))

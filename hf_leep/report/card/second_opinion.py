@@ -28,7 +28,8 @@ def contradiction(data: ReportData, name: Callable[[str], str]) -> str | None:
         why = f": {by} sees only what {first}'s own classes say about yours"
     return (
         f"By {by} {first} is first, but a linear head on the features of {best} is "
-        f"{_points(found['gap'])} ± {_points(found['half_width'])} points more accurate{_on(data)}{why}."
+        f"{_points(found['gap'])} ± {_points(found['half_width'])} points more accurate{_on(data)}{why}. "
+        "Fine-tuning both will tell: hf-leep validate DIR --fine-tune."
     )
 
 
@@ -44,7 +45,8 @@ def confirmation(data: ReportData, name: Callable[[str], str]) -> str | None:
         return None
     first, best = _names(data, name, found)
     if found["first"] == found["best"]:
-        return f"A linear head on its features agrees: that of {first} is the most accurate{_on(data)}."
+        said = f"A linear head on its features agrees: that of {first} is the most accurate"
+        return f"{said}{_lead(data, name)}{_on(data)}."
     ahead = (
         f"that of {best} is the most accurate, {_points(found['gap'])} ± {_points(found['half_width'])} points ahead "
         f"of that of {first}{_on(data)}"
@@ -91,6 +93,24 @@ def _names(data: ReportData, name: Callable[[str], str], found: SecondOpinionDat
     names = {candidate["id"]: written for written, candidate in reversed(named(data, name))}
     first, best = (names.get(found[key], name(plain(found[key]))) for key in ("first", "best"))
     return first, best
+
+
+def _lead(data: ReportData, name: Callable[[str], str]) -> str:
+    """How far the head of the first candidate is ahead of the next one."""
+    found = data["second_opinion"]
+    known = [
+        (head["value"], written, candidate["id"])
+        for written, candidate in named(data, name)
+        if (head := candidate["head_accuracy"]) is not None and head["value"] is not None
+    ]
+    own = [value for value, _, identity in known if found and identity == found["first"]]
+    others = [(value, written) for value, written, identity in known if found and identity != found["first"]]
+    if not found or not own or not others:
+        return ""
+    value, written = max(others, key=lambda one: one[0])
+    if own[0] <= value:
+        return f", level with that of {written}"
+    return f", {_points(own[0] - value)} ± {_points(found['half_width'])} points ahead of that of {written}"
 
 
 def _on(data: ReportData) -> str:

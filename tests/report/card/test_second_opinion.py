@@ -24,7 +24,8 @@ def test_a_contradiction_is_the_first_sentence_with_numbers_and_a_name(report):
     first = verdict(report, str)[0]
     assert first == (
         "By LEEP big/resnet is first, but a linear head on the features of small/resnet is 8.0 ± 1.4 points more "
-        "accurate: LEEP sees only what big/resnet's own classes say about yours."
+        "accurate: LEEP sees only what big/resnet's own classes say about yours. Fine-tuning both will tell: hf-leep "
+        "validate DIR --fine-tune."
     )
     card, text, html = shown(report)
     assert card.split("\n# ")[1].split("\n\n")[1].startswith(verdict(report, code)[0])
@@ -36,13 +37,18 @@ def test_a_contradiction_is_the_first_sentence_with_numbers_and_a_name(report):
 def test_a_measure_of_features_is_not_said_to_see_classes(report):
     report["second_opinion"] |= {"verdict": "contradicted", "gap": 0.08, "half_width": 0.014}
     report["measure_details"]["leep"]["needs"] = "features"
-    assert contradiction(report, str).endswith("8.0 ± 1.4 points more accurate.")
+    assert contradiction(report, str).split(". Fine")[0].endswith("8.0 ± 1.4 points more accurate")
 
 
 @pytest.mark.parametrize(
     ("verdict", "best", "words"),
     [
-        ("agrees", "big/resnet", "A linear head on its features agrees: that of big/resnet is the most accurate."),
+        (
+            "agrees",
+            "big/resnet",
+            "A linear head on its features agrees: that of big/resnet is the most accurate, level with that of "
+            "small/resnet.",
+        ),
         (
             "agrees",
             "small/resnet",
@@ -65,7 +71,9 @@ def test_agreement_and_too_few_rows_are_said_as_well(report, verdict, best, word
 
 def test_a_race_says_how_many_examples_the_heads_saw(report):
     report["second_opinion"] |= {"best": "big/resnet", "num_examples": 313}
-    assert "most accurate on the 313 of 2,500 images that all candidates ran." in confirmation(report, str)
+    assert "level with that of small/resnet on the 313 of 2,500 images that all candidates ran." in confirmation(
+        report, str
+    )
 
 
 def test_a_candidate_without_a_head_shows_the_accuracy_of_a_linear_one(report):
