@@ -102,7 +102,7 @@ class _Bound:
         if not 0 < strength < np.inf:
             raise InputError(f"strength must be positive and finite, got {strength!r}")
         self.strength, self.num_features = strength, matrix.shape[1]
-        self.target, self.prepared = target, design(matrix, target)
+        self.target, self.prepared = target, design(matrix)
         self.full_fit: Float64 | None = None  # weights fitted to all the examples
         self.tolerance = TOLERANCE  # of the next fit
 
