@@ -186,6 +186,8 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     assert WRITE_TOKEN not in done.stdout + done.stderr
 
     before = len(hub.log)
+    (weights,) = tmp_path.rglob("models--user--headless/snapshots/*/model.safetensors")
+    weights.unlink()  # as if it had never come
     pinned = [f"{name}@{revisions[name] or 'main'}" for name in names]
     offline = client(*call, "--models", *pinned, "--no-cache", "--json", HF_HUB_OFFLINE="1")
     assert offline.returncode == 3, offline.stderr

@@ -192,7 +192,7 @@ def table(headings: Sequence[str], rows: list[list[str]], names: int) -> Table:
         if position == names:
             made.add_column(heading, overflow="fold", min_width=15)
         else:
-            made.add_column(heading, justify="right", no_wrap=True)
+            made.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
