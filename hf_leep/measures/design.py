@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Labels
-from hf_leep.measures.spectrum import Spectrum, spectrum
+from hf_leep.arrays import Float64, FloatMatrix
+from hf_leep.measures.spectrum import Spectrum, remembered, spectrum
 
 _MAX_FLOAT64 = 2**20  # up to this many numbers, Z is kept in float64 for all purposes
 _MAX_EXACT = 2**23  # and up to this many, in float64 for the loss and its gradient
@@ -97,21 +97,28 @@ class Design:
             yield rows, block @ lifted + weights[-1]
 
 
-def design(matrix: FloatMatrix, target: Labels) -> Design:
+def design(matrix: FloatMatrix) -> Design:
     """Prepare features ``[n, d]``: centred, and scaled to a mean squared length of 1.
 
     Args:
         matrix: the features.
-        target: their labels.
 
     Raises:
         InputError: NaN or infinite values in the features.
     """
-    decomposed = spectrum(matrix, target, whitened=False, centred=True)
+    if matrix.size > _MAX_EXACT:  # too large to be kept
+        return _designed(matrix)
+    return remembered(matrix, "design", lambda: _designed(matrix))
+
+
+def _designed(matrix: FloatMatrix) -> Design:
+    n = len(matrix)
+    nothing: Float64 = np.zeros((n, 0))
+    decomposed = spectrum(matrix, nothing, whitened=False, centred=True)
     total = float(decomposed.eigenvalues.sum())
-    unit = float(np.sqrt(len(target) / total)) if total > 0 else 1.0
+    unit = float(np.sqrt(n / total)) if total > 0 else 1.0
     log_square = -2 * float(np.log(unit) + np.log(decomposed.scale))
-    shape = (len(target), len(decomposed.eigenvalues) + 1)
+    shape = (n, len(decomposed.eigenvalues) + 1)
     size = shape[0] * shape[1]
     coordinates = np.ones(shape, np.float64 if size <= _MAX_FLOAT64 else np.float32)
     exact = None
@@ -124,7 +131,7 @@ def design(matrix: FloatMatrix, target: Labels) -> Design:
         coordinates[rows, :-1] = block
         if exact is not None:
             exact[rows] = block
-    squares = np.append(unit**2 * decomposed.eigenvalues, len(target))
+    squares = np.append(unit**2 * decomposed.eigenvalues, n)
     return Design(decomposed, unit, squares, log_square, coordinates, exact)
 
 

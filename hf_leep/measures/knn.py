@@ -172,7 +172,7 @@ class _Points:
         np.copyto(lower, np.inf, where=same)
         width = len(lengths) // _GROUPS
         if width > 1 and k <= _GROUPS // 4:
-            # The nearest of each group of others: any k of these are a limit too, found in a tenth of the time.
+            # Any k others are a limit: here the nearest of k groups, which are found in a tenth of the time.
             nearest = lower[:, : width * _GROUPS].reshape(len(lower), width, _GROUPS).min(axis=1)
             limit = np.partition(nearest, k - 1, axis=1)[:, k - 1] + 4 * error * lengths.max()
         else:

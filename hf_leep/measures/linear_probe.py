@@ -74,7 +74,7 @@ def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None 
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return float(_cross_fitted(design(matrix, target), target, draws).terms.mean())
+    return float(_cross_fitted(design(matrix), target, draws).terms.mean())
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -93,7 +93,7 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    prepared = design(matrix, target)
+    prepared = design(matrix)
     fitted = _cross_fitted(prepared, target, draws)
     values = fitted.terms.copy()
     weights = fitted.weights

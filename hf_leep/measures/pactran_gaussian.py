@@ -102,7 +102,7 @@ class _Bound:
         if not 0 < strength < np.inf:
             raise InputError(f"strength must be positive and finite, got {strength!r}")
         self.strength, self.num_features = strength, matrix.shape[1]
-        self.target, self.prepared = target, design(matrix, target)
+        self.target, self.prepared = target, design(matrix)
         self.full_fit: Float64 | None = None  # weights fitted to all the examples
         self.tolerance = TOLERANCE  # of the next fit
 
@@ -116,7 +116,9 @@ class _Bound:
         if kept is None:
             self.full_fit = weights
             spread = _log_likelihood(self.prepared, target, weights).std()
-            self.tolerance = max(float(np.sqrt(2 * _PART_ACCURACY * spread / np.sqrt(len(target)))), TOLERANCE)
+            weight = target.num_classes / (2 * PER_FEATURE * len(target))  # of the flatness, which is not a minimum
+            rough = float(np.sqrt(2 * _PART_ACCURACY * spread / np.sqrt(len(target)))) / (1 + weight) ** 2
+            self.tolerance = max(rough, TOLERANCE)
         return self._score(target, weights, kept)
 
     def values(self, parts: NDArray[np.bool_]) -> Float64:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from hf_leep.arrays import Float64, Integers
 from hf_leep.measures.measure import Measure
-from hf_leep.measures.ridge_head import RidgeHead
+from hf_leep.measures.ridge_head import fitted
 
 
 def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
@@ -59,7 +59,7 @@ def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None)
         >>> measures.ridge(np.ones((20, 1)), labels)
         0.5
     """
-    return float(RidgeHead.fit(features, labels, draws).correct.mean())
+    return float(fitted(features, labels, draws).correct.mean())
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -76,7 +76,7 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     Raises:
         InputError: as for `ridge`.
     """
-    head = RidgeHead.fit(features, labels, draws)
+    head = fitted(features, labels, draws)
     return float(head.correct.mean()), head.correct_influence()
 
 

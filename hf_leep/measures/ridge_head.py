@@ -20,6 +20,7 @@ from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.design import log_softmax
 from hf_leep.measures.left_out_ridge import Batch, RidgePath
+from hf_leep.measures.spectrum import remembered
 
 # λ in units of the largest σ². On photographs and digits, seen by five networks, weaker penalties gained at most
 # 0.0003 nats on average, and a grid twice as fine 0.0005. If n ≈ d, weaker penalties fit noise exactly, and the
@@ -168,6 +169,22 @@ class RidgeHead:
             moved -= batch.spread(slope) - slope  # the part of its own draw, H_DD (I − H_DD)⁻¹ = (I − H_DD)⁻¹ − I
             values[batch.rows] += 0.5 * np.vecdot(moved, batch.residuals)
         return np.asarray(values - values.mean())
+
+
+def fitted(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> RidgeHead:
+    """Return `RidgeHead.fit`; within `spectrum.shared`, both measures of one head fit it once.
+
+    Args:
+        features: as for `RidgeHead.fit`.
+        labels: as for `RidgeHead.fit`.
+        draws: as for `RidgeHead.fit`.
+    """
+    matrix = arrays.features(features)
+    target = arrays.labels(labels, len(matrix))
+    if len(target) * target.num_classes > _KEPT:  # too large to be kept
+        return RidgeHead.fit(matrix, labels, draws)
+    key = ("ridge head", target.codes.tobytes(), None if draws is None else draws.tobytes())
+    return remembered(matrix, key, lambda: RidgeHead.fit(matrix, labels, draws))
 
 
 def mixture(first: Float64, second: Float64) -> tuple[float, Float64]:

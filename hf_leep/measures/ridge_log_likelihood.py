@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from hf_leep.arrays import Float64, Integers
 from hf_leep.measures.measure import Measure
-from hf_leep.measures.ridge_head import RidgeHead
+from hf_leep.measures.ridge_head import fitted
 
 
 def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
@@ -58,7 +58,7 @@ def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: Integers
         >>> round(measures.ridge_log_likelihood(np.ones((20, 1)), labels), 4)
         -0.6931
     """
-    return min(float(RidgeHead.fit(features, labels, draws).log_likelihood.mean()), 0.0)
+    return min(float(fitted(features, labels, draws).log_likelihood.mean()), 0.0)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -75,7 +75,7 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     Raises:
         InputError: as for `ridge_log_likelihood`.
     """
-    head = RidgeHead.fit(features, labels, draws)
+    head = fitted(features, labels, draws)
     return min(float(head.log_likelihood.mean()), 0.0), head.log_likelihood_influence()
 
 

@@ -11,10 +11,11 @@ computed once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from hf_leep.arrays import Float64, FloatMatrix, Labels
 from hf_leep.measures.blocks import add_grouped
 
 _DUAL_ROWS = 1024
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -188,10 +190,10 @@ class _Axes:
 
 @dataclass(frozen=True)
 class _Shared:
-    """Decompositions of one matrix that have been computed."""
+    """What has been computed of one matrix."""
 
     features: FloatMatrix | None
-    found: dict[_Scaling, _Axes]
+    found: dict[Hashable, object]
 
 
 _shared: ContextVar[_Shared | None] = ContextVar("decompositions of the matrix that is being scored", default=None)
@@ -199,7 +201,7 @@ _shared: ContextVar[_Shared | None] = ContextVar("decompositions of the matrix t
 
 @contextmanager
 def shared(features: FloatMatrix | None) -> Iterator[None]:
-    """Keep the decompositions of a matrix until the block ends, for all measures that are computed in it.
+    """Keep what is computed of a matrix until the block ends, for all measures that are computed in it.
 
     Args:
         features: the matrix, ``[n, d]``; None for none. Measures have to get this very array, and nothing may change
@@ -212,14 +214,27 @@ def shared(features: FloatMatrix | None) -> Iterator[None]:
         _shared.reset(token)
 
 
+def remembered(features: FloatMatrix, key: Hashable, compute: Callable[[], _T]) -> _T:
+    """Return what ``compute`` returns; within `shared`, it is called once for each key.
+
+    Args:
+        features: the matrix that it is computed of; only the one of `shared` counts.
+        key: what it is, and all that it depends on but the matrix.
+        compute: how it is computed.
+    """
+    memory = _shared.get()
+    if memory is None or memory.features is not features:
+        return compute()
+    if key not in memory.found:
+        memory.found[key] = compute()
+    return cast(_T, memory.found[key])
+
+
 def _axes(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scaling) -> _Axes:
     """Return the decomposition of the rows that are used, computed or shared."""
-    memory = _shared.get()
-    if memory is None or memory.features is not features or kept is not None:
+    if kept is not None:
         return _decomposed(features, kept, scaling)
-    if scaling not in memory.found:
-        memory.found[scaling] = _decomposed(features, kept, scaling)
-    return memory.found[scaling]
+    return remembered(features, scaling, lambda: _decomposed(features, None, scaling))
 
 
 def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scaling) -> _Axes:

@@ -132,7 +132,7 @@ def test_the_solver_finds_a_stationary_point_and_inverts_its_hessian(rng, shape)
     y = np.arange(shape[0]) % 3
     f = rng.normal(size=shape) + y[:, None]
     target = arrays.labels(y, shape[0])
-    prepared = design(f, target)
+    prepared = design(f)
     penalty = np.full(len(prepared.squares), 0.3)
     found = fit(prepared, target, penalty)
 
@@ -160,7 +160,7 @@ def test_the_solver_finds_a_stationary_point_and_inverts_its_hessian(rng, shape)
 def test_fits_side_by_side_are_those_alone(rng, shape):
     y = np.arange(shape[0]) % 3
     target = arrays.labels(y, shape[0])
-    prepared = design(rng.normal(size=shape) + y[:, None], target)
+    prepared = design(rng.normal(size=shape) + y[:, None])
     penalty = np.full(len(prepared.squares), 0.3)
     parts = Parts(rng.random((4, shape[0])) < np.array([0.5, 0.7, 0.9, 1.0])[:, None], rng.normal(size=(4, 3)))
     together = fits(prepared, target, penalty, parts, tolerance=1e-9)
