@@ -68,3 +68,14 @@ def test_scores_do_not_depend_on_what_is_shared(rng):
         alone, expected = measure.influence(f, y)
         assert value == alone, measure.name
         np.testing.assert_array_equal(values, expected)
+
+
+def test_heads_of_other_labels_or_sentences_are_fitted_anew(rng):
+    f, y = problem(rng, 60, 8)
+    sentences = np.arange(60) // 2
+    calls = [(y, None), (rng.permutation(y), None), (y, sentences), (y, None)]
+    with shared(f):
+        together = [MEASURES["ridge-log-likelihood"].function(f, labels, draws) for labels, draws in calls]
+    alone = [MEASURES["ridge-log-likelihood"].function(f, labels, draws) for labels, draws in calls]
+    assert together == alone
+    assert len(set(alone)) == 3

@@ -129,6 +129,17 @@ def test_the_budget_is_hard_and_the_place_can_be_chosen(fresh, hf_leep, tmp_path
     assert not list((tmp_path / "home" / "hub").glob("models--*"))
 
 
+def test_a_candidate_without_a_head_comes_last_in_the_budget_and_keeps_its_reason(fresh, hf_leep):
+    names = ("user/headless", "user/five")
+    least = sum(map(len, fresh.repos["model", "user/five"].files("main").values()))
+    done = hf_leep("--models", *names, "--max-download", str(least + 100), "--dry-run", "--json")
+    plan = json.loads(done.stdout)
+    headless, five = plan["candidates"]
+    assert (five["action"], five["download_bytes"]) == ("run", least)
+    assert (headless["for_features"], headless["download_bytes"]) == (False, 0)
+    assert headless["reason"].startswith(NO_HEAD)
+
+
 PREFETCH = """
 import sys, time
 from pathlib import Path

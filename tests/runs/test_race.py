@@ -9,6 +9,9 @@ from hf_leep.errors import ProcessError
 from hf_leep.options import Race
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.scoring import score
+from hf_leep.records import Candidate, Result, Score
+from hf_leep.runs.local import add_not_run
+from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.subsets import select_target
 from hf_leep.store import Store
 from tests.recorded import extraction_of, race, target_of
@@ -155,6 +158,28 @@ def counted():
 
 def stored_passes():
     return Store(Store.default_root()).usage().entries["extractions"]
+
+
+def test_what_a_race_ran_for_features_alone_is_the_pass_of_a_run_without_one(checkpoints, pictures):
+    names = [str(checkpoints[name]) for name in ("five", "seven-classes", "headless")]
+    raced = hf_leep.rank(names, pictures, race=Race(top=2), progress=False)
+    before = stored_passes()
+    plain = hf_leep.rank(names, pictures, progress=False)
+    assert stored_passes() == before
+    assert [c["head_accuracy"] for c in raced.candidates] == [c["head_accuracy"] for c in plain.candidates]
+
+
+def test_candidates_that_were_not_reached_have_the_reason_that_they_were_skipped_for():
+    steps = [
+        Step("run", Candidate("run")),
+        Step("headless", Candidate("headless"), reason="no head", for_features=True),
+    ]
+    results = {"done": Result(Candidate("done"), {"leep": Score(-1.0)})}
+    add_not_run(Plan(target_of(np.arange(4) % 2), tuple(steps)), results, KeyboardInterrupt("told to end"))
+    assert {name: results[name].reason for name in ("run", "headless")} == {
+        "run": "not run: told to end",
+        "headless": "no head",
+    }
 
 
 def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, pictures):

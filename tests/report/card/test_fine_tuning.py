@@ -148,3 +148,12 @@ def test_what_was_done_is_said(report):
     )
     said = fine_tuning.method(with_rows(report, *rows[:1], budget=None, steps=90))
     assert said.startswith("The first candidate was fine-tuned, all weights, with 90 steps for each finalist")
+
+
+@pytest.mark.parametrize(("number", "said"), [(2, False), (3, True), (5, False)])
+def test_few_candidates_have_a_correlation_that_says_little_and_two_have_none(close, number, said):
+    for found in close["fine_tuning"]["agreement"].values():
+        found["num_candidates"] = number
+    sentence = f"A correlation of {number} candidates says little."
+    assert (sentence in fine_tuning.sentences(close, str)) == said
+    assert fine_tuning.agreement_rows(close)[0][2:] == (["–", "–"] if number == 2 else ["−0.90", "−1.00"])
