@@ -107,6 +107,11 @@ def test_headless_candidates_rank_on_a_feature_measure(checkpoints, pictures):
     assert by_leep.exit_code == 3
 
 
+def test_a_typo_in_the_order_is_told_of_auto_too(checkpoints, pictures):
+    with pytest.raises(MeasureError, match=r"^sort_by: unknown measure 'autoo': .*, or auto$"):
+        rank([checkpoints["five"]], pictures, sort_by="autoo")
+
+
 def test_every_run_compares_linear_heads_also_of_candidates_without_a_head(checkpoints, pictures):
     five, seven, headless = (checkpoints[name] for name in ("five", "seven-classes", "headless"))
     report = rank([headless, five, seven], pictures)
@@ -244,6 +249,7 @@ def test_a_sample_is_stratified_and_written_down(checkpoints, pictures):
         ({"label": "nope"}, TargetError, "no column 'nope'"),
         ({"candidates": []}, UserError, "no candidates"),
         ({"candidates": "one"}, UserError, "candidates is one name; give a list of them"),
+        ({"candidates": datasets}, UserError, "candidates is <module 'datasets' .*; give a list of names"),
         ({"candidates": [("a", 1)]}, UserError, r"is \(name, model, processor\), got 2 values"),
         ({"candidates": [("a", 1, 2), ("a", 3, 4)]}, UserError, "two candidates are called 'a'"),
     ],

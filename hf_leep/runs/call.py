@@ -102,10 +102,21 @@ class Call:
 
     @cached_property
     def order(self) -> str:
-        """The name of the measure that candidates are sorted by, or ``auto``."""
+        """The name of the measure that candidates are sorted by, or ``auto``.
+
+        Raises:
+            MeasureError: there is no such measure.
+        """
         if self.sort_by == scoring.AUTO:
             return scoring.AUTO
-        return find(self.sort_by).name if self.sort_by else self.chosen[0]
+        if not self.sort_by:
+            return self.chosen[0]
+        try:
+            return find(self.sort_by).name
+        except MeasureError as error:
+            if not isinstance(self.sort_by, str):
+                raise
+            raise MeasureError(f"{option('sort_by')}: {error}, or {scoring.AUTO}") from None
 
     @cached_property
     def config(self) -> RunConfig:
@@ -192,6 +203,8 @@ def _check_candidates(candidates: Sequence[CandidateLike]) -> None:
     """
     if isinstance(candidates, str | Path):
         raise UserError("candidates is one name; give a list of them")
+    if not isinstance(candidates, Sequence):
+        raise UserError(f"candidates is {candidates!r:.60}; give a list of names, folders or (name, model, processor)")
     by_name: dict[str, CandidateLike] = {}
     for candidate in candidates:
         if not isinstance(candidate, str | Path | tuple):

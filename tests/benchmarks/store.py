@@ -27,9 +27,10 @@ def main(dataset, split, rows, *models):
 
     with tempfile.TemporaryDirectory() as home:
         os.environ["HF_HOME"] = home
-        import transformers  # noqa: F401 - so that the first run in process does not include imports
+        # So that the first run in process does not include imports.
+        import transformers  # noqa: F401
 
-        from hf_leep import models
+        import hf_leep.models
         from hf_leep.inference import forward
 
         hf_leep.rank(
