@@ -30,6 +30,7 @@ class Modality:
             has a column of the modality ``ambiguous_beside``, it is an input only under one of the usual names.
         ambiguous_beside: name of that other modality.
         labels_words: whether each word of a row has a label, rather than the row.
+        trainable: whether its candidates can be fine-tuned.
         missing_decoder: feature → a message that says what to install to decode it; None where nothing is missing.
         decoder: the libraries that decode and resize inputs, with their versions where results may depend on them;
             part of the key of a stored pass.
@@ -45,6 +46,7 @@ class Modality:
     ambiguous: Callable[[object], bool] = lambda _feature: False
     ambiguous_beside: str | None = None
     labels_words: bool = False
+    trainable: bool = True
     missing_decoder: Callable[[object], str | None] = lambda _feature: None
     decoder: Callable[[], str | None] = lambda: None
     adapter: AnyAdapter

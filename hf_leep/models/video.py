@@ -162,6 +162,7 @@ MODALITY = Modality(
     name="video",
     task="video-classification",
     unit="videos",
+    trainable=False,
     input_names=(("video",), ("videos",), ("frames",)),
     accepts=lambda _name, feature: isinstance(feature, datasets.Video) or _is_list_of_images(feature),
     ambiguous=_is_list_of_images,

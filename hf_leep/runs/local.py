@@ -75,7 +75,7 @@ def carry_out(
                         continue
                     with downloads.running(step, len(job.rows)):
                         result = attempt(step, partial(job.result, step, downloads.fetch(step), downloads.advance))
-                    results[step.name] = step.skipped(result.head_accuracy) if step.reason else result
+                    results[step.name] = step.as_planned(result)
                     downloads.done(step)
         except (KeyboardInterrupt, ProcessError) as error:
             add_not_run(planned, results, error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from hf_leep import hub
 from hf_leep.errors import CandidateError, HfLeepError, one_line, option
 from hf_leep.measures import find
-from hf_leep.records import Candidate, Result, Score, Target
+from hf_leep.records import Candidate, Result, Target
 from hf_leep.text import size
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ class Step:
         """Number of bytes to download for it."""
         return self.snapshot.download_bytes if self.snapshot and not self.stored and self.is_run else 0
 
-    def skipped(self, head_accuracy: Score | None = None) -> Result:
-        """The result of a candidate that is skipped.
+    def skipped(self) -> Result:
+        """The result of a candidate that is skipped."""
+        return Result(self.candidate, reason=self.reason, headless=self.headless)
 
-        Args:
-            head_accuracy: the accuracy of a linear head on its features, if these were run.
-        """
-        return Result(self.candidate, reason=self.reason, headless=self.headless, head_accuracy=head_accuracy)
+    def as_planned(self, result: Result) -> Result:
+        """A candidate's result; if it was run for its features alone, no more than these show."""
+        return result if self.reason is None else replace(self.skipped(), head_accuracy=result.head_accuracy)
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class RunningRace:
         for step in self._for_features:
             with self._downloads.running(step, len(self._order)):
                 result = attempt(step, partial(self._head, step, None if whole else positions))
-            self._results[step.name] = step.skipped(result.head_accuracy)
+            self._results[step.name] = step.as_planned(result)
             self._downloads.done(step)
 
     def compare_heads(self) -> None:

@@ -84,14 +84,14 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                 sent = ray.put(_with_absolute_dataset(config))
                 for step in waiting:
                     if step.stored:
-                        scored[step.name] = _as_planned(step, _result(job, step))
+                        scored[step.name] = step.as_planned(_result(job, step))
                         bar.update()
                     else:
                         running[_submit(sent, step, needs[step.name], _num_sharing(needs, nodes))] = step
                 while running:
                     (done, *_), _ = ray.wait(list(running), num_returns=1)
                     step = running.pop(done)
-                    scored[step.name] = _as_planned(step, _collected(done, step))
+                    scored[step.name] = step.as_planned(_collected(done, step))
                     bar.update()
         except KeyboardInterrupt as stop:
             add_not_run(planned, scored, stop)
@@ -137,11 +137,6 @@ def _result(job: Job, step: Step) -> Result:
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Result(step.candidate, reason=plan.reason_of(error))
-
-
-def _as_planned(step: Step, result: Result) -> Result:
-    """The result of a candidate; of one that was run for its features, no more than these show."""
-    return result if step.reason is None else step.skipped(result.head_accuracy)
 
 
 def _collected(done: ray.ObjectRef[Result | UserError], step: Step) -> Result:

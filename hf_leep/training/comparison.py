@@ -17,6 +17,7 @@ from hf_leep.errors import UserError, option
 from hf_leep.inference.forward import accelerator
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.processes import num_launched
+from hf_leep.models import BY_NAME, MODALITIES
 from hf_leep.options import Device, FineTuning
 from hf_leep.records import Target
 from hf_leep.report.candidate_schema import CandidateData
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from hf_leep.runs.plan import ModelInMemory
     from hf_leep.training.fine_tune import Network
 
-MODALITIES = ("image", "text", "token", "audio")
 TRAINING_VERSION = 1  # part of the key of a journal: raise it when trainings give other numbers than before
 
 
@@ -71,8 +71,11 @@ def check(target_modality: str, options: FineTuning) -> None:
     """
     if num_launched() > 1:
         raise UserError("fine-tuning runs in one process: start it without torchrun or accelerate launch")
-    if target_modality not in MODALITIES:
-        raise UserError(f"only images, texts, words and sounds can be fine-tuned on, not {target_modality}s")
+    modality = BY_NAME.get(target_modality)
+    if modality is None or not modality.trainable:
+        *others, last = (known.unit for known in MODALITIES if known.trainable)
+        which = target_modality if modality is None else modality.unit
+        raise UserError(f"only {', '.join(others)} and {last} can be fine-tuned on, not {which}")
     if options.flip and target_modality != "image":
         raise UserError(f"{option('fine_tune.flip')} is for images, and these rows are of the kind {target_modality}")
 

@@ -81,8 +81,9 @@ class Display:
         done, now, left = self._round, time.perf_counter(), ""
         if done.seconds_left is not None:
             left = f"; {duration(max(0.0, done.seconds_left - (now - self._told)))} of the budget left"
+        trainings = "1 training" if self._num_trained == 1 else f"{self._num_trained} trainings"
+        steps = "1 step" if done.steps == 1 else f"{done.steps} steps"
         print(
-            f"round {done.rung} of {done.num_rungs}: {self._num_trained} trainings of {done.steps} steps "
-            f"took {duration(now - self._began)}{left}",
+            f"round {done.rung} of {done.num_rungs}: {trainings} of {steps} took {duration(now - self._began)}{left}",
             file=sys.stderr,
         )

@@ -256,7 +256,7 @@ def test_the_shortlist_is_the_first_ones_and_the_second_opinion():
 
 def test_what_cannot_be_fine_tuned_is_one_line(ranked, texts, text_checkpoints, monkeypatch):
     video = hf_leep.Report({**ranked.data, "target": {**ranked.data["target"], "modality": "video"}})
-    with pytest.raises(UserError, match="only images, texts, words and sounds can be fine-tuned on, not videos"):
+    with pytest.raises(UserError, match="only images, sounds, words and texts can be fine-tuned on, not videos"):
         tuned(video)
     few = hf_leep.rank([str(text_checkpoints["bert"])], texts, input="text", progress=False)
     with pytest.raises(UserError, match="40 rows are too few to fine-tune on"):
@@ -304,7 +304,7 @@ def test_progress_is_a_line_for_each_round_and_silent_with_json(
     assert cli.run([*arguments, "--steps", "9"]) == 0
     said = capsysbinary.readouterr().err.decode()
     assert [line.partition(" took")[0] for line in said.splitlines() if line.startswith("round")] == [
-        "round 1 of 3: 6 trainings of 1 steps",
+        "round 1 of 3: 6 trainings of 1 step",
         "round 2 of 3: 4 trainings of 3 steps",
         "round 3 of 3: 6 trainings of 9 steps",
     ]
