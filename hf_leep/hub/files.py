@@ -20,6 +20,7 @@ _SMALL = re.compile(
 POOLING = "1_Pooling/config.json"  # the pooling of sentence-transformers: the only small file that is in a subfolder
 WEIGHTS = (".safetensors", ".bin")  # endings of the files that `choose` may return as weights
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+_MAX_INDEX = 64 * 2**20  # bytes
 ALL_WEIGHTS = (*_PICKLES, ".safetensors")  # endings of files with weights of any library
 
 
@@ -40,7 +41,7 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
         if single in top:
             weights = [single]
         elif index in top:
-            shards = _shards(folder, index) if folder is not None else [f for f in top if shard.fullmatch(f)]
+            shards = _shards(folder, index, single) if folder is not None else [f for f in top if shard.fullmatch(f)]
             weights = [index, *shards]
         else:
             continue
@@ -54,16 +55,36 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
     raise CandidateError("no weights: model.safetensors is missing")
 
 
-def _shards(folder: Path, index: str) -> list[str]:
+def _shards(folder: Path, index: str, single: str) -> list[str]:
+    if (folder / index).stat().st_size > _MAX_INDEX:
+        raise CandidateError(f"{index} is longer than {_MAX_INDEX >> 20} MB")
     try:
         names = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CandidateError(f"{index} is damaged: {one_line(error)}") from None
     for name in names:
-        # An index must not point outside its folder.
-        if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
+        # An index must not point outside its folder, nor to weights of another format.
+        if not isinstance(name, str) or Path(name).suffix != Path(single).suffix:
+            raise CandidateError(f"{index} names {name!r}, which is no {Path(single).suffix} file")
+        if Path(name).name != name or not (folder / name).is_file():
             raise CandidateError(f"{index} names {name!r}, which is not in the folder")
     return names
+
+
+def check_kinds(folder: Path) -> None:
+    """Check that what transformers may open in a checkpoint's folder are files, not pipes, devices or sockets.
+
+    Reading a pipe waits for ever, and some devices have no end.
+
+    Args:
+        folder: the checkpoint's folder.
+
+    Raises:
+        CandidateError: something is neither a file nor a folder.
+    """
+    for path in [*folder.iterdir(), *(folder / Path(POOLING).parent).glob("*"), *folder.glob("*chat_templates/*")]:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise CandidateError(f"{path.relative_to(folder)} is a pipe, a device or a socket, not a file: remove it")
 
 
 def check_weights(folder: Path, file: str) -> dict[str, Sequence[int]]:

@@ -16,6 +16,7 @@ from hf_leep.hub.client import Client
 from hf_leep.records import Candidate
 
 _ADDRESS = re.compile(r"https?://(huggingface\.co|hf\.co)/(?=[^/]+/[^/]+$)")  # of a repository's page
+_MAX_CARD = 2**20  # characters
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -115,15 +116,19 @@ def _read_card(metadata: Mapping[str, object] | None) -> _Card:
 
 
 def _read_card_in(folder: Path) -> _Card:
-    from huggingface_hub import metadata_load
+    import yaml
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
     try:
-        return _read_card(metadata_load(folder / "README.md"))
+        with (folder / "README.md").open(encoding="utf-8-sig") as file:
+            front_matter = REGEX_YAML_BLOCK.search(file.read(_MAX_CARD))
+        return _read_card(yaml.safe_load(front_matter.group(2)) if front_matter else None)
     except Exception:  # no card, or one that is not YAML: a candidate needs none
         return _read_card(None)
 
 
 def _local(name: str, folder: Path, client: Client) -> Snapshot:
+    checkpoint.check_kinds(folder)
     files = sorted(p.name for p in folder.iterdir() if p.is_file())
     if "config.json" not in files:
         folders = sorted(f"{p.name}/" for p in folder.iterdir() if p.is_dir())

@@ -227,7 +227,7 @@ def _sentence_modes(path: Path) -> tuple[str, ...] | None:
     """The pooling that sentence-transformers uses for a checkpoint; None where it has no such setting."""
     try:
         content = json.loads((path / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     named = {mode for key, mode in _SENTENCE_MODES.items() if isinstance(content, dict) and content.get(key) is True}
     return tuple(mode for mode in _SENTENCE_MODES.values() if mode in named) or ("mean",)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_leep.errors import CandidateError, one_line
+from hf_leep.models import claims
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,8 @@ def inspect(path: Path, auto_class: AutoClass, what: str, shapes: Mapping[str, S
         CandidateError: unreadable, unknown to transformers, in need of remote code, or of another modality.
     """
     config = load_config(path, auto_class, what)
+    if shapes is not None:
+        claims.check_size(config, auto_class, shapes)
     missing = _no_classes(config)
     if missing is None:
         other = other_class(config, auto_class)
@@ -120,7 +123,9 @@ def other_class(config: PreTrainedConfig, auto_class: AutoClass) -> str | None:
         config: its configuration.
         auto_class: the auto class of transformers for the modality.
     """
-    saved_as = [name.removeprefix("TF").removeprefix("Flax") for name in config.architectures or []]
+    stated: object = config.architectures or []  # whatever config.json says
+    names = [stated] if isinstance(stated, str) else stated if isinstance(stated, list) else []
+    saved_as = [name.removeprefix("TF").removeprefix("Flax") for name in names if isinstance(name, str)]
     known = {cls.__name__ for cls in model_classes(auto_class, config)}
     return ", ".join(saved_as) if saved_as and not known & set(saved_as) else None
 
@@ -154,18 +159,22 @@ def read_config(path: Path) -> PreTrainedConfig:
     """
     from transformers import AutoConfig
 
+    claims.check_numbers(path)
+    claims.check_fetches(path)
     if _is_timm(path) and not all(find_spec(package) for package in ("timm", "torchvision")):
         raise CandidateError('a timm checkpoint needs timm and torchvision: pip install "hf-leep[timm]"')
     try:
         with transformers_silent():
             config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        text = one_line(error)
+            _ = config.num_labels, config.to_dict()  # some wrong types only show here
+    except Exception as error:  # configurations raise exceptions of any kind
+        text = f"{one_line(error)}"
         if "trust_remote_code" in str(error):
             text = "it needs Python code from its repository (trust_remote_code), which hf_leep does not run"
         elif "model_type" in str(error) or "model type" in str(error):
             text = "its config.json names no model_type that transformers knows"
         raise CandidateError(f"configuration: {text}") from None
+    claims.choose_attention(config)
     return config
 
 
@@ -235,6 +244,9 @@ def load_weights(
     import torch
 
     pickled = allow_pickle and not any(path.glob("model*.safetensors"))
+    shapes = None if pickled else claims.shapes_in(path)
+    if shapes is not None:
+        claims.check_size(config, auto_class, shapes)
     try:
         # Where a head is missing, transformers draws a random one: that must not change the caller's generator.
         with transformers_silent(), torch.random.fork_rng(devices=[]):

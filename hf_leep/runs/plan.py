@@ -259,7 +259,7 @@ def _inspect(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> 
     step = replace(step, candidate=replace(step.candidate, num_parameters=parameters))
     try:
         inspection = ADAPTERS[target.modality].inspect(peeked.folder, peeked.shapes, target.class_names)
-    except CandidateError as error:
+    except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return replace(step, reason=reason_of(error))
     return _with_inspection(step, inspection, needs_head)
 

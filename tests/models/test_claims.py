@@ -1,0 +1,138 @@
+"""What configurations claim is checked before anything is built for them."""
+
+import contextlib
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+from hf_leep import hub
+from hf_leep.errors import CandidateError
+from hf_leep.models import claims, classifier, image
+
+
+def edited(path, tmp_path, file="config.json", **changes):
+    """A copy of a checkpoint with one of its files changed; a value of None takes a key out."""
+    copy = tmp_path / "copy"
+    shutil.copytree(path, copy)
+    content = {**json.loads((copy / file).read_text()), **changes}
+    (copy / file).write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    return copy
+
+
+def inspect(path):
+    return image.MODALITY.adapter.inspect(path, claims.shapes_in(path))
+
+
+def load(path):
+    return image.MODALITY.adapter.load(path, ["image"], torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_channels": 10**7}, "claims num_channels = 10,000,000; hf_leep accepts up to 4,096 channels"),
+        ({"num_labels": 10**9, "id2label": None, "label2id": None}, "claims num_labels = 1,000,000,000"),
+        ({"depths": [1, 10**8]}, "claims depths = 100,000,000; hf_leep accepts up to 10,000 layers"),
+        ({"vision_config": {"image_size": 10**6}}, "claims image_size = 1,000,000"),
+        ({"backbone": "someone/else"}, "names another repository"),
+        ({"hidden_sizes": [8, 10**8]}, "asks for a model of"),
+    ],
+)
+def test_what_a_configuration_claims_is_bounded_before_it_costs_anything(checkpoints, tmp_path, changes, reason):
+    copy = edited(checkpoints["five"], tmp_path, **changes)
+    for judge in (inspect, load):
+        with pytest.raises(CandidateError, match=reason):
+            judge(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("depths", "auto"),
+        ("architectures", [{"a": 1}]),
+        ("architectures", {"a": 1}),
+        ("hidden_act", ["relu"]),
+        ("num_channels", {}),
+        ("dtype", [[]]),
+        ("id2label", [1]),
+        ("id2label", "many"),
+        ("problem_type", 7),
+        ("hidden_sizes", None),
+        ("layer_type", {"": []}),
+        ("embedding_size", -1),
+        ("attn_implementation", {"": {"": 1}}),
+    ],
+)
+def test_a_value_of_another_type_costs_its_candidate_alone(checkpoints, tmp_path, key, value):
+    copy = edited(checkpoints["five"], tmp_path, **{key: value})
+    for judge in (inspect, load):
+        with contextlib.suppress(CandidateError):
+            judge(copy)
+
+
+def test_a_processor_may_not_ask_for_endless_images(checkpoints, tmp_path):
+    copy = edited(checkpoints["five"], tmp_path, "preprocessor_config.json", size={"shortest_edge": 10**6})
+    with pytest.raises(CandidateError, match=r"preprocessor_config.json claims shortest_edge = 1,000,000"):
+        inspect(copy)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("[" * 10**5, "not valid JSON"), ("[]", "holds no JSON object"), ("{" + '"a":{' * 60 + "}" * 61, "levels deep")],
+)
+def test_a_configuration_that_is_no_object(checkpoints, tmp_path, content, reason):
+    copy = edited(checkpoints["five"], tmp_path)
+    (copy / "config.json").write_text(content)
+    with pytest.raises(CandidateError, match=reason):
+        inspect(copy)
+
+
+def test_no_configuration_chooses_an_attention_kernel(checkpoints, tmp_path):
+    plain = classifier.read_config(checkpoints["five"])
+    named = classifier.read_config(
+        edited(checkpoints["five"], tmp_path, attn_implementation="someone/kernel", _attn_implementation="a/b")
+    )
+    assert plain._attn_implementation is None
+    assert named._attn_implementation is None
+
+
+def test_honest_checkpoints_are_within_the_limits(checkpoints):
+    for path in (checkpoints["five"], checkpoints["headless"]):
+        claims.check_numbers(path)
+        claims.check_fetches(path)
+
+
+@pytest.mark.parametrize("name", ["README.md", "tokenizer.json", "chat_template.jinja", "1_Pooling/config.json"])
+def test_a_pipe_in_a_folder_is_refused_by_name_and_not_opened(checkpoints, tmp_path, name):
+    copy = edited(checkpoints["five"], tmp_path)
+    (copy / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(copy / name)
+    with pytest.raises(CandidateError, match=f"{name} is a pipe"):
+        hub.resolve(str(copy))
+
+
+def test_a_link_to_an_endless_device_is_refused(checkpoints, tmp_path):
+    copy = edited(checkpoints["five"], tmp_path)
+    (copy / "README.md").symlink_to("/dev/zero")
+    with pytest.raises(CandidateError, match=r"README.md is a pipe, a device or a socket"):
+        hub.resolve(str(copy))
+
+
+def test_an_index_of_safetensors_names_no_other_format(checkpoints, tmp_path):
+    copy = edited(checkpoints["five"], tmp_path)
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    (copy / "model.safetensors.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
+    with pytest.raises(CandidateError, match=r"names 'pytorch_model.bin', which is no .safetensors file"):
+        hub.resolve(str(copy))
+
+
+def test_a_long_card_is_read_to_its_first_megabyte(checkpoints, tmp_path):
+    copy = edited(checkpoints["five"], tmp_path)
+    with (copy / "README.md").open("w") as file:
+        file.write("---\nlicense: mit\n---\n")
+        file.truncate(2**33)  # a sparse file of 8 GB
+    # The content is hashed like that of any other file; the hash is passed in, so that this takes no time.
+    assert hub.resolve(str(copy), hub.Client(digest=lambda _path: "")).candidate.license == "mit"
