@@ -84,7 +84,7 @@ def test_missing_weights_of_the_backbone_refuse_everything(checkpoints, tmp_path
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("truncated", r"the weights cannot be loaded"),
+        ("truncated", r"model.safetensors is truncated or damaged"),
         ("pickled", r"the weights cannot be loaded"),
         ("text", r"another modality: transformers has no image classifier for model_type 'bert'"),
         ("empty", r"configuration: "),
