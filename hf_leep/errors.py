@@ -7,6 +7,7 @@
     │   ├── InputError       an array has the wrong shape, type or values (also a ValueError)
     │   ├── MeasureError     no such measure, or a measure given the wrong input
     │   └── TargetError      the data set, split, columns or labels cannot be used
+    │       └── ChoiceError  several columns could be meant
     └── WorldError           the call was right, but something outside it failed: other candidates go on
         ├── CandidateError   this checkpoint cannot be loaded or run
         ├── HubError         the Hub refused something other than a candidate, or did not answer
@@ -64,6 +65,20 @@ class MeasureError(UserError, ValueError):
 
 class TargetError(UserError):
     """The data set, the split, the columns or the labels cannot be used."""
+
+
+class ChoiceError(TargetError):
+    """Several columns could be meant; the command line shows its own call again with a choice filled in.
+
+    Args:
+        message: the message.
+        name: the option that decides.
+        proposal: one of its possible values.
+    """
+
+    def __init__(self, message: str, name: str, proposal: str) -> None:
+        super().__init__(message)
+        self.name, self.proposal = name, proposal
 
 
 class WorldError(HfLeepError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import typer
 
 from hf_leep.cli import commands, rank
 from hf_leep.cli.output import complain
-from hf_leep.errors import HfLeepError, UserError
+from hf_leep.errors import ChoiceError, HfLeepError, UserError
 
 app = typer.Typer(
     name="hf-leep",
@@ -46,6 +47,8 @@ def run(arguments: Sequence[str]) -> int:
         return int(error.exit_code)
     except HfLeepError as error:
         complain(error.for_command_line())
+        if isinstance(error, ChoiceError):
+            complain(f"for example: {shlex.join(['hf-leep', *arguments, f'--{error.name}', error.proposal])}")
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         complain("interrupted")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import datasets
 import numpy as np
-import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, digests_of
+from hf_leep.data.contents import absent_classes, check_filled, check_repeated, check_slice, open_named_files
+from hf_leep.data.rows import Rows as Rows
 from hf_leep.data.source import DatasetLike as DatasetLike
 from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import Sample, sample
@@ -21,76 +23,6 @@ from hf_leep.data.words import Words, choose_sentences
 from hf_leep.errors import TargetError, one_line, option
 from hf_leep.options import check_count
 from hf_leep.records import Target
-
-_ROWS_AT_ONCE = 10_000
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The chosen rows, read and decoded on demand.
-
-    Attributes:
-        dataset: the split, with the input columns only.
-        row_ids: positions of the chosen rows in it, ``[n]``.
-        source: what the positions refer to, for messages.
-        words: where words are labelled, those of the chosen rows; a row's input is then
-            ``{"words": [...], "labelled": [positions of the labelled words]}``.
-    """
-
-    dataset: datasets.Dataset
-    row_ids: Integers
-    source: str = "the split"
-    words: Words | None = None
-
-    def __len__(self) -> int:
-        """Number of chosen rows n."""
-        return len(self.row_ids)
-
-    @property
-    def offsets(self) -> Integers | None:
-        """Where words are labelled, the number of words before each row, and at the end of all, ``[rows + 1]``."""
-        return None if self.words is None else self.words.offsets
-
-    def subset(self, positions: Integers) -> Rows:
-        """Some of these rows.
-
-        Args:
-            positions: positions of the rows, ascending.
-        """
-        words = None if self.words is None else self.words.of(positions)
-        return Rows(self.dataset, self.row_ids[positions], self.source, words)
-
-    def lengths(self) -> Integers | None:
-        """Number of characters in each row's texts, or of its words, ``[n]``; None for other inputs."""
-        texts = [name for name, feature in self.dataset.features.items() if isinstance(feature, datasets.Value)]
-        if len(texts) != len(self.dataset.features) and self.words is None:
-            return None
-        stored = self.dataset.with_format("arrow")
-        parts = []
-        for start in range(0, len(self), _ROWS_AT_ONCE):
-            table = stored[self.row_ids[start : start + _ROWS_AT_ONCE].tolist()]
-            if self.words is not None:
-                parts.append(pc.list_value_length(table.column(0)).to_numpy())
-            else:
-                parts.append(sum(pc.utf8_length(table[name]).to_numpy() for name in texts))
-        return np.concatenate(parts).astype(np.int64)
-
-    def __getitem__(self, index: int) -> dict[str, object]:
-        """Decode one row: its inputs by column.
-
-        Raises:
-            TargetError: it cannot be decoded.
-        """
-        row_id = int(self.row_ids[index])
-        try:
-            row = dict(self.dataset[row_id])
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a damaged file
-            raise TargetError(f"row {row_id} of {self.source} cannot be decoded: {one_line(error)}") from None
-        if self.words is None:
-            return row
-        start, end = self.words.offsets[index], self.words.offsets[index + 1]
-        labelled = self.words.places[start:end].tolist()
-        return {column: {"words": words, "labelled": labelled} for column, words in row.items()}
 
 
 def load(
@@ -149,12 +81,19 @@ def load(
         opened = _open(dataset, config, split, revision, max_samples, streaming, seed, pin, token)
     if len(opened.dataset) == 0:
         raise TargetError(f"{opened.name}, split {split or opened.dataset.split}: there are no rows")
+    if opened.folder is not None and isinstance(opened.dataset, datasets.Dataset):
+        named = (inputs,) if isinstance(inputs, str) else tuple(inputs or ())
+        rows, said = open_named_files(opened.dataset, opened.folder, named)
+        opened = replace(opened, dataset=rows, warnings=[*opened.warnings, *said])
     check_label(opened.dataset, label)
     modality, input_columns = find_inputs(opened.dataset, modalities, inputs, label)
     for column in input_columns:
         if missing := modality.missing_decoder(opened.dataset.features[column]):
             raise TargetError(missing)
     label_column = find_label(opened.dataset, label, modality, input_columns)
+    check_filled(opened.dataset, input_columns)
+    if opened.whole is not None:
+        check_slice(opened.dataset, opened.whole, label_column)
     rng = np.random.default_rng(seed)
     chosen = _choose(opened.dataset, modality, input_columns, label_column, max_samples, rng)
     target = _target(opened, chosen, modality, input_columns, label_column, config, split, seed)
@@ -172,6 +111,9 @@ class _Opened:
         splits: the splits that the rows are from.
         num_rows: rows of the split, where that is known, else those drawn.
         sample: the sample, if it is less than the whole split.
+        warnings: what a reader of the report must know about how it was read.
+        whole: the whole splits, where the rows are a slice of them.
+        folder: the folder of a data file on this machine, where names of files in it start.
     """
 
     dataset: datasets.Dataset
@@ -180,6 +122,9 @@ class _Opened:
     splits: Sequence[str]
     num_rows: int
     sample: Sample | None = None
+    warnings: Sequence[str] = ()
+    whole: datasets.Dataset | None = None
+    folder: Path | None = None
 
 
 def _open(
@@ -194,10 +139,13 @@ def _open(
     token: str | bool | None,
 ) -> _Opened:
     """Open a split; of a streamed one draw a sample. The arguments are those of `load`."""
-    found, name, sha, splits = open_split(dataset, config, split, revision, streaming=streaming, pin=pin, token=token)
+    opened = open_split(dataset, config, split, revision, streaming=streaming, pin=pin, token=token)
+    found, name, sha, splits = opened.rows, opened.name, opened.revision, opened.splits
     # A format or transform that the caller has set would change the inputs.
     if isinstance(found, datasets.Dataset):
-        return _Opened(found.with_format(None), name, sha, splits, len(found))
+        return _Opened(
+            found.with_format(None), name, sha, splits, len(found), None, opened.warnings, opened.whole, opened.folder
+        )
     # An object that is streamed already may have been filtered since its number of rows was stated.
     stated = found.info.splits if streaming else None
     drawn = sample(found, max_samples or 0, seed, name, token)
@@ -219,10 +167,12 @@ def _target(
     seed: int,
 ) -> Target:
     words = chosen.words
-    warnings = list(chosen.warnings)
+    warnings = [*opened.warnings, *chosen.warnings]
     if opened.sample is not None:
         warnings.append(opened.sample.caveat)
         warnings += _missing_classes(opened.dataset, label_column, len(chosen.class_names))
+    elif not modality.labels_words:
+        warnings += absent_classes(opened.dataset.features[label_column], chosen.class_names)
     labels, class_names = _occurring(chosen, label_column)
     digests = digests_of(opened.dataset, input_columns, chosen.row_ids)
     inputs_read = b"".join(digests) + (words.tobytes() if words else b"")
@@ -287,6 +237,7 @@ def _choose(
         row_ids, words, names, warnings = choose_sentences(found, input_columns[0], label_column, max_samples, rng)
         return _Choice(row_ids, words.codes, names, warnings, words)
     codes, names = encode(found, label_column)
+    check_repeated(codes, label_column)
     if max_samples is None or max_samples >= len(found):
         return _Choice(np.arange(len(found)), codes, names)
     row_ids = stratified_sample(codes, max_samples, rng)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Protocol
 
 import datasets
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError, option
+from hf_leep.errors import ChoiceError, TargetError, option
 
 
 class Modality(Protocol):
@@ -59,6 +60,12 @@ class Modality(Protocol):
 
 
 _LABEL_NAMES = ("label", "labels")
+# Other names that people give to a column of classes, taken where exactly one of them is there.
+_COMMON_NAMES = (
+    "category", "class", "class_name", "classes", "target", "intent", "sentiment", "topic", "emotion", "genre",
+    "species", "coarse_label", "fine_label", "label_name", "y",
+)  # fmt: skip
+_LOOKED_AT = 1000  # rows, to propose a column where several could be meant
 _TAG_NAMES = ("tags", "ner_tags", "pos_tags")  # of columns that label words
 
 
@@ -73,10 +80,56 @@ def check_label(found: datasets.Dataset, label: str | None) -> None:
         TargetError: the column exists, but holds no classes.
     """
     fitting = [name for name, held in found.features.items() if _can_be_label(held) or _can_label_words(held)]
-    if label is not None and label in found.features and label not in fitting:
+    if label is None or label in fitting:
+        return
+    if label not in found.features:
         raise TargetError(
-            f"column {label!r} holds {_type(found, label)}, no classes: {option('label')} can be {_listed(fitting)}"
+            f"no column {label!r}{_meant(label, fitting)}: {option('label')} can be {_listed(fitting)}; "
+            f"the columns are {_columns(found)}"
         )
+    raise TargetError(
+        f"column {label!r} holds {_no_classes(found, label)}: {option('label')} can be {_listed(fitting)}"
+    )
+
+
+def _no_classes(found: datasets.Dataset, column: str) -> str:
+    """What a column holds that cannot be the label, and what to do about it."""
+    feature = found.features[column]
+    held = _type(found, column)
+    if isinstance(feature, datasets.Value) and "float" in feature.dtype:
+        return f"{held}, no classes (for ratings such as 4.0, save them as whole numbers or words)"
+    if _can_label_words(feature):
+        return f"{held}, no classes (several labels a row, where a score needs one: keep the rows with one label)"
+    return f"{held}, no classes"
+
+
+def _meant(name: str, fitting: Sequence[str]) -> str:
+    """A column of nearly the same name, as ``; did you mean 'category'``."""
+    close = get_close_matches(name, fitting, n=1) or get_close_matches(name.lower(), fitting, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def likely_label(found: datasets.Dataset) -> str | None:
+    """The column that is the label by its name or type, before the inputs are known; None if none stands out.
+
+    A column called ``label`` or ``labels`` wins, then the only ClassLabel, then the only column of a common name.
+
+    Args:
+        found: the split.
+    """
+    fitting = [name for name, held in found.features.items() if _can_be_label(held)]
+    likely = _likely(found, fitting)
+    return likely[0] if len(likely) == 1 else None
+
+
+def _likely(found: datasets.Dataset, fitting: Sequence[str]) -> list[str]:
+    """Of the columns that can be the label, those that are so by their name or type."""
+    named = [name for name in _LABEL_NAMES if name in fitting]
+    held = {name: getattr(found.features[name], "feature", found.features[name]) for name in fitting}
+    classes = [name for name, feature in held.items() if isinstance(feature, datasets.ClassLabel)]
+    if named or len(classes) == 1:
+        return named or classes
+    return [name for name in classes or fitting if name.lower() in _COMMON_NAMES] or classes
 
 
 def find_inputs(
@@ -94,8 +147,10 @@ def find_inputs(
         TargetError: no column can be the input, or several can.
     """
     by_name = {modality.name: modality for modality in modalities}
+    # A column that is the label by its name is no input, unless the user says so.
+    taken = label or (likely_label(found) if inputs is None and not _words_are_labelled(found) else None)
     columns = {
-        key: [name for name, feature in found.features.items() if name != label and modality.accepts(name, feature)]
+        key: [name for name, feature in found.features.items() if name != taken and modality.accepts(name, feature)]
         for key, modality in by_name.items()
     }
     of_words = {key for key, modality in by_name.items() if modality.labels_words}
@@ -116,7 +171,11 @@ def find_inputs(
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
-            raise TargetError(f"which {modality.name} column is the input? {option('input')} can be {_listed(names)}")
+            raise ChoiceError(
+                f"which {modality.name} column is the input? {option('input')} can be {_listed(names)}",
+                "input",
+                _longest(found, names),
+            )
     raise TargetError(f"no column of {_units(modalities)}; the columns are {_columns(found)}")
 
 
@@ -132,7 +191,8 @@ def _check_inputs(
     for column in chosen:
         if column not in found.features:
             raise TargetError(
-                f"no column {column!r}: {option('input')} can be {_listed(fitting)}; the columns are {_columns(found)}"
+                f"no column {column!r}{_meant(column, fitting)}: {option('input')} can be {_listed(fitting)}; "
+                f"the columns are {_columns(found)}"
             )
     most = max(modality.max_inputs for modality in by_name.values())
     if len(chosen) > most:
@@ -175,26 +235,19 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
     fits = _can_label_words if modality.labels_words else _can_be_label
     possible: list[str] = [name for name in found.features if name not in input_columns and fits(found.features[name])]
     if label is not None:
-        if label not in found.features:
-            raise TargetError(
-                f"no column {label!r}: {option('label')} can be {_listed(possible)}; the columns are {_columns(found)}"
-            )
         if label not in possible:
             raise TargetError(
-                f"column {label!r} holds {_type(found, label)}, no classes: "
-                f"{option('label')} can be {_listed(possible)}"
+                f"column {label!r} holds {_no_classes(found, label)}: {option('label')} can be {_listed(possible)}"
             )
         return label
-    named = [name for name in _LABEL_NAMES if name in possible]
-    if len(named) == 1:
-        return named[0]
-    held = {name: getattr(found.features[name], "feature", found.features[name]) for name in possible}
-    classes = [name for name, feature in held.items() if isinstance(feature, datasets.ClassLabel)]
-    if len(classes) == 1 and not named:
-        return classes[0]
+    likely = _likely(found, possible)
+    if len(likely) == 1:
+        return likely[0]
     tags = [name for name in _TAG_NAMES if name in possible]
-    if modality.labels_words and len(tags) == 1 and not named and not classes:
+    if modality.labels_words and len(tags) == 1 and not likely:
         return tags[0]
+    if len(possible) == 1:
+        return possible[0]
     if not possible and modality.labels_words:
         raise TargetError(f"no column can label words (lists of classes, integers or strings): {_columns(found)}")
     if not possible:
@@ -203,7 +256,22 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
         raise TargetError(
             f"no column can be the label (classes, integers, booleans or strings): {_columns(found)}{hint}"
         )
-    raise TargetError(f"which column is the label? {option('label')} can be {_listed(possible)}")
+    fewest = min(likely or possible, key=lambda name: _num_values(found, name))
+    raise ChoiceError(f"which column is the label? {option('label')} can be {_listed(possible)}", "label", fewest)
+
+
+def _num_values(found: datasets.Dataset, column: str) -> int:
+    """How many different values the first rows of a column have; lists count as one."""
+    values = found.select_columns([column])[:_LOOKED_AT][column]
+    return len({str(value) for value in values if value is not None}) or _LOOKED_AT
+
+
+def _longest(found: datasets.Dataset, names: Sequence[str]) -> str:
+    """Of several columns, that with the longest content; the first if it is no text."""
+    if not all(isinstance(found.features[name], datasets.Value) for name in names):
+        return names[0]
+    rows = found.select_columns(list(names))[:_LOOKED_AT]
+    return max(names, key=lambda name: sum(len(str(value)) for value in rows[name]))
 
 
 def _can_be_label(feature: object) -> bool:
@@ -248,15 +316,23 @@ def classes_of(labels: NDArray[np.generic], feature: object, column: str) -> tup
         column: name of the label column, for messages.
 
     Raises:
-        TargetError: some are negative.
+        TargetError: some are negative, or beyond the declared classes.
     """
+    names = feature.names if isinstance(feature, datasets.ClassLabel) else None
     if labels.dtype.kind == "i" and (below := np.less(labels, 0)).any():
         negative, times = Counter(labels[below].tolist()).most_common(1)[0]
+        advice = "" if names else f"; if {negative} is a class of its own, save the labels as words"
         raise TargetError(
-            f"{times} of {len(labels)} labels in column {column!r} are {negative} (unlabelled): drop these rows first"
+            f"{times} of {len(labels)} labels in column {column!r} are {negative}, which usually marks rows without a "
+            f"label: drop these rows{advice}"
         )
     classes, codes = np.unique(labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True)
-    names = feature.names if isinstance(feature, datasets.ClassLabel) else None
+    if names is not None and len(classes) and int(classes[-1]) >= len(names):
+        beyond = int(np.greater_equal(labels, len(names)).sum())
+        raise TargetError(
+            f"{beyond} of {len(labels)} labels in column {column!r} lie beyond its {len(names)} declared classes "
+            f"(0 to {len(names) - 1}: {', '.join(map(str, names[:5]))}), such as {int(classes[-1])}: correct them"
+        )
     return codes, [names[int(value)] if names else str(value) for value in classes]
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from logging import CRITICAL
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import datasets
 from huggingface_hub import constants
 
+from hf_leep.data import delimited, folders
 from hf_leep.errors import TargetError, one_line, option
 
 _BUILDERS = {
@@ -55,6 +56,29 @@ Pin: TypeAlias = Callable[[str, str | None], str | None]  # data set on the Hub,
 Split: TypeAlias = datasets.Dataset | datasets.IterableDataset
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A split that was found.
+
+    Attributes:
+        rows: its rows.
+        name: name of the data set, for messages.
+        revision: its commit, if it is on the Hub.
+        splits: the splits that the rows are from.
+        warnings: what a reader of the report must know about how it was read.
+        whole: the whole splits, where the rows are a slice of them.
+        folder: the folder of a data file on this machine.
+    """
+
+    rows: Split
+    name: str
+    revision: str | None
+    splits: Sequence[str]
+    warnings: Sequence[str] = ()
+    whole: datasets.Dataset | None = None
+    folder: Path | None = None
+
+
 def open_split(
     dataset: DatasetLike,
     config: str | None,
@@ -64,12 +88,8 @@ def open_split(
     streaming: bool = False,
     pin: Pin | None = None,
     token: str | bool | None = None,
-) -> tuple[Split, str, str | None, list[str]]:
+) -> Found:
     """Open one split of a data set; the arguments are those of `hf_leep.data.load`.
-
-    Returns:
-        The rows, the name of the data set for messages, its commit if it is on the Hub, and the splits that the rows
-        are from.
 
     Raises:
         TargetError: the data set or the split cannot be read.
@@ -81,7 +101,7 @@ def open_split(
     if isinstance(dataset, datasets.IterableDataset | datasets.Dataset):
         own = str(dataset.split) if dataset.split else None
         if split is None:
-            return dataset, name, None, [own] if own else []
+            return Found(dataset, name, None, [own] if own else [])
         splits = {own or split.split("[")[0]: dataset}
     elif isinstance(dataset, datasets.IterableDatasetDict | datasets.DatasetDict):
         splits = dataset
@@ -91,8 +111,8 @@ def open_split(
         )
     else:
         return _open_name(str(dataset), config, split, revision, streaming, pin, token)
-    found, used = _take(splits, split, f"the {kind} object")
-    return found, name, None, used
+    found, used, whole = _take(splits, split, f"the {kind} object")
+    return Found(found, name, None, used, whole=whole)
 
 
 def _open_name(
@@ -103,7 +123,8 @@ def _open_name(
     streaming: bool,
     pin: Pin | None,
     token: str | bool | None,
-) -> tuple[Split, str, str | None, list[str]]:
+) -> Found:
+    warnings: Sequence[str] = ()
     path = Path(name).expanduser()
     if not name.strip():
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
@@ -126,14 +147,13 @@ def _open_name(
                 raise TargetError(f"{name}: cannot read {files}; give one of {', '.join(_BUILDERS)}")
             if not path.stat().st_size:
                 raise TargetError(f"{name}: the file is empty")
-            extra = {"sep": "\t"} if suffix == ".tsv" else {}
-            splits = datasets.load_dataset(_BUILDERS[suffix], data_files=glob.escape(str(path)), **extra)
+            if suffix in (".csv", ".tsv"):
+                splits = {"train": delimited.read(path, "\t" if suffix == ".tsv" else ",")}
+            else:
+                splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(path))
             sha = None
         elif path.is_dir():
-            folder = glob.escape(str(path.resolve()))
-            if config is not None and config not in (known := datasets.get_dataset_config_names(folder)):
-                raise TargetError(f"{name} has no configuration {config!r}; it has {', '.join(known)}")
-            splits, sha = datasets.load_dataset(folder, config), None
+            (splits, warnings), sha = folders.open_folder(path, name, config), None
         elif name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise TargetError(f"{name}: no such file or folder")
         else:
@@ -154,8 +174,9 @@ def _open_name(
         if any(said in str(error.__cause__ or error) for said in _NO_ROWS):
             raise TargetError(f"{name}: there are no rows") from None
         raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
-    found, used = _take(splits, split, name)
-    return found, name, sha, used
+    found, used, whole = _take(splits, split, name)
+    folder = (path if path.is_dir() else path.parent).resolve() if path.exists() and not saved else None
+    return Found(found, name, sha, used, warnings, whole, folder)
 
 
 def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:
@@ -166,22 +187,28 @@ def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict
         raise TargetError(f"{name}: there are no rows") from None
 
 
-def _take(splits: Mapping[str, Split], split: str | None, name: str) -> tuple[Split, list[str]]:
-    """One split of several, or a slice or sum such as ``train[:20%]+validation``, and the splits that it is from."""
+def _take(
+    splits: Mapping[Any, Split], split: str | None, name: str
+) -> tuple[Split, list[str], datasets.Dataset | None]:
+    """One split of several, or a slice or sum such as ``train[:20%]+validation``.
+
+    Returns:
+        The rows, the splits that they are from, and these whole splits where the rows are a part of them.
+    """
     if split is None:
         if len(splits) != 1:
             raise TargetError(
                 f"{name} has the splits {', '.join(map(str, splits))}: choose one with {option('split')}"
             )
         ((only, rows),) = splits.items()
-        return rows, [str(only)]
+        return rows, [str(only)], None
     if any(isinstance(rows, datasets.IterableDataset) for rows in splits.values()):
         if split in splits:
-            return splits[split], [split]
+            return splits[split], [split], None
         if re.search(r"[\[+]", split):
-            whole = ", ".join(map(str, splits))
+            listed = ", ".join(map(str, splits))
             raise TargetError(
-                f"{name}: a part or sum such as {split!r} cannot be streamed: choose a whole split of {whole}"
+                f"{name}: a part or sum such as {split!r} cannot be streamed: choose a whole split of {listed}"
             )
         raise TargetError(f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}")
     try:
@@ -198,4 +225,7 @@ def _take(splits: Mapping[str, Split], split: str | None, name: str) -> tuple[Sp
         for part in absolute
     ]
     found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
-    return found, [part.splitname for part in absolute]
+    used = [str(part.splitname) for part in absolute]
+    of_all = [splits[key] for key in dict.fromkeys(used)]
+    whole = datasets.concatenate_datasets(of_all) if len(found) < sum(map(len, of_all)) else None
+    return found, used, whole

@@ -1,0 +1,155 @@
+"""What the columns of a split hold: files named in a column of texts, holes, classes that a slice lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+
+from hf_leep.arrays import Integers
+from hf_leep.errors import TargetError, option
+
+_LOOKED_AT = 200  # rows
+_FILES: Sequence[tuple[str, type[datasets.Image | datasets.Audio], tuple[str, ...]]] = (
+    ("pictures", datasets.Image, (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")),
+    ("sounds", datasets.Audio, (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")),
+)
+
+
+def open_named_files(
+    found: datasets.Dataset, folder: Path, chosen: Sequence[str]
+) -> tuple[datasets.Dataset, list[str]]:
+    """Turn columns of texts that name pictures or sounds into columns of these files.
+
+    Args:
+        found: the split, of a file on this machine.
+        folder: where relative names start.
+        chosen: columns that the user named as inputs; if there are any, no others are looked at.
+
+    Returns:
+        The split, and what a reader of the report must know about it.
+
+    Raises:
+        TargetError: a column names such files, and some of them are missing.
+    """
+    said = []
+    for column, feature in found.features.items():
+        if not isinstance(feature, datasets.Value) or "string" not in feature.dtype:
+            continue
+        if chosen and column not in chosen:
+            continue
+        names = [name for name in found.select_columns([column])[:_LOOKED_AT][column] if name]
+        for kind, media, suffixes in _FILES:
+            if not names or not all(str(name).lower().endswith(suffixes) for name in names):
+                continue
+            if any("://" in name for name in names):
+                raise TargetError(
+                    f"column {column!r} holds addresses of {kind}, such as {names[0][:80]}: download them first, "
+                    "and give the paths of the files"
+                )
+            paths = [str(folder / name) if name else None for name in found[column]]
+            missing = [path for path in paths if path is not None and not Path(path).is_file()]
+            if missing and len(missing) == sum(path is not None for path in paths):
+                raise TargetError(
+                    f"column {column!r} holds names of {kind}, and none of the files is there: {missing[0]} would be "
+                    "the first; give paths, or names relative to the folder of the data file"
+                )
+            if missing:
+                raise TargetError(
+                    f"column {column!r} names {len(missing)} files that are not there, such as {missing[0]}: "
+                    "drop these rows first"
+                )
+            files = datasets.Dataset.from_dict({column: paths}).cast_column(column, media())
+            order = found.column_names
+            rest = found.remove_columns([column])
+            found = datasets.concatenate_datasets([rest, files], axis=1).select_columns(order)
+            said.append(f"column {column!r} holds paths of files, which were read as {kind}")
+    return found, said
+
+
+def check_filled(found: datasets.Dataset, columns: Sequence[str]) -> None:
+    """Check that no row lacks its input.
+
+    Args:
+        found: the split.
+        columns: the input columns.
+
+    Raises:
+        TargetError: some do.
+    """
+    for column in columns:
+        values = found.select_columns([column]).with_format("arrow")[:].column(0)
+        if values.null_count:
+            first = int(np.flatnonzero(pc.is_null(values).to_numpy())[0])
+            raise TargetError(
+                f"{values.null_count} of {len(found)} rows have nothing in column {column!r}, the first of them row "
+                f"{first}: drop them first"
+            )
+
+
+def check_slice(found: datasets.Dataset, whole: datasets.Dataset, column: str) -> None:
+    """Check that a slice of a split holds all classes of the split.
+
+    Args:
+        found: the slice.
+        whole: the split.
+        column: the label column.
+
+    Raises:
+        TargetError: it does not.
+    """
+    here, there = (_classes(rows, column) for rows in (found, whole))
+    lost = [name for name in there if name not in here]
+    if lost:
+        names = ", ".join(repr(name) for name in lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+        raise TargetError(
+            f"the slice holds {len(here)} of the {len(there)} classes of the split, without {names}: its rows are "
+            f"sorted by class. Take the whole split and {option('max_samples')} {len(found)}: that samples every class"
+        )
+
+
+def _classes(rows: datasets.Dataset, column: str) -> list[str]:
+    """The classes that occur in a column, by name."""
+    values = rows.select_columns([column]).with_format("arrow")[:].column(0)
+    feature = rows.features[column]
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        values, feature = pc.list_flatten(values), feature.feature
+    held = sorted(pc.unique(pc.drop_null(values)).to_pylist())
+    if isinstance(feature, datasets.ClassLabel):
+        return [feature.names[value] for value in held if 0 <= value < feature.num_classes]
+    return [str(value) for value in held]
+
+
+def check_repeated(codes: Integers, column: str) -> None:
+    """Check that some class has more than one example; a column of other values than classes seldom has.
+
+    Args:
+        codes: class of each row, ``[n]``.
+        column: the label column.
+
+    Raises:
+        TargetError: each row has a class of its own.
+    """
+    if len(codes) > 2 and len(np.unique(codes)) == len(codes):
+        raise TargetError(
+            f"each of the {len(codes)} rows has another value in column {column!r}, so it holds no classes: "
+            f"are {option('label')} and {option('input')} swapped?"
+        )
+
+
+def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:
+    """A note on classes that a data set declares and that have no rows.
+
+    Args:
+        feature: feature of the label column.
+        occurring: names of the classes that have rows.
+    """
+    feature = getattr(feature, "feature", feature)
+    if not isinstance(feature, datasets.ClassLabel) or len(feature.names) <= len(occurring):
+        return []
+    absent = [name for name in feature.names if name not in set(occurring)]
+    names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+    return [f"{len(absent)} of the {len(feature.names)} classes that the data set declares have no rows here: {names}"]

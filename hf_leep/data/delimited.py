@@ -1,0 +1,222 @@
+"""CSV and TSV files: read as people write them, with nothing lost without a word.
+
+A first pass over the file decides how it is quoted and what its columns hold; ``datasets`` then reads it. Every cell
+is read as text, so that None, null, NA and 007 stay what they are. Columns of whole numbers without leading zeros
+become integers, other columns of numbers become floats, and an empty cell is a missing value.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import datasets
+
+from hf_leep.errors import TargetError
+
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_MAX_CELL = 2**30  # characters
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file is written.
+
+    Attributes:
+        columns: column name → ``int64``, ``float64`` or ``string``.
+        separator: what stands between cells.
+        quoted: whether quotation marks around a cell are part of the format, rather than of the text.
+        num_rows: rows below the header.
+    """
+
+    columns: Mapping[str, str]
+    separator: str
+    quoted: bool
+    num_rows: int
+
+
+def read(path: Path, separator: str) -> datasets.Dataset:
+    """Read a file.
+
+    Args:
+        path: the file.
+        separator: what stands between its cells.
+
+    Raises:
+        TargetError: it cannot be read without losing rows, or has none.
+    """
+    return read_files([path], separator)
+
+
+def read_files(paths: Sequence[Path], separator: str) -> datasets.Dataset:
+    """Read files of the same columns as one split.
+
+    Args:
+        paths: the files.
+        separator: what stands between their cells.
+
+    Raises:
+        TargetError: one of them cannot be read without losing rows, or they have no rows.
+    """
+    parts = [_load(path, layout) for path in paths if (layout := scan(path, separator)).num_rows]
+    if not parts:
+        raise TargetError(f"{paths[0]}: there are no rows")
+    if len(parts) == 1:
+        return parts[0]
+    names = parts[0].column_names
+    for path, part in zip(paths, parts, strict=False):
+        if part.column_names != names:
+            raise TargetError(f"{path.name} has the columns {part.column_names}, and {paths[0].name} has {names}")
+    common = datasets.Features(
+        {
+            name: parts[0].features[name] if len({str(part.features[name]) for part in parts}) == 1 else _STRING
+            for name in names
+        }
+    )
+    return datasets.concatenate_datasets([part.cast(common) for part in parts])
+
+
+_STRING = datasets.Value("string")
+
+
+def _load(path: Path, layout: Layout) -> datasets.Dataset:
+    from glob import escape
+
+    rows = datasets.load_dataset(
+        "csv",
+        data_files=escape(str(path)),
+        split="train",
+        sep=layout.separator,
+        quoting=csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE,
+        features=datasets.Features(dict.fromkeys(layout.columns, _STRING)),
+        keep_default_na=False,
+        na_values=[""],
+        skip_blank_lines=True,
+        encoding="utf-8-sig",
+    )
+    if len(rows) != layout.num_rows:
+        raise TargetError(
+            f"{path.name} has {layout.num_rows} rows, and {len(rows)} of them were read: save it as parquet"
+        )
+    return rows.cast(datasets.Features({name: datasets.Value(kind) for name, kind in layout.columns.items()}))
+
+
+def scan(path: Path, separator: str) -> Layout:
+    """Find out how a file is written.
+
+    Args:
+        path: the file.
+        separator: what stands between its cells.
+
+    Raises:
+        TargetError: it is not UTF-8, its rows have more cells than its header, or a quotation mark swallows rows.
+    """
+    try:
+        try:
+            return _scan(path, separator, quoted=True)
+        except csv.Error as error:
+            try:
+                # A quotation mark that is part of a text; without quoting, every line must then be a row.
+                return _scan(path, separator, quoted=False)
+            except (csv.Error, _UnevenError):
+                raise TargetError(
+                    f"{path.name}: a quotation mark inside a cell is not doubled, and would join rows ({error}): "
+                    "save the file with all quotation marks doubled, or as JSON lines or parquet"
+                ) from None
+    except _UnevenError as error:
+        raise TargetError(f"{path.name}: {error}") from None
+    except UnicodeDecodeError as error:
+        hint = (
+            "UTF-16, as Excel's Unicode text is"
+            if _starts_with_utf16(path)
+            else f"byte {error.start} is no part of it"
+        )
+        raise TargetError(f"{path.name} is not UTF-8 ({hint}): save it as UTF-8") from None
+
+
+class _UnevenError(Exception):
+    """A row has more cells than the header."""
+
+
+def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
+    with _opened(path) as lines:
+        reader = csv.reader(
+            lines,
+            delimiter=separator,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            strict=quoted,
+        )
+        header = next((row for row in reader if row), [])
+        if len(header) == 1 and not quoted:
+            raise csv.Error("one column")
+        _check_header(path, header, separator)
+        whole, number = [True] * len(header), [True] * len(header)
+        filled = [False] * len(header)
+        count = 0
+        for row in reader:
+            if not row:
+                continue
+            count += 1
+            if len(row) > len(header) or (not quoted and len(row) != len(header)):
+                raise _UnevenError(
+                    f"line {reader.line_num} has {len(row)} cells and the header {len(header)}: "
+                    "put cells that hold the separator between quotation marks"
+                )
+            for k, cell in enumerate(row):
+                if not cell:
+                    continue
+                filled[k] = True
+                if whole[k] and not _WHOLE.fullmatch(cell):
+                    whole[k] = False
+                if number[k] and not whole[k] and not _NUMBER.fullmatch(cell):
+                    number[k] = False
+    columns = {}
+    for k, name in enumerate(header):
+        plain = filled[k] and (whole[k] or (number[k] and not _keeps_zeros(path, separator, quoted, k)))
+        columns[name] = "string" if not plain else "int64" if whole[k] else "float64"
+    return Layout(columns, separator, quoted, count)
+
+
+def _keeps_zeros(path: Path, separator: str, quoted: bool, column: int) -> bool:
+    """Whether a column of numbers has leading zeros, as codes such as 007 have."""
+    with _opened(path) as lines:
+        reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+        cells = (row[column] for row in islice(reader, 1, None) if len(row) > column)
+        return any(re.match(r"[+-]?0\d", cell) for cell in cells)
+
+
+def _check_header(path: Path, header: Sequence[str], separator: str) -> None:
+    if not header:
+        raise TargetError(f"{path}: there are no rows")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise TargetError(f"{path.name} has several columns called {twice[0]!r}: rename all but one")
+    if len(header) == 1:
+        for other, called in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "vertical bars")):
+            if other != separator and other in header[0]:
+                raise TargetError(
+                    f"{path.name} separates its columns by {called}: save it with "
+                    f"{'tabs' if separator == chr(9) else 'commas'}, or give datasets.load_dataset('csv', "
+                    f"data_files={path.name!r}, sep={other!r}) in Python"
+                )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterator[str]]:
+    before = csv.field_size_limit(_MAX_CELL)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield (line.replace("\0", "") for line in file)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _starts_with_utf16(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) in (b"\xff\xfe", b"\xfe\xff")

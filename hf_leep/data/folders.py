@@ -1,0 +1,215 @@
+"""Local folders: opened with ``datasets``, and held against the files that lie in them.
+
+``datasets`` takes files for a split by the words in their names, skips those whose suffix it does not know, and drops
+the labels of an imagefolder when a file lies outside the folders of the classes, all without a word.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import datasets
+from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
+
+from hf_leep.data import delimited
+from hf_leep.errors import TargetError
+
+_PLAIN = re.compile(r"[^\[\]*?#{}!:%]*")  # paths that datasets does not take for patterns, addresses or archives
+_BESIDE = (  # suffixes of files that lie beside data and hold no rows
+    "", ".md", ".txt", ".json", ".jsonl", ".csv", ".xml", ".yaml", ".yml", ".ini", ".db", ".html", ".py", ".ipynb",
+    ".zip", ".gz", ".tar", ".parquet", ".pdf", ".log", ".cfg", ".toml", ".lock", ".tmp",
+)  # fmt: skip
+
+
+def _plain_path(path: Path) -> Path:
+    """A path to a file that ``datasets`` does not take for a pattern, through a link in its cache if need be."""
+    resolved = path.resolve()
+    if _PLAIN.fullmatch(str(resolved)):
+        return resolved
+    links = Path(datasets.config.HF_DATASETS_CACHE) / "hf_leep_links"
+    links.mkdir(parents=True, exist_ok=True)
+    link = links / (hashlib.sha256(os.fsencode(resolved)).hexdigest()[:20] + re.sub(r"[^\w.]", "", path.suffix))
+    if not link.is_symlink():
+        link.symlink_to(resolved)
+    return link
+
+
+def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.DatasetDict, list[str]]:
+    """Open a folder of data files, or of images, sounds or videos in one folder for each class.
+
+    Args:
+        path: the folder.
+        name: its name, for messages.
+        config: configuration, where it has several.
+
+    Returns:
+        Its splits, and what a reader of the report must know about its files.
+
+    Raises:
+        TargetError: files, classes or labels would be lost.
+    """
+    folder = path.resolve()
+    if config is not None and config not in (known := datasets.get_dataset_config_names(str(folder))):
+        raise TargetError(f"{name} has no configuration {config!r}; it has {', '.join(known)}")
+    on_disk = _all_files(folder)
+    if _PLAIN.fullmatch(str(folder)):
+        builder = datasets.load_dataset_builder(str(folder), config)
+    else:  # as a pattern, since datasets would take the name for one
+        builder = datasets.load_dataset_builder(_loader_of(on_disk, name), data_dir=glob.escape(str(folder)))
+    found = builder.config.data_files or {}
+    files = {str(split): [Path(str(file)) for file in held] for split, held in found.items()}
+    taken = {file for held in files.values() for file in held}
+    local = all(file.is_absolute() for file in taken)
+    warnings: list[str] = []
+    if local and not _has_configurations(folder):
+        _check_all_taken(builder, folder, on_disk, files, name)
+    if local and isinstance(builder, FolderBasedBuilder):
+        warnings = _check_suffixes(builder, folder, on_disk, name)
+    if local and builder.name == "csv":
+        separator = builder.config.sep
+        return datasets.DatasetDict(
+            {split: delimited.read_files(held, separator) for split, held in files.items()}
+        ), warnings
+    builder.download_and_prepare()
+    splits = builder.as_dataset()
+    if local and isinstance(builder, FolderBasedBuilder):
+        first = next(iter(splits.values()))
+        _check_labels(builder, folder, files, set(first.column_names), name)
+        warnings += _nested(builder, folder, files)
+    return splits, warnings
+
+
+def _loader_of(on_disk: Sequence[Path], name: str) -> str:
+    """The loader of ``datasets`` for the most common suffix that it knows."""
+    from datasets.packaged_modules import _EXTENSION_TO_MODULE
+
+    suffixes = [file.suffix.lower() for file in on_disk]
+    found = Counter(_EXTENSION_TO_MODULE[suffix][0] for suffix in suffixes if suffix in _EXTENSION_TO_MODULE)
+    if not found:
+        raise TargetError(f"{name}: the folder holds no data files")
+    return str(found.most_common(1)[0][0])
+
+
+def _has_configurations(folder: Path) -> bool:
+    """Whether a card in the folder says which files belong to it."""
+    try:
+        with (folder / "README.md").open(encoding="utf-8", errors="replace") as card:
+            return "data_files:" in card.read(2**16)
+    except OSError:
+        return False
+
+
+def _all_files(folder: Path) -> list[Path]:
+    """The files of a folder and of its folders, except hidden ones."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "__"))]
+        found += [Path(parent, name) for name in names if not name.startswith((".", "__"))]
+    return sorted(found)
+
+
+def _check_all_taken(
+    builder: datasets.DatasetBuilder,
+    folder: Path,
+    held: Sequence[Path],
+    files: Mapping[str, Sequence[Path]],
+    name: str,
+) -> None:
+    """Check that no file was left out because the names of others look like those of a split."""
+    taken = {file for held in files.values() for file in held}
+    suffixes = Counter(file.suffix.lower() for file in taken)
+    if isinstance(builder, FolderBasedBuilder):
+        data_suffixes = set(builder.EXTENSIONS)
+    else:
+        data_suffixes = {suffixes.most_common(1)[0][0]} if suffixes else set()
+    on_disk = [file for file in held if file.suffix.lower() in data_suffixes]
+    lost = [file for file in on_disk if file not in taken]
+    if not lost:
+        return
+    splits = ", ".join(f"{split} ({len(held)} files)" for split, held in files.items())
+    example = next((held[0] for held in files.values() if held), lost[0])
+    raise TargetError(
+        f"{name}: {len(lost)} of {len(on_disk)} files would be left out, such as "
+        f"{_within(lost[0], folder)}: datasets takes {splits} for splits by names such as "
+        f"{_within(example, folder)}. Rename these, or put each split into a folder of its own, such as train/, "
+        "with the folders of the classes in it"
+    )
+
+
+def _check_suffixes(builder: FolderBasedBuilder, folder: Path, on_disk: Sequence[Path], name: str) -> list[str]:
+    """Warn of files whose suffix is not read; refuse the folder if a class has no other files."""
+    readable: Counter[Path] = Counter()
+    skipped: defaultdict[Path, list[Path]] = defaultdict(list)
+    for file in on_disk:
+        suffix = file.suffix.lower()
+        if suffix in builder.EXTENSIONS:
+            readable[file.parent] += 1
+        elif suffix not in _BESIDE:
+            skipped[file.parent].append(file)
+    kind = builder.BASE_COLUMN_NAME
+    for parent, held in skipped.items():
+        if not readable[parent] and parent != folder:
+            raise TargetError(
+                f"{name}: the folder {parent.name!r} would be lost: its {len(held)} files, such as {held[0].name}, "
+                f"have a suffix that datasets does not read as {kind}: convert them, for example to "
+                f"{'PNG' if kind == 'image' else 'a usual format'}"
+            )
+    lost = [file for held in skipped.values() for file in held]
+    if not lost:
+        return []
+    endings = ", ".join(
+        f"{count} {suffix}" for suffix, count in Counter(f.suffix.lower() for f in lost).most_common(3)
+    )
+    return [
+        f"{len(lost)} files of the folder were not read: datasets does not read their suffix as {kind} ({endings})"
+    ]
+
+
+def _check_labels(
+    builder: FolderBasedBuilder, folder: Path, files: Mapping[str, Sequence[Path]], columns: set[str], name: str
+) -> None:
+    """Say why the names of the folders did not become labels."""
+    if columns - {builder.BASE_COLUMN_NAME, "file_name"}:
+        return
+    data = [file for held in files.values() for file in held if file.suffix.lower() in builder.EXTENSIONS]
+    depths = Counter(len(file.relative_to(folder).parts) for file in data if file.is_relative_to(folder))
+    if len({file.parent for file in data}) < 2:
+        return
+    usual = depths.most_common(1)[0][0]
+    stray = [file for file in data if len(file.relative_to(folder).parts) != usual]
+    if stray:
+        raise TargetError(
+            f"{name}: there are no labels, for {len(stray)} of {len(data)} files do not lie in the folder of a class "
+            f"as the others do, such as {_within(stray[0], folder)}: move them"
+        )
+
+
+def _nested(builder: FolderBasedBuilder, folder: Path, files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Warn where classes lie in folders of folders, whose names are not read."""
+    for held in files.values():
+        classes = {file.parent for file in held if file.suffix.lower() in builder.EXTENSIONS}
+        above = sorted({parent.parent for parent in classes})
+        if len(above) > 1:
+            inner = ", ".join(sorted({parent.name for parent in classes})[:3])
+            outer = ", ".join(_within(parent, folder) for parent in above[:3])
+            return [f"the labels are the names of the innermost folders ({inner}, …), not of those above ({outer}, …)"]
+    return []
+
+
+def _within(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else path.name
+
+
+def files_of(path: Path) -> str:
+    """A file as a pattern of ``datasets`` that matches it alone.
+
+    Args:
+        path: the file.
+    """
+    return glob.escape(str(_plain_path(path)))

@@ -1,0 +1,105 @@
+"""The chosen rows of a split, read and decoded on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import datasets
+import numpy as np
+import pyarrow.compute as pc
+
+from hf_leep.arrays import Integers
+from hf_leep.data.words import Words
+from hf_leep.errors import TargetError, one_line
+
+_ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The chosen rows, read and decoded on demand.
+
+    Attributes:
+        dataset: the split, with the input columns only.
+        row_ids: positions of the chosen rows in it, ``[n]``.
+        source: what the positions refer to, for messages.
+        words: where words are labelled, those of the chosen rows; a row's input is then
+            ``{"words": [...], "labelled": [positions of the labelled words]}``.
+    """
+
+    dataset: datasets.Dataset
+    row_ids: Integers
+    source: str = "the split"
+    words: Words | None = None
+
+    def __len__(self) -> int:
+        """Number of chosen rows n."""
+        return len(self.row_ids)
+
+    @property
+    def offsets(self) -> Integers | None:
+        """Where words are labelled, the number of words before each row, and at the end of all, ``[rows + 1]``."""
+        return None if self.words is None else self.words.offsets
+
+    def subset(self, positions: Integers) -> Rows:
+        """Some of these rows.
+
+        Args:
+            positions: positions of the rows, ascending.
+        """
+        words = None if self.words is None else self.words.of(positions)
+        return Rows(self.dataset, self.row_ids[positions], self.source, words)
+
+    def lengths(self) -> Integers | None:
+        """Number of characters in each row's texts, or of its words, ``[n]``; None for other inputs."""
+        texts = [name for name, feature in self.dataset.features.items() if isinstance(feature, datasets.Value)]
+        if len(texts) != len(self.dataset.features) and self.words is None:
+            return None
+        stored = self.dataset.with_format("arrow")
+        parts = []
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            table = stored[self.row_ids[start : start + _ROWS_AT_ONCE].tolist()]
+            if self.words is not None:
+                parts.append(pc.list_value_length(table.column(0)).to_numpy())
+            else:
+                parts.append(sum(pc.utf8_length(table[name]).to_numpy() for name in texts))
+        return np.concatenate(parts).astype(np.int64)
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        """Decode one row: its inputs by column.
+
+        Raises:
+            TargetError: it cannot be decoded.
+        """
+        row_id = int(self.row_ids[index])
+        try:
+            row = dict(self.dataset[row_id])
+        except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a damaged file
+            raise TargetError(f"row {row_id} of {self.source} cannot be decoded: {one_line(error)}") from None
+        if self.words is None:
+            return {column: _scaled(value, self.dataset.features[column], column) for column, value in row.items()}
+        start, end = self.words.offsets[index], self.words.offsets[index + 1]
+        labelled = self.words.places[start:end].tolist()
+        return {column: {"words": words, "labelled": labelled} for column, words in row.items()}
+
+
+def _scaled(value: object, feature: object, column: str) -> object:
+    """The samples of a sound between −1 and 1, where they are stored as integers; any other value as it is.
+
+    Raises:
+        TargetError: 64-bit integers, which are no format of sounds: nobody knows their range.
+    """
+    samples = feature.get("array") if isinstance(feature, Mapping) else None
+    kind = getattr(getattr(samples, "feature", None), "dtype", "")
+    if not isinstance(value, dict) or value.get("array") is None or "int" not in kind:
+        return value
+    if kind.endswith("64"):
+        raise TargetError(
+            f"column {column!r} holds samples of type {kind}, whose range says nothing: store them as int16, or as "
+            "floats between −1 and 1"
+        )
+    info = np.iinfo(kind)
+    half = (int(info.max) + 1 - int(info.min)) / 2
+    wave = np.asarray(value["array"], dtype=np.float64) - (half if kind.startswith("u") else 0)
+    return {**value, "array": (wave / half).astype(np.float32)}

@@ -1,0 +1,218 @@
+"""Data files and folders as people write them: nothing is lost without a word."""
+
+import shutil
+
+import datasets
+import pytest
+from PIL import Image
+
+from hf_leep import data
+from hf_leep.data import delimited
+from hf_leep.errors import ChoiceError, TargetError
+from hf_leep.models import MODALITIES
+
+
+def load(dataset, **options):
+    return data.load(dataset, MODALITIES, **options)
+
+
+def written(path, text):
+    path.write_text(text, encoding="utf-8", newline="")
+    return path
+
+
+def class_folders(folder, classes=("a", "b"), each=4, suffix=".png"):
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for k in range(each):
+            Image.new("RGB", (8, 8), (40 * label, 10 * k, 0)).save(folder / name / f"{k}{suffix}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "text,label\nhi,None\nyo,NA\nhey,null\nho,None\n",
+        "text,label\nhi,007\nyo,7\nhey,nan\nho,007\n",
+        'text,label\n"a, b",x\n"two\nlines",y\n"say ""hi""",x\n',
+        'text,label\n"hi" she said,x\nplain,y\nmore,x\n',
+        "\ufefftext,label\r\nhi,x\r\nyo,y\r\n\r\nhey,x\r\n",
+    ],
+)
+def test_cells_are_read_as_they_are_written(tmp_path, content):
+    import csv
+
+    path = written(tmp_path / "d.csv", content)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        expected = [row for row in csv.reader(file) if row][1:]
+    if '"hi" she' in content:  # quotation marks inside a cell that does not end with one belong to the text
+        expected[0][0] = '"hi" she said'
+    found = delimited.read(path, ",")
+    assert [[str(row["text"]), str(row["label"])] for row in found] == expected
+
+
+@pytest.mark.parametrize(("cells", "kind"), [
+    (["1", "-2", "0", ""], "int64"), (["1.5", "2", "1e3"], "float64"), (["01", "2"], "string"),
+    (["00.5", "2"], "string"),
+    (["-0", "2"], "float64"), (["9" * 25, "2"], "float64"), (["", ""], "string"), (["True", "False"], "string"),
+])  # fmt: skip
+def test_columns_of_numbers_are_numbers_unless_they_keep_zeros(tmp_path, cells, kind):
+    path = written(tmp_path / "d.csv", "a,b\n" + "".join(f"x,{cell}\n" for cell in cells))
+    column = delimited.read(path, ",")
+    assert column.features["b"].dtype == kind
+    assert sum(value is None for value in column["b"]) == cells.count("")
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ('text,label\n"a, b" c,1\nx,2\n', r"a quotation mark inside a cell is not doubled, and would join rows"),
+    ("text,label\na,1\nb,c,2\n", r"line 3 has 3 cells and the header 2"),
+    ("text;label\na;1\n", r"separates its columns by semicolons: save it with commas, or give .* sep=';'"),
+    ("text,text\na,1\n", r"several columns called 'text'"),
+    ("text,label\n", r"there are no rows"),
+    ("text,label\na,1\nb,\nc,2\n", r"1 of 3 rows have no label in column 'label'"),
+    ("text,label\na,1\n,1\nc,2\n", r"1 of 3 rows have nothing in column 'text', the first of them row 1"),
+    ("text,label\na,p\nb,q\nc,r\n", r"each of the 3 rows has another value in column 'label'.* swapped"),
+    ("text,stars\na,4.5\nb,3\nc,4.5\n", r"no column can be the label"),
+    ("text,label\na,-1\nb,0\nc,-1\n", r"2 of 3 labels .* are -1.*; if -1 is a class of its own, save the labels as"),
+])  # fmt: skip
+def test_a_csv_that_would_lose_something_is_one_clear_line(tmp_path, content, message):
+    with pytest.raises(TargetError, match=message) as caught:
+        load(written(tmp_path / "d.csv", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_csv_that_is_not_utf8_says_so(tmp_path):
+    (tmp_path / "d.csv").write_bytes("text,label\nhi,1\n".encode("utf-16"))
+    with pytest.raises(TargetError, match=r"not UTF-8 \(UTF-16"):
+        load(tmp_path / "d.csv")
+
+
+def test_quotation_marks_in_a_tsv_swallow_no_rows(tmp_path):
+    path = written(tmp_path / "d.tsv", 'text\tlabel\n"one\tx\ntwo\ty\n"three\tx\n')
+    found = delimited.read(path, "\t")
+    assert found["text"][:] == ['"one', "two", '"three']
+
+
+@pytest.mark.parametrize(("header", "columns"), [
+    ("question,category", ("question", "category")), ("utterance,intent", ("utterance", "intent")),
+    ("text,foo", ("text", "foo")), ("Category,message", ("message", "Category")),
+])  # fmt: skip
+def test_a_file_of_two_columns_just_works(tmp_path, header, columns):
+    path = written(tmp_path / "d.csv", f"{header}\n" + "".join(f"t{k},{'xy'[k % 2]}\n" for k in range(6)))
+    if header.startswith("Category"):
+        path = written(path, f"{header}\n" + "".join(f"{'xy'[k % 2]},t{k}\n" for k in range(6)))
+    target, _ = load(path)
+    assert (target.input_columns, target.label_column) == ((columns[0],), columns[1])
+
+
+def test_where_several_columns_could_be_meant_one_is_proposed(tmp_path):
+    path = written(tmp_path / "d.csv", "foo,bar\n" + "".join(f"long text {k},{'xy'[k % 2]}\n" for k in range(6)))
+    with pytest.raises(ChoiceError) as caught:
+        load(path)
+    assert (caught.value.name, caught.value.proposal) == ("input", "foo")
+    assert load(path, inputs="foo")[0].label_column == "bar"
+
+
+def test_a_column_of_paths_is_a_column_of_pictures(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    rows = [f"photos/{file.parent.name}/{file.name},{file.parent.name}" for file in sorted(folder.rglob("*.png"))]
+    path = written(tmp_path / "d.csv", "picture,label\n" + "\n".join(rows) + "\n")
+    target, decoded = load(path)
+    assert target.modality == "image"
+    assert decoded[0]["picture"].size == (8, 8)
+    assert any("paths of files" in warning for warning in target.warnings)
+    written(path, path.read_text() + "photos/a/gone.png,a\n")
+    with pytest.raises(TargetError, match=r"names 1 files that are not there, such as .*gone.png"):
+        load(path)
+
+
+def test_no_folder_of_a_class_is_taken_for_a_split(tmp_path):
+    with pytest.raises(TargetError, match=r"8 of 12 files would be left out"):
+        load(class_folders(tmp_path / "vehicles", ("train", "plane", "ship")))
+
+
+def test_no_file_is_lost_because_another_is_named_like_a_split(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    (folder / "a" / "0.png").rename(folder / "a" / "photo of a train 0.png")
+    with pytest.raises(TargetError, match=r"7 of 8 files would be left out, such as a/1.png"):
+        load(folder)
+
+
+def test_folders_of_splits_are_read_as_such(tmp_path):
+    class_folders(tmp_path / "d" / "train")
+    class_folders(tmp_path / "d" / "test")
+    assert len(load(tmp_path / "d", split="train")[1]) == 8
+
+
+def test_a_class_whose_files_have_an_unknown_suffix_is_named(tmp_path):
+    folder = class_folders(tmp_path / "photos", ("a", "b", "c"))
+    (folder / "b" / "0.png").rename(folder / "b" / "0.heic")
+    target, _ = load(folder)
+    assert any("1 files of the folder were not read" in w and "1 .heic" in w for w in target.warnings)
+    for file in (folder / "c").glob("*.png"):
+        file.rename(file.with_suffix(".heic"))
+    with pytest.raises(TargetError, match=r"the folder 'c' would be lost: its 4 files, such as 0.heic"):
+        load(folder)
+
+
+def test_a_stray_picture_that_takes_the_labels_away_is_named(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    shutil.copy(folder / "a" / "0.png", folder / "stray.png")
+    with pytest.raises(TargetError, match=r"1 of 9 files do not lie in the folder of a class .* stray.png"):
+        load(folder)
+
+
+def test_a_slice_that_loses_classes_is_refused_with_another_way(tmp_path):
+    folder = class_folders(tmp_path / "photos", ("a", "b", "c", "d"))
+    with pytest.raises(
+        TargetError, match=r"the slice holds 2 of the 4 classes of the split, without 'c', 'd'"
+    ) as caught:
+        load(folder, split="train[:50%]")
+    assert "max_samples 8" in str(caught.value)
+    assert len(load(folder, split="train[10%:]")[1]) == 14
+
+
+@pytest.mark.parametrize("name", ["photos [v1]", "what*", "a#b", "ä ö", "100%", "a{b}", "q?"])
+def test_any_path_works(tmp_path, name):
+    folder = class_folders(tmp_path / name)
+    target, decoded = load(folder)
+    assert (len(decoded), target.class_names) == (8, ("a", "b"))
+    file = written(tmp_path / f"{name}.csv", "text,label\na,x\nb,y\nc,x\n")
+    assert len(load(file)[1]) == 3
+
+
+def test_a_folder_of_csv_files_is_read_like_one(tmp_path):
+    (tmp_path / "d").mkdir()
+    written(tmp_path / "d" / "train.csv", "text,label\na,None\nb,007\nc,None\n")
+    written(tmp_path / "d" / "test.csv", "text,label\na,None\nb,007\n")
+    assert load(tmp_path / "d", split="train")[0].class_names == ("007", "None")
+
+
+def test_declared_classes_without_rows_are_one_note():
+    label = datasets.ClassLabel(names=["no", "maybe", "yes"])
+    rows = datasets.Dataset.from_dict(
+        {"text": list("abcd"), "label": [0, 2, 0, 2]},
+        features=datasets.Features({"text": datasets.Value("string"), "label": label}),
+    )
+    assert load(rows)[0].warnings == ("1 of the 3 classes that the data set declares have no rows here: maybe",)
+    beyond = rows.with_format("arrow").map(lambda t: t.set_column(1, "label", [[1, 3, 1, 3]]), batched=True)
+    with pytest.raises(TargetError, match=r"2 of 4 labels .* lie beyond its 3 declared classes"):
+        load(datasets.Dataset(beyond.data, info=rows.info))
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "int32", "int64"])
+def test_sounds_of_integers_are_scaled_by_their_range(kind):
+    half = 2 ** (int(kind.lstrip("uint")) - 1)
+    centre = half if kind.startswith("u") else 0
+    stored = [centre, centre + half // 2, centre - half]
+    samples = {"array": datasets.List(datasets.Value(kind)), "sampling_rate": datasets.Value("int64")}
+    rows = datasets.Dataset.from_dict(
+        {"audio": [{"array": stored, "sampling_rate": 8000}] * 4, "label": [0, 1, 0, 1]},
+        features=datasets.Features({"audio": samples, "label": datasets.Value("int64")}),
+    )
+    decoded = load(rows)[1]
+    if kind == "int64":
+        with pytest.raises(TargetError, match=r"samples of type int64, whose range says nothing"):
+            decoded[0]
+    else:
+        assert decoded[0]["audio"]["array"].tolist() == [0, 0.5, -1]
