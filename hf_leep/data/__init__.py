@@ -20,7 +20,7 @@ from hf_leep.data.source import DatasetLike as DatasetLike
 from hf_leep.data.source import Pin, bars, open_split
 from hf_leep.data.stream import Sample, sample
 from hf_leep.data.words import Words, choose_sentences
-from hf_leep.errors import TargetError, one_line, option
+from hf_leep.errors import TargetError, option
 from hf_leep.options import check_count
 from hf_leep.records import Target
 
