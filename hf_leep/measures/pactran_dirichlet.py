@@ -31,6 +31,7 @@ from hf_leep.measures.resampling import Kept, jackknife, labels_of
 ALPHA = 1.0  # weight of the prior in each source column, in examples, as in the paper's code
 _ROUNDS, _CHECKED = 200, 4  # at most so many rounds; the bound is computed after each fourth one
 _MAX_COPIED = 2**24  # up to this many probabilities, those of a part are copied
+_LOWEST = 600.0  # log of the largest ratio of two weights of a class
 _CONVERGED = 1e-11  # nats per example: stop after rounds that gain less each
 _NEARLY_CONVERGED = 3e-4  # the same for parts of the examples, whose scores only make the standard error
 
@@ -156,16 +157,16 @@ def _ascended(
         theta, kept = theta[kept], None
     counts = np.zeros((target.num_classes, theta.shape[1]))  # N [t, s]
     if expected is None:
-        first = 0
         for codes, block in _blocks(theta, target, kept):
-            arrays.check_simplex(block, first)
             add_grouped(counts, block, codes)
-            first += len(codes)
     for past in range(1, _ROUNDS + 1):
         if expected is None:
             expected = digamma(counts + prior[:, None]) - digamma(counts.sum(axis=0) + alpha)
-        weight = np.exp(expected)
-        counts, log_g = np.zeros_like(counts), 0.0
+        # Any weights give a share q and a bound. Those below e^−600 of the class's largest would underflow.
+        shift = expected.max(axis=1)
+        expected = np.maximum(expected, shift[:, None] - _LOWEST)
+        weight = np.exp(expected - shift[:, None])
+        counts, log_g = np.zeros_like(counts), float(target.counts @ shift)
         for codes, block in _blocks(theta, target, kept):
             g = row_dot(block, weight[codes])
             log_g += float(np.log(g).sum())
@@ -206,6 +207,6 @@ MEASURE = Measure(
     function=pactran_dirichlet,
     influence=influence,
     resamples=True,
+    checked_by="leave-one-out-leep",
     uninformed=uninformed,
-    shares_vote_with="leave-one-out-leep",
 )

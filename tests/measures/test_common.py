@@ -132,6 +132,24 @@ def test_degenerate_features_give_numbers(measure, features, labels):
     assert value == measure.function(features, labels)
 
 
+NOT_CENTRED = {"logme", "lfc"}  # measures for which a constant column is a direction of its own
+
+
+@OF_FEATURES
+@pytest.mark.parametrize("value", [0.0, 0.7])
+@pytest.mark.parametrize("copies", [1, 70])  # n above and below d
+def test_dead_columns_change_nothing(measure, inputs, value, copies):
+    if value and measure.name in NOT_CENTRED:
+        pytest.skip("not centred, so a constant other than 0 is an intercept")
+    dead = np.full((60, copies), value)
+    wider = np.hstack([dead, inputs["features"], dead])
+    expected, errors = measure.influence(inputs["features"], inputs["labels"])
+    found, errors_found = measure.influence(wider, inputs["labels"])
+    tolerance = SOLVER_TOLERANCE.get(measure.name, 1e-9)
+    assert found == pytest.approx(expected, abs=tolerance)
+    assert errors_found.std() == pytest.approx(errors.std(), rel=1e-3, abs=1e-9)
+
+
 @EVERY
 def test_does_not_change_its_inputs_or_the_global_random_state(measure, inputs):
     before = {key: value.copy() for key, value in inputs.items()}
@@ -172,12 +190,56 @@ def test_rows_that_are_not_probabilities_are_refused(measure):
     y = [0, 1, 0]
     near = np.array([[0.5, 0.5004], [0.2, 0.8], [0.7, 0.3]])  # a bf16 softmax is this far off
     assert np.isfinite(measure.function(near, y))
-    with pytest.raises(InputError, match=r"row 2 of probabilities sums to 1.2, not to 1"):
+    with pytest.raises(InputError, match=r"row 2 of probabilities sums to 1.2, not to 1 \(±0.001\)"):
         measure.function([[0.5, 0.5], [0.2, 0.8], [0.9, 0.3]], y)
     with pytest.raises(InputError, match=r"row 1 of probabilities holds a negative value, -0.5"):
         measure.function([[0.5, 0.5], [-0.5, 1.5], [0.5, 0.5]], y)
     with pytest.raises(InputError, match=r"row 0 of probabilities sums to -0.3.*softmax"):
         measure.function([[2.0, -2.3], [0.2, 0.8], [0.5, 0.5]], y)
+
+
+OF_PROBABILITIES = pytest.mark.parametrize(
+    "measure", [m for m in MEASURES.values() if m.needs == "probabilities"], ids=lambda m: m.name
+)
+
+
+@OF_PROBABILITIES
+def test_rows_that_sum_to_one_but_for_the_tolerance_score_as_if_they_did(measure, inputs, rng):
+    p, y = inputs["probabilities"], inputs["labels"]
+    value, errors = measure.influence(p, y)
+    off, errors_off = measure.influence(p * rng.uniform(1 - 9e-4, 1 + 9e-4, (60, 1)), y)
+    assert off == pytest.approx(value, abs=1e-12)
+    np.testing.assert_allclose(errors_off, errors, atol=1e-9)
+
+
+@OF_PROBABILITIES
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rows_in_half_precision_may_be_off_by_two_percent(measure, inputs, dtype):
+    import torch
+
+    y = inputs["labels"]
+    half = torch.from_numpy(inputs["probabilities"] * 1.013).to(getattr(torch, dtype))
+    exact = half.double()
+    expected = measure.function((exact / exact.sum(dim=1, keepdim=True)).numpy(), y)
+    found = [measure.function(half, y)]
+    if dtype == "float16":
+        found.append(measure.function(half.numpy(), y))
+    assert found == pytest.approx([expected] * len(found), abs=1e-6)
+    with pytest.raises(InputError, match=r"sums to 1.0\d+, not to 1 \(±0.001\)"):
+        measure.function(half.float(), y)  # in full precision, such rows are no softmax
+    with pytest.raises(InputError, match=r"sums to 1.0\d+, not to 1 \(±0.02\)"):
+        measure.function(half * 1.02, y)
+
+
+def test_bfloat16_arrays_of_ml_dtypes_are_numbers(inputs):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    for needs in ("probabilities", "features"):
+        x = inputs[needs].astype(bfloat16)
+        name = {"probabilities": "leep", "features": "h-score"}[needs]
+        theta = x.astype(np.float64)
+        theta = theta / theta.sum(axis=1, keepdims=True) if needs == "probabilities" else theta
+        expected = MEASURES[name].function(theta, inputs["labels"])
+        assert MEASURES[name].function(x, inputs["labels"]) == pytest.approx(expected, abs=1e-6)
 
 
 @EVERY
