@@ -40,7 +40,8 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
     """Score the evidence for LEEP's model under a Dirichlet prior, in nats per example; higher is better.
 
     Args:
-        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3).
+        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3, or ±2e-2 in half precision)
+            and is divided by its sum.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
         alpha: weight α > 0 of the prior in each source column, in examples; it is spread over the classes in
             proportion to their frequencies π.

@@ -27,12 +27,12 @@ def parc(features: ArrayLike, labels: ArrayLike) -> float:
 
     The correlation of two rows of features is over the columns that vary, each centred and divided by its standard
     deviation, as in the authors' code; the paper's definition does not say so. On 152 draws of real data (the pool of
-    `tests/benchmarks/choice.py`), the first of six to eight candidates was then 1.7 points of accuracy behind the best,
-    and 2.5 with the columns as they are, where a few columns with a large mean or variance decide all correlations
-    (difference 0.8 ± 0.3). Kendall's τ with the accuracy was 0.74 and 0.69. The features are not reduced to 32
-    principal axes, which the paper does for every measure: that gave 1.5 points and a τ of 0.69. The label distance
-    takes two values, 0 and t/(t − 1), so the second ranking is "same class or not". Published code multiplies the
-    score by 100.
+    `tests/benchmarks/choice.py`), the first of six to eight candidates was then 1.7 points of accuracy behind the
+    best, and 2.5 with the columns as they are, where a few columns with a large mean or variance decide all
+    correlations (difference 0.8 ± 0.3). Kendall's τ with the accuracy was 0.74 and 0.69. The features are not reduced
+    to 32 principal axes, which the paper does for every measure: that gave 1.5 points and a τ of 0.69. The label
+    distance takes two values, 0 and t/(t − 1), so the second ranking is "same class or not". Published code multiplies
+    the score by 100.
 
     Args:
         features: penultimate features, ``[n, d]``.

@@ -32,8 +32,8 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
 
     With S the covariance within classes, σ its largest eigenvalue, λ = max(exp(−5 σ), 1e-10) and
     S_λ = (1 − λ) S + λ tr(S)/d·I, d the number of columns that vary, the discriminant is p(y|x) ∝ π_y N(x; μ_y, S_λ).
-    This equals the paper's Bayes rule in Fisher space, because the directions that the paper leaves out do not separate
-    the classes. The mixing is x → w x + (1 − w) m, with m the mean of the means of the other classes and
+    This equals the paper's Bayes rule in Fisher space, because the directions that the paper leaves out do not
+    separate the classes. The mixing is x → w x + (1 − w) m, with m the mean of the means of the other classes and
     w = softmax(p(·|x))_y; the second discriminant uses the λ of the first.
 
     Where the paper and its authors' code differ, this follows the code: S is an average over examples, not a sum
@@ -47,8 +47,8 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
 
     Returns:
         A score in [0, 1]. Invariant to the order of rows, to shifting and rotating the features, to constant
-        columns, to renaming the labels and to repeating the data set; not to rescaling the features, since λ depends on
-        their unit.
+        columns, to renaming the labels and to repeating the data set; not to rescaling the features, since λ depends
+        on their unit.
 
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.

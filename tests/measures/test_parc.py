@@ -15,7 +15,7 @@ def standardised(f):
 
 
 def by_definition(f, y, columns=standardised):
-    """Spearman's ρ of the two lists of distances, from scipy; distances from np.corrcoef, columns from scikit-learn."""
+    """Spearman's ρ of the two lists of distances, from scipy; of scikit-learn's columns and np.corrcoef."""
     labels = np.unique(y)
     f = columns(f[:, np.ptp(f, axis=0) > 0])
     above = np.triu_indices(len(y), 1)
