@@ -122,8 +122,27 @@ def test_collinear_and_constant_columns_single_examples_and_n_below_d_give_numbe
         (np.outer(np.arange(8), [1e150, 1.0, 1e-150]), [0, 1] * 4),
         (np.array([[6e4, -6e4, 1.0]] * 3 + [[6e-8, 1.0, 1.0]] * 3, np.float16), [0, 0, 1, 1, 2, 2]),
         (np.arange(12).reshape(6, 2) % 2 == 0, ["b", "a", "b", "a", "c", "c"]),
+        (np.array([[0.1, -0.9, 6e4, 6e4], [-1, 0.8, 6e4, -6e4], [0.8, 0.1, 6e4, 6e4]], np.float16), [0, 1, 1]),
+        ([[3.6e299, 2.9e-309, 2.8e-32], [-7.4e299, -1.6e-309, -4.8e-31]], [1, 0]),
+        ([[1.0, 1.1e-160], [1.0, 7.7e-161]], [0, 1]),
+        (np.outer(10.0 ** np.array([-320, 0, -30, -308, 300, 150, 2]), [1, -2, 0.5]), [0, 0, 1, 0, 1, 0, 1]),
+        (1e-320 * np.outer(np.arange(1, 9), [1, 30, 1]), [0, 1] * 4),
     ],
-    ids=["n=2 d=1", "constant", "singles", "no spread", "same points", "huge", "half", "booleans"],
+    ids=[
+        "n=2 d=1",
+        "constant",
+        "singles",
+        "no spread",
+        "same points",
+        "huge",
+        "half",
+        "booleans",
+        "one far",
+        "huge differences",
+        "small beside 1",
+        "all scales",
+        "denormal",
+    ],
 )
 def test_degenerate_features_give_numbers(measure, features, labels):
     value, influence = measure.influence(features, labels)
