@@ -180,8 +180,8 @@ def rank_race(
     """Order the results of a race: first those that ran all rows, then those put out, the last ones out first.
 
     Those that ran all rows are ordered by `hf_leep.ranking.ordering.rank`. Those put out at the same look are ordered
-    among themselves, on the rows that they ran. The gap of a candidate to the best, and whether two candidates are told
-    apart, are computed on the rows that both ran.
+    among themselves, on the rows that they ran. The gap of a candidate to the best is computed on the rows that both
+    ran, and so is whether two candidates are told apart.
 
     A candidate that was put out is not among the best K. Nothing more is known of its rank, so its rank interval is
     from K + 1 to the last, and the interval of another candidate outside the best K also extends below those put out,

@@ -110,9 +110,9 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
 
     Two candidates count as different only if their scores, and those on the measure that checks it, differ in the same
     direction by more than the critical value times the paired standard error: at 95 % 1.96 errors, more where these
-    are computed from few resamples. Candidates share a letter where they do not differ, and a new tie group starts only
-    where every candidate above differs from every one below; both are among those whose error is known. Rank intervals
-    require the same of all pairs at once.
+    are computed from few resamples. Candidates share a letter where they do not differ, and a new tie group starts
+    only where every candidate above differs from every one below; both are among those whose error is known. Rank
+    intervals require the same of all pairs at once.
 
     Raises:
         MeasureError: no such measure.
@@ -202,8 +202,8 @@ def _gaps_to_first(joint: JointScores) -> list[GapToBest]:
 def _scores_to_compare(scores: Sequence[Mapping[str, Score]], measure: Measure) -> list[JointScores]:
     """Return the scores that have to agree before two candidates count as different, higher being better.
 
-    These are the scores on the measure; less those of shuffled labels, where it has them; and those on the measure that
-    checks it.
+    These are the scores on the measure; less those of shuffled labels, where it has them; and those on the measure
+    that checks it.
     """
     joint = _joint(scores, measure)
     found = [joint]

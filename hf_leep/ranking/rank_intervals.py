@@ -2,8 +2,8 @@
 
 Mogstad, Romano, Shaikh & Wilhelm: Inference for Ranks with Applications to Mobility across Neighbourhoods and Academic
 Achievement across Countries, Review of Economic Studies 2024, section 3, in the stepwise form. For each ordered pair
-the hypothesis "the first is not better than the second" is tested, so that with probability `CONFIDENCE` no true one is
-rejected. A candidate's ranks are those that the rejected ones leave it.
+the hypothesis "the first is not better than the second" is tested, so that with probability `CONFIDENCE` no true one
+is rejected. A candidate's ranks are those that the rejected ones leave it.
 """
 
 from __future__ import annotations

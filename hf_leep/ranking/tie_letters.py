@@ -1,7 +1,7 @@
 """Letters for candidates that are not told apart, and tie groups.
 
-A compact letter display (Piepho: An Algorithm for a Letter-Based Representation of All-Pairwise Comparisons, Journal of
-Computational and Graphical Statistics 2004): two candidates share a letter exactly where they are not told apart.
+A compact letter display (Piepho: An Algorithm for a Letter-Based Representation of All-Pairwise Comparisons, Journal
+of Computational and Graphical Statistics 2004): two candidates share a letter exactly where they are not told apart.
 """
 
 from __future__ import annotations
