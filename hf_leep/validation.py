@@ -30,6 +30,7 @@ from hf_leep.records import Extraction, Score, Target
 from hf_leep.report import Report
 from hf_leep.report.candidate_schema import CandidateData, EstimateData, RankedData, ScoreData
 from hf_leep.report.card import short_names
+from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
@@ -281,7 +282,7 @@ def _as_data(
         k: _estimate(float(gaps[best, i]), float(errors[best, i]) if known[best, i] else None)
         for i, k in enumerate(done)
     }
-    groups = [ranked[k]["tie_group"] for k in done]
+    trained = [ranked[k] for k in done]
     return {
         "judged_by": "accuracy of a linear head, each example left out",
         "top": len(ranked),
@@ -304,7 +305,7 @@ def _as_data(
             for measure in report["measures"]
             if measure not in _OF_THE_SAME_HEAD
         },
-        "pairs": _pairs(groups, gaps, critical_value() * errors),
+        "pairs": _pairs(trained, gaps, critical_value() * errors),
     }
 
 
@@ -339,11 +340,11 @@ def _agreement(scores: Sequence[ScoreData | None], accuracy: Float64, sign: floa
     }
 
 
-def _pairs(groups: Sequence[int], gaps: Float64, margins: Float64) -> ComparedPairsData:
+def _pairs(candidates: Sequence[RankedData], gaps: Float64, margins: Float64) -> ComparedPairsData:
     """Pairs that the ranking tells apart: in the order of accuracy, against it, or not told apart by accuracy."""
     counts = {"confirmed": 0, "contradicted": 0, "open": 0}
-    for i, j in combinations(range(len(groups)), 2):
-        if groups[i] != groups[j]:
+    for i, j in combinations(range(len(candidates)), 2):
+        if told_apart(candidates[i], candidates[j]):
             told = abs(gaps[i, j]) > margins[i, j]
             counts["open" if not told else "confirmed" if gaps[i, j] > 0 else "contradicted"] += 1
     return {

@@ -280,8 +280,11 @@ def test_pairs_count_for_the_order_or_against_it(files, tmp_path):
     report = hf_leep.rank(list(map(str, paths)), str(files / "pictures.parquet"), progress=False)
     by_name = {Path(candidate["id"]).name: candidate for candidate in report.candidates}
 
-    def with_places(*names):
-        candidates = [{**by_name[name], "rank": i, "tie_group": i} for i, name in enumerate(names, 1)]
+    def with_places(*names, letters="abc"):
+        candidates = [
+            {**by_name[name], "rank": i, "tie_letters": letter}
+            for i, (name, letter) in enumerate(zip(names, letters, strict=True), 1)
+        ]
         return hf_leep.Report({**report.data, "candidates": candidates})
 
     found = validate(with_places("five", "blank", "blank-too"), progress=False).data["validation"]
@@ -290,6 +293,10 @@ def test_pairs_count_for_the_order_or_against_it(files, tmp_path):
     assert found["pairs"] == {"told_apart": 3, "confirmed": 2, "contradicted": 0, "open": 1}
     found = validate(with_places("blank", "blank-too", "five"), progress=False).data["validation"]
     assert found["pairs"] == {"told_apart": 3, "confirmed": 0, "contradicted": 2, "open": 1}
+    chain = with_places("five", "blank", "blank-too", letters=("a", "ab", "b"))  # one pair, though one tie group
+    assert validate(chain, progress=False).data["validation"]["pairs"]["told_apart"] == 1
+    unknown = with_places("five", "blank", "blank-too", letters=("a", None, "a"))
+    assert validate(unknown, progress=False).data["validation"]["pairs"]["told_apart"] == 0
 
 
 def test_words_of_a_sample_of_sentences_are_judged_by_sentence(token_checkpoints, tagged):

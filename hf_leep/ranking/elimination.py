@@ -25,12 +25,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 from hf_leep.measures import find
 from hf_leep.options import Race
 from hf_leep.ranking import ordering
 from hf_leep.ranking.ordering import RankedCandidate, Ranking
+from hf_leep.ranking.tie_letters import tie_groups, tie_letters
 from hf_leep.ranking.uncertainty import RESOLUTION, JointScores, critical_value
 from hf_leep.records import Result, Score
 
@@ -173,13 +175,13 @@ def eliminated(
 
 
 def rank_race(
-    results: Sequence[Result], sort_by: str, scores_by_look: Mapping[int, Sequence[Score]], top: int
+    results: Sequence[Result], sort_by: str, scores_by_look: Mapping[int, Sequence[Mapping[str, Score]]], top: int
 ) -> Ranking:
     """Order the results of a race: first those that ran all rows, then those put out, the last ones out first.
 
     Those that ran all rows are ordered by `hf_leep.ranking.ordering.rank`. Those put out at the same look are ordered
-    among themselves, on the rows that they ran; their tie groups follow those of the candidates that stayed longer.
-    The gap of a candidate to the best is computed on the rows that both ran.
+    among themselves, on the rows that they ran. The gap of a candidate to the best is computed on the rows that both
+    ran, and so is whether two candidates are told apart.
 
     A candidate that was put out is not among the best K. Nothing more is known of its rank, so its rank interval is
     from K + 1 to the last, and the interval of another candidate outside the best K also extends below those put out,
@@ -188,7 +190,8 @@ def rank_race(
     Args:
         results: one for each candidate.
         sort_by: the measure.
-        scores_by_look: position in ``results`` → the scores on ``sort_by`` at each look that the candidate reached.
+        scores_by_look: position in ``results`` → the scores at each look that the candidate reached, by the names of
+            ``sort_by`` and of the measure that checks it.
         top: K, how many of the best candidates the race looked for.
     """
     stages: dict[tuple[int, bool], list[int]] = {_ALL_ROWS: []}
@@ -200,10 +203,9 @@ def rank_race(
     ranked: list[RankedCandidate] = []
     for stage, part in by_stage.items():
         num_below = num_ranked - len(ranked) - len(part.ranked)
-        last_group = max((candidate.tie_group for candidate in ranked), default=0)
         for candidate in part.ranked:
             index = stages[stage][candidate.index]
-            moved = replace(candidate, index=index, rank=len(ranked) + 1, tie_group=last_group + candidate.tie_group)
+            moved = replace(candidate, index=index, rank=len(ranked) + 1)
             if stage == _ALL_ROWS:
                 if candidate.rank_interval:
                     low, high = candidate.rank_interval
@@ -213,16 +215,52 @@ def rank_race(
                 moved = replace(moved, rank_interval=interval, probability_best=None)
                 if ranked:
                     look = -stage[0]
-                    best, own = scores_by_look[ranked[0].index][look], scores_by_look[index][look]
+                    best, own = (scores_by_look[i][look][sort_by] for i in (ranked[0].index, index))
                     moved = replace(moved, gap_to_best=ordering.gap(best, own, find(sort_by)))
             ranked.append(moved)
+    better, known = _told_apart(results, ranked, sort_by, scores_by_look)
+    tied = zip(ranked, tie_groups(better, known), tie_letters(better, known), strict=True)
     return replace(
         by_stage[_ALL_ROWS],
-        ranked=tuple(ranked),
+        ranked=tuple(replace(place, tie_group=group, tie_letters=letters) for place, group, letters in tied),
         unranked=tuple(sorted(stages[stage][i] for stage, part in by_stage.items() for i in part.unranked)),
         num_pairs=sum(part.num_pairs for part in by_stage.values()),
         num_disagreements=sum(part.num_disagreements for part in by_stage.values()),
     )
+
+
+def _told_apart(
+    results: Sequence[Result],
+    ranked: Sequence[RankedCandidate],
+    sort_by: str,
+    scores_by_look: Mapping[int, Sequence[Mapping[str, Score]]],
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether the row is better than the column on the rows that both ran, and whether a candidate's error is known.
+
+    Args:
+        results: one for each candidate.
+        ranked: the candidates in order: those put out at an earlier look come after those that stayed longer.
+        sort_by: the measure.
+        scores_by_look: as of `rank_race`.
+
+    Returns:
+        ``[K, K]`` and ``[K]``, in the order of the candidates.
+    """
+    stops = [results[place.index].stop for place in ranked]
+    better, known = np.zeros((len(ranked), len(ranked)), np.bool_), np.zeros(len(ranked), np.bool_)
+    for look in {stop.look if stop else None for stop in stops}:
+        own = np.array([(stop.look if stop else None) == look for stop in stops])
+        reached = np.arange(np.flatnonzero(own)[-1] + 1)  # those put out there, and all that stayed longer
+        if look is None:
+            scores = [results[ranked[k].index].scores for k in reached]
+        else:
+            scores = [scores_by_look[ranked[k].index][look] for k in reached]
+        compared = ordering.compare(scores, find(sort_by))
+        mine = own[reached]
+        pairs = np.triu(mine[:, None] | mine[None, :])  # a pair was last compared where the first of them went out
+        better[np.ix_(reached, reached)] |= compared.better & pairs
+        known[own] = compared.known[mine]
+    return better, known
 
 
 def _known(score: Score) -> bool:

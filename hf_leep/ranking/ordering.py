@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import and_
 
 import numpy as np
 
 from hf_leep.arrays import Float64
 from hf_leep.measures import Measure, find
 from hf_leep.ranking import uncertainty
+from hf_leep.ranking.rank_intervals import rank_intervals, simultaneously_better
+from hf_leep.ranking.tie_letters import tie_groups, tie_letters
 from hf_leep.ranking.uncertainty import Comparison, JointScores, critical_value, probabilities_of_being_best
 from hf_leep.records import Result, Score
 
@@ -39,7 +43,10 @@ class RankedCandidate:
     Attributes:
         index: position of the candidate in the list of results.
         rank: 1 for the best.
-        tie_group: 1 for the best group; any two candidates of different groups differ by more than their paired error.
+        tie_group: 1 for the best group; any two candidates of different groups differ by more than their paired error,
+            and so may two of one group, if others between them link them. None where the score has no error.
+        tie_letters: one letter for each set of candidates that are not told apart: two share a letter exactly where
+            they do not differ by more than their paired error. None where the score has no error.
         gap_to_best: how far its score is behind that of the best candidate.
         rank_interval: lowest and highest rank that the examples leave possible; the intervals of all candidates hold
             together at the confidence level. None where the score has no error.
@@ -49,7 +56,8 @@ class RankedCandidate:
 
     index: int
     rank: int
-    tie_group: int
+    tie_group: int | None
+    tie_letters: str | None
     gap_to_best: GapToBest
     rank_interval: tuple[int, int] | None
     probability_best: float | None
@@ -102,8 +110,9 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
 
     Two candidates count as different only if their scores, and those on the measure that checks it, differ in the same
     direction by more than the critical value times the paired standard error: at 95 % 1.96 errors, more where these
-    are computed from few resamples. A new tie group starts only where every candidate above differs from every one
-    below, so candidates of different groups always differ. Rank intervals require the same of all pairs at once.
+    are computed from few resamples. Candidates share a letter where they do not differ, and a new tie group starts
+    only where every candidate above differs from every one below; both are among those whose error is known. Rank
+    intervals require the same of all pairs at once.
 
     Raises:
         MeasureError: no such measure.
@@ -113,36 +122,31 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     values = {index: value for index, result in enumerate(results) if (value := _value(result, measure)) is not None}
     order = sorted(values, key=lambda i: (-sign * values[i], results[i].candidate.id))
 
-    joint = _joint(results, order, measure)
-    compared, best_by, best_by_scores = Comparison.of(joint), measure, joint
-    num_disagreements = 0
-    if measure.shuffled_baseline:
-        best_by_scores = replace(joint, values=joint.values - _scores_of_shuffled_labels(results, order, measure))
-        compared &= Comparison.of(best_by_scores)
+    by_measure = _scores_to_compare([results[i].scores for i in order], measure)
+    joint, best_by_scores = by_measure[0], by_measure[-1]
+    compared = reduce(and_, map(Comparison.of, by_measure))
+    best_by, num_disagreements = measure, 0
     if measure.checked_by is not None:
         best_by = find(measure.checked_by)
-        best_by_scores = _joint(results, order, best_by)
-        compared &= Comparison.of(best_by_scores)
         num_disagreements = int(np.sum(np.triu(best_by_scores.differences()[0], k=1) < 0))
     probabilities = probabilities_of_being_best(best_by_scores, np.random.default_rng(0))
-    intervals = compared.rank_intervals()
+    at_once = [simultaneously_better(each, np.random.default_rng(0)) for each in by_measure]
+    intervals = rank_intervals(np.logical_and.reduce(at_once)) if order else []
     gaps = _gaps_to_first(joint)
+    groups, letters = tie_groups(compared.better, compared.known), tie_letters(compared.better, compared.known)
 
-    ranked, group = [], 1
-    for position, index in enumerate(order):
-        if position and compared.better[:position, position:].all():
-            group += 1
-        has_error = results[index].scores[measure.name].influence is not None
-        ranked.append(
-            RankedCandidate(
-                index=index,
-                rank=position + 1,
-                tie_group=group,
-                gap_to_best=gaps[position],
-                rank_interval=intervals[position] if has_error else None,
-                probability_best=None if probabilities is None else float(probabilities[position]),
-            )
+    ranked = [
+        RankedCandidate(
+            index=index,
+            rank=position + 1,
+            tie_group=groups[position],
+            tie_letters=letters[position],
+            gap_to_best=gaps[position],
+            rank_interval=intervals[position] if compared.known[position] else None,
+            probability_best=None if probabilities is None else float(probabilities[position]),
         )
+        for position, index in enumerate(order)
+    ]
     return Ranking(
         sort_by=measure.name,
         checked_by=measure.checked_by,
@@ -152,8 +156,18 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         num_pairs=len(order) * (len(order) - 1) // 2,
         num_disagreements=num_disagreements,
         best_by=best_by.name,
-        rows_needed=tuple(RowsNeeded(top, compared.growth_needed(top)) for top in TOP if top < len(order)),
+        rows_needed=tuple(RowsNeeded(top, compared.growth_needed(top)) for top in TOP if top < compared.known.sum()),
     )
+
+
+def compare(scores: Sequence[Mapping[str, Score]], measure: Measure) -> Comparison:
+    """Compare candidates on the same examples by a measure and by what has to agree with it.
+
+    Args:
+        scores: scores of each candidate by the measure's name, and by that of the measure that checks it.
+        measure: the measure that makes the order.
+    """
+    return reduce(and_, map(Comparison.of, _scores_to_compare(scores, measure)))
 
 
 def gap(best: Score, other: Score, measure: Measure) -> GapToBest:
@@ -185,16 +199,27 @@ def _gaps_to_first(joint: JointScores) -> list[GapToBest]:
     ]
 
 
-def _joint(results: Sequence[Result], order: Sequence[int], measure: Measure) -> JointScores:
-    """Combine the scores of the ranked candidates on one measure, oriented so that higher is better."""
-    joint = JointScores.of([results[i].scores[measure.name] for i in order])
+def _scores_to_compare(scores: Sequence[Mapping[str, Score]], measure: Measure) -> list[JointScores]:
+    """Return the scores that have to agree before two candidates count as different, higher being better.
+
+    These are the scores on the measure; less those of shuffled labels, where it has them; and those on the measure
+    that checks it.
+    """
+    joint = _joint(scores, measure)
+    found = [joint]
+    if measure.shuffled_baseline:
+        sign = 1.0 if measure.higher_is_better else -1.0
+        shuffled = np.array([sign * (of[measure.name].shuffled or 0.0) for of in scores])  # 0 where it is not known
+        found.append(replace(joint, values=joint.values - shuffled))
+    if measure.checked_by is not None:
+        found.append(_joint(scores, find(measure.checked_by)))
+    return found
+
+
+def _joint(scores: Sequence[Mapping[str, Score]], measure: Measure) -> JointScores:
+    """Combine the scores of candidates on one measure, oriented so that higher is better."""
+    joint = JointScores.of([of[measure.name] for of in scores])
     return joint if measure.higher_is_better else replace(joint, values=-joint.values)
-
-
-def _scores_of_shuffled_labels(results: Sequence[Result], order: Sequence[int], measure: Measure) -> Float64:
-    """Return what the ranked candidates score with shuffled labels, oriented alike; 0 where it is not known."""
-    sign = 1.0 if measure.higher_is_better else -1.0
-    return np.array([sign * (results[i].scores[measure.name].shuffled or 0.0) for i in order])
 
 
 def _value(result: Result, measure: Measure) -> float | None:

@@ -1,9 +1,4 @@
-"""How certain the ranks are, from the joint sampling distribution of scores on the same examples.
-
-Rank intervals follow Mogstad, Romano, Shaikh & Wilhelm: Inference for Ranks with Applications to Mobility across
-Neighbourhoods and Academic Achievement across Countries, Review of Economic Studies 2024, section 3: the confidence
-set of a rank counts the candidates whose scores differ by simultaneous intervals of all pairwise differences.
-"""
+"""How certain the order is, from the joint sampling distribution of scores on the same examples."""
 
 from __future__ import annotations
 
@@ -22,7 +17,6 @@ from hf_leep.records import Score
 CONFIDENCE = 0.95
 RESOLUTION = 1e-5  # scores of float32 passes vary by this much with batch size and order: smaller gaps count as none
 NUM_DRAWS = 10_000  # a share of these has a standard error of at most 0.5 %
-_NUM_MAXIMA = 2_000  # the share of draws above the 95 % quantile has a standard error of 0.5 %
 ENOUGH_VALUES = 100  # with fewer influence values the covariance of many candidates is too uncertain
 _EXAMPLES_AT_ONCE = 4096
 _CELLS_AT_ONCE = 2**18  # so that a block of draws fits into the cache
@@ -106,49 +100,6 @@ def critical_value(num_values: int = 0, miss: float | None = None) -> float:
     return float(-stdtrit(num_values - 1, miss / 2))
 
 
-def simultaneous_critical_value(joint: JointScores, rng: np.random.Generator) -> float:
-    """Return the critical value for the differences of all pairs at once.
-
-    With it the intervals of all differences hold together with probability `CONFIDENCE`. It is the quantile of the
-    largest |difference|/error over all pairs, estimated from draws with the covariance of the scores. Where the errors
-    are computed from a few resamples, the covariance is too uncertain for this; Šidák's bound, which holds for any
-    covariance, is used instead.
-
-    Args:
-        joint: the scores; candidates without a known error are left out.
-        rng: generator of the draws.
-    """
-    known = np.flatnonzero(np.isfinite(np.diag(joint.covariance)))
-    num_pairs = len(known) * (len(known) - 1) // 2
-    if num_pairs < 2:
-        return critical_value(joint.num_values)
-    if joint.num_values < ENOUGH_VALUES:
-        return critical_value(joint.num_values, -np.expm1(np.log1p(-miss_probability()) / num_pairs))
-    some = JointScores(joint.values[known], joint.covariance[np.ix_(known, known)], joint.num_values)
-    error = some.differences()[1]
-    own = np.diag(some.covariance)
-    rounding = 1e-6 * np.sqrt(own[:, None] + own[None, :])  # copies of one candidate differ by rounding alone
-    scale = np.divide(1.0, error, out=np.zeros_like(error), where=error > rounding).astype(np.float32)
-    largest = np.concatenate([_largest(drawn, scale) for drawn in some.draws(_NUM_MAXIMA, rng)])
-    return max(float(np.quantile(largest, 1 - miss_probability())), critical_value(joint.num_values))
-
-
-def _largest(drawn: Float64, scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the largest |difference|·scale over all pairs of columns, for each draw, ``[b]``.
-
-    In float32, and one candidate against all later ones at a time: with 500 candidates this is ten times as fast as
-    all pairs at once.
-    """
-    by_candidate = np.ascontiguousarray(drawn.T, dtype=np.float32)  # [K, b]
-    largest = np.zeros(len(drawn), np.float32)
-    for i in range(len(scale) - 1):
-        gap = by_candidate[i + 1 :] - by_candidate[i]
-        np.abs(gap, out=gap)
-        gap *= scale[i, i + 1 :, None]
-        np.maximum(largest, gap.max(axis=0), out=largest)
-    return largest
-
-
 def probabilities_of_being_best(joint: JointScores, rng: np.random.Generator) -> Float64 | None:
     """Estimate the probability of each candidate to be the best, ``[K]``; None where an error is not known.
 
@@ -176,51 +127,42 @@ class Comparison:
 
     Attributes:
         better: whether the row is better beyond the paired error of this pair.
-        simultaneously_better: whether it is better beyond the wider error that holds for all pairs at once.
         growth: the factor by which the sample would have to grow for the row to be just better:
             (critical value · error / gap)². Errors shrink with √n, and the gap is taken as it is estimated. Infinite
             where the row is not above the column, or where the error is not known.
+        known: whether a candidate's own error is known, ``[K]``.
     """
 
     better: NDArray[np.bool_]
-    simultaneously_better: NDArray[np.bool_]
     growth: Float64
+    known: NDArray[np.bool_]
 
     @classmethod
     def of(cls, joint: JointScores) -> Comparison:
         """Compare scores that are oriented so that higher is better."""
         gap, error = joint.differences()
         each = np.maximum(critical_value(joint.num_values) * error, RESOLUTION)
-        all_pairs = simultaneous_critical_value(joint, np.random.default_rng(0))
-        at_once = np.maximum(all_pairs * error, RESOLUTION)
         ratio = np.full_like(gap, np.inf)
         np.divide(each, gap, out=ratio, where=gap > RESOLUTION)
-        return cls(gap > each, gap > at_once, ratio**2)
+        return cls(gap > each, ratio**2, np.isfinite(np.diag(joint.covariance)))
 
     def __and__(self, other: Comparison) -> Comparison:
         """Keep what the comparisons by two measures agree about."""
         return Comparison(
             self.better & other.better,
-            self.simultaneously_better & other.simultaneously_better,
             np.maximum(self.growth, other.growth),
+            self.known & other.known,
         )
-
-    def rank_intervals(self) -> list[tuple[int, int]]:
-        """Return the lowest and the highest possible rank of each candidate, ``[K]``.
-
-        All intervals hold together with probability `CONFIDENCE`. Where two measures have to agree, this is so for
-        the ranks by either of them.
-        """
-        above, below = self.simultaneously_better.sum(axis=0), self.simultaneously_better.sum(axis=1)
-        return [(int(a) + 1, len(above) - int(b)) for a, b in zip(above, below, strict=True)]
 
     def growth_needed(self, top: int) -> float | None:
         """Return the factor by which the sample would have to grow to settle the first ranks; None if none would.
 
         A rank is settled where its candidate, and all above it, are better than all below: where a tie group ends.
+        Candidates below whose error is not known do not count; with one among the first, no number would do.
 
         Args:
             top: how many of the first ranks, one by one; fewer than K. Candidates have to be in order, best first.
         """
-        needed = max(float(self.growth[:rank, rank:].max()) for rank in range(1, top + 1))
+        growth = np.where(self.known[:, None] & ~self.known[None, :], 0.0, self.growth)
+        needed = max(float(growth[:rank, rank:].max()) for rank in range(1, top + 1))
         return needed if np.isfinite(needed) else None

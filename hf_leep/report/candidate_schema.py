@@ -318,7 +318,12 @@ class RankedData(CommonData):
 
     Attributes:
         rank: 1 for the best.
-        tie_group: 1 for the best group.
+        tie_group: 1 for the best group; null where the error of the score is not known. A group is a chain: candidates
+            of different groups always differ, but so may two of one group, if others between them link them. Whether
+            two differ is in tie_letters.
+        tie_letters: a letter for each set of candidates that are not told apart, such as ab: two candidates share a
+            letter exactly where they are not told apart. After z come a2 to z2, then a3 and so on. null where the
+            error of the score is not known, and so nothing about its differences.
         rank_interval: lowest and highest rank that the examples leave open, for all candidates at once.
         probability_best: how often it would be the best if such examples were drawn again.
         behind_best: score of the best minus its own.
@@ -327,7 +332,8 @@ class RankedData(CommonData):
     """
 
     rank: Rank
-    tie_group: Rank
+    tie_group: Rank | None
+    tie_letters: str | None
     rank_interval: RankInterval | None
     probability_best: Share | None
     behind_best: EstimateData
@@ -341,6 +347,7 @@ class UnrankedData(CommonData):
     Attributes:
         rank: null.
         tie_group: null.
+        tie_letters: null.
         rank_interval: null.
         probability_best: null.
         behind_best: null.
@@ -350,6 +357,7 @@ class UnrankedData(CommonData):
 
     rank: None
     tie_group: None
+    tie_letters: None
     rank_interval: None
     probability_best: None
     behind_best: None

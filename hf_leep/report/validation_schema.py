@@ -55,7 +55,7 @@ class AgreementData(TypedDict):
 
 
 class ComparedPairsData(TypedDict):
-    """Pairs of candidates in different tie groups, compared by accuracy.
+    """Pairs of candidates that the ranking tells apart, which share no tie letter, compared by accuracy.
 
     Attributes:
         told_apart: number of pairs.

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from hf_leep.report import candidate_schema, schema, validation_schema
+from hf_leep.report.letters import WRITTEN
 from hf_leep.report.schema import SCHEMA_ID, ReportData, is_ranked
 from hf_leep.text import plain
 
@@ -190,6 +191,11 @@ def _contradicting_numbers(report: ReportData) -> Iterator[tuple[_Place, str]]:
             if candidate["rank"] in taken:
                 yield ("candidates", position, "rank"), f"another candidate has rank {candidate['rank']}, too"
             taken.add(candidate["rank"])
+            letters = candidate["tie_letters"]
+            if (letters is None) != (candidate["tie_group"] is None):
+                yield ("candidates", position, "tie_letters"), "it and tie_group are null together or not at all"
+            if letters is not None and not WRITTEN.fullmatch(letters):
+                yield ("candidates", position, "tie_letters"), "it has to be letters such as ab or za2"
     for place, interval in _intervals(report):
         if interval is not None and interval[0] > interval[1]:
             yield place, "its lower end is above its upper end"

@@ -194,11 +194,7 @@ class RunningRace:
         Args:
             names: their names.
         """
-        scores = {
-            index: [at_look[self._sort_by] for at_look in self._racers[name].scores]
-            for index, name in enumerate(names)
-            if name in self._racers
-        }
+        scores = {index: self._racers[name].scores for index, name in enumerate(names) if name in self._racers}
         return elimination.rank_race([self._results[name] for name in names], self._sort_by, scores, self._rules.top)
 
     def record(self) -> RaceResult:

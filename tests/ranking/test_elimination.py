@@ -123,13 +123,34 @@ def test_who_ran_all_rows_comes_first_then_who_stayed_longer(rng):
         result("best", -1.2),
         Result(Candidate("broken"), reason="no"),
     ]
-    scores_by_look = {i: [r.scores["leave-one-out-leep"]] * 2 for i, r in enumerate(results) if r.scores}
+    scores_by_look = {i: [r.scores] * 2 for i, r in enumerate(results) if r.scores}
     found = rank_race(results, "leave-one-out-leep", scores_by_look, top=1)
     assert [results[place.index].candidate.id for place in found.ranked] == ["best", "second", "late", "early"]
-    assert [place.tie_group for place in found.ranked] == [1, 2, 3, 4]
+    # "early" was ahead of all on the rows that it ran, and went out all the same: so it is not told apart from any.
+    assert [place.tie_letters for place in found.ranked] == ["a", "b", "c", "abc"]
+    assert [place.tie_group for place in found.ranked] == [1, 1, 1, 1]
     assert [place.rank for place in found.ranked] == [1, 2, 3, 4]
     # Behind the best by the rows that both have seen, whatever the ranks say.
     assert [round(place.gap_to_best.value, 1) for place in found.ranked] == [0.0, 0.3, 1.8, -0.2]
     assert [place.rank_interval for place in found.ranked] == [(1, 1), (2, 4), (2, 4), (2, 4)]
     assert [place.probability_best is None for place in found.ranked] == [False, False, True, True]
     assert found.unranked == (4,)
+
+
+def test_who_went_out_is_told_apart_from_others_on_the_rows_that_both_ran(rng):
+    """Behind the best, but like the third where it went out, though not by the scores that the report shows."""
+
+    def at(value):
+        return {"leave-one-out-leep": scored(value + 0.1 * rng.normal(size=100))}
+
+    results = [
+        Result(Candidate("best"), at(-1.0)),
+        Result(Candidate("third"), at(-2.0)),
+        Result(Candidate("out"), at(-2.9), stop=Stop(0, "best", 1.0, 0.1)),
+        Result(Candidate("way out"), at(-4.0), stop=Stop(0, "best", 2.0, 0.1)),
+    ]
+    results.append(Result(Candidate("no error"), {"leave-one-out-leep": Score(-5.0)}, stop=Stop(0, "best", 1.0, 0.1)))
+    first_look = [at(-1.5), at(-2.9), results[2].scores, results[3].scores, results[4].scores]
+    found = rank_race(results, "leave-one-out-leep", {i: [scores] for i, scores in enumerate(first_look)}, top=1)
+    assert [place.tie_letters for place in found.ranked] == ["a", "b", "b", "c", None]
+    assert [place.tie_group for place in found.ranked] == [1, 2, 2, 3, None]

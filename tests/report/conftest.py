@@ -71,6 +71,7 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "reason": None,
         "rank": rank,
         "tie_group": group,
+        "tie_letters": None if group is None else "ab"[group - 1],
         "rank_interval": None if rank is None else [[1, 2], [1, 3], [2, 3]][rank - 1],
         "probability_best": None if rank is None else (0.2958, 0.704, 0.0002)[rank - 1],
         "num_source_classes": 1000,

@@ -199,9 +199,13 @@ def test_a_page_is_not_rendered_to_find_out(real, tmp_path, monkeypatch):
         (lambda d: d["target"].pop("split"), r"target\.split: it is missing$"),
         (
             lambda d: d["candidates"][0].update(tie_group=None),
-            r"candidates\[0\]\.tie_group: input should be .* integer$",
+            r"candidates\[0\]\.tie_letters: it and tie_group are null together or not at all$",
         ),
-        (lambda d: d["candidates"][3].update(rank=4), r"candidates\[3\]\.tie_group: .* \(and 2 more\)$"),
+        (
+            lambda d: d["candidates"][0].update(tie_letters="a–c"),
+            r"candidates\[0\]\.tie_letters: it has to be letters such as ab or za2$",
+        ),
+        (lambda d: d["candidates"][3].update(rank=4), r"candidates\[3\]\.\w+: .* \(and \d more\)$"),
         (lambda d: d["candidates"][0]["scores"].pop("leep"), r"candidates\[0\]\.scores\.leep: it is missing, and"),
         (lambda d: d["candidates"][0]["scores"]["leep"].update(value=None), r"leep\.value: it is null, but makes"),
         (lambda d: d["measure_details"].pop("leep"), r"measures\[0\]: the measure leep is not in measure_details$"),

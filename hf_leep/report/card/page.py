@@ -12,6 +12,7 @@ from hf_leep.report.card.certificate import passed_sentence
 from hf_leep.report.card.metadata import metadata, on_hub
 from hf_leep.report.card.race import race_rows, race_sentence
 from hf_leep.report.card.verdict import disagreement, headless_note, verdict
+from hf_leep.report.letters import in_short
 from hf_leep.report.schema import MeasureData, ReportData
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
 
@@ -40,6 +41,8 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         verdict=verdict(data, code),
         auto=order.auto_sentence(data),
         ranked=ranked,
+        letters_in_short=any("–" in str(row["tie_letters"]).strip("–") for row in ranked),
+        letters_unknown=any(row["tie_letters"] == "–" for row in ranked),
         entropy_explained=wording.entropy_explained_cells([candidate for _, candidate in wording.ranked(data)]),
         heads=second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)]),
         left_out=[row for row in rows if row["rank"] is None],
@@ -107,6 +110,7 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
         "name": _linked(candidate, name),
         "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
         "behind": "–" if candidate["rank"] == 1 else _whole(wording.with_error(candidate["behind_best"])),
+        "tie_letters": in_short(candidate),
         "rank_range": wording.rank_range(candidate),
         "chance": wording.chance(data, candidate),
         "head_note": second_opinion.head_note(candidate),

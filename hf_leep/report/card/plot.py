@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import RankedData
 from hf_leep.report.card.wording import examples, level, ranked, title
+from hf_leep.report.letters import in_short
 from hf_leep.report.schema import ReportData
 from hf_leep.text import plain
 
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 40
 _INK, _QUIET, _BAND = "#1f2937", "#9ca3af", "#f3f4f6"
+_LETTERS = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 8, "annotation_clip": False}
 _GROUPS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")  # colours of tie groups, in turn
 
 
 def plot_scores(data: ReportData) -> bytes:
-    """Draw each ranked candidate's score and rank with their intervals, coloured by tie group, as PNG.
+    """Draw each ranked candidate's score and rank with their intervals and tie letters as PNG.
+
+    Tie groups have colours. Candidates whose error is not known have the colour of the text, and no interval.
 
     Args:
         data: the content of report.json; at least one candidate has a rank.
@@ -36,12 +40,15 @@ def plot_scores(data: ReportData) -> bytes:
     axes, *beside = figure.subplots(
         1, 2 if with_ranks else 1, sharey=True, squeeze=False, width_ratios=[3, 1][: 1 + with_ranks]
     )[0]
+    beside_axes = axes.get_yaxis_transform()
     for row, (_, candidate) in enumerate(shown):
-        colour = _QUIET if candidate["stopped"] else _GROUPS[(candidate["tie_group"] - 1) % len(_GROUPS)]
-        if candidate["tie_group"] % 2 == 0:
+        group = candidate["tie_group"]
+        colour = _QUIET if candidate["stopped"] else _INK if group is None else _GROUPS[(group - 1) % len(_GROUPS)]
+        if group is not None and group % 2 == 0:
             for panel in (axes, *beside):
                 panel.axhspan(row - 0.5, row + 0.5, color=_BAND, zorder=0, linewidth=0)
         _draw_score(axes, data, candidate, row, colour)
+        axes.annotate(in_short(candidate), (1, row), xycoords=beside_axes, color=_INK, **_LETTERS)
         for panel in beside:
             _draw_rank(panel, candidate, row, colour)
     handles = _legend(axes, data, [candidate for _, candidate in shown])
@@ -50,10 +57,8 @@ def plot_scores(data: ReportData) -> bytes:
     axes.set_yticks(range(len(shown)), [_clip(name) for name, _ in shown], parse_math=False)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel(_axis_label(data), parse_math=False)
-    num_groups = len({candidate["tie_group"] for _, candidate in shown})
-    beyond = f", first {len(shown)} of {len(candidates)}" if len(candidates) > len(shown) else ""
-    groups = f"{num_groups} tie {'group' if num_groups == 1 else 'groups'}, by colour and background{beyond}"
-    axes.set_title(groups, loc="left", fontsize=9, color=_INK)
+    beyond = f"first {len(shown)} of {len(candidates)}; " if len(candidates) > len(shown) else ""
+    axes.set_title(f"{beyond}candidates that share a letter are not told apart", loc="left", fontsize=9, color=_INK)
     for panel in beside:
         _label_ranks(panel, data, len(candidates))
     for panel in (axes, *beside):
@@ -102,6 +107,8 @@ def _legend(axes: Axes, data: ReportData, candidates: Sequence[RankedData]) -> l
     if any(candidate["stopped"] for candidate in candidates):
         stopped = f"stopped, on fewer {examples(data)}"
         handles.append(Line2D([], [], marker="o", color=_QUIET, lw=2.2, ms=6, label=stopped))
+    if any(candidate["tie_letters"] is None for candidate in candidates):
+        handles.append(Line2D([], [], marker="o", color=_INK, lw=0, ms=6, label="error not known"))
     return handles
 
 

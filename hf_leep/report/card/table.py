@@ -23,6 +23,7 @@ from hf_leep.report.card.wording import (
     warnings,
     with_error,
 )
+from hf_leep.report.letters import in_short
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.text import classes, count, number, plain
 
@@ -115,7 +116,7 @@ def _rows(target: TargetData) -> str:
 
 
 def _table(columns: Sequence[tuple[str, list[str]]], candidates: Sequence[RankedData]) -> Table:
-    """The terminal's table, each tie group in a colour."""
+    """The terminal's table, each tie group in a colour; candidates whose error is not known in none."""
     from rich.table import Table
     from rich.text import Text
 
@@ -126,7 +127,8 @@ def _table(columns: Sequence[tuple[str, list[str]]], candidates: Sequence[Ranked
         else:
             table.add_column(heading, justify="right", no_wrap=True)
     for row, candidate in enumerate(candidates):
-        style = _GROUP_STYLES[(candidate["tie_group"] - 1) % len(_GROUP_STYLES)]
+        group = candidate["tie_group"]
+        style = None if group is None else _GROUP_STYLES[(group - 1) % len(_GROUP_STYLES)]
         table.add_row(*(Text(cells[row]) for _, cells in columns), style=style)
     return table
 
@@ -136,7 +138,7 @@ def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     everyone = [candidate for _, candidate in candidates]
     columns = [
         ("#", [str(c["rank"]) for c in everyone]),
-        ("tie", [str(c["tie_group"]) for c in everyone]),
+        ("tie", [in_short(c) for c in everyone]),
         ("candidate", [name for name, _ in candidates]),
     ]
     for measure in data["measures"]:
@@ -193,7 +195,7 @@ def notebook(data: ReportData) -> str:
 
     everyone = [candidate for _, candidate in ranked(data)]
     shares, accuracies = entropy_explained_cells(everyone), head_cells(everyone)
-    headings = ["#", "tie group", "candidate", *(title(data, measure) for measure in data["measures"])]
+    headings = ["#", "tie letters", "candidate", *(title(data, measure) for measure in data["measures"])]
     headings += ["entropy explained"] if shares else []
     headings += ["linear head"] if accuracies else []
     headings += ["source classes", "parameters", "ranks", "best"]
@@ -204,7 +206,7 @@ def notebook(data: ReportData) -> str:
             reason = f"✗ {name}: {plain(_reason(candidate))}"
             rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(reason)}</td></tr>')
             continue
-        cells = [str(candidate["rank"]), str(candidate["tie_group"]), name]
+        cells = [str(candidate["rank"]), in_short(candidate), name]
         cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
         cells += [shares[len(rows)]] if shares else []
         cells += [accuracies[len(rows)]] if accuracies else []
@@ -220,7 +222,7 @@ def notebook(data: ReportData) -> str:
 
 
 def parquet(data: ReportData) -> bytes:
-    """One row per candidate: rank, tie group, identity, sizes, and each measure with its standard error.
+    """One row per candidate: rank, tie group and letters, identity, sizes, and each measure with its standard error.
 
     Args:
         data: the content of report.json.
@@ -231,6 +233,7 @@ def parquet(data: ReportData) -> bytes:
     fields = [
         ("rank", pa.int64()),
         ("tie_group", pa.int64()),
+        ("tie_letters", pa.string()),
         ("id", pa.string()),
         ("revision", pa.string()),
         ("status", pa.string()),
@@ -243,6 +246,7 @@ def parquet(data: ReportData) -> bytes:
         {
             "rank": candidate["rank"],
             "tie_group": candidate["tie_group"],
+            "tie_letters": candidate["tie_letters"],
             "id": _unicode(candidate["id"]),
             "revision": _unicode(candidate["revision"]),
             "status": candidate["status"],

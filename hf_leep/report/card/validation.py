@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hf_leep.report.card.wording import level, percent_with_error, ranked, title, titles
+from hf_leep.report.letters import in_short
 from hf_leep.report.numbers import Interval
 from hf_leep.report.schema import ReportData
 from hf_leep.report.validation_schema import AgreementData, TrialData, ValidationData
@@ -35,7 +36,7 @@ def trial_rows(data: ReportData, name: Callable[[str], str]) -> list[list[str]]:
         rows.append(
             [
                 str(trial["rank"]),
-                str(candidate["tie_group"]),
+                in_short(candidate),
                 written,
                 number(candidate["scores"][data["sort_by"]]["value"]),
                 percent_with_error(trial["accuracy"]),
@@ -89,7 +90,7 @@ def sentences(data: ReportData, name: Callable[[str], str]) -> list[str]:
     pairs = found["pairs"]
     if pairs["told_apart"]:
         said.append(
-            f"Of {pairs['told_apart']} pairs of candidates in different tie groups, accuracy confirms the order of "
+            f"Of {pairs['told_apart']} pairs of candidates that share no tie letter, accuracy confirms the order of "
             f"{pairs['confirmed']}, contradicts that of {pairs['contradicted']}, and leaves {pairs['open']} open."
         )
     agreement = found["agreement"].get(data["sort_by"])

@@ -18,10 +18,12 @@ from hf_leep.report.card.wording import (
     title,
     titles,
 )
+from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData
 from hf_leep.text import count, number, plain
 
 _LIKELY, _MOST_LIKELY = 0.05, 4  # probability of being the best that is worth a mention, and how many are mentioned
+_MOST_LISTED = 5  # candidates that a sentence names
 _MOST_TIMES = 100  # times as many examples; a larger estimate would be too uncertain to print
 
 
@@ -55,16 +57,19 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     value = number(best["scores"][data["sort_by"]]["value"]) + (f" {unit}" if unit else "")
     if len(candidates) == 1:
         return [f"{name} is the only candidate with a score: {measure} {value}."]
-    tied = [(other, candidate) for other, candidate in candidates if candidate["tie_group"] == 1]
-    if len(tied) > 1:
+    others = [(other, candidate) for other, candidate in candidates[1:] if candidate["tie_letters"] is not None]
+    if best["tie_letters"] is None or not others or not all(told_apart(best, other) for _, other in others):
         extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
         best_score = f"{name} has the {extreme} {measure}, {value}."
-        return [*_tied(data, tied, len(candidates), best_score), *_chances(data, candidates)]
+        return [*_tied(data, candidates, best_score), *_chances(data, candidates)]
     second, gap = candidates[1][0], candidates[1][1]["behind_best"]
+    lead = number(gap["value"]) + ("" if gap["half_width"] is None else f" ± {number(gap['half_width'])}")
+    known = "" if len(others) == len(candidates) - 1 else " whose error is known"
     said = [
         f"{name} comes first of {len(candidates)}, with {measure} {value}. It is ahead of the second, {second}, by "
-        f"{number(gap['value'])} ± {number(gap['half_width'])}. Compared with each other candidate in turn, its lead "
-        "is larger than the sampling error."
+        f"{lead}. Compared with each other candidate{known} in turn, its lead is larger than the sampling "
+        "error.",
+        *_without_error(candidates),
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
         said.append(
@@ -73,27 +78,51 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     return said
 
 
-def _tied(data: ReportData, tied: Sequence[tuple[str, RankedData]], num_ranked: int, best_score: str) -> list[str]:
-    """Which candidates may be the best, where several share the first tie group."""
-    # In a long list each candidate is like its neighbours and the group has no end: name those that may be first.
-    among = [(name, c) for name, c in tied if (c["rank_interval"] or [1])[0] == 1]
-    listed = ", ".join(name for name, _ in among[:5]) + (f" and {len(among) - 5} more" if len(among) > 5 else "")
-    if len(among) == len(tied):
-        said = [
-            f"The first {len(tied)} of {num_ranked} candidates form one tie group, because these {examples(data)} do "
-            f"not settle their order: {listed}. {best_score}"
+def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_score: str) -> list[str]:
+    """Which candidates may be the best, where the first is not told apart from all others."""
+    best = candidates[0][1]
+    if best["tie_letters"] is None:
+        return [
+            f"{best_score} Its error is not known, so these {examples(data)} tell it apart from no other candidate."
         ]
-    else:
-        said = [
-            f"{len(among)} of {num_ranked} candidates may be the best, according to these {examples(data)}: {listed}. "
-            f"{best_score} The tie group reaches down to place {len(tied)}, because each candidate is close to its "
-            "neighbours; the ranks say more."
-        ]
-    sized = [(size, name) for name, candidate in among if (size := candidate["num_parameters"])]
+    unknown = _without_error(candidates)
+    tied = [(other, c) for other, c in candidates[1:] if c["tie_letters"] is not None and not told_apart(best, c)]
+    if not tied:
+        return [best_score, *unknown]
+    which = "the only other candidate" if len(candidates) == 2 else f"{len(tied)} of the other {len(candidates) - 1}"
+    names = _listed([other for other, _ in tied])
+    said = [f"{best_score} These {examples(data)} do not tell it apart from {which}: {names}."]
+    sized = [(size, other) for other, candidate in tied if (size := candidate["num_parameters"])]
     size, smallest = min(sized, key=lambda one: one[0], default=(0, ""))
-    if 0 < size < (tied[0][1]["num_parameters"] or 0):
+    if 0 < size < (best["num_parameters"] or 0):
         said.append(f"The smallest of them is {smallest} ({count(size)} parameters).")
-    return said
+    at_once = sum((candidate["rank_interval"] or [2])[0] == 1 for _, candidate in candidates)
+    if at_once > 1 + len(tied):
+        total = f"the {len(candidates)} candidates"
+        if unknown:
+            total = f"the {sum(c['tie_letters'] is not None for _, c in candidates)} whose error is known"
+        said.append(f"If all pairs are compared at once, {at_once} of {total} may be the best.")
+    return [*said, *unknown]
+
+
+def _without_error(candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
+    """Which candidates cannot be compared, as the errors of their scores are not known."""
+    unknown = [name for name, candidate in candidates if candidate["tie_letters"] is None]
+    if not unknown:
+        return []
+    if len(unknown) == 1:
+        return [f"The error of the score of {unknown[0]} is not known, so neither is how certain its rank is."]
+    return [
+        f"The errors of the scores of {_listed(unknown)} are not known, so neither is how certain their ranks are."
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Some candidates in a few words."""
+    if len(names) > _MOST_LISTED:
+        return f"{', '.join(names[:_MOST_LISTED])} and {len(names) - _MOST_LISTED} more"
+    *before, last = names
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
@@ -112,7 +141,7 @@ def _calibrated(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) 
         return None
     known = [(found["value"], name, c) for name, c in candidates if (found := c["calibration"]) is not None]
     first, best = candidates[0], max(known, key=lambda one: one[0], default=None)
-    if best is None or first[1]["calibration"] is None or best[2]["tie_group"] == 1:
+    if best is None or first[1]["calibration"] is None or not told_apart(first[1], best[2]):
         return None
     value, name, _ = best
     return (
@@ -171,8 +200,8 @@ def disagreement(data: ReportData) -> str | None:
     pairs, check = data["num_pairs"], title(data, data["checked_by"])
     return (
         f"{title(data, data['sort_by'])} and {check} order {data['num_disagreements']} of {pairs} "
-        f"{'pair' if pairs == 1 else 'pairs'} of candidates differently. Such pairs share a tie group; the order by "
-        f"{check} is the safer one."
+        f"{'pair' if pairs == 1 else 'pairs'} of candidates differently. No such pair counts as told apart; the "
+        f"order by {check} is the safer one."
     )
 
 

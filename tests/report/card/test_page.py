@@ -84,7 +84,8 @@ def test_a_command_cannot_leave_its_block(report):
 
 
 def test_one_winner_is_named_with_its_lead(report):
-    report["candidates"][1]["tie_group"] = 2
+    for candidate, letter in zip(report["candidates"], "abb", strict=False):
+        candidate["tie_letters"] = letter
     report["num_disagreements"] = 0
     text = page(report)
     assert (
@@ -191,25 +192,70 @@ def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_t
 def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
     report["candidates"][0]["rank_interval"] = [1, 1]
     for group, candidate in enumerate(report["candidates"][:3], start=1):
-        candidate["tie_group"] = group
+        candidate.update(tie_group=group, tie_letters="abc"[group - 1])
     assert "Compared with each other candidate in turn" in verdict(report, code)[0]
     assert not any("compared at once" in sentence for sentence in verdict(report, code))
     report["candidates"][0]["rank_interval"] = [1, 2]
     assert verdict(report, code)[1] == "If all pairs are compared at once, these images leave it the ranks 1–2."
 
 
-def test_of_a_tie_group_without_end_the_verdict_names_those_that_may_be_first(report):
-    report["candidates"][2]["tie_group"] = 1
-    first = verdict(report, code)[0]
-    assert first.startswith(
-        "2 of 3 candidates may be the best, according to these images: `big/resnet`, `small/resnet`. "
+def letters(report, *texts):
+    for candidate, text in zip(report["candidates"], texts, strict=False):
+        candidate.update(tie_letters=text, tie_group=None if text is None else 1)
+
+
+def test_in_a_chain_the_verdict_names_only_those_that_the_first_is_not_told_apart_from(report):
+    letters(report, "a", "ab", "b")
+    said = verdict(report, code)
+    assert said[0] == (
+        "`big/resnet` has the highest LEEP, −0.812 nats. These images do not tell it apart from 1 of the other 2: "
+        "`small/resnet`."
     )
-    assert "The tie group reaches down to place 3" in first
+    assert said[1] == "The smallest of them is `small/resnet` (5M parameters)."
+    assert any("`weak/resnet` would be first" in sentence for sentence in _calibrated_best(report, 2))
+    assert not any("would be first" in sentence for sentence in _calibrated_best(report, 1))
+    report["candidates"][2]["rank_interval"] = [1, 3]
+    assert verdict(report, code)[2] == "If all pairs are compared at once, 3 of the 3 candidates may be the best."
+    rows = [line for line in page(report).splitlines() if re.match(r"\| \d \| [a-z]+ \|", line)]
+    assert [row.split(" | ")[1] for row in rows] == ["a", "ab", "b"]
+    del report["candidates"][2]
+    assert "do not tell it apart from the only other candidate: `small/resnet`." in verdict(report, code)[0]
+
+
+def _calibrated_best(report, position):
+    for k, candidate in enumerate(report["candidates"][:3]):
+        candidate["calibration"]["value"] = -0.5 if k == position else -1.5
+    return verdict(report, code)
+
+
+def test_a_candidate_without_an_error_is_not_told_apart_and_not_tied_either(report):
+    letters(report, "a", "b", None)
+    for candidate in report["candidates"]:
+        candidate["rank_interval"] = None
+    said = verdict(report, code)
+    assert "Compared with each other candidate whose error is known in turn, its lead is larger" in said[0]
+    assert said[1] == "The error of the score of `weak/resnet` is not known, so neither is how certain its rank is."
+    assert not any("would be first" in sentence for sentence in _calibrated_best(report, 2))
+    assert "| 3 | – | " in page(report)
+    assert "A dash: the error of the score is not known" in page(report)
+    letters(report, "a", None, None)
+    assert verdict(report, code)[:2] == [
+        "`big/resnet` has the highest LEEP, −0.812 nats.",
+        "The errors of the scores of `small/resnet` and `weak/resnet` are not known, so neither is how certain their "
+        "ranks are.",
+    ]
+    letters(report, "a", "a", None)
+    assert "do not tell it apart from 1 of the other 2: `small/resnet`." in verdict(report, code)[0]
+    letters(report, None, "a", "b")
+    assert "Its error is not known, so these images tell it apart from no other candidate." in verdict(report, code)[0]
+    report["candidates"][1]["behind_best"].update(standard_error=None, half_width=None)
+    letters(report, "a", None, "b")
+    assert "ahead of the second, `small/resnet`, by 0.018. Compared" in verdict(report, code)[0]
 
 
 def test_a_page_without_a_rank_has_no_empty_tables(report):
     for candidate in report["candidates"]:
-        candidate.update(rank=None, tie_group=None, scores={}, run=None, reason="it is no model")
+        candidate.update(rank=None, tie_group=None, tie_letters=None, scores={}, run=None, reason="it is no model")
     shown = page(report)
     assert "## What the numbers mean" not in shown
     assert "image backend" not in shown

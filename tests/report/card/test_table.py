@@ -26,7 +26,7 @@ def test_the_terminal_shows_what_the_card_shows(report):
     assert "1 candidate could not be ranked because it has no trained classification head" in flat
     command = "hf-leep rank --dataset user/flowers --split train --measures logme"
     assert f"\n{command}\n" in shown(report, 40)  # on one line, to be copied
-    assert "The first 2 of 3 candidates form one tie group" in flat
+    assert "These images do not tell it apart from 1 of the other 2: small/resnet." in flat
     assert "The smallest of them is small/resnet (5M parameters)." in flat
 
 
@@ -92,7 +92,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     assert len(tree.findall(".//tbody/tr")) == 4
     assert [cell.text for cell in tree.findall(".//tbody/tr")[1]][-2:] == ["1–3", "70\u00a0%"]
     assert "−0.81 ± 0.04" in html
-    assert "form one tie group" in html
+    assert "do not tell it apart from 1 of the other 2" in html
     assert "repeat an earlier row exactly" in html
     assert "licence &lt;img src=x onerror=alert(1)&gt;: all candidates" in html
 
