@@ -23,9 +23,8 @@ from hf_leep.ranking.uncertainty import RESOLUTION, JointScores, critical_value,
 
 NUM_DRAWS = 10_000  # a share of these has a standard error of at most 0.5 %
 POWER = 0.8  # probability with which so many examples settle the first place
-_FAR_BEHIND = (
-    5.0  # errors behind the first: such a candidate is not the best, and says nothing of how close others are
-)
+# Errors behind the first. A candidate so far behind is not the best, and does not say how close to it the others are.
+_FAR_BEHIND = 5.0
 _NUM_SHRINKAGES = 40
 _CELLS_AT_ONCE = 2**18  # so that a block of draws fits into the cache
 
