@@ -212,7 +212,7 @@ def rank_race(
                     moved = replace(moved, rank_interval=(low, high if high <= top else high + num_below))
             else:
                 interval = (top + 1, num_ranked) if stage[1] else None
-                moved = replace(moved, rank_interval=interval, probability_best=None)
+                moved = replace(moved, rank_interval=interval, probability_best=None, same_as=None)
                 if ranked:
                     look = -stage[0]
                     best, own = (scores_by_look[i][look][sort_by] for i in (ranked[0].index, index))

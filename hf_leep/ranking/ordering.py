@@ -12,12 +12,11 @@ import numpy as np
 from hf_leep.arrays import Float64
 from hf_leep.measures import Measure, find
 from hf_leep.ranking import uncertainty
+from hf_leep.ranking.best import first_equals, growth_at_least, probabilities_of_being_best
 from hf_leep.ranking.rank_intervals import rank_intervals, simultaneously_better
 from hf_leep.ranking.tie_letters import tie_groups, tie_letters
-from hf_leep.ranking.uncertainty import Comparison, JointScores, critical_value, probabilities_of_being_best
+from hf_leep.ranking.uncertainty import Comparison, JointScores, critical_value
 from hf_leep.records import Result, Score
-
-TOP = (1, 3)  # for how many of the first ranks to say how many examples would settle them
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,10 @@ class RankedCandidate:
         gap_to_best: how far its score is behind that of the best candidate.
         rank_interval: lowest and highest rank that the examples leave possible; the intervals of all candidates hold
             together at the confidence level. None where the score has no error.
-        probability_best: share of draws from the joint sampling distribution of the scores on ``best_by``, centred at
-            the scores, in which this candidate is the best; None where some error is not known.
+        probability_best: probability that its true score on ``best_by`` is the highest, given these examples; None
+            where some error is not known.
+        same_as: rank of the first candidate with the same scores on every example, as exact copies have, with which it
+            shares that probability; None if there is none before it.
     """
 
     index: int
@@ -61,20 +62,7 @@ class RankedCandidate:
     gap_to_best: GapToBest
     rank_interval: tuple[int, int] | None
     probability_best: float | None
-
-
-@dataclass(frozen=True)
-class RowsNeeded:
-    """How many examples it would take to settle the first ranks.
-
-    Attributes:
-        top: how many of the first ranks.
-        growth: the factor by which the number of examples would have to grow, if gaps and spread stay as they are; at
-            most 1 where the ranks are settled, None where no number of examples would settle them.
-    """
-
-    top: int
-    growth: float | None
+    same_as: int | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +79,8 @@ class Ranking:
         num_disagreements: number of pairs that ``checked_by`` orders the other way.
         best_by: the measure whose scores give the probability of being the best: ``checked_by`` where there is one,
             since it has no in-sample bias that differs between candidates; else ``sort_by``.
-        rows_needed: what it would take to settle the first rank, and the first three, where there are so many.
+        growth_at_least: the factor by which the number of examples has to grow at least to settle the first rank, as
+            of `hf_leep.ranking.best.growth_at_least`. None where it is settled, or no finite bound above 1 is known.
     """
 
     sort_by: str
@@ -102,7 +91,7 @@ class Ranking:
     num_pairs: int
     num_disagreements: int
     best_by: str
-    rows_needed: tuple[RowsNeeded, ...]
+    growth_at_least: float | None
 
 
 def rank(results: Sequence[Result], sort_by: str) -> Ranking:
@@ -130,6 +119,8 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         best_by = find(measure.checked_by)
         num_disagreements = int(np.sum(np.triu(best_by_scores.differences()[0], k=1) < 0))
     probabilities = probabilities_of_being_best(best_by_scores, np.random.default_rng(0))
+    equal_to = first_equals(best_by_scores)
+    growth = 0.0 if order and compared.settles_first() else growth_at_least(best_by_scores)
     at_once = [simultaneously_better(each, np.random.default_rng(0)) for each in by_measure]
     intervals = rank_intervals(np.logical_and.reduce(at_once)) if order else []
     gaps = _gaps_to_first(joint)
@@ -144,6 +135,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
             gap_to_best=gaps[position],
             rank_interval=intervals[position] if compared.known[position] else None,
             probability_best=None if probabilities is None else float(probabilities[position]),
+            same_as=None if equal_to[position] == position else int(equal_to[position]) + 1,
         )
         for position, index in enumerate(order)
     ]
@@ -156,7 +148,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         num_pairs=len(order) * (len(order) - 1) // 2,
         num_disagreements=num_disagreements,
         best_by=best_by.name,
-        rows_needed=tuple(RowsNeeded(top, compared.growth_needed(top)) for top in TOP if top < compared.known.sum()),
+        growth_at_least=growth if 1 < growth < np.inf else None,
     )
 
 

@@ -16,7 +16,6 @@ from hf_leep.records import Score
 # a level of its own, which the user may choose: `hf_leep.ranking.elimination.RaceRules`.
 CONFIDENCE = 0.95
 RESOLUTION = 1e-5  # scores of float32 passes vary by this much with batch size and order: smaller gaps count as none
-NUM_DRAWS = 10_000  # a share of these has a standard error of at most 0.5 %
 ENOUGH_VALUES = 100  # with fewer influence values the covariance of many candidates is too uncertain
 _EXAMPLES_AT_ONCE = 4096
 _CELLS_AT_ONCE = 2**18  # so that a block of draws fits into the cache
@@ -100,41 +99,16 @@ def critical_value(num_values: int = 0, miss: float | None = None) -> float:
     return float(-stdtrit(num_values - 1, miss / 2))
 
 
-def probabilities_of_being_best(joint: JointScores, rng: np.random.Generator) -> Float64 | None:
-    """Estimate the probability of each candidate to be the best, ``[K]``; None where an error is not known.
-
-    It is the share of draws from the joint sampling distribution, centred at the scores, in which the candidate has
-    the highest score: how often it would be chosen if such examples were drawn again, not a belief about the truth.
-    Candidates that differ by less than `RESOLUTION` share a draw.
-
-    Args:
-        joint: the scores, oriented so that higher is better.
-        rng: generator of the draws.
-    """
-    if not len(joint.values) or not np.isfinite(joint.covariance).all() or np.isnan(joint.values).any():
-        return None
-    best = np.zeros(len(joint.values))
-    for drawn in joint.draws(NUM_DRAWS, rng):
-        scores = joint.values + drawn
-        first = scores >= scores.max(axis=1, keepdims=True) - RESOLUTION
-        best += (first / first.sum(axis=1, keepdims=True)).sum(axis=0)
-    return best / NUM_DRAWS
-
-
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Every candidate compared with every other, row with column, ``[K, K]``.
 
     Attributes:
         better: whether the row is better beyond the paired error of this pair.
-        growth: the factor by which the sample would have to grow for the row to be just better:
-            (critical value · error / gap)². Errors shrink with √n, and the gap is taken as it is estimated. Infinite
-            where the row is not above the column, or where the error is not known.
         known: whether a candidate's own error is known, ``[K]``.
     """
 
     better: NDArray[np.bool_]
-    growth: Float64
     known: NDArray[np.bool_]
 
     @classmethod
@@ -142,27 +116,12 @@ class Comparison:
         """Compare scores that are oriented so that higher is better."""
         gap, error = joint.differences()
         each = np.maximum(critical_value(joint.num_values) * error, RESOLUTION)
-        ratio = np.full_like(gap, np.inf)
-        np.divide(each, gap, out=ratio, where=gap > RESOLUTION)
-        return cls(gap > each, ratio**2, np.isfinite(np.diag(joint.covariance)))
+        return cls(gap > each, np.isfinite(np.diag(joint.covariance)))
 
     def __and__(self, other: Comparison) -> Comparison:
         """Keep what the comparisons by two measures agree about."""
-        return Comparison(
-            self.better & other.better,
-            np.maximum(self.growth, other.growth),
-            self.known & other.known,
-        )
+        return Comparison(self.better & other.better, self.known & other.known)
 
-    def growth_needed(self, top: int) -> float | None:
-        """Return the factor by which the sample would have to grow to settle the first ranks; None if none would.
-
-        A rank is settled where its candidate, and all above it, are better than all below: where a tie group ends.
-        Candidates below whose error is not known do not count; with one among the first, no number would do.
-
-        Args:
-            top: how many of the first ranks, one by one; fewer than K. Candidates have to be in order, best first.
-        """
-        growth = np.where(self.known[:, None] & ~self.known[None, :], 0.0, self.growth)
-        needed = max(float(growth[:rank, rank:].max()) for rank in range(1, top + 1))
-        return needed if np.isfinite(needed) else None
+    def settles_first(self) -> bool:
+        """Return whether the first candidate is better than all others whose error is known; it has to come first."""
+        return bool(self.known[0] and (self.better[0, 1:] | ~self.known[1:]).all())

@@ -217,14 +217,11 @@ def _baselines(results: Sequence[Result], ranking: Ranking) -> list[BaselineData
 
 
 def _settling(ranking: Ranking, num_examples: int) -> list[SettlingData]:
-    """About how many examples would settle the first places; None if no number would."""
-    return [
-        {
-            "places": needed.top,
-            "num_examples": None if needed.growth is None else math.ceil(num_examples * needed.growth),
-        }
-        for needed in ranking.rows_needed
-    ]
+    """At least how many examples it takes to settle the first place; None if it is settled, or not known."""
+    if len(ranking.ranked) < 2:
+        return []
+    growth = ranking.growth_at_least
+    return [{"places": 1, "num_examples": None if growth is None else math.ceil(num_examples * growth)}]
 
 
 def _race(race: RaceResult) -> RaceData:

@@ -325,7 +325,9 @@ class RankedData(CommonData):
             letter exactly where they are not told apart. After z come a2 to z2, then a3 and so on. null where the
             error of the score is not known, and so nothing about its differences.
         rank_interval: lowest and highest rank that the examples leave open, for all candidates at once.
-        probability_best: how often it would be the best if such examples were drawn again.
+        probability_best: probability that its true score is the highest, given these examples.
+        same_as: rank of the first candidate with the same scores on every example, with which it shares
+            ``probability_best``; null if there is none before it.
         behind_best: score of the best minus its own.
         interval: confidence interval of the score that makes the order.
         num_examples: examples that its scores are of.
@@ -336,6 +338,7 @@ class RankedData(CommonData):
     tie_letters: str | None
     rank_interval: RankInterval | None
     probability_best: Share | None
+    same_as: Rank | None
     behind_best: EstimateData
     interval: Interval | None
     num_examples: Count
@@ -350,6 +353,7 @@ class UnrankedData(CommonData):
         tie_letters: null.
         rank_interval: null.
         probability_best: null.
+        same_as: null.
         behind_best: null.
         interval: null.
         num_examples: examples that its scores are of, if it has any.
@@ -360,6 +364,7 @@ class UnrankedData(CommonData):
     tie_letters: None
     rank_interval: None
     probability_best: None
+    same_as: None
     behind_best: None
     interval: None
     num_examples: Count | None

@@ -91,11 +91,12 @@ class MeasureData(TypedDict):
 
 
 class SettlingData(TypedDict):
-    """How many examples would settle the first places.
+    """How many examples it takes at least to settle the first place.
 
     Attributes:
-        places: how many of the first places.
-        num_examples: about how many examples it would take; null if no number would do.
+        places: 1, for the first place.
+        num_examples: it takes at least about so many examples to settle it with a probability of 0.8. null where it is
+            settled, or where no such number is known that is above the number of examples.
     """
 
     places: Count
@@ -284,7 +285,7 @@ class ReportData(_Identified):
         num_disagreements: pairs that the two measures order differently.
         best_by: the measure that ``probability_best`` is computed from.
         second_opinion: the first candidate compared with the others by a linear head on their features, if it was.
-        settling: how many examples would settle the first places.
+        settling: how many examples it takes at least to settle the first place.
         consensus: the measures that vote, if there are several.
         agreement: how far each two measures agree.
         calibration: how many pairs change their order once calibrated.

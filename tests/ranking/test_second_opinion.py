@@ -20,8 +20,11 @@ def scored(outcomes):
 
 def ranking(number, first=0):
     order = [first, *(i for i in range(number) if i != first)][:number]
-    ranked = [RankedCandidate(i, r + 1, r + 1, GapToBest(0.0, None, None), None, None) for r, i in enumerate(order)]
-    return Ranking("leep", None, 0.95, tuple(ranked), (), 0, 0, "leep", ())
+    ranked = [
+        RankedCandidate(i, r + 1, r + 1, "a", GapToBest(0.0, None, None), None, None, None)
+        for r, i in enumerate(order)
+    ]
+    return Ranking("leep", None, 0.95, tuple(ranked), (), 0, 0, "leep", None)
 
 
 def drawn(rng, accuracies, n=400, shared=0.5):

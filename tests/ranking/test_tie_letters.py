@@ -104,11 +104,10 @@ def test_a_candidate_without_an_error_leaves_the_others_apart(rng):
     assert [(place.tie_group, place.tie_letters) for place in places] == [(2, "b"), (1, "a")]
     ranking, places = ranked([*scores, Score(-9.0)])
     assert [(place.tie_group, place.tie_letters) for place in places] == [(2, "b"), (1, "a"), (None, None)]
-    assert [needed.top for needed in ranking.rows_needed] == [1]
-    assert ranking.rows_needed[0].growth < 1  # settled, among those that can be compared
+    assert ranking.growth_at_least is None  # settled, among those that can be compared
     ranking, places = ranked([*scores, Score(9.0)])
     assert [place.tie_letters for place in places] == ["b", "a", None]
-    assert ranking.rows_needed[0].growth is None  # who comes first cannot be compared at all
+    assert ranking.growth_at_least is None  # who comes first cannot be compared at all
 
 
 def test_the_error_of_the_check_has_to_be_known_too(rng):

@@ -7,12 +7,7 @@ from scipy import stats
 from hf_leep.ranking import scoring, uncertainty
 from hf_leep.ranking.correlation import agreement, percentile_interval
 from hf_leep.ranking.ordering import rank
-from hf_leep.ranking.uncertainty import (
-    Comparison,
-    JointScores,
-    critical_value,
-    probabilities_of_being_best,
-)
+from hf_leep.ranking.uncertainty import JointScores, critical_value
 from hf_leep.records import Candidate, Result, Score
 
 
@@ -42,40 +37,6 @@ def test_one_interval_reaches_as_far_as_student_says(n):
     assert critical_value(0) == pytest.approx(stats.norm.ppf(0.975))
 
 
-def test_the_chance_of_two_is_that_of_their_difference(rng):
-    joint = JointScores(np.array([0.0, 0.3]), np.array([[0.05, 0.02], [0.02, 0.04]]), 10**6)
-    probabilities = probabilities_of_being_best(joint, rng)
-    assert probabilities[1] == pytest.approx(stats.norm.cdf(0.3 / np.sqrt(0.05)), abs=0.015)  # 10,000 draws
-    assert probabilities.sum() == pytest.approx(1)
-
-
-def test_equal_candidates_share_and_an_unknown_error_leaves_no_chance(rng):
-    twins = probabilities_of_being_best(JointScores(np.array([0.5, 0.5, -9.0]), np.ones((3, 3)), 500), rng)
-    np.testing.assert_allclose(twins, [0.5, 0.5, 0.0])
-    (alone,) = probabilities_of_being_best(JointScores(np.array([0.5]), np.ones((1, 1)), 500), rng)
-    assert alone == 1.0
-    _, places = ranked([*sample(rng, [0.0, 1.0], 200), Score(0.5)])
-    assert [place.probability_best for place in places] == [None] * 3
-    assert places[2].rank_interval is None
-
-
-def test_as_many_times_the_examples_would_settle(rng):
-    """The same sample so many times over, with its spread and its gaps, has groups of one at the top."""
-    scores = sample(rng, [0.30, 0.25, 0.1, 0.0], 100)
-    ranking, _ = ranked(scores)
-    assert [needed.top for needed in ranking.rows_needed] == [1, 3]
-    for needed in ranking.rows_needed:
-        assert needed.growth > 1
-
-        def groups(times, top=needed.top):
-            more = [Score(s.value, influence=np.tile(s.influence, int(times))) for s in scores]
-            return [place.tie_group for place in ranked(more)[0].ranked][: top + 1]
-
-        own = list(range(1, needed.top + 2))
-        assert groups(np.ceil(1.05 * needed.growth)) == own  # Student's t is wider at 100 than at more
-        assert groups(np.floor(0.9 * needed.growth)) != own
-
-
 def test_every_interval_follows_the_confidence_level(rng, monkeypatch):
     """At 90 % all errors count 1.645 times instead of 1.96 times, or what Student's t and the maximum make of that."""
     n = 10**4
@@ -95,7 +56,6 @@ def test_every_interval_follows_the_confidence_level(rng, monkeypatch):
             "gap": places[1].gap_to_best.half_width / error,
             "tie groups": [place.tie_group for place in places],
             "rank intervals": [place.rank_interval for place in places],
-            "growth": ranking.rows_needed[0].growth,
             "Fisher": np.arctanh(agreement(x, y).pearson_interval[1]) - np.arctanh(agreement(x, y).pearson),
             "bootstrap": percentile_interval(np.arange(101.0)),
         }
@@ -110,7 +70,6 @@ def test_every_interval_follows_the_confidence_level(rng, monkeypatch):
             "gap": pytest.approx(t, rel=1e-6),
             "tie groups": [1, 2] if apart else [1, 1],
             "rank intervals": [(1, 1), (2, 2)] if apart else [(1, 2), (1, 2)],
-            "growth": pytest.approx((t / 1.8) ** 2, rel=1e-6),
             "Fisher": pytest.approx(z / np.sqrt(27)),
             "bootstrap": pytest.approx((50 * (1 - level), 50 * (1 + level))),
         }
@@ -118,11 +77,3 @@ def test_every_interval_follows_the_confidence_level(rng, monkeypatch):
     assert found() == expected(0.95)
     monkeypatch.setattr(uncertainty, "CONFIDENCE", 0.9)
     assert found() == expected(0.9)
-
-
-def test_no_number_settles_copies(rng):
-    scores = sample(rng, [1.0, 0.0], 100)
-    ranking, _ = ranked([scores[0], scores[0], scores[1]])
-    assert [(needed.top, needed.growth) for needed in ranking.rows_needed] == [(1, None)]
-    comparison = Comparison.of(JointScores.of([scores[0], scores[1]]))
-    assert comparison.growth_needed(1) < 1  # settled already

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from hf_leep.report.candidate_schema import RankedData
 from hf_leep.report.card import fine_tuning
@@ -16,15 +16,14 @@ from hf_leep.report.card.wording import (
     rank_range,
     ranked,
     title,
-    titles,
 )
 from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData
 from hf_leep.text import count, number, plain
 
-_LIKELY, _MOST_LIKELY = 0.05, 4  # probability of being the best that is worth a mention, and how many are mentioned
+_LIKELY, _MOST_LIKELY = 0.05, 4  # probability of being best that is worth a mention, and how many are mentioned
+_MOST_COPIES = 3  # sentences about candidates with the same scores
 _MOST_LISTED = 5  # candidates that a sentence names
-_MOST_TIMES = 100  # times as many examples; a larger estimate would be too uncertain to print
 
 
 def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
@@ -126,13 +125,27 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
-    """Which candidates would most often be the best, if the examples were drawn again."""
+    """How probable it is that each candidate is the best, and which of them share that probability."""
     likely = sorted(candidates, key=lambda one: -(one[1]["probability_best"] or 0))[:_MOST_LIKELY]
-    chances = [f"{name} ({chance(data, c)})" for name, c in likely if (c["probability_best"] or 0) >= _LIKELY]
+    chances = [f"{chance(data, c)} for {name}" for name, c in likely if (c["probability_best"] or 0) >= _LIKELY]
     if not chances or num_compared(data) < 2:
         return []
     by = title(data, data["best_by"])
-    return [f"If such {examples(data)} were drawn again, the best by {by} would be {', '.join(chances)}."]
+    said = f"Given these {examples(data)}, the probability that its true {by} is the highest is {_listed(chances)}."
+    return [said, *_copies(data, candidates)]
+
+
+def _copies(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
+    """Which candidates have the same scores, so that no number of examples tells them apart."""
+    same: dict[int, list[str]] = {}  # rank of the first of them → the names
+    for name, candidate in candidates:
+        same.setdefault(candidate["same_as"] or candidate["rank"], []).append(name)
+    return [
+        f"{_listed(names)} have the same scores on all of these {examples(data)}, as exact copies have. They share "
+        "one probability, and more of the same will not tell them apart."
+        for names in same.values()
+        if len(names) > 1
+    ][:_MOST_COPIES]
 
 
 def _calibrated(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> str | None:
@@ -161,36 +174,20 @@ def _seen(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
 
 
 def settling(data: ReportData) -> list[str]:
-    """Say about how many examples would settle the first places, if these examples do not."""
-    have, what = data["target"]["num_examples"], examples(data)
-    needed: dict[str, str] = {}  # how many → the places that they settle; later places include the earlier ones
-    for found in data["settling"]:
-        first = "the first place" if found["places"] == 1 else f"the first {found['places']} places"
-        num_examples = found["num_examples"]
-        if num_examples is None:
-            why = "scores there are equal, or their errors are not known"
-            if data["checked_by"]:
-                by = titles(data, (data["sort_by"], data["checked_by"]))
-                why = f"{by} disagree there, or scores are equal"
-            return [*_enough(needed), f"As the scores stand, no number of {what} would settle {first}: {why}."]
-        if num_examples > _MOST_TIMES * have:
-            needed[f"more than {_MOST_TIMES} times as many {what}"] = first
-        elif num_examples > have:
-            needed[f"about {_two_digits(num_examples):,} {what}"] = first
-    return _enough(needed)
-
-
-def _enough(needed: Mapping[str, str]) -> list[str]:
-    if not needed:
+    """Say how many examples it takes at least to settle the first place, if these examples do not."""
+    have = data["target"]["num_examples"]
+    needed = next((found["num_examples"] for found in data["settling"] if found["places"] == 1), None)
+    if needed is None or (at_least := _two_digits(needed)) <= have:
         return []
-    listed = ", and ".join(f"{how_many} would settle {first}" for how_many, first in needed.items())
-    return [f"If the gaps stay as they are, {listed}."]
+    return [
+        f"To settle the first place with a probability of 80 %, it takes at least about {at_least:,} {examples(data)}."
+    ]
 
 
 def _two_digits(number: int) -> int:
-    """The number rounded up to two digits."""
+    """The number rounded down to two digits, as a lower bound has to be."""
     unit: int = 10 ** max(len(str(number)) - 2, 0)
-    return -(-number // unit) * unit
+    return number // unit * unit
 
 
 def disagreement(data: ReportData) -> str | None:

@@ -77,7 +77,7 @@ def rank_range(candidate: CandidateData) -> str:
 
 
 def chance(data: ReportData, candidate: CandidateData) -> str:
-    """The probability that a candidate is the best; a dash where it is not known, or there is no other candidate."""
+    """The probability of being best; a dash where it is not known, or there is no other candidate."""
     found = candidate["probability_best"]
     if found is None or num_compared(data) < 2:
         return "–"
@@ -87,7 +87,7 @@ def chance(data: ReportData, candidate: CandidateData) -> str:
 
 
 def num_compared(data: ReportData) -> int:
-    """How many candidates have a probability of being the best: in a race, those that ran all examples."""
+    """How many candidates have a probability of being best: in a race, those that ran all examples."""
     return sum(candidate["probability_best"] is not None for candidate in data["candidates"])
 
 

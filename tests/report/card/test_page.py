@@ -113,31 +113,36 @@ def test_predictions_that_say_nothing_are_called_that(report):
     assert words not in page(report)  # the checks say otherwise
 
 
-def test_what_would_settle_the_first_places_is_said(report):
-    none = (
-        "As the scores stand, no number of images would settle the first place: LEEP and leave-one-out LEEP disagree"
+def test_what_it_takes_at_least_to_settle_the_first_place_is_said(report):
+    assert ("To settle the first place with a probability of 80 %, it takes at least about 6,600 images.\n") in page(
+        report
     )
-    assert none in page(report)
-    report["settling"] = [{"places": 1, "num_examples": 6641}, {"places": 3, "num_examples": 10**7}]
-    assert (
-        "If the gaps stay as they are, about 6,700 images would settle the first place, and more than 100 times as "
-        "many images would settle the first 3 places.\n"
-    ) in page(report)
-    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2501}]
-    assert "as they are, about 2,600 images would settle the first 3 places.\n" in page(report)
-    report["settling"] = [{"places": 1, "num_examples": 90}, {"places": 3, "num_examples": 2500}]
-    assert "would settle" not in page(report)  # settled
-    report["settling"] = []
-    assert "would settle" not in page(report)
+    report["settling"] = [{"places": 1, "num_examples": 2599}]  # rounded down: it is a lower bound
+    assert "to settle" not in page(report)
+    for unknown in ([{"places": 1, "num_examples": None}], []):
+        report["settling"] = unknown
+        assert "To settle" not in page(report)
 
 
 def test_the_likely_best_of_a_tie_are_named(report):
-    words = "If such images were drawn again, the best by leave-one-out LEEP would be `small/resnet` (70"
+    words = (
+        "Given these images, the probability that its true leave-one-out LEEP is the highest is 70\u00a0% for "
+        "`small/resnet` and 30\u00a0% for `big/resnet`.\n"
+    )
     assert words in page(report)
-    assert "`weak/resnet` (" not in page(report)
     for candidate in report["candidates"]:
         candidate["probability_best"] = None
-    assert "were drawn again, the best by" not in page(report)
+    assert "Given these images" not in page(report)
+
+
+def test_copies_are_named_where_they_share_the_probability(report):
+    words = (
+        "`big/resnet` and `small/resnet` have the same scores on all of these images, as exact copies have. They "
+        "share one probability, and more of the same will not tell them apart.\n"
+    )
+    assert words not in page(report)
+    report["candidates"][1]["same_as"] = 1
+    assert words in page(report)
 
 
 def test_nothing_ranked_is_said_and_has_no_plot(report):
