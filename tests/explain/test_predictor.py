@@ -9,13 +9,14 @@ from hf_leep import measures
 from hf_leep.arrays import labels
 from hf_leep.errors import InputError
 from hf_leep.explain.predictor import Predictor, temper
+from hf_leep.measures.draws import Draws
 from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS, chosen_prior_weight
 from tests.strategies import population, problems
 
 
-def predictor(p, y, temperature=1.0):
+def predictor(p, y, temperature=1.0, draws=None):
     target = labels(y, len(p))
-    return Predictor.of(p, target.codes, target.num_classes, temperature)
+    return Predictor.of(p, Draws(target.codes, target.counts, draws), temperature)
 
 
 def tempered(p, temperature):

@@ -27,6 +27,18 @@ def test_equals_its_definition(problem):
         assert measures.parc(f, y) == pytest.approx(by_definition(f, y), abs=1e-9)
 
 
+def test_words_of_a_sentence_are_no_pairs(rng):
+    y = rng.integers(0, 3, 60)
+    draws = rng.permutation(np.repeat(np.arange(15), 4))
+    f = rng.normal(size=(60, 6)) + np.eye(3, 6)[y] + 3 * rng.normal(size=(15, 6))[draws]
+    first, second = np.triu_indices(60, 1)
+    apart = draws[first] != draws[second]
+    of_features = np.round(1 - np.corrcoef(f)[first, second], 12)
+    expected = spearmanr(of_features[apart], (y[first] != y[second])[apart]).statistic
+    assert measures.parc(f, y, draws) == pytest.approx(expected, abs=1e-9)
+    assert measures.parc(f, y) != pytest.approx(expected, abs=1e-3)
+
+
 def test_distances_that_follow_the_labels_exactly_score_one_and_the_reverse_minus_one():
     # One-hot rows: both distances take two values, 0 within a class. In the reverse, rows of one class are orthogonal
     # and each is like one of the other class.
@@ -81,10 +93,14 @@ def test_the_error_of_a_sample_keeps_draws_together(rng, monkeypatch):
     f = np.repeat(rng.normal(size=(40, 5)) + np.eye(3, 5)[y[::3]], 3, axis=0)
     draws = np.repeat(np.arange(40), 3)
     value, found = influence(f, y, draws)
-    assert value == measures.parc(f, y)
+    assert value == measures.parc(f, y, draws)
     chosen = np.sort(np.random.default_rng(0).permutation(120)[:60])
     present, draw = np.unique(draws[chosen], return_inverse=True)
     group = (np.random.default_rng(len(present)).permutation(len(present)) % 10)[draw]
-    without = np.array([measures.parc(f[chosen[group != g]], y[chosen[group != g]]) for g in range(10)])
+    without = []
+    for g in range(10):
+        kept = chosen[group != g]
+        without.append(measures.parc(f[kept], y[kept], draws[kept]))
+    without = np.array(without)
     np.testing.assert_allclose(found, 9 * (without.mean() - without), atol=1e-9)
     assert np.isfinite(influence(f, y, (np.arange(120) == 0).astype(int))[1]).all()  # perhaps only one draw is left

@@ -160,7 +160,7 @@ def test_checks_are_added_once_and_names_are_normal():
 
 
 def grouped(probabilities, labels, groups):
-    return score(replace(extraction("x", probabilities, labels), groups=groups), ["leep", "nce"]).scores
+    return score(replace(extraction("x", probabilities, labels), draws=groups), ["leep", "nce"]).scores
 
 
 def test_copies_in_a_group_count_once(rng):
@@ -218,7 +218,7 @@ def test_logme_leaves_out_whole_groups(rng):
 def test_no_example_is_scored_by_others_of_its_group(name, rng):
     y = np.repeat(rng.permutation(np.arange(60) % 2), 6)
     features, groups = np.repeat(rng.normal(size=(60, 100)), 6, axis=0), np.repeat(np.arange(60), 6)
-    whole = score(replace(extraction("x", None, y, features), groups=groups), [name]).scores[name]
+    whole = score(replace(extraction("x", None, y, features), draws=groups), [name]).scores[name]
     leaked = score(extraction("x", None, y, features), [name]).scores[name]
     chance = 0.5 if name == "knn" else -np.log(2)
     assert whole.value < chance + 0.15 < leaked.value
@@ -229,7 +229,7 @@ def test_no_example_is_scored_by_others_of_its_group(name, rng):
 def test_two_groups_are_enough(measure, rng):
     y = np.repeat([0, 1], 10)
     theta = signal(rng, y, 2, 2.0)
-    found = score(replace(extraction("x", theta, y, rng.normal(size=(20, 3))), groups=y), [measure]).scores[measure]
+    found = score(replace(extraction("x", theta, y, rng.normal(size=(20, 3))), draws=y), [measure]).scores[measure]
     assert np.isfinite(found.value)
     assert found.standard_error is None or np.isfinite(found.standard_error)
 
