@@ -266,6 +266,15 @@ def test_the_floor_of_sentences_is_without_them(rng):
     assert floor(y, draws) < floor(y)
 
 
+def test_a_score_between_the_floors_of_words_and_of_sentences_is_better_than_the_floor(rng):
+    draws = np.repeat(np.arange(12), 20)
+    y = (np.arange(12) % 3)[draws]
+    theta = softmax(0.6 * np.eye(3)[y] + 0.1 * rng.normal(size=(240, 3)))
+    found = score(replace(extraction("x", theta, y), draws=draws), ["leep", "leave-one-out-leep"]).scores
+    assert floor(y, draws) + 0.05 < found["leave-one-out-leep"].value < floor(y) - 0.05
+    assert NO_BETTER_THAN_FLOOR not in found["leep"].warnings
+
+
 def test_shuffled_labels_of_sentences_stay_together(rng):
     y = rng.integers(0, 4, 60)
     shuffled = shuffled_labels(y, np.arange(60) // 5)
