@@ -43,9 +43,11 @@ RULES = [
 def sentences(folder, split, rng):
     """Lists of words and the class of each sentence, shuffled."""
     table = pq.read_table(Path(folder, f"{split}.parquet")).to_pydict()
-    text = next(column for column in table.values() if isinstance(column[0], str) and " " in column[0])
-    label = next(table[name] for name in ("label", "coarse_label", "label-coarse", "coarse") if name in table)
-    found = [(line.lower().split(), c) for line, c in zip(text, label, strict=True) if 3 <= len(line.split()) <= 40]
+    found = [
+        (line.lower().split(), c)
+        for line, c in zip(table["text"], table["label"], strict=True)
+        if 3 <= len(line.split()) <= 40
+    ]
     return [found[i] for i in rng.permutation(len(found))]
 
 
