@@ -79,6 +79,35 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     return Labels(codes.astype(np.int64, copy=False), classes, counts.astype(np.int64, copy=False))
 
 
+def draws(values: ArrayLike | None, num_examples: int, fewest: int = 2) -> Integers | None:
+    """Encode the draw that each example belongs to, such as the sentence of a word, as 0 … g−1; numbers may have gaps.
+
+    Args:
+        values: integers ≥ 0, ``[n]``; None if each example is a draw of its own.
+        num_examples: the number n of rows, which must equal the number of values.
+        fewest: number of draws that are needed.
+
+    Returns:
+        The draw of each example, ``[n]``; None if no two examples share one.
+
+    Raises:
+        InputError: wrong length or type, negative values, or too few draws.
+    """
+    if values is None:
+        return None
+    array = _as_numpy(values)
+    if array.shape != (num_examples,) or array.dtype.kind not in "iu":
+        raise InputError(
+            f"draws must be integers, one for each of {num_examples} rows, got {array.dtype} of shape {array.shape}"
+        )
+    found, index = np.unique(array, return_inverse=True)
+    if len(found) and found[0] < 0:
+        raise InputError(f"draw {found[0]} in row {int(np.argmin(array))} is negative")
+    if len(found) < fewest:
+        raise InputError(f"all {num_examples} examples belong to one draw: there are no others to predict them from")
+    return None if len(found) == num_examples else index.astype(np.int64, copy=False)
+
+
 def real_targets(values: ArrayLike, num_examples: int) -> Float64:
     """Convert regression targets ``[n]`` or ``[n, m]`` to a float64 matrix ``[n, m]``.
 

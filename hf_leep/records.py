@@ -151,8 +151,8 @@ class Extraction:
         labels: target labels ``[n]``, densely encoded.
         run: how the pass was made.
         missing: the reason for each of ``probabilities`` and ``features`` that is None.
-        groups: group of each example, 0 … g−1, ``[n]``, where the examples of a group are not independent draws, such
-            as the words of a sentence; None where all examples are independent.
+        draws: the draw that each example belongs to, 0 … g−1, ``[n]``, where several examples are drawn together, such
+            as the words of a sentence; None where each example is a draw of its own.
     """
 
     candidate: Candidate
@@ -161,7 +161,7 @@ class Extraction:
     labels: Integers
     run: Run
     missing: Mapping[str, str] = field(default_factory=dict)
-    groups: Integers | None = None
+    draws: Integers | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ class Score:
         standard_error: its sampling error, None where it is not known.
         reason: why there is no value.
         warnings: what a reader must know before trusting the value.
-        influence: influence of each example on the value, ``[n]``, or of each group, ``[g]``; float32, for the errors
+        influence: influence of each example on the value, ``[n]``, or of each draw, ``[g]``; float32, for the errors
             of paired differences.
         shuffled: the candidate's score with shuffled labels, for a measure that is fitted to the examples that it
             scores; None for other measures.

@@ -10,7 +10,7 @@ from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Run, Target
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.race import RunningRace
-from hf_leep.runs.subsets import select_target
+from hf_leep.runs.subsets import examples_of, select_target
 
 RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)
 
@@ -27,21 +27,27 @@ def extraction_of(name, arrays, target):
     """An extraction of recorded arrays, ``probabilities`` or ``features`` or both."""
     missing = {needed: "none recorded" for needed in ("probabilities", "features") if needed not in arrays}
     found = (arrays.get("probabilities"), arrays.get("features"))
-    return Extraction(Candidate(name), *found, target.labels, RUN, missing)
+    return Extraction(Candidate(name), *found, target.labels, RUN, missing, target.sentences)
 
 
 class Job:
     """What a race needs of `hf_leep.runs.job.Job`, with recorded passes; counts the rows that each candidate ran."""
 
-    def __init__(self, passes, target, measures=("leave-one-out-leep",), positions=None, ran=None):
+    def __init__(self, passes, target, measures=("leave-one-out-leep",), positions=None, ran=None, examples=None):
         self.passes, self.target, self.measures = passes, target, scoring.with_checks(measures)
         self.positions = np.arange(len(target.row_ids)) if positions is None else positions
         self.rows = self.positions
+        self.examples = np.arange(len(target.labels)) if examples is None else examples  # of the recorded arrays
         self.ran = {name: [] for name in passes} if ran is None else ran
 
     def select(self, positions):
         return Job(
-            self.passes, select_target(self.target, positions), self.measures, self.positions[positions], self.ran
+            self.passes,
+            select_target(self.target, positions),
+            self.measures,
+            self.positions[positions],
+            self.ran,
+            self.examples[examples_of(self.target, positions)],
         )
 
     def is_stored(self, _step):
@@ -54,7 +60,7 @@ class Job:
             raise arrays
         self.ran[step.name].append(len(self.positions))
         advance(len(self.positions))
-        return extraction_of(step.name, {k: array[self.positions] for k, array in arrays.items()}, self.target), False
+        return extraction_of(step.name, {k: array[self.examples] for k, array in arrays.items()}, self.target), False
 
     def replace_subsets(self, _step, _extraction, _subsets):
         pass

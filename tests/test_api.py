@@ -4,9 +4,11 @@ import pytest
 import torch
 
 import hf_leep
-from hf_leep import Execution, Race, measures
+from hf_leep import Execution, Race, data, measures
 from hf_leep.api import read_names
 from hf_leep.errors import MeasureError, TargetError, UserError
+from hf_leep.measures.leave_one_out_leep import floor
+from hf_leep.models import MODALITIES
 
 
 def rank(candidates, dataset, **options):
@@ -285,6 +287,8 @@ def test_words_are_ranked_as_examples(token_checkpoints, tagged, tmp_path):
     tags = [tag for tags in tagged.with_format("arrow")["ner_tags"].to_pylist() for tag in tags if tag != -100]
     assert (target["num_examples"], target["num_sentences"], target["num_rows"]) == (len(tags), 39, 39)
     assert (target["modality"], target["num_classes"]) == ("token", 3)
+    words = data.load(tagged, MODALITIES)[0]
+    assert target["leave_one_out_floor"] == floor(words.labels, words.sentences) != floor(words.labels)
     assert [c["status"] for c in report.candidates] == ["ok"] * 4
     assert {c["task"] for c in report.candidates} == {"token-classification"}
     report.save(tmp_path)

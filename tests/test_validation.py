@@ -314,13 +314,16 @@ def test_words_of_a_sample_of_sentences_are_judged_by_sentence(token_checkpoints
         assert one["accuracy"]["standard_error"] == pytest.approx(influence.std(ddof=1) / 5)
 
 
-def test_the_words_of_one_sentence_have_no_error(token_checkpoints, tagged):
+def test_the_words_of_one_sentence_have_no_others_to_be_judged_by(token_checkpoints, tagged):
     paths = [str(token_checkpoints[name]) for name in ("bert", "roberta")]
     rows = tagged.select([0])
-    report = hf_leep.rank(paths, rows, measures=["ridge"], progress=False)
+    report = hf_leep.rank(paths, rows, measures=["leep"], progress=False)
+    assert [c["scores"]["leep"]["value"] is None for c in report.candidates] == [False, False]
+    assert [c["scores"]["leep"]["standard_error"] for c in report.candidates] == [None, None]
+    report.to_json()
     found = validate(report, dataset=rows, progress=False)
     for trial in found.data["validation"]["candidates"]:
-        assert trial["accuracy"]["standard_error"] is None
-        assert trial["behind_best"]["standard_error"] in (0, None)
+        assert trial["accuracy"] is None
+        assert "belong to one draw: there are no others to predict them from" in trial["reason"]
     shown(found)
     found.to_json()

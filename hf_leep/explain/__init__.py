@@ -13,6 +13,7 @@ from hf_leep.errors import InputError
 from hf_leep.explain.calibration import calibrate, count_reordered
 from hf_leep.explain.explanation import explain, renumbered
 from hf_leep.explain.predictor import Predictor
+from hf_leep.measures.draws import Draws
 from hf_leep.records import (
     Calibration,
     ClassQuality,
@@ -31,6 +32,9 @@ __all__ = ["count_reordered", "interpret", "restored"]
 def interpret(extraction: Extraction, examples: Integers | None = None) -> Interpretation:
     """Interpret the predictions of a pass; the result is empty without a head, or where its outputs are invalid.
 
+    It is also empty if all examples belong to one draw.
+
+
     Takes O(n·s) time in blocks of rows, and O(t·s + block) memory beyond the pass.
 
     Args:
@@ -42,7 +46,8 @@ def interpret(extraction: Extraction, examples: Integers | None = None) -> Inter
     try:
         theta = arrays.probabilities(extraction.probabilities)
         target = arrays.labels(extraction.labels, len(theta))
-        predictor = Predictor.of(theta, target.codes, target.num_classes)
+        drawn = Draws(target.codes, target.counts, arrays.draws(extraction.draws, len(theta)))
+        predictor = Predictor.of(theta, drawn)
     except InputError:  # the scores have this as their reason
         return Interpretation()
     calibration, weight_index, terms = calibrate(predictor)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hf_leep.arrays import Float64
+from hf_leep.arrays import Float64, Integers
 from hf_leep.explain.predictor import Predictor
+from hf_leep.measures.draws import Draws
 from hf_leep.ranking.uncertainty import RESOLUTION
 from hf_leep.records import Calibration
 
@@ -28,6 +29,7 @@ def calibrate(predictor: Predictor) -> tuple[Calibration, int, Float64]:
     """Find the temperature that maximises leave-one-out LEEP, and the score at it.
 
     The temperature is searched for on a seeded subsample of the rows, between 1/4 and 4, to a quarter of an octave.
+    Draws of several examples, such as sentences, are sampled as a whole.
     The score is computed on all rows; where the temperature found does not raise it, the result is temperature 1.
 
     Args:
@@ -41,8 +43,8 @@ def calibrate(predictor: Predictor) -> tuple[Calibration, int, Float64]:
     size = min(n, _MOST_ROWS, max(_FEWEST_ROWS, _MOST_VALUES // s))
     part = predictor
     if size < n:
-        rows = np.sort(np.random.default_rng(_SEED).choice(n, size, replace=False))
-        part = Predictor.of(predictor.theta[rows], predictor.codes[rows], len(predictor.counts))
+        rows, drawn = _sample(predictor.drawn, size)
+        part, size = Predictor.of(predictor.theta[rows], drawn), len(rows)
     found: dict[float, tuple[float, int]] = {}  # log2 τ → (score, index of the prior weight)
 
     def evaluate(octave: float, start: int | None) -> None:
@@ -69,6 +71,21 @@ def calibrate(predictor: Predictor) -> tuple[Calibration, int, Float64]:
     curve = tuple((float(2.0**octave), score) for octave, (score, _) in sorted(found.items()))
     within = [score for tau, score in curve if SPREAD_RANGE[0] <= tau <= SPREAD_RANGE[1]]
     return Calibration(temperature, value, as_is, max(within) - min(within), curve, size), weight_index, terms
+
+
+def _sample(drawn: Draws, size: int) -> tuple[Integers, Draws]:
+    """Return a random sample of about that many rows: whole draws, at least two of them."""
+    rng = np.random.default_rng(_SEED)
+    if drawn.index is None:
+        rows, index = np.sort(rng.choice(len(drawn.codes), size, replace=False)), None
+    else:
+        sizes = np.bincount(drawn.index)
+        order = rng.permutation(len(sizes))
+        number = max(int(np.searchsorted(np.cumsum(sizes[order]), size, side="right")), 2)
+        rows = np.flatnonzero(np.isin(drawn.index, order[:number]))
+        index = np.unique(drawn.index[rows], return_inverse=True)[1]
+    codes = drawn.codes[rows]
+    return rows, Draws(codes, np.bincount(codes, minlength=len(drawn.counts)), index)
 
 
 def count_reordered(calibrations: Sequence[Calibration]) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Why a candidate scores as it does: which source classes predict which target class, and where it fails.
 
 This describes the empirical predictor P̂(y|x) = Σ_z P̂(y|z) θ(x)_z of Nguyen et al., ICML 2020, eq. (1) and (2). Classes
-and examples are evaluated with its leave-one-out form, so that no example contributes to its own prediction.
+and examples are evaluated with its leave-one-out form, so that no example contributes to its own prediction, nor to
+that of another example of its draw.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def explain(predictor: Predictor, weight_index: int, terms: Float64) -> Explanat
     if np.isinf(weight):
         return Explanation(None, (), 0, (), (), 0)
     log_prediction = np.bincount(predictor.codes, weights=terms) / predictor.counts  # [t]
-    gain = log_prediction - np.log(predictor.prior)
+    gain = log_prediction - np.bincount(predictor.codes, weights=np.log(predictor.drawn.prior)) / predictor.counts
     order = np.argsort(-gain, kind="stable")
     left_out = max(len(order) - MOST_CLASSES, 0)
     if left_out:
@@ -121,17 +122,27 @@ def _source_contributions(predictor: Predictor, classes: Integers) -> list[tuple
     return found
 
 
+def _together(draws: Integers, example: int) -> Integers:
+    """Return the positions of the examples that belong to the draw of one."""
+    return np.flatnonzero(draws == draws[example])
+
+
 def _doubtful_examples(
     predictor: Predictor, rows: Integers, weight: float, label_probability: Float64
 ) -> tuple[DoubtfulExample, ...]:
     """Compute the leave-one-out predictions of some examples, given those of their labels."""
     theta = np.asarray(predictor.theta[rows], dtype=np.float64)  # [k, s]
-    codes = predictor.codes[rows]
-    share = theta / (np.maximum(predictor.joint.sum(axis=0) - theta, 0.0) + weight)
-    prior = (predictor.counts + 1 / len(predictor.counts)) / len(
-        predictor.codes
-    )  # of classes other than the example's own
-    prediction = share @ predictor.joint.T + weight * share.sum(axis=1, keepdims=True) * prior  # P̂(y|x) [k, t]
+    codes, t = predictor.codes[rows], len(predictor.counts)
+    prediction = np.empty((len(rows), t))  # P̂(y|x); that of the example's own class is replaced below
+    for k, i in enumerate(rows):
+        together = np.array([i]) if predictor.drawn.index is None else _together(predictor.drawn.index, i)
+        drawn = np.asarray(predictor.theta[together], dtype=np.float64)
+        of_drawn = predictor.codes[together]
+        share = theta[k] / (np.maximum(predictor.joint.sum(axis=0) - drawn.sum(axis=0), 0.0) + weight)
+        left = predictor.counts - np.bincount(of_drawn, minlength=t)
+        prior = (left + 1 / t) / (len(predictor.codes) - len(together) + 1)
+        own = np.bincount(of_drawn, weights=drawn @ share, minlength=t)
+        prediction[k] = np.maximum(predictor.joint @ share - own, 0.0) + weight * share.sum() * prior
     prediction[np.arange(len(rows)), codes] = label_probability
     predicted, source = prediction.argmax(axis=1), theta.argmax(axis=1)
     return tuple(

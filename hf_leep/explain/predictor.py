@@ -2,15 +2,16 @@
 
 With S_yz = Σ_{i: y_i=y} θ_iz, B_z = Σ_y S_yz and the class prior π of `hf_leep.measures.leave_one_out_leep`,
 
-    h_i(a) = Σ_z θ_iz (S_{y_i z} − θ_iz + a π_{y_i}) / (B_z − θ_iz + a),
+    h_i(a) = Σ_z θ_iz (S_{y_i z} − θ_iz + a π_i) / (B_z − θ_iz + a),
 
-The mean of log h_i is leave-one-out LEEP at the prior weight a. Here θ may be scaled by a temperature: θ^(1/τ),
-renormalised.
+or without the whole draw of example i, as there, where several examples are drawn together, such as words of a
+sentence. The mean of log h_i is leave-one-out LEEP at the prior weight a. Here θ may be scaled by a temperature:
+θ^(1/τ), renormalised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.measures.blocks import add_grouped, divide, row_dot
+from hf_leep.measures.draws import Draws
 from hf_leep.measures.leave_one_out_leep import PRIOR_WEIGHTS
 
 _BLOCK_BYTES = arrays.BLOCK_BYTES // 4  # four blocks of this size are in memory at a time
@@ -31,64 +33,62 @@ class Predictor:
 
     Attributes:
         theta: source probabilities ``[n, s]``.
-        codes: class of each example, 0 … t−1, ``[n]``; in a subsample some classes may not occur.
-        counts: number of examples of each class, ``[t]``.
+        drawn: class of each example, 0 … t−1, and its draw; in a subsample some classes may not occur.
         temperature: τ.
         joint: S, computed from the tempered probabilities, ``[t, s]``.
     """
 
     theta: FloatMatrix
-    codes: Integers
-    counts: Integers
+    drawn: Draws
     temperature: float
     joint: Float64
 
     @classmethod
-    def of(cls, theta: FloatMatrix, codes: Integers, num_classes: int, temperature: float = 1.0) -> Predictor:
+    def of(cls, theta: FloatMatrix, drawn: Draws, temperature: float = 1.0) -> Predictor:
         """Compute the sums over all rows.
 
         Raises:
             InputError: a row is not a probability vector.
         """
-        summed = np.zeros((num_classes, theta.shape[1]))
+        summed = np.zeros((len(drawn.counts), theta.shape[1]))
         for rows, block in arrays.row_blocks(theta, _BLOCK_BYTES):
             arrays.check_simplex(block, rows.start)
-            add_grouped(summed, temper(block, temperature), codes[rows])
-        return cls(theta, codes, np.bincount(codes, minlength=num_classes), temperature, summed)
+            add_grouped(summed, temper(block, temperature), drawn.codes[rows])
+        return cls(theta, drawn, temperature, summed)
+
+    @property
+    def codes(self) -> Integers:
+        """Class of each example, ``[n]``."""
+        return self.drawn.codes
+
+    @property
+    def counts(self) -> Integers:
+        """Number of examples of each class, ``[t]``."""
+        return self.drawn.counts
 
     def tempered(self, temperature: float) -> Predictor:
         """Return the predictor of the same rows at another temperature."""
         if temperature == self.temperature:
             return self
-        return Predictor.of(self.theta, self.codes, len(self.counts), temperature)
-
-    def blocks(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield ``(rows, tempered float64 block)``, valid until the next one."""
-        for rows, block in arrays.row_blocks(self.theta, _BLOCK_BYTES):
-            yield rows, temper(block, self.temperature)
-
-    @property
-    def prior(self) -> Float64:
-        """π_y where an example of class y is left out, ``[t]``; meaningless for classes without examples."""
-        return (self.counts - 1 + 1 / len(self.counts)) / len(self.codes)
+        return Predictor.of(self.theta, self.drawn, temperature)
 
     def log_terms(self, weights: Sequence[float]) -> Float64:
         """Compute log h_i at each prior weight, ``[len(weights), n]``, in one pass over the rows."""
-        mass, prior = self.joint.sum(axis=0), self.prior
+        mass, prior = self.joint.sum(axis=0), self.drawn.prior
         terms = np.empty((len(weights), len(self.codes)))
-        terms[np.isinf(weights)] = np.log(prior[self.codes])
+        terms[np.isinf(weights)] = np.log(prior)
         finite = [(k, a) for k, a in enumerate(weights) if not np.isinf(a)]
         if not finite:
             return terms
-        for rows, block in self.blocks():
-            codes = self.codes[rows]
-            others_of_class = np.maximum(self.joint[codes] - block, 0.0)
-            others = np.maximum(mass - block, 0.0)
-            share = np.empty_like(block)
+        for block in self.drawn.blocks(self.theta, _BLOCK_BYTES):
+            theta = temper(block.values, self.temperature)
+            others_of_class = np.maximum(self.joint[block.codes] - block.of_class(theta), 0.0)
+            others = np.maximum(mass - block.of_draw(theta), 0.0)
+            share = np.empty_like(theta)
             for k, a in finite:
-                np.divide(block, np.add(others, a, out=share), out=share)
-                h = row_dot(share, others_of_class) + a * prior[codes] * share.sum(axis=1)
-                terms[k, rows] = np.log(h)
+                np.divide(theta, np.add(others, a, out=share), out=share)
+                h = row_dot(share, others_of_class) + a * prior[block.rows] * share.sum(axis=1)
+                terms[k, block.rows] = np.log(h)
         return terms
 
     def best_prior_weight(self, start: int | None = None) -> tuple[int, Float64]:

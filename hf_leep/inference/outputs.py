@@ -83,7 +83,7 @@ class PartialPass:
 
 
 def combine(
-    parts: Sequence[PartialPass], output: Output, labels: Integers, groups: Integers | None = None
+    parts: Sequence[PartialPass], output: Output, labels: Integers, draws: Integers | None = None
 ) -> Extraction:
     """Make one extraction of what all processes did.
 
@@ -91,7 +91,7 @@ def combine(
         parts: the reports of all processes; an array that is missing in one of them is missing.
         output: where the rows are.
         labels: class of each example, ``[n]``.
-        groups: group of each example, as in `hf_leep.records.Extraction`.
+        draws: draw of each example, as in `hf_leep.records.Extraction`.
 
     Raises:
         UserError: rows are missing.
@@ -106,6 +106,4 @@ def combine(
         num_processes=len(parts),
     )
     arrays = output.arrays([name for name in ("probabilities", "features") if name not in missing])
-    return Extraction(
-        main.candidate, arrays.get("probabilities"), arrays.get("features"), labels, run, missing, groups
-    )
+    return Extraction(main.candidate, arrays.get("probabilities"), arrays.get("features"), labels, run, missing, draws)

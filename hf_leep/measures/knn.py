@@ -25,7 +25,7 @@ _GROUPS = 256  # of others, of which the nearest are compared first
 _UNDERFLOW = 1e-30  # more than float32 loses by underflow if the features are at most 1
 
 
-def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, draws: Integers | None = None) -> float:
+def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, draws: ArrayLike | None = None) -> float:
     """Score the share of examples that their nearest neighbours classify correctly; higher is better.
 
     Ties are not broken by position. If several examples are as far away as the k-th, they share the remaining votes
@@ -36,7 +36,7 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, dr
         features: penultimate features, ``[n, d]``; distances are Euclidean, on the features as they are.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
         neighbours: k ≥ 1; fewer if an example has fewer than k possible neighbours.
-        draws: index of the draw that each example belongs to, 0 … g−1 with g ≥ 2, all occurring, ``[n]``. Examples of
+        draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. Examples of
             the same draw, such as the words of a sentence, are not neighbours of each other. By default each example
             is its own draw.
 
@@ -65,11 +65,12 @@ def knn(features: ArrayLike, labels: ArrayLike, neighbours: int = NEIGHBOURS, dr
         0.0
     """
     matrix = arrays.features(features)
-    return _value(matrix, arrays.labels(labels, len(matrix)), neighbours, draws)
+    target = arrays.labels(labels, len(matrix))
+    return _value(matrix, target, neighbours, arrays.draws(draws, len(matrix)))
 
 
 def influence(
-    features: ArrayLike, labels: ArrayLike, draws: Integers | None = None, neighbours: int = NEIGHBOURS
+    features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None, neighbours: int = NEIGHBOURS
 ) -> tuple[float, Float64]:
     """Return the accuracy and its deviations on `resampling.half_samples`, ``[10]``, mean 0.
 
@@ -87,13 +88,14 @@ def influence(
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
+    index = arrays.draws(draws, len(matrix))
 
     def score(kept: Kept) -> float:
         if kept is None:
-            return _value(matrix, target, neighbours, draws)
-        return _value(matrix[kept], labels_of(target, kept), neighbours, None if draws is None else draws[kept])
+            return _value(matrix, target, neighbours, index)
+        return _value(matrix[kept], labels_of(target, kept), neighbours, None if index is None else index[kept])
 
-    return half_samples(score, len(matrix), draws)
+    return half_samples(score, len(matrix), index)
 
 
 def _value(matrix: FloatMatrix, target: Labels, neighbours: int, draws: Integers | None) -> float:
@@ -244,4 +246,5 @@ MEASURE = Measure(
     function=knn,
     influence=influence,
     resamples=True,
+    takes_draws=True,
 )

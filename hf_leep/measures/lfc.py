@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Labels
+from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.measures.blocks import add_grouped
+from hf_leep.measures.draws import Draws
 from hf_leep.measures.measure import Measure
 
 
-def lfc(features: ArrayLike, labels: ArrayLike) -> float:
+def lfc(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> float:
     """Score the correlation of feature similarity and class equality over all pairs, dimensionless; higher is better.
 
     Pearson's correlation of the n² entries of FFᵀ with those of L. As in the paper, the n pairs of an example with
@@ -28,6 +29,8 @@ def lfc(features: ArrayLike, labels: ArrayLike) -> float:
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
+        draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. Two examples
+            of the same draw, such as words of a sentence, are no pair. By default each example is its own draw.
 
     Returns:
         r in [−1, 1]; 0 if all pairs of examples are equally similar. Invariant to the order of rows, to rotating and
@@ -36,7 +39,8 @@ def lfc(features: ArrayLike, labels: ArrayLike) -> float:
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
 
-    Cost: O(n·d·min(n, d)) time; O(d·min(n, d) + t·d + block) memory.
+    Cost: O(n·d·min(n, d)) time; O(d·min(n, d) + t·d + block) memory. With draws of m examples O(n·m·d) time more, and
+    a block holds at least one whole draw.
 
     Not for: features with a large mean or one direction of large variance, which then determines the score, whatever a
     linear head could make of the other directions. Not for comparing candidates of different width on few examples,
@@ -53,30 +57,33 @@ def lfc(features: ArrayLike, labels: ArrayLike) -> float:
         >>> round(measures.lfc(features, [0, 1, 0, 1]), 4)
         0.0122
     """
-    return influence(features, labels)[0]
+    return influence(features, labels, draws)[0]
 
 
-def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
+def influence(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> tuple[float, Float64]:
     """Return LFC and the influence of each example on it, ``[n]`` values of mean 0.
 
-    With s_y = Σ_{i: y_i=y} f_i/n, s = Σ_y s_y, C = FᵀF/n, π the class frequencies: r = (A − M P)/√((Q − M²)(P − P²))
-    with A = Σ_y ‖s_y‖², M = ‖s‖², Q = ‖C‖², P = Σ_y π_y². All four are moments with the influences 2 (s_{y_i}ᵀf_i −
-    A), 2 (sᵀf_i − M), 2 (f_iᵀ C f_i − Q) and 2 (π_{y_i} − P), which the chain rule combines.
+    With the means over the pairs A of K_ij 1[y_i = y_j], M of K_ij, Q of K_ij² and P of 1[y_i = y_j]:
+    r = (A − M P)/√((Q − M²)(P − P²)). If x_i is the sum over the c_i pairs of example i, such a mean is
+    x̄ = Σ_i x_i/Σ_i c_i and has the influence 2 n (x_i − c_i x̄)/Σ_i c_i, which the chain rule combines. With
+    s_y = Σ_{i: y_i=y} f_i, the sums over all n pairs of an example are s_{y_i}ᵀf_i, (Σ_y s_y)ᵀf_i, f_iᵀFᵀF f_i and
+    n_{y_i}; those over the other examples of its draw are subtracted.
 
     Args and errors: as for `lfc`.
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    moments = _moments(matrix, target)
-    frequency = target.counts / len(target)
-    a, m, q, p = (float(x.mean()) for x in (moments.own, moments.mean, moments.square, frequency[target.codes]))
+    moments = _moments(matrix, Draws(target.codes, target.counts, arrays.draws(draws, len(matrix))))
+    pairs = float(moments.pairs.sum())
+    a, m, q, p = (float(x.sum()) / pairs for x in (moments.own, moments.mean, moments.square, moments.alike))
     covariance, variance, label_variance = a - m * p, q - m * m, p - p * p
     if variance <= 1e-12 * q:  # K is constant, up to rounding errors
         return 0.0, np.zeros(len(matrix))
     root = np.sqrt(variance * label_variance)
     value = covariance / root
-    of_a, of_m, of_q = 2 * (moments.own - a), 2 * (moments.mean - m), 2 * (moments.square - q)  # influences [n]
-    of_p = 2 * (frequency[target.codes] - p)
+    share = 2 * len(matrix) / pairs
+    of_a, of_m = share * (moments.own - a * moments.pairs), share * (moments.mean - m * moments.pairs)  # [n] each
+    of_q, of_p = share * (moments.square - q * moments.pairs), share * (moments.alike - p * moments.pairs)
     values = (of_a - p * of_m - m * of_p) / root
     values -= 0.5 * value * ((of_q - 2 * m * of_m) / variance + (1 - 2 * p) * of_p / label_variance)
     return float(min(max(value, -1.0), 1.0)), values - values.mean()
@@ -84,46 +91,61 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
 
 @dataclass(frozen=True)
 class _Moments:
-    """What each example contributes to the moments, ``[n]`` each, with the features divided by their largest value.
+    """Sums over the pairs of each example, ``[n]`` each, with the features divided by their largest value.
 
     Attributes:
-        own: s_{y_i}ᵀ f_i, with mean A.
-        mean: sᵀ f_i, with mean M.
-        square: f_iᵀ C f_i, with mean Q.
+        own: of K_ij over the pairs of one class.
+        mean: of K_ij.
+        square: of K_ij².
+        alike: number of pairs of one class.
+        pairs: number of pairs.
     """
 
     own: Float64
     mean: Float64
     square: Float64
+    alike: Float64
+    pairs: Float64
 
 
-def _moments(matrix: FloatMatrix, target: Labels) -> _Moments:
+def _moments(matrix: FloatMatrix, drawn: Draws) -> _Moments:
     n, d = matrix.shape
     largest = 0.0
-    for rows, block in arrays.row_blocks(matrix):
-        arrays.check_finite(block, rows.start)
-        largest = max(largest, float(np.abs(block).max()))
+    for rows, values in arrays.row_blocks(matrix):
+        arrays.check_finite(values, rows.start)
+        largest = max(largest, float(np.abs(values).max()))
     scale = arrays.scale_of(largest)  # the fourth powers of large float64 numbers overflow
 
-    sums, square = np.zeros((target.num_classes, d)), np.empty(n)
+    sums, square = np.zeros((len(drawn.counts), d)), np.empty(n)
     gram = np.zeros((d, d))
-    for rows, block in arrays.row_blocks(matrix):
-        block *= scale
-        add_grouped(sums, block, target.codes[rows])
+    for rows, values in arrays.row_blocks(matrix):
+        values *= scale
+        add_grouped(sums, values, drawn.codes[rows])
         if n >= d:
-            gram += block.T @ block
-    sums /= n
+            gram += values.T @ values
     scaled = matrix.astype(np.float64) * scale if n < d else None  # [n, d], smaller than [d, d]
     own, mean = np.empty(n), np.empty(n)
-    for rows, block in arrays.row_blocks(matrix):
-        block *= scale
-        own[rows] = np.vecdot(sums[target.codes[rows]], block)
-        mean[rows] = block @ sums.sum(axis=0)
+    for block in drawn.blocks(matrix):
+        values = block.values
+        values *= scale
+        own[block.rows] = np.vecdot(sums[block.codes], values)
+        mean[block.rows] = values @ sums.sum(axis=0)
         if scaled is None:
-            square[rows] = np.vecdot(block @ gram, block) / n
+            square[block.rows] = np.vecdot(values @ gram, values)
         else:
-            square[rows] = ((block @ scaled.T) ** 2).sum(axis=1) / n
-    return _Moments(own, mean, square)
+            square[block.rows] = ((values @ scaled.T) ** 2).sum(axis=1)
+        if block.draw is not None:
+            itself = np.vecdot(values, values)
+            own[block.rows] += itself - np.vecdot(block.of_class(values), values)
+            mean[block.rows] += itself - np.vecdot(block.of_draw(values), values)
+            square[block.rows] += itself**2 - _squares_within(values, block.draw)
+    return _Moments(own, mean, square, drawn.others * drawn.prior + 1 - 1 / len(drawn.counts), drawn.others)
+
+
+def _squares_within(values: Float64, draw: Integers) -> Float64:
+    """Return Σ_j K_ij² over the rows of the same draw as each row, itself included, ``[b]``."""
+    parts = np.split(values, np.flatnonzero(np.diff(draw)) + 1)
+    return np.concatenate([((part @ part.T) ** 2).sum(axis=1) for part in parts])
 
 
 MEASURE = Measure(
@@ -135,5 +157,6 @@ MEASURE = Measure(
     summary="correlation of feature similarity and class equality over all pairs of examples",
     function=lfc,
     influence=influence,
+    takes_draws=True,
     shuffled_baseline=True,
 )

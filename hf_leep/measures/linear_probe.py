@@ -27,7 +27,7 @@ STRENGTHS: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1e3, 1e4)
 _PATH_TOLERANCE = 1e-3  # of the fits that only show which strength is best, in nats per example
 
 
-def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
+def linear_probe(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> float:
     """Score how well a linear head predicts labels that it was not fitted to, in nats; higher is better.
 
     Five folds, stratified by class. Each probe is the class prior of its own training rows (with one pseudo-example)
@@ -40,7 +40,7 @@ def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None 
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
-        draws: index of the draw that each example belongs to, 0 … g−1 with g ≥ 2, all occurring, ``[n]``. The examples
+        draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. The examples
             of a draw, such as the words of a sentence, are in the same fold. By default each example is its own draw.
 
     Returns:
@@ -74,10 +74,10 @@ def linear_probe(features: ArrayLike, labels: ArrayLike, draws: Integers | None 
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return float(_cross_fitted(design(matrix), target, draws).terms.mean())
+    return float(_cross_fitted(design(matrix), target, arrays.draws(draws, len(matrix))).terms.mean())
 
 
-def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
+def influence(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> tuple[float, Float64]:
     """Return the held-out log-likelihood in nats and the influence of each example on it, ``[n]`` values of mean 0.
 
     An example contributes its own term, and it changes the probes that score the others. With ℓ = −log p, H_F the
@@ -94,7 +94,7 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
     prepared = design(matrix)
-    fitted = _cross_fitted(prepared, target, draws)
+    fitted = _cross_fitted(prepared, target, arrays.draws(draws, len(matrix)))
     values = fitted.terms.copy()
     weights = fitted.weights
     if weights is not None:  # otherwise the class prior alone is best

@@ -35,8 +35,9 @@ class Measure:
             For scores whose in-sample bias differs between candidates.
         resamples: whether ``influence`` returns one value a resample and takes the draws of the examples (see
             `influence_by_draw`) as its third argument.
-        takes_draws: whether an ``influence`` that returns one value an example takes the draws as its third argument.
-            For measures that score examples by others, so that no example is scored by one of its own draw.
+        takes_draws: whether the score depends on which examples are drawn together: ``function`` then takes ``draws``
+            by name, and ``influence`` as its third argument. For measures that score examples by others, so that no
+            example is scored by one of its own draw.
         saturates_at: the score of every feature matrix in general position with n ≤ d, as text: there the measure
             says nothing, and candidates get no score. None for measures without this defect.
         shuffled_baseline: whether the score on shuffled labels is computed too, and two candidates differ only if
@@ -95,6 +96,17 @@ class Measure:
     by_chance: Callable[[ArrayLike, ArrayLike], float] | None = None
     votes: bool = True
     shares_vote_with: str | None = None
+
+    def value_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> float:
+        """Return the score where several examples may form one draw.
+
+        Args:
+            inputs: as for `influence_by_draw`.
+            labels: as for `influence_by_draw`.
+            draws: as for `influence_by_draw`; one draw is enough for measures that do not take the draws.
+        """
+        function: Callable[..., float] = self.function
+        return float(function(inputs, labels, draws=draws) if self.takes_draws else function(inputs, labels))
 
     def influence_by_draw(self, inputs: ArrayLike, labels: ArrayLike, draws: Integers | None) -> tuple[float, Float64]:
         """Return the score and the values behind its standard error where several examples may form one draw.

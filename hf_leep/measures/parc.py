@@ -22,7 +22,7 @@ _ROUNDING = 1e-9  # a row whose standardised columns differ by less is constant
 _DIGITS = 12  # correlations are rounded to these, so that equal pairs of rows are ties despite rounding errors
 
 
-def parc(features: ArrayLike, labels: ArrayLike) -> float:
+def parc(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> float:
     """Score how well distances between features follow the labels: Spearman's ρ; higher is better.
 
     The correlation of two rows of features is over the columns that vary, each centred and divided by its standard
@@ -37,6 +37,8 @@ def parc(features: ArrayLike, labels: ArrayLike) -> float:
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
+        draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. Two examples
+            of the same draw, such as words of a sentence, are no pair. By default each example is its own draw.
 
     Returns:
         ρ in [−1, 1], with mean ranks for ties; 0 if either distance is the same for all pairs. A row whose columns are
@@ -64,11 +66,10 @@ def parc(features: ArrayLike, labels: ArrayLike) -> float:
         >>> round(measures.parc(features, [0, 1, 1, 0]), 4)
         -0.207
     """
-    matrix = arrays.features(features)
-    return _sorted_pairs(*_sample(matrix, arrays.labels(labels, len(matrix)))).correlation(None)
+    return _prepared(features, labels, draws)[0].correlation(None)
 
 
-def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
+def influence(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> tuple[float, Float64]:
     """Return PARC and the pseudo-values of its jackknife, ``[10]``, mean 0; see `resampling.jackknife`.
 
     With more than 2,000 examples, the standard error is that of a score of 2,000 examples. Columns are standardised
@@ -77,19 +78,24 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     Args:
         features: as for `parc`.
         labels: as for `parc`.
-        draws: index of the draw that each example belongs to, ``[n]``; by default each is its own draw.
+        draws: as for `parc`.
 
     Errors: as for `parc`.
     """
-    matrix = arrays.features(features)
-    chosen = _positions_used(len(matrix))
-    rows, codes = _sample(matrix, arrays.labels(labels, len(matrix)))
-    if draws is not None:
-        present, draws = np.unique(draws[chosen], return_inverse=True)
-        if len(present) < 2:
-            draws = None
+    pairs, number, index = _prepared(features, labels, draws)
+    if index is not None and not index.any():  # one draw is left in the sample
+        index = None
+    return jackknife(pairs.correlation, number, index)
 
-    return jackknife(_sorted_pairs(rows, codes).correlation, len(rows), draws)
+
+def _prepared(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None) -> tuple[_Pairs, int, Integers | None]:
+    """Return the pairs of the examples that are scored, their number, and the draw of each, ``[m]``."""
+    matrix = arrays.features(features)
+    index = arrays.draws(draws, len(matrix))
+    unit, codes = _sample(matrix, arrays.labels(labels, len(matrix)))
+    if index is not None:
+        index = np.unique(index[_positions_used(len(matrix))], return_inverse=True)[1]
+    return _sorted_pairs(unit, codes, index), len(unit), index
 
 
 def _positions_used(n: int) -> Integers:
@@ -129,7 +135,9 @@ def _standardised(columns: Float64) -> Float64:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """All pairs of examples, by ascending distance of their features: sorted once for all parts of the jackknife.
+    """The pairs of examples of different draws, by ascending distance of their features.
+
+    They are sorted once for all parts of the jackknife.
 
     Attributes:
         first: position of one example of each pair, ``[p]``.
@@ -145,6 +153,8 @@ class _Pairs:
 
     def correlation(self, kept: Kept) -> float:
         """Return Spearman's ρ of distance and difference of class, over the pairs of the examples to use."""
+        if not len(self.differ):
+            return 0.0
         used = np.ones(len(self.differ)) if kept is None else (kept[self.first] & kept[self.second]).astype(np.float64)
         total = float(used.sum())
         differ = float(used @ self.differ)
@@ -160,8 +170,8 @@ class _Pairs:
         return float(np.add.reduceat(used, self.starts) @ rank / np.sqrt(squares * total * share * (1 - share)))
 
 
-def _sorted_pairs(unit: Float64, codes: Integers) -> _Pairs:
-    """Return the pairs of rows ``[m, d]``, sorted by 1 − their correlation."""
+def _sorted_pairs(unit: Float64, codes: Integers, draws: Integers | None) -> _Pairs:
+    """Return the pairs of rows ``[m, d]`` of different draws, sorted by 1 − their correlation."""
     m = len(unit)
     first, second = (positions.astype(np.int16) for positions in np.triu_indices(m, 1))
     distances = np.empty(len(first))
@@ -172,6 +182,9 @@ def _sorted_pairs(unit: Float64, codes: Integers) -> _Pairs:
         correlations = (unit[rows] @ unit[start:].T)[pairs]
         distances[filled : filled + len(correlations)] = 1 - correlations
         filled += len(correlations)
+    if draws is not None:
+        apart = draws[first] != draws[second]
+        distances, first, second = distances[apart], first[apart], second[apart]
     distances = np.round(distances, _DIGITS)
     order = np.argsort(distances)
     distances, first, second = distances[order], first[order], second[order]
@@ -189,4 +202,5 @@ MEASURE = Measure(
     function=parc,
     influence=influence,
     resamples=True,
+    takes_draws=True,
 )

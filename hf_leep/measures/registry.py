@@ -10,8 +10,10 @@ from collections import UserDict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 
+import numpy as np
 from numpy.typing import ArrayLike
 
+from hf_leep import arrays
 from hf_leep.errors import MeasureError, one_line
 from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.measure import Measure
@@ -152,7 +154,7 @@ def find(name: str) -> Measure:
     raise MeasureError(f"unknown measure {name!r}: {hint}known are {', '.join(MEASURES)}{left_out}")
 
 
-def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
+def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> float:
     """Return the standard error of a measure's score, in the unit of the score.
 
     It is computed in closed form from the influence of each example, or, for the measures with `Measure.resamples`,
@@ -166,6 +168,8 @@ def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
         name: a key of `MEASURES`, in either spelling.
         inputs: probabilities ``[n, s]`` or features ``[n, d]``, whichever the measure needs.
         labels: target labels, ``[n]``.
+        draws: the draw that each example belongs to, such as the sentence of a word, ``[n]``: integers ≥ 0, at least
+            two different ones. By default each example is its own draw.
 
     Raises:
         MeasureError: there is no such measure.
@@ -177,4 +181,5 @@ def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
         >>> round(measures.standard_error("leep", probabilities, [0, 0, 1, 1]), 4)
         0.0552
     """
-    return _standard_error(find(name).influence(inputs, labels)[1])
+    index = None if draws is None else arrays.draws(draws, len(np.asarray(draws)))
+    return _standard_error(find(name).influence_by_draw(inputs, labels, index)[1])

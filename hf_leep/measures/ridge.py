@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from hf_leep.arrays import Float64, Integers
+from hf_leep.arrays import Float64
 from hf_leep.measures.measure import Measure
 from hf_leep.measures.ridge_head import fitted
 
 
-def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
+def ridge(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> float:
     """Score the share of examples that a linear head classifies correctly without them; higher is better.
 
     The head is a ridge regression of the class indicators on centred features, each divided by √(l² + m²), with l its
@@ -31,7 +31,7 @@ def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None)
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
-        draws: index of the draw that each example belongs to, 0 … g−1 with g ≥ 2, all occurring, ``[n]``. The examples
+        draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. The examples
             of a draw, such as the words of a sentence, are left out together. By default each example is its own draw.
 
     Returns:
@@ -62,7 +62,7 @@ def ridge(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None)
     return float(fitted(features, labels, draws).correct.mean())
 
 
-def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
+def influence(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> tuple[float, Float64]:
     """Return the accuracy and the influence of each example on it, ``[n]`` values of mean 0.
 
     See `RidgeHead.correct_influence`. The standard deviation of the outcomes alone is 5 to 20 % too small, because the

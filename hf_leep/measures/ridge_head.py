@@ -171,20 +171,20 @@ class RidgeHead:
         return np.asarray(values - values.mean())
 
 
-def fitted(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> RidgeHead:
+def fitted(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> RidgeHead:
     """Return `RidgeHead.fit`; within `spectrum.shared`, both measures of one head fit it once.
 
     Args:
         features: as for `RidgeHead.fit`.
         labels: as for `RidgeHead.fit`.
-        draws: as for `RidgeHead.fit`.
+        draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones.
     """
     matrix = arrays.features(features)
-    target = arrays.labels(labels, len(matrix))
+    target, index = arrays.labels(labels, len(matrix)), arrays.draws(draws, len(matrix))
     if len(target) * target.num_classes > _KEPT:  # too large to be kept
-        return RidgeHead.fit(matrix, labels, draws)
-    key = ("ridge head", target.codes.tobytes(), None if draws is None else draws.tobytes())
-    return remembered(matrix, key, lambda: RidgeHead.fit(matrix, labels, draws))
+        return RidgeHead.fit(matrix, labels, index)
+    key = ("ridge head", target.codes.tobytes(), None if index is None else index.tobytes())
+    return remembered(matrix, key, lambda: RidgeHead.fit(matrix, labels, index))
 
 
 def mixture(first: Float64, second: Float64) -> tuple[float, Float64]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from hf_leep.arrays import Float64, Integers
+from hf_leep.arrays import Float64
 from hf_leep.measures.measure import Measure
 from hf_leep.measures.ridge_head import fitted
 
 
-def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> float:
+def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> float:
     """Score how well a linear head predicts labels that it was not fitted to, in nats; higher is better.
 
     The head of `ridge`: every example is predicted by a ridge regression on all the others. Its class values times a
@@ -26,7 +26,7 @@ def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: Integers
     Args:
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
-        draws: index of the draw that each example belongs to, 0 … g−1 with g ≥ 2, all occurring, ``[n]``. The examples
+        draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. The examples
             of a draw, such as the words of a sentence, are left out together. By default each example is its own draw.
 
     Returns:
@@ -61,7 +61,7 @@ def ridge_log_likelihood(features: ArrayLike, labels: ArrayLike, draws: Integers
     return min(float(fitted(features, labels, draws).log_likelihood.mean()), 0.0)
 
 
-def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
+def influence(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> tuple[float, Float64]:
     """Return the log-likelihood in nats and the influence of each example on it, ``[n]`` values of mean 0.
 
     See `RidgeHead.log_likelihood_influence`. The standard deviation of the terms alone is 5 to 30 % too small, because

@@ -117,7 +117,7 @@ def _target(target: Target) -> TargetData:
         "num_examples": len(target.labels),
         "num_classes": len(target.class_names),
         "class_entropy": target.class_entropy,
-        "leave_one_out_floor": floor(target.labels),
+        "leave_one_out_floor": floor(target.labels, target.sentences),
         "seed": target.seed,
         "num_sentences": None if target.sentences is None else len(target.row_ids),
         "num_rows": target.num_rows,

@@ -61,7 +61,7 @@ def select(extraction: Extraction, target: Target, positions: Integers) -> Extra
         probabilities=None if extraction.probabilities is None else extraction.probabilities[chosen],
         features=None if extraction.features is None else extraction.features[chosen],
         labels=subset.labels,
-        groups=subset.sentences,
+        draws=subset.sentences,
         run=replace(extraction.run, num_truncated=0),  # not known of a subset
     )
 

@@ -97,11 +97,12 @@ def _leep(rng: np.random.Generator) -> _Claims:
 
 def _leave_one_out(rng: np.random.Generator) -> _Claims:
     p, y = _problem(rng, n=60, s=8)
-    worst = max(
-        abs(measures.leave_one_out_leep(p, y, prior_weight=a) - oracles.leave_one_out_leep_by_refitting(p, y, a))
-        for a in (1e-6, 1e-2, 1.0, 1e4)
-    )
-    yield "equals refitting without each example", worst, 1e-9
+    refitted = oracles.leave_one_out_leep_by_refitting
+    for left_out, draws in (("example", np.arange(60)), ("draw of three examples", np.arange(60) // 3)):
+        worst = max(
+            abs(measures.leave_one_out_leep(p, y, a, draws) - refitted(p, y, a, draws)) for a in (1e-6, 1e-2, 1.0, 1e4)
+        )
+        yield f"equals refitting without each {left_out}", worst, 1e-9
     y = np.arange(500) % 10
     floor = np.log((49 + 1 / 10) / 500)  # the class prior without the example, with one pseudo-example
     worst = 0.0

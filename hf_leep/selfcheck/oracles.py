@@ -25,14 +25,14 @@ def leep_by_loops(p: Float64, y: Integers) -> float:
     return total / len(p)
 
 
-def leave_one_out_leep_by_refitting(p: Float64, y: Integers, a: float) -> float:
-    """Score each example with a predictor that is estimated again without it, with prior weight ``a``."""
+def leave_one_out_leep_by_refitting(p: Float64, y: Integers, a: float, draws: Integers) -> float:
+    """Score each example with a predictor that is estimated again without its draw, with prior weight ``a``."""
     classes, codes = np.unique(y, return_inverse=True)
     total = 0.0
     for i in range(len(p)):
-        others = np.arange(len(p)) != i
+        others = draws != draws[i]
         joint = np.stack([p[others & (codes == c)].sum(axis=0) for c in range(len(classes))])
-        prior = (np.sum(others & (codes == codes[i])) + 1 / len(classes)) / len(p)
+        prior = (np.sum(others & (codes == codes[i])) + 1 / len(classes)) / (others.sum() + 1)
         total += float(np.log((p[i] * (joint[codes[i]] + a * prior) / (joint.sum(axis=0) + a)).sum()))
     return total / len(p)
 

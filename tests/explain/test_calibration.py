@@ -51,6 +51,23 @@ def test_many_rows_are_calibrated_on_a_seeded_sample_and_scored_on_all(rng):
     assert found.value > found.as_is
 
 
+def test_a_sample_is_of_whole_draws_and_leaves_them_out(rng):
+    p, y = population(rng, 3000, 8, 4)
+    draws = np.repeat(np.arange(600), rng.multinomial(2400, np.ones(600) / 600) + 1)
+    sums = predictor(tempered(p, 3.0), y, draws=draws)
+    found = calibrate(sums)[0]
+    assert 900 < found.num_examples <= 1000
+    order = np.random.default_rng(0).permutation(600)
+    sizes = np.cumsum(np.bincount(draws)[order])
+    assert found.num_examples in sizes
+    rows = np.flatnonzero(np.isin(draws, order[: np.searchsorted(sizes, found.num_examples) + 1]))
+    part = measures.leave_one_out_leep(sums.theta[rows], y[rows], draws=draws[rows])
+    assert dict(found.curve)[1.0] == pytest.approx(part, abs=2e-3)
+    assert found.as_is == pytest.approx(measures.leave_one_out_leep(sums.theta, y, draws=draws), abs=1e-12)
+    two = np.repeat([0, 1], 1500)  # draws larger than the sample
+    assert calibrate(predictor(p, y, draws=two))[0].num_examples == 3000
+
+
 def test_predictions_that_are_certain_have_no_temperature():
     p, y = np.eye(3)[np.arange(60) % 3], np.arange(60) % 2
     found = calibrated(p, y)

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from hf_leep import measures
 from hf_leep.explain import interpret, restored
 from hf_leep.explain.calibration import calibrate
 from hf_leep.explain.explanation import MOST_CLASSES, MOST_SOURCE_CLASSES, explain
@@ -19,8 +20,8 @@ def extraction(p, y):
     return Extraction(Candidate("x"), None if p is None else p.astype(np.float32), None, y, RUN)
 
 
-def explained(p, y):
-    sums = predictor(p, y)
+def explained(p, y, draws=None):
+    sums = predictor(p, y, draws=draws)
     return explain(sums, *calibrate(sums)[1:])
 
 
@@ -70,19 +71,29 @@ def test_planted_label_errors_are_among_the_lowest(rng):
     assert len(found.examples) == 10
 
 
-def test_everything_equals_naive_loops(rng):
+@pytest.mark.parametrize("together", [False, True])
+def test_everything_equals_naive_loops(rng, together):
     p, y = population(rng, 90, 7, 4)
     y[:60] = y[:60] % 2  # classes of different size
+    draws = rng.permutation(np.arange(90) % 25) if together else np.arange(90)
     found = explained(p, y)
-    a, n, t = found.prior_weight, 90, 4
+    if together:
+        sums, index = predictor(p, y, draws=draws), PRIOR_WEIGHTS.index(10.0)  # one with which the prior matters
+        found = explain(sums, index, sums.log_terms([10.0])[0])
+    a, t = found.prior_weight, 4
     assert a in PRIOR_WEIGHTS
-    terms = refitted(p, y, a)
+    terms = refitted(p, y, a, draws)
+
+    def prior(i, c):
+        return (np.sum((draws != draws[i]) & (y == c)) + 1 / t) / (np.sum(draws != draws[i]) + 1)
+
     counts = np.bincount(y)
     for served in found.classes:
         own = y == served.index
         assert served.count == counts[served.index] == own.sum()
         assert served.log_prediction == pytest.approx(terms[own].mean())
-        assert served.gain == pytest.approx(terms[own].mean() - np.log((own.sum() - 1 + 1 / t) / n))
+        alone = np.mean([np.log(prior(i, served.index)) for i in np.flatnonzero(own)])
+        assert served.gain == pytest.approx(terms[own].mean() - alone)
         parts = [
             np.mean([p[i, z] * p[own, z].sum() / p[:, z].sum() for i in np.flatnonzero(own)]) for z in range(7)
         ]  # the parts of the mean in-sample prediction
@@ -103,13 +114,11 @@ def test_everything_equals_naive_loops(rng):
     assert gains == sorted(gains, reverse=True)
     assert [example.index for example in found.examples] == np.argsort(terms)[:10].tolist()
     for example in found.examples:
-        others = np.arange(n) != example.index
+        others = draws != draws[example.index]
         prediction = []
         for c in range(t):
-            inside = p[others & (y == c)]
-            prior = (len(inside) + 1 / t) / n
-            each = p[example.index] * (inside.sum(axis=0) + a * prior) / (p[others].sum(axis=0) + a)
-            prediction.append(each.sum())
+            inside = p[others & (y == c)].sum(axis=0) + a * prior(example.index, c)
+            prediction.append((p[example.index] * inside / (p[others].sum(axis=0) + a)).sum())
         assert sum(prediction) == pytest.approx(1)
         assert example.label_probability == pytest.approx(prediction[y[example.index]])
         assert (example.predicted, example.predicted_probability) == (
@@ -176,6 +185,15 @@ def test_fewer_examples_and_source_classes_than_are_shown(rng):
     y[:2] = 0, 1
     found = interpret(extraction(p, y)).explanation
     assert found.prior_weight is None or len(found.examples) == 6
+
+
+def test_words_are_explained_by_other_sentences(rng):
+    p, y = population(rng, 120, 7, 4)
+    draws = np.arange(120) // 4
+    found = interpret(replace(extraction(p, y), draws=draws))
+    assert found.explanation == explained(p.astype(np.float32), y, draws)
+    assert found.calibration.as_is == pytest.approx(measures.leave_one_out_leep(p, y, draws=draws), abs=1e-5)
+    assert interpret(replace(extraction(p, y), draws=0 * draws)) == Interpretation()  # there is no other sentence
 
 
 def test_nothing_is_said_without_a_head_or_of_broken_outputs():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from hf_leep import measures
 from hf_leep.measures.lfc import influence
@@ -17,6 +18,17 @@ def by_pairs(f, y):
 @given(feature_problems())
 def test_equals_the_correlation_over_all_pairs(problem):
     assert measures.lfc(*problem) == pytest.approx(by_pairs(*problem), abs=1e-9)
+
+
+@given(feature_problems(), st.integers(2, 8))
+def test_words_of_a_sentence_are_no_pairs(problem, number):
+    f, y = problem
+    draws = np.random.default_rng(number).permutation(np.arange(len(y)) % number)
+    pairs = ((draws[:, None] != draws) | np.eye(len(y), dtype=bool)).ravel()
+    f = f / np.abs(f).max()
+    k, alike = (f @ f.T).ravel()[pairs], (y[:, None] == y).ravel()[pairs]
+    expected = np.corrcoef(k, alike)[0, 1] if k.std() > 1e-6 * np.abs(k).max() else 0.0
+    assert measures.lfc(f, y, draws) == pytest.approx(expected, abs=1e-7)
 
 
 def test_one_hot_classes_score_one_and_constant_features_zero():
@@ -41,17 +53,21 @@ def test_rotating_rescaling_and_repeating_change_nothing(problem):
 
 
 @pytest.mark.parametrize("shape", [(40, 5), (20, 50)])
-def test_influence_is_the_derivative_by_an_examples_weight(rng, shape):
+@pytest.mark.parametrize("together", [1, 3])
+def test_influence_is_the_derivative_by_an_examples_weight(rng, shape, together):
     y = rng.integers(0, 3, shape[0])
     f = rng.normal(size=shape) + y[:, None] / 2
+    draws = np.arange(shape[0]) // together
+    used = (draws[:, None] != draws) | np.eye(shape[0], dtype=bool)
 
     def weighted(w):
-        pairs = np.outer(w, w).ravel() / w.sum() ** 2
+        pairs = (np.outer(w, w) * used).ravel()
+        pairs /= pairs.sum()
         k, alike = (f @ f.T).ravel(), (y[:, None] == y).ravel() * 1.0
         k, alike = k - pairs @ k, alike - pairs @ alike
         return (pairs @ (k * alike)) / np.sqrt((pairs @ k**2) * (pairs @ alike**2))
 
-    value, values = influence(f, y)
+    value, values = influence(f, y, draws)
     assert value == pytest.approx(weighted(np.ones(shape[0])), abs=1e-12)
     for i in (0, 7, 19):
         e = np.zeros(shape[0])

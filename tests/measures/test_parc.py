@@ -14,11 +14,16 @@ def standardised(f):
     return StandardScaler().fit_transform(f)
 
 
-def by_definition(f, y, columns=standardised):
-    """Spearman's ρ of the two lists of distances, from scipy; of scikit-learn's columns and np.corrcoef."""
+def by_definition(f, y, columns=standardised, draws=None):
+    """Spearman's ρ of the two lists of distances, from scipy; of scikit-learn's columns and np.corrcoef.
+
+    With draws, only pairs of examples of different draws are in the lists.
+    """
     labels = np.unique(y)
     f = columns(f[:, np.ptp(f, axis=0) > 0])
     above = np.triu_indices(len(y), 1)
+    if draws is not None:
+        above = tuple(index[draws[above[0]] != draws[above[1]]] for index in above)
     f[np.ptp(f, axis=1) < 1e-9] = 0.0
     with np.errstate(invalid="ignore"):
         of_features = (1 - np.nan_to_num(np.corrcoef(f)))[above]
@@ -33,6 +38,15 @@ def test_equals_its_definition(problem):
         assert measures.parc(f, y) == 0.0  # a distance that is constant
     else:
         assert measures.parc(f, y) == pytest.approx(by_definition(f, y), abs=1e-9)
+
+
+def test_words_of_a_sentence_are_no_pairs(rng):
+    y = rng.integers(0, 3, 60)
+    draws = rng.permutation(np.repeat(np.arange(15), 4))
+    f = rng.normal(size=(60, 6)) + np.eye(3, 6)[y] + 3 * rng.normal(size=(15, 6))[draws]
+    expected = by_definition(f, y, draws=draws)
+    assert measures.parc(f, y, draws) == pytest.approx(expected, abs=1e-9)
+    assert measures.parc(f, y) != pytest.approx(expected, abs=1e-3)
 
 
 def test_distances_that_follow_the_labels_exactly_score_one_and_the_reverse_minus_one():
@@ -90,11 +104,13 @@ def test_the_error_of_a_sample_keeps_draws_together(rng, monkeypatch):
     f = np.repeat(rng.normal(size=(40, 5)) + np.eye(3, 5)[y[::3]], 3, axis=0)
     draws = np.repeat(np.arange(40), 3)
     value, found = influence(f, y, draws)
-    assert value == measures.parc(f, y)
+    assert value == measures.parc(f, y, draws)
     chosen = np.sort(np.random.default_rng(0).permutation(120)[:60])
     present, draw = np.unique(draws[chosen], return_inverse=True)
     group = (np.random.default_rng(len(present)).permutation(len(present)) % 10)[draw]
-    columns, labels = StandardScaler().fit_transform(f[chosen]), y[chosen]  # standardised once, as the measure does
-    without = [by_definition(columns[group != g], labels[group != g], np.copy) for g in range(10)]
+    # Standardised once, as the measure does.
+    columns, labels, own = StandardScaler().fit_transform(f[chosen]), y[chosen], draws[chosen]
+    parts = [group != g for g in range(10)]
+    without = [by_definition(columns[kept], labels[kept], np.copy, own[kept]) for kept in parts]
     np.testing.assert_allclose(found, 9 * (np.mean(without) - without), atol=1e-9)
     assert np.isfinite(influence(f, y, (np.arange(120) == 0).astype(int))[1]).all()  # perhaps only one draw is left

@@ -102,7 +102,7 @@ def test_other_orders_of_the_sentences_change_no_word(token_checkpoints, tagged,
     shuffled, _ = data.load(tagged.select(order), MODALITIES)
     before = [order.tolist().index(row) for row in sentences.row_ids.tolist()]
     place = {int(row): k for k, row in enumerate(shuffled.row_ids)}
-    rows = np.concatenate([np.flatnonzero(again.groups == place[row]) for row in before])
+    rows = np.concatenate([np.flatnonzero(again.draws == place[row]) for row in before])
     np.testing.assert_array_equal(again.labels[rows], once.labels)
     np.testing.assert_allclose(again.probabilities[rows], once.probabilities, atol=1e-6)
     np.testing.assert_allclose(again.features[rows], once.features, atol=1e-5)

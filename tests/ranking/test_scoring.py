@@ -7,10 +7,11 @@ import pytest
 from hf_leep import measures
 from hf_leep.measures import MEASURES
 from hf_leep.measures.blocks import standard_error, summed_by_draw
+from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.measures.leep import influence
 from hf_leep.measures.regularised_h_score import by_chance
 from hf_leep.ranking.ordering import rank
-from hf_leep.ranking.scoring import score, with_checks
+from hf_leep.ranking.scoring import NO_BETTER_THAN_FLOOR, score, shuffled_labels, with_checks
 from tests.ranking.extractions import extraction, signal, softmax
 
 MEASURED = with_checks(["leep"])
@@ -160,7 +161,7 @@ def test_checks_are_added_once_and_names_are_normal():
 
 
 def grouped(probabilities, labels, groups):
-    return score(replace(extraction("x", probabilities, labels), groups=groups), ["leep", "nce"]).scores
+    return score(replace(extraction("x", probabilities, labels), draws=groups), ["leep", "nce"]).scores
 
 
 def test_copies_in_a_group_count_once(rng):
@@ -218,7 +219,7 @@ def test_logme_leaves_out_whole_groups(rng):
 def test_no_example_is_scored_by_others_of_its_group(name, rng):
     y = np.repeat(rng.permutation(np.arange(60) % 2), 6)
     features, groups = np.repeat(rng.normal(size=(60, 100)), 6, axis=0), np.repeat(np.arange(60), 6)
-    whole = score(replace(extraction("x", None, y, features), groups=groups), [name]).scores[name]
+    whole = score(replace(extraction("x", None, y, features), draws=groups), [name]).scores[name]
     leaked = score(extraction("x", None, y, features), [name]).scores[name]
     chance = 0.5 if name == "knn" else -np.log(2)
     assert whole.value < chance + 0.15 < leaked.value
@@ -229,7 +230,7 @@ def test_no_example_is_scored_by_others_of_its_group(name, rng):
 def test_two_groups_are_enough(measure, rng):
     y = np.repeat([0, 1], 10)
     theta = signal(rng, y, 2, 2.0)
-    found = score(replace(extraction("x", theta, y, rng.normal(size=(20, 3))), groups=y), [measure]).scores[measure]
+    found = score(replace(extraction("x", theta, y, rng.normal(size=(20, 3))), draws=y), [measure]).scores[measure]
     assert np.isfinite(found.value)
     assert found.standard_error is None or np.isfinite(found.standard_error)
 
@@ -239,6 +240,69 @@ def test_one_group_has_no_error(rng):
     found = grouped(signal(rng, y, 3, 2.0), y, np.zeros(50, dtype=np.int64))["leep"]
     assert found.value is not None
     assert found.standard_error is found.influence is None
+
+
+def test_one_group_has_no_left_out_score(rng):
+    y = np.arange(50) % 2
+    one = replace(extraction("x", signal(rng, y, 3, 2.0), y, rng.normal(size=(50, 4))), draws=np.zeros(50, np.int64))
+    found = score(one, ["leep", "leave-one-out-leep", "knn", "linear-probe", "ridge", "lfc", "parc", "logme"])
+    given = {name for name, one in found.scores.items() if one.value is not None}
+    assert given == {"leep", "logme"}
+    assert "belong to one draw: there are no others" in found.scores["knn"].reason
+    assert found.reason is None
+
+
+def test_the_floor_of_sentences_is_without_them(rng):
+    """Topics of sentences with labels of their own: a score above the floor of words, but not of sentences."""
+    number = 80
+    draws = np.repeat(np.arange(number), 15)
+    y = np.where(rng.random(len(draws)) < 0.8, rng.integers(0, 5, number)[draws], rng.integers(0, 5, len(draws)))
+    theta = softmax(rng.normal(size=(len(y), 200)) + 6 * np.eye(200)[rng.permutation(200)[:number]][draws])
+    for of, warned in ((draws, True), (None, False)):
+        found = score(replace(extraction("x", theta, y), draws=of), ["leep", "leave-one-out-leep"])
+        assert (NO_BETTER_THAN_FLOOR in found.scores["leep"].warnings) == warned
+    value = found.scores["leave-one-out-leep"].value
+    assert value > floor(y) + 0.3
+    assert floor(y, draws) < floor(y)
+
+
+def test_a_score_between_the_floors_of_words_and_of_sentences_is_better_than_the_floor(rng):
+    draws = np.repeat(np.arange(12), 20)
+    y = (np.arange(12) % 3)[draws]
+    theta = softmax(0.6 * np.eye(3)[y] + 0.1 * rng.normal(size=(240, 3)))
+    found = score(replace(extraction("x", theta, y), draws=draws), ["leep", "leave-one-out-leep"]).scores
+    assert floor(y, draws) + 0.05 < found["leave-one-out-leep"].value < floor(y) - 0.05
+    assert NO_BETTER_THAN_FLOOR not in found["leep"].warnings
+
+
+def test_shuffled_labels_of_sentences_stay_together(rng):
+    y = rng.integers(0, 4, 60)
+    shuffled = shuffled_labels(y, np.arange(60) // 5)
+    before, after = [sorted(map(tuple, labels.reshape(12, 5).tolist())) for labels in (y, shuffled)]
+    assert before == after
+    assert (y != shuffled).any()
+    np.testing.assert_array_equal(shuffled_labels(y, np.arange(60)), shuffled_labels(y, None))
+    scattered = rng.permutation(60)
+    again = shuffled_labels(y[scattered], scattered // 5)  # by sentence, wherever its words stand
+    assert sorted(again[np.argsort(scattered // 5, kind="stable")]) == sorted(y)
+    uneven = np.repeat(np.arange(4), [1, 2, 3, 4])
+    alike = shuffled_labels(uneven, uneven)
+    assert np.array_equal(np.sort(alike), uneven)
+    assert (np.diff(alike) != 0).sum() == 3  # four stretches, of one label each
+
+
+@pytest.mark.parametrize("name", ["lfc", "h-score", "transrate"])
+def test_features_of_sentences_with_labels_of_their_own_are_noise(rng, name):
+    number, told = 60, 0
+    draws = np.repeat(np.arange(number), 10)
+    for _ in range(20):
+        y = rng.integers(0, 3, number)[draws]
+        features = rng.normal(size=(number, 8))[draws] + 0.3 * rng.normal(size=(len(draws), 8))
+        found = score(replace(extraction("x", None, y, features), draws=draws), [name]).scores[name]
+        told += not any("no better than with shuffled labels" in text for text in found.warnings)
+        assert found.value - found.shuffled < 4 * found.standard_error
+        assert found.shuffled > 2 * MEASURES[name].function(features, rng.permutation(y)) or name == "lfc"
+    assert told <= 4
 
 
 def sentences(rng, number):

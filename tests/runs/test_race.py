@@ -1,4 +1,5 @@
 import contextlib
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 import hf_leep
 from hf_leep.errors import ProcessError
+from hf_leep.measures import leave_one_out_leep
 from hf_leep.options import Race
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.scoring import score
@@ -49,6 +51,34 @@ def test_clear_losers_stop_early_and_the_rest_of_the_rows_is_run_once(rng):
     assert record.num_examples_run == 2 * 1600 + 2 * 100
     assert record.num_examples_of_all == 4 * 1600
     assert record.level == pytest.approx(0.05 / (4 * 3))
+
+
+def test_a_race_over_words_leaves_out_their_sentences(rng):
+    """A wide head that knows the topics would be far ahead if the words of a sentence told of each other."""
+    number, t = 400, 4
+    sizes = rng.integers(5, 16, number)
+    sentences = np.repeat(np.arange(number), sizes)
+    labels = np.where(
+        rng.random(len(sentences)) < 0.7, rng.integers(0, t, number)[sentences], rng.integers(0, t, len(sentences))
+    )
+    wide = np.full((len(labels), number), 0.1 / number, np.float32)
+    wide[np.arange(len(labels)), rng.permutation(number)[sentences]] += 0.9
+    logits = 1.5 * np.eye(t)[labels] + rng.normal(size=(len(labels), t))
+    good = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    passes = {"topics": {"probabilities": wide}, "good": {"probabilities": good.astype(np.float32)}}
+    target = target_of(labels)
+    target = replace(
+        target, row_ids=np.arange(number), sentences=sentences, words=np.arange(len(labels)), num_rows=number
+    )
+    scored, running, job = race(passes, target)
+    assert (scored["topics"].stop.behind, scored["good"].stop) == ("good", None)
+    assert job.ran == {"topics": [100], "good": [100, 300]}
+    first = select_target(target, np.sort(running._order[:100]))
+    chosen = np.isin(sentences, running._order[:100])
+    expected = leave_one_out_leep(wide[chosen], first.labels, draws=first.sentences)
+    assert scored["topics"].scores["leave-one-out-leep"].value == pytest.approx(expected, abs=1e-9)
+    assert len(scored["topics"].scores["leave-one-out-leep"].influence) == 100
+    assert leave_one_out_leep(wide[chosen], first.labels) > leave_one_out_leep(good[chosen], first.labels)
 
 
 def test_who_ran_all_rows_has_the_scores_of_a_run_without_a_race(rng):

@@ -15,7 +15,7 @@ def whole(rng, words):
         target = replace(target, row_ids=np.arange(10, 17), sentences=sentences, words=np.arange(n))
     arrays = {"probabilities": rng.dirichlet(np.ones(4), n), "features": rng.normal(size=(n, 5))}
     found = extraction_of("a", {k: array.astype(np.float32) for k, array in arrays.items()}, target)
-    return target, replace(found, groups=target.sentences)
+    return target, replace(found, draws=target.sentences)
 
 
 def test_parts_of_a_pass_joined_are_the_pass(rng):
@@ -23,7 +23,7 @@ def test_parts_of_a_pass_joined_are_the_pass(rng):
         target, extraction = whole(rng, words)
         parts = [np.array([1, 5]), np.array([0, 2, 6]), np.array([3, 4])]
         joined = concatenate([(part, select(extraction, target, part)) for part in parts], target)
-        for name in ("probabilities", "features", "labels", "groups"):
+        for name in ("probabilities", "features", "labels", "draws"):
             np.testing.assert_array_equal(getattr(joined, name), getattr(extraction, name))
         first = concatenate([(part, select(extraction, target, part)) for part in parts[:2]], target)
         same = select(extraction, target, np.array([0, 1, 2, 5, 6]))
