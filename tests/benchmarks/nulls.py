@@ -72,7 +72,7 @@ def told_apart(rng, measure, null, draws):
     for _ in range(draws):
         labels, both = drawn(rng, needs, null)
         ranking = rank(scored(measure, labels, needs, both), measure)
-        count += len({place.tie_group for place in ranking.ranked}) == 2
+        count += len({place.tie_group for place in ranking.ranked} - {None}) == 2
     return count / draws
 
 
