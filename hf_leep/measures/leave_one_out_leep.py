@@ -203,4 +203,5 @@ MEASURE = Measure(
     summary="LEEP with each example scored by all the others: not fooled by many source classes",
     function=leave_one_out_leep,
     influence=influence,
+    mean_of="log-likelihoods",
 )

@@ -10,10 +10,10 @@ from collections import UserDict
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep.errors import MeasureError, one_line
-from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.measure import Measure
 
 # Files of this folder that define a MEASURE, in the order in which the measures are listed. To add a measure, write
@@ -160,7 +160,8 @@ def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
     accurate to about a quarter.
 
     The standard error describes sampling: how much the score would vary between samples of n examples. It does not
-    cover the in-sample bias of a measure, which grows with the number of source classes.
+    cover the in-sample bias of a measure, which grows with the number of source classes. That of a mean log-likelihood
+    or of an accuracy allows for errors that the examples happen not to contain, see `hf_leep.measures.unseen`.
 
     Args:
         name: a key of `MEASURES`, in either spelling.
@@ -177,4 +178,6 @@ def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
         >>> round(measures.standard_error("leep", probabilities, [0, 0, 1, 1]), 4)
         0.0552
     """
-    return _standard_error(find(name).influence(inputs, labels)[1])
+    measure = find(name)
+    value, influence = measure.influence(inputs, labels)
+    return measure.standard_error(value, influence, len(np.asarray(labels)))
