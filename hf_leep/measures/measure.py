@@ -44,10 +44,10 @@ class Measure:
         shuffled_baseline: whether the score on shuffled labels is computed too, and two candidates differ only if
             they also differ in what they score above it. For measures fitted to the features that they score, which
             rise with the width of the features even for noise.
-        mean_of: what the score is the mean of, one for each example: log-likelihoods of its class, in nats, or outcomes,
-            1 where it is classified correctly and else 0. The standard error then allows for errors that the examples
-            happen not to contain (`hf_leep.measures.unseen`), and the interval stays in the range of the score. None
-            for other scores.
+        mean_of: what the score is the mean of, one for each example: log-likelihoods of its class, in nats, or
+            outcomes, 1 where it is classified correctly and else 0. The standard error then allows for errors that the
+            examples happen not to contain (`hf_leep.measures.unseen`), and the interval stays in the range of the
+            score. None for other scores.
         instead: name of a measure in the same unit, which scores a candidate whose pass has none of what this one
             needs; the score says so. None: there is no score then.
         uninformed: labels → the score of predictions that are the same for all examples. Where a score is not above
@@ -135,7 +135,7 @@ class Measure:
         """
         if self.mean_of == "outcomes":
             return unseen.of_accuracy(value, num_draws)
-        return unseen.of_log_likelihoods(influence) if self.mean_of == "log-likelihoods" else 0.0
+        return unseen.of_log_likelihoods(value, influence) if self.mean_of == "log-likelihoods" else 0.0
 
     def standard_error(self, value: float, influence: Float64, num_draws: int) -> float:
         """Return the standard error of a score, with `unseen_variance`; arguments as there."""

@@ -175,8 +175,13 @@ def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike) -> float:
     Examples:
         >>> from hf_leep import measures
         >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
-        >>> round(measures.standard_error("leep", probabilities, [0, 0, 1, 1]), 4)
-        0.0552
+        >>> round(measures.standard_error("leep", 50 * probabilities, 50 * [0, 0, 1, 1]), 3)
+        0.055
+
+        Four examples without an error say little about how often there would be one:
+
+        >>> round(measures.standard_error("leep", probabilities, [0, 0, 1, 1]), 3)
+        1.035
     """
     measure = find(name)
     value, influence = measure.influence(inputs, labels)

@@ -92,8 +92,8 @@ def half_width(score: Score) -> float | None:
     """Return how far the confidence interval of a score extends to either side; None where its error is not known.
 
     At 95 % this is 1.96 standard errors, and more where the error is computed from few values: 2.26 standard errors
-    for ten resamples (Student's t). Where the interval may extend further to one side, see `Score.interval`, this is
-    the longer side of it, or about as long.
+    for ten resamples (Student's t). Where the interval extends further to one side, see `Score.interval`, this is
+    the longer side.
     """
     if score.standard_error is None:
         return None
@@ -198,7 +198,7 @@ def _with_error(score: Score, measure: Measure, value: float, influence: Float64
         score,
         standard_error=error,
         unseen=unseen,
-        interval=interval(measure, value, error, unseen, len(influence), num_draws),
+        interval=interval(measure, value, error, unseen, len(influence)),
         influence=influence.astype(np.float32),
     )
 

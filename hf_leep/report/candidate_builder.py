@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hf_leep.measures import find
 from hf_leep.ranking.consensus import ConsensusRank
 from hf_leep.ranking.ordering import RankedCandidate, Ranking
 from hf_leep.ranking.scoring import half_width

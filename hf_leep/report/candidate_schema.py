@@ -28,8 +28,8 @@ class ScoreData(TypedDict):
     Attributes:
         value: the score; null if it could not be computed.
         standard_error: its standard error, if known.
-        half_width: half-width of its confidence interval, if known; of the longer side, or about as much, where the
-            interval extends further to one side.
+        half_width: half-width of its confidence interval, if known; that of the longer side, where it extends further
+            to one side.
         interval: lowest and highest value of its confidence interval, if known.
         shuffled: score on shuffled labels, for measures that are fitted to the examples they score.
         warnings: what to know before trusting the score.

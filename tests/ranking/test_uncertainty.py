@@ -1,5 +1,7 @@
 """How sure places are, against closed forms from scipy and by drawing samples again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -177,3 +179,12 @@ def test_no_number_settles_copies(rng):
     assert [(needed.top, needed.growth) for needed in ranking.rows_needed] == [(1, None)]
     comparison = Comparison.of(JointScores.of([scores[0], scores[1]]))
     assert comparison.growth_needed(1) < 1  # settled already
+
+
+def test_errors_that_are_not_in_the_sample_count_in_differences(rng):
+    first, second = sample(rng, [0.0, 0.0], 50)
+    gap, plain = JointScores.of([first, second]).differences()
+    mended = JointScores.of([replace(first, unseen=0.3), replace(second, unseen=0.1)])
+    np.testing.assert_allclose(mended.differences()[0], gap)
+    assert mended.differences()[1][0, 1] ** 2 == pytest.approx(plain[0, 1] ** 2 + 0.4)
+    assert mended.covariance[0, 1] == JointScores.of([first, second]).covariance[0, 1]

@@ -78,7 +78,7 @@ def test_a_race_says_how_many_examples_the_heads_saw(report):
 
 def test_a_candidate_without_a_head_shows_the_accuracy_of_a_linear_one(report):
     headless = next(candidate for candidate in report["candidates"] if candidate["rank"] is None)
-    headless["head_accuracy"] = {**report["candidates"][0]["head_accuracy"], "value": 0.9}
+    headless["head_accuracy"] = {**report["candidates"][0]["head_accuracy"], "value": 0.9, "interval": [0.885, 0.915]}
     for text in shown(report):
         assert "(a linear head on its features: 90.0 ± 1.5 %)" in text
 
