@@ -2,11 +2,11 @@
 
 Where a head is almost always right, the few examples that it gets wrong carry the whole variance of a score. With
 0.5 % wrong, more than every third sample of 200 contains none: all influence values are 0, and so is the error that
-they give. So three more wrong examples count in the variance, as in the rule of three: an event that none of n examples
-shows has a frequency of at most 3/n at 95 % (Hanley & Lippman-Hand, JAMA 1983). With k wrong examples of mean squared
-effect L² on the sum, the variance of the mean is then about (k + 3) L²/n², and its intervals are close to the exact
-ones of a Poisson distribution. The three count less the more errors there are, and not at all from 30 on, so that the
-scores of ordinary heads keep their errors (`tests/benchmarks/near_perfect.py`).
+they give. So three more wrong examples count in the variance, as in the rule of three: an event that none of n
+examples shows has a frequency of at most 3/n at 95 % (Hanley & Lippman-Hand, JAMA 1983). With k wrong examples of mean
+squared effect L² on the sum, the variance of the mean is then about (k + 3) L²/n², and its intervals are close to the
+exact ones of a Poisson distribution. The three count less the more errors there are, and not at all from 30 on, so
+that the scores of ordinary heads keep their errors (`tests/benchmarks/near_perfect.py`).
 
 The variance is added to that of each score on its own, so that it also counts in differences: two candidates that make
 the same errors on these examples, or none, need not do so on others.
