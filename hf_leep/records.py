@@ -173,6 +173,9 @@ class Score:
         standard_error: its sampling error, None where it is not known.
         reason: why there is no value.
         warnings: what a reader must know before trusting the value.
+        unseen: part of the squared standard error that stands for errors which the examples happen not to contain; it
+            is independent between candidates, so that it counts in differences as well.
+        interval: lowest and highest value that the examples leave open, at the confidence level.
         influence: influence of each example on the value, ``[n]``, or of each draw, ``[g]``; float32, for the errors
             of paired differences.
         shuffled: the candidate's score with shuffled labels, for a measure that is fitted to the examples that it
@@ -185,6 +188,8 @@ class Score:
     warnings: tuple[str, ...] = ()
     influence: NDArray[np.float32] | None = None
     shuffled: float | None = None
+    unseen: float = 0.0
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

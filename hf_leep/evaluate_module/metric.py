@@ -25,7 +25,6 @@ from numpy.typing import ArrayLike, NDArray
 from hf_leep import arrays, measures
 from hf_leep.arrays import FloatMatrix, Integers
 from hf_leep.errors import InputError, MeasureError
-from hf_leep.measures.blocks import standard_error as _standard_error
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -208,7 +207,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         if not error:
             return {self.measure: measure.function(matrix, target)}
         value, influence = measure.influence(matrix, target)
-        return {self.measure: value, "standard_error": _standard_error(influence)}
+        return {self.measure: value, "standard_error": measure.standard_error(value, influence, len(target))}
 
 
 class ProbabilityMetric(_TransferabilityMetric):

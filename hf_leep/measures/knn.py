@@ -245,6 +245,7 @@ MEASURE = Measure(
     summary="share of examples that their five nearest neighbours classify correctly",
     function=knn,
     influence=influence,
+    mean_of="outcomes",
     resamples=True,
     takes_draws=True,
 )

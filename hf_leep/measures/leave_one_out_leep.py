@@ -238,4 +238,5 @@ MEASURE = Measure(
     function=leave_one_out_leep,
     influence=influence,
     takes_draws=True,
+    mean_of="log-likelihoods",
 )

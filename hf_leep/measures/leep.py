@@ -141,5 +141,6 @@ MEASURE = Measure(
     summary="how well source predictions explain the target labels; in-sample",
     function=leep,
     influence=influence,
+    mean_of="log-likelihoods",
     checked_by="leave-one-out-leep",
 )

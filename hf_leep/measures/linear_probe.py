@@ -242,5 +242,6 @@ MEASURE = Measure(
     summary="held-out log-likelihood of a logistic regression on the features",
     function=linear_probe,
     influence=influence,
+    mean_of="log-likelihoods",
     takes_draws=True,
 )

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep.arrays import Float64, Integers
-from hf_leep.measures.blocks import summed_by_draw
+from hf_leep.measures import unseen
+from hf_leep.measures.blocks import standard_error, summed_by_draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,10 @@ class Measure:
         shuffled_baseline: whether the score on shuffled labels is computed too, and two candidates differ only if
             they also differ in what they score above it. For measures fitted to the features that they score, which
             rise with the width of the features even for noise.
+        mean_of: what the score is the mean of, one for each example: log-likelihoods of its class, in nats, or
+            outcomes, 1 where it is classified correctly and else 0. The standard error then allows for errors that the
+            examples happen not to contain (`hf_leep.measures.unseen`), and the interval stays in the range of the
+            score. None for other scores.
         instead: name of a measure in the same unit, which scores a candidate whose pass has none of what this one
             needs; the score says so. None: there is no score then.
         uninformed: labels → the score of predictions that are the same for all examples. Where a score is not above
@@ -91,6 +97,7 @@ class Measure:
     takes_draws: bool = False
     saturates_at: str | None = None
     shuffled_baseline: bool = False
+    mean_of: Literal["log-likelihoods", "outcomes"] | None = None
     instead: str | None = None
     uninformed: Callable[[ArrayLike], float] | None = None
     by_chance: Callable[[ArrayLike, ArrayLike], float] | None = None
@@ -129,3 +136,19 @@ class Measure:
             return self.influence(inputs, labels, draws)
         value, influence = self.influence(inputs, labels, *([draws] if self.takes_draws else []))
         return value, summed_by_draw(influence, draws)
+
+    def unseen_variance(self, value: float, influence: Float64, num_draws: int) -> float:
+        """Return the part of the squared standard error for errors that the examples do not contain; 0 for most.
+
+        Args:
+            value: the score.
+            influence: the values behind its standard error, from `influence_by_draw`.
+            num_draws: number of independent draws: of examples, or of groups of them.
+        """
+        if self.mean_of == "outcomes":
+            return unseen.of_accuracy(value, num_draws)
+        return unseen.of_log_likelihoods(value, influence) if self.mean_of == "log-likelihoods" else 0.0
+
+    def standard_error(self, value: float, influence: Float64, num_draws: int) -> float:
+        """Return the standard error of a score, with `unseen_variance`; arguments as there."""
+        return float(np.hypot(standard_error(influence), self.unseen_variance(value, influence, num_draws) ** 0.5))

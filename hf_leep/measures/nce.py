@@ -80,5 +80,6 @@ MEASURE = Measure(
     summary="LEEP on the source's top prediction alone",
     function=nce,
     influence=influence,
+    mean_of="log-likelihoods",
     checked_by="leave-one-out-leep",
 )

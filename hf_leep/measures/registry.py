@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 
 from hf_leep import arrays
 from hf_leep.errors import MeasureError, one_line
-from hf_leep.measures.blocks import standard_error as _standard_error
 from hf_leep.measures.measure import Measure
 
 # Files of this folder that define a MEASURE, in the order in which the measures are listed. To add a measure, write
@@ -162,7 +161,8 @@ def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike, draws: Array
     accurate to about a quarter.
 
     The standard error describes sampling: how much the score would vary between samples of n examples. It does not
-    cover the in-sample bias of a measure, which grows with the number of source classes.
+    cover the in-sample bias of a measure, which grows with the number of source classes. That of a mean log-likelihood
+    or of an accuracy allows for errors that the examples happen not to contain, see `hf_leep.measures.unseen`.
 
     Args:
         name: a key of `MEASURES`, in either spelling.
@@ -178,8 +178,16 @@ def standard_error(name: str, inputs: ArrayLike, labels: ArrayLike, draws: Array
     Examples:
         >>> from hf_leep import measures
         >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
-        >>> round(measures.standard_error("leep", probabilities, [0, 0, 1, 1]), 4)
-        0.0552
+        >>> round(measures.standard_error("leep", 50 * probabilities, 50 * [0, 0, 1, 1]), 3)
+        0.055
+
+        Four examples without an error say little about how often there would be one:
+
+        >>> round(measures.standard_error("leep", probabilities, [0, 0, 1, 1]), 3)
+        1.035
     """
-    index = None if draws is None else arrays.draws(draws, len(np.asarray(draws)))
-    return _standard_error(find(name).influence_by_draw(inputs, labels, index)[1])
+    measure = find(name)
+    count = len(np.asarray(labels))
+    index = None if draws is None else arrays.draws(draws, count)
+    value, influence = measure.influence_by_draw(inputs, labels, index)
+    return measure.standard_error(value, influence, count if index is None else int(index.max()) + 1)

@@ -89,5 +89,6 @@ MEASURE = Measure(
     summary="share of examples that a linear head fitted to all the others classifies correctly",
     function=ridge,
     influence=influence,
+    mean_of="outcomes",
     takes_draws=True,
 )

@@ -99,11 +99,6 @@ class RidgeHead:
         As `log_likelihood_influence`. An outcome is a step function of the margin between the example's class and the
         strongest other class. Its slope is the density of the margins at 0, estimated by a Gaussian kernel of
         Silverman's width.
-
-        Near accuracy 0 or 1, the variance a(1 − a) of the few outcomes that differ is often far too small. It is
-        raised to that of two right and two wrong draws more (Agresti & Coull, The American Statistician 1998). Where
-        all outcomes are the same, the two examples of the smallest margins stand for the ones that differ. At accuracy
-        0.98 with n = 80, intervals of 95 % held in 81 % of samples without this.
         """
         codes, n = self.path.target.codes, len(self.correct)
         margins, rivals = np.empty(n), np.empty(n, dtype=np.int64)
@@ -124,15 +119,7 @@ class RidgeHead:
             found[at, rivals[batch.rows]] = -density[batch.rows]
             return found * _unshrunk(self.path, batch)
 
-        accuracy, draws = float(self.correct.mean()), sum(len(rows) for rows in self.path.batches)
-        more, values = (draws * accuracy + 2) / (draws + 4), self._influence(self.correct, slopes)
-        variance = accuracy * (1 - accuracy)
-        if variance == 0:
-            values = np.zeros(n)
-            values[np.argsort(np.abs(margins), kind="stable")[:2]] = 1 - 2 * accuracy
-            values -= values.mean()
-            variance = float(values.var())
-        return values * np.sqrt(max(1.0, more * (1 - more) / variance)) if variance > 0 else values
+        return self._influence(self.correct, slopes)
 
     def log_likelihood_influence(self) -> Float64:
         """Influence of each example on the mean of ``log_likelihood``, ``[n]``, mean 0, in nats.

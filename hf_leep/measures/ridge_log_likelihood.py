@@ -88,6 +88,7 @@ MEASURE = Measure(
     summary="left-out log-likelihood of a linear head on the features, calibrated by a temperature",
     function=ridge_log_likelihood,
     influence=influence,
+    mean_of="log-likelihoods",
     takes_draws=True,
     instead="leave-one-out-leep",
     shares_vote_with="ridge",

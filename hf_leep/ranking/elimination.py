@@ -6,7 +6,8 @@ when at least K others (`top`) are clearly better on the rows that all have run.
 - **leave-one-out**: it uses the measure that checks the one asked for: leave-one-out LEEP for LEEP and NCE, whose
   in-sample scores are too high for wide heads, most of all on few examples. Other measures are compared themselves;
 - **paired**: the error of a gap comes from the influence of the same examples (or of the same parts of them) on both
-  scores, with Student's t for the number of values;
+  scores, with Student's t for the number of values. It allows for errors that the examples do not contain
+  (`hf_leep.measures.unseen`): on few examples an overconfident candidate may not have been wrong yet;
 - **corrected**: each comparison is one-sided at the level α = (1 − confidence)/(L K (C − 1)) for L looks and C
   candidates (Bonferroni). A candidate that is truly among the best K is out only if one of the at most C − 1 that are
   truly worse wrongly appears better, at one of L looks; so all of the best K stay with probability `confidence`;

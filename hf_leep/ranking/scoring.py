@@ -10,9 +10,9 @@ import numpy as np
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.errors import one_line
 from hf_leep.measures import Measure, find
-from hf_leep.measures.blocks import standard_error
 from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.measures.spectrum import shared
+from hf_leep.ranking.interval import interval
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
 from hf_leep.text import percent
@@ -92,7 +92,8 @@ def half_width(score: Score) -> float | None:
     """Return how far the confidence interval of a score extends to either side; None where its error is not known.
 
     At 95 % this is 1.96 standard errors, and more where the error is computed from few values: 2.26 standard errors
-    for ten resamples (Student's t).
+    for ten resamples (Student's t). Where the interval extends further to one side, see `Score.interval`, this is
+    the longer side.
     """
     if score.standard_error is None:
         return None
@@ -169,15 +170,12 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
             f"labels that have nothing to do with these features would have {percent(round(share, 2))} of the highest "
             f"{measure.title} on average, and other candidates' features another share: do not order by it",
         )
-    score = Score(
-        value=value,
-        standard_error=None if influence is None else standard_error(influence),
-        warnings=warnings,
-        influence=None if influence is None else influence.astype(np.float32),
-    )
-    if not measure.shuffled_baseline:
-        return score
-    return _with_shuffled(score, measure, inputs, extraction.labels, extraction.draws)
+    score = Score(value=value, warnings=warnings)
+    draws = extraction.draws
+    if influence is not None:
+        num_draws = len(extraction.labels) if draws is None else int(draws.max()) + 1
+        score = _with_error(score, measure, value, influence, num_draws)
+    return _with_shuffled(score, measure, inputs, extraction.labels, draws) if measure.shuffled_baseline else score
 
 
 def _computed(
@@ -193,6 +191,18 @@ def _computed(
     if not np.isfinite(influence).all():
         raise ValueError("its influence has values that are not finite")
     return float(value), influence
+
+
+def _with_error(score: Score, measure: Measure, value: float, influence: Float64, num_draws: int) -> Score:
+    error = measure.standard_error(value, influence, num_draws)
+    unseen = measure.unseen_variance(value, influence, num_draws)
+    return replace(
+        score,
+        standard_error=error,
+        unseen=unseen,
+        interval=interval(measure, value, error, unseen, len(influence)),
+        influence=influence.astype(np.float32),
+    )
 
 
 def _with_shuffled(

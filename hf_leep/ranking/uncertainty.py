@@ -51,7 +51,9 @@ class JointScores:
         for start in range(0, n, _EXAMPLES_AT_ONCE):
             chunk = np.array([row[start : start + _EXAMPLES_AT_ONCE] for row in influence], dtype=np.float64)
             product += chunk @ chunk.T
-        covariance[np.ix_(known, known)] = product / (n - 1) / n
+        product /= (n - 1) * n
+        product.flat[:: len(product) + 1] += [scores[k].unseen for k in known]
+        covariance[np.ix_(known, known)] = product
         return cls(values, covariance, n)
 
     def differences(self) -> tuple[Float64, Float64]:

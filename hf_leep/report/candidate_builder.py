@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hf_leep.measures import find
 from hf_leep.ranking.consensus import ConsensusRank
 from hf_leep.ranking.ordering import RankedCandidate, Ranking
 from hf_leep.ranking.scoring import half_width
@@ -52,7 +51,7 @@ def ranked_data(
         "probability_best": place.probability_best,
         "same_as": place.same_as,
         "behind_best": _behind(place),
-        "interval": _interval(ranking.sort_by, result.scores[ranking.sort_by]),
+        "interval": _interval(result.scores[ranking.sort_by]),
         "num_examples": result.num_examples or len(target.labels),
     }
 
@@ -249,16 +248,12 @@ def _score(score: Score) -> ScoreData:
         "value": score.value,
         "standard_error": score.standard_error,
         "half_width": half_width(score),
+        "interval": _interval(score),
         "shuffled": score.shuffled,
         "warnings": list(score.warnings),
         "reason": score.reason,
     }
 
 
-def _interval(measure: str, score: Score) -> list[float] | None:
-    """Confidence interval of the measure's expectation at this n; a score of probabilities, in nats, is at most 0."""
-    half = half_width(score)
-    if score.value is None or half is None:
-        return None
-    high = score.value + half
-    return [score.value - half, min(high, 0.0) if find(measure).needs == "probabilities" else high]
+def _interval(score: Score) -> list[float] | None:
+    return None if score.interval is None else list(score.interval)

@@ -28,7 +28,9 @@ class ScoreData(TypedDict):
     Attributes:
         value: the score; null if it could not be computed.
         standard_error: its standard error, if known.
-        half_width: half-width of its confidence interval, if known.
+        half_width: half-width of its confidence interval, if known; that of the longer side, where it extends further
+            to one side.
+        interval: lowest and highest value of its confidence interval, if known.
         shuffled: score on shuffled labels, for measures that are fitted to the examples they score.
         warnings: what to know before trusting the score.
         reason: why there is no value.
@@ -37,6 +39,7 @@ class ScoreData(TypedDict):
     value: Number | None
     standard_error: NonNegative | None
     half_width: NonNegative | None
+    interval: Interval | None
     shuffled: Number | None
     warnings: list[str]
     reason: str | None

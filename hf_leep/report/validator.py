@@ -206,6 +206,11 @@ def _intervals(report: ReportData) -> Iterator[tuple[_Place, Sequence[float] | N
     for position, candidate in enumerate(report["candidates"]):
         yield ("candidates", position, "rank_interval"), candidate["rank_interval"]
         yield ("candidates", position, "interval"), candidate["interval"]
+        for measure, score in candidate["scores"].items():
+            yield ("candidates", position, "scores", measure, "interval"), score["interval"]
+        for key, other in (("check", candidate["check"]), ("head_accuracy", candidate["head_accuracy"])):
+            if other is not None:
+                yield ("candidates", position, key, "interval"), other["interval"]
     for measure, found in report["validation"]["agreement"].items() if "validation" in report else ():
         yield ("validation", "agreement", measure, "pearson_interval"), found["pearson_interval"]
         yield ("validation", "agreement", measure, "kendall_interval"), found["kendall_interval"]

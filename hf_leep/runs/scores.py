@@ -115,7 +115,13 @@ class StoredScores:
 def _restore(summary: _Summary, stored: Mapping[str, JsonObject], candidate: Candidate) -> Result:
     interpretation = explain.restored(stored[_MEANING])
     scores = {
-        measure: Score(**{**score, "warnings": tuple(score["warnings"])})
+        measure: Score(
+            **{
+                **score,
+                "warnings": tuple(score["warnings"]),
+                "interval": None if score["interval"] is None else tuple(score["interval"]),
+            }
+        )
         for measure, score in stored.items()
         if measure != _MEANING
     }

@@ -47,13 +47,14 @@ Examples:
     >>> print({name: round(value, 4) for name, value in results.items()})
     {'leep': -0.384}
 
-    The same with the standard error and leave-one-out LEEP, which is lower on so few examples.
+    The same with the standard error, which is large since four examples without an error say little about how often
+    there would be one, and leave-one-out LEEP, which is lower on so few examples.
 
     >>> results = leep.compute(
     ...     predictions=probabilities, references=[0, 0, 1, 1], standard_error=True, leave_one_out=True
     ... )
     >>> print({name: round(value, 4) for name, value in results.items()})
-    {'leep': -0.384, 'standard_error': 0.0552, 'leave_one_out_leep': -0.5883}
+    {'leep': -0.384, 'standard_error': 1.0348, 'leave_one_out_leep': -0.5883}
 
     Logits, added in batches:
 

@@ -44,7 +44,7 @@ Examples:
 
     >>> results = nce.compute(predictions=probabilities, references=[0, 1, 1, 1], standard_error=True)
     >>> print({name: round(value, 4) for name, value in results.items()})
-    {'nce': -0.3466, 'standard_error': 0.2723}
+    {'nce': -0.3466, 'standard_error': 0.6575}
 """
 
 

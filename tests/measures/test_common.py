@@ -73,7 +73,9 @@ def test_value_and_influence_agree(measure, inputs):
     assert len(influence) in (60, 10)  # one value per example, or one per resample
     assert influence.mean() == pytest.approx(0, abs=1e-9)
     error = measures.standard_error(measure.name, inputs[measure.needs], inputs["labels"])
-    assert error == pytest.approx(influence.std(ddof=1) / np.sqrt(len(influence)))
+    unseen = measure.unseen_variance(value, influence, 60)
+    assert (unseen > 0) == (measure.mean_of is not None and error > influence.std(ddof=1) / np.sqrt(len(influence)))
+    assert error**2 == pytest.approx(influence.var(ddof=1) / len(influence) + unseen)
     assert error > 0
 
 

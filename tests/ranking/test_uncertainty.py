@@ -1,5 +1,7 @@
 """How sure places are, against closed forms from scipy and by drawing samples again."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -77,3 +79,12 @@ def test_every_interval_follows_the_confidence_level(rng, monkeypatch):
     assert found() == expected(0.95)
     monkeypatch.setattr(uncertainty, "CONFIDENCE", 0.9)
     assert found() == expected(0.9)
+
+
+def test_errors_that_are_not_in_the_sample_count_in_differences(rng):
+    first, second = sample(rng, [0.0, 0.0], 50)
+    gap, plain = JointScores.of([first, second]).differences()
+    mended = JointScores.of([replace(first, unseen=0.3), replace(second, unseen=0.1)])
+    np.testing.assert_allclose(mended.differences()[0], gap)
+    assert mended.differences()[1][0, 1] ** 2 == pytest.approx(plain[0, 1] ** 2 + 0.4)
+    assert mended.covariance[0, 1] == JointScores.of([first, second]).covariance[0, 1]

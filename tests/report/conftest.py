@@ -11,6 +11,7 @@ from hf_leep.report.schema import SCHEMA_ID
 def _score(value, error=None, warnings=(), reason=None):
     half = None if error is None else 1.96 * error
     found = {"value": value, "standard_error": error, "half_width": half, "shuffled": None}
+    found["interval"] = None if half is None else [value - half, value + half]
     return {**found, "warnings": list(warnings), "reason": reason}
 
 

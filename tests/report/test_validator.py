@@ -239,6 +239,8 @@ def test_a_page_is_not_rendered_to_find_out(real, tmp_path, monkeypatch):
             r"rank_interval: its lower end is above its upper",
         ),
         (lambda d: d["candidates"][0].update(interval=[-1, -2]), r"\.interval: its lower end is above its upper end$"),
+        (lambda d: d["candidates"][0]["scores"]["leep"].update(interval=[-1, -2]), r"leep\.interval: its lower end"),
+        (lambda d: d["candidates"][0]["head_accuracy"].update(interval=[1, 0]), r"head_accuracy\.interval: its lower"),
         (lambda d: d["candidates"][0]["scores"]["leep"].update(standard_error=-1), r"error: .* or equal to 0$"),
         (lambda d: d["candidates"][0]["explanation"]["classes"][0]["sources"][0].update(share=7), r"share: .* 1.001$"),
         (lambda d: d["candidates"][0]["scores"]["leep"].update(value=1e308), r"leep\.value: .* equal to 1e\+100$"),

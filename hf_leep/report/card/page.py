@@ -191,7 +191,7 @@ def _why(data: ReportData) -> dict[str, object] | None:
 def _cell(candidate: CandidateData, measure: str, sort_by: str) -> str:
     """A score, with its error if it makes the order; the errors of all would not fit on a page."""
     score = candidate["scores"].get(measure)
-    return _whole(wording.with_error(score)) if measure == sort_by else number(score["value"] if score else None)
+    return _whole(wording.with_interval(score)) if measure == sort_by else number(score["value"] if score else None)
 
 
 def _whole(cell: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hf_leep.report.candidate_schema import CandidateData
-from hf_leep.report.card.wording import examples, named, title
+from hf_leep.report.card.wording import examples, is_uneven, named, title
 from hf_leep.report.schema import ReportData
 from hf_leep.report.second_opinion_schema import SecondOpinionData
 from hf_leep.text import number, plain
@@ -84,6 +84,9 @@ def _accuracy(candidate: CandidateData, with_error: bool = True) -> str:
     found = candidate["head_accuracy"]
     if found is None or found["value"] is None:
         return "–"
+    if with_error and is_uneven(found):
+        low, high = found["interval"] or (0.0, 0.0)
+        return f"{_points(found['value'])} % ({_points(low)} to {_points(high)})"
     half = found["half_width"] if with_error else None
     return f"{_points(found['value'])} %" if half is None else f"{_points(found['value'])} ± {_points(half)} %"
 

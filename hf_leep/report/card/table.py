@@ -21,7 +21,7 @@ from hf_leep.report.card.wording import (
     ranked,
     title,
     warnings,
-    with_error,
+    with_interval,
 )
 from hf_leep.report.letters import in_short
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
@@ -143,7 +143,7 @@ def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     ]
     for measure in data["measures"]:
         scores = [c["scores"][measure] for c in everyone]
-        cells = [with_error(score) if measure == data["sort_by"] else number(score["value"]) for score in scores]
+        cells = [with_interval(score) if measure == data["sort_by"] else number(score["value"]) for score in scores]
         columns.append((_heading(data, measure), cells))
     if shares := entropy_explained_cells(everyone):
         columns.append(("expl.", shares))
@@ -207,7 +207,7 @@ def notebook(data: ReportData) -> str:
             rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(reason)}</td></tr>')
             continue
         cells = [str(candidate["rank"]), in_short(candidate), name]
-        cells += [with_error(candidate["scores"][measure]) for measure in data["measures"]]
+        cells += [with_interval(candidate["scores"][measure]) for measure in data["measures"]]
         cells += [shares[len(rows)]] if shares else []
         cells += [accuracies[len(rows)]] if accuracies else []
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
@@ -222,7 +222,7 @@ def notebook(data: ReportData) -> str:
 
 
 def parquet(data: ReportData) -> bytes:
-    """One row per candidate: rank, tie group and letters, identity, sizes, and each measure with its standard error.
+    """One row per candidate: rank, tie group and letters, identity, sizes, each measure with error and interval.
 
     Args:
         data: the content of report.json.
@@ -259,11 +259,14 @@ def parquet(data: ReportData) -> bytes:
     ]
     for measure in dict.fromkeys(data["measures"]):
         column = measure.replace("-", "_")
-        fields += [(column, pa.float64()), (f"{column}_standard_error", pa.float64())]
+        ends = [f"{column}_interval_low", f"{column}_interval_high"]
+        fields += [(name, pa.float64()) for name in (column, f"{column}_standard_error", *ends)]
         for row, candidate in zip(rows, data["candidates"], strict=True):
             score = candidate["scores"].get(measure)
             row[column] = _float(score["value"]) if score else None
             row[f"{column}_standard_error"] = _float(score["standard_error"]) if score else None
+            interval = (score["interval"] if score else None) or (None, None)
+            row |= {name: _float(end) for name, end in zip(ends, interval, strict=True)}
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), buffer)
     return buffer.getvalue()

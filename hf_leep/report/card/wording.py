@@ -55,6 +55,24 @@ def with_error(estimate: ScoreData | EstimateData | None) -> str:
     return f"{number(estimate['value'], digits)} ± {number(half, digits)}"
 
 
+def with_interval(score: ScoreData | None) -> str:
+    """A score with its interval: as a half-width, or from low to high where it extends further to one side."""
+    if score is None or score["value"] is None or not is_uneven(score):
+        return with_error(score)
+    low, high = score["interval"] or (0.0, 0.0)
+    digits = 2 if high - low >= 0.04 else 3
+    return f"{number(score['value'], digits)} ({number(low, digits)} to {number(high, digits)})"
+
+
+def is_uneven(score: ScoreData) -> bool:
+    """Whether one side of a score's interval is so much shorter that one half-width would not describe it."""
+    value, half = score["value"], score["half_width"]
+    if value is None or half is None or score["interval"] is None:
+        return False
+    below, above = value - score["interval"][0], score["interval"][1] - value
+    return abs(below - above) > half / 2
+
+
 def percent_with_error(estimate: EstimateData | None) -> str:
     """A share, or a difference of two, in points with the half-width of its interval; a dash where there is none."""
     if estimate is None:

@@ -10,7 +10,7 @@ import yaml
 from hf_leep.report.card import notebook, render
 from hf_leep.report.card.page import page
 from hf_leep.report.card.verdict import verdict
-from hf_leep.report.card.wording import short_names, with_error
+from hf_leep.report.card.wording import short_names, with_error, with_interval
 from hf_leep.text import classes, code, count, duration, number, percent, prose
 from tests.report.conftest import measure
 
@@ -302,6 +302,10 @@ def test_counts_and_durations():
     assert [duration(v) for v in (2.34, 61.2, 3720)] == ["2.3 s", "1 min 1 s", "1 h 2 min"]
     assert with_error({"value": -1.0, "half_width": None}) == "−1.000"
     assert with_error({"value": -1.0, "half_width": 0.196}) == "−1.00 ± 0.20"
+    even = {"value": -1.0, "half_width": 0.196, "interval": [-1.196, -0.82]}
+    assert with_interval(even) == "−1.00 ± 0.20"
+    assert with_interval({"value": -0.01, "half_width": 0.05, "interval": [-0.06, 0.0]}) == "−0.01 (−0.06 to 0.00)"
+    assert with_interval({"value": None, "half_width": None, "interval": None}) == with_interval(None) == "–"
     assert [percent(v) for v in (0.95, 0.9, 0.9999)] == ["95 %", "90 %", "99.99 %"]
 
 

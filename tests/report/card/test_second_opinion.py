@@ -78,9 +78,12 @@ def test_a_race_says_how_many_examples_the_heads_saw(report):
 
 def test_a_candidate_without_a_head_shows_the_accuracy_of_a_linear_one(report):
     headless = next(candidate for candidate in report["candidates"] if candidate["rank"] is None)
-    headless["head_accuracy"] = {**report["candidates"][0]["head_accuracy"], "value": 0.9}
+    headless["head_accuracy"] = {**report["candidates"][0]["head_accuracy"], "value": 0.9, "interval": [0.885, 0.915]}
     for text in shown(report):
         assert "(a linear head on its features: 90.0 ± 1.5 %)" in text
+    headless["head_accuracy"] |= {"value": 0.99, "half_width": 0.02, "interval": [0.97, 1.0]}
+    for text in shown(report):
+        assert "(a linear head on its features: 99.0 % (97.0 to 100.0))" in text
 
 
 def test_the_table_has_a_column_only_if_some_accuracy_is_known(report):

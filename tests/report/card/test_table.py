@@ -102,6 +102,9 @@ def test_the_parquet_file_has_a_row_for_each_candidate(report):
     assert table.column("id").to_pylist() == ["big/resnet", "small/resnet", "weak/resnet", "base/bert"]
     assert table.column("leep").to_pylist() == [-0.812, -0.83, -1.512, None]
     assert table.column("leave_one_out_leep_standard_error").to_pylist() == [0.025, 0.025, 0.025, None]
+    low = [score["interval"][0] for c in report["candidates"][:3] for score in [c["scores"]["leave-one-out-leep"]]]
+    assert table.column("leave_one_out_leep_interval_low").to_pylist() == [*low, None]
+    assert table.column("leave_one_out_leep_interval_high").to_pylist()[3] is None
     assert table.column("rank").to_pylist() == [1, 2, 3, None]
     assert table.column("license").to_pylist() == ["apache-2.0", "cc-by-nc-4.0", "apache-2.0", "apache-2.0"]
     assert table.column("status").to_pylist() == ["ok"] * 3 + ["failed"]
