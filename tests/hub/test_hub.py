@@ -1,7 +1,7 @@
+import importlib
 import io
 import logging
 import shutil
-import sys
 
 import pytest
 
@@ -131,7 +131,7 @@ def test_the_retries_of_huggingface_hub_are_not_logged_while_it_is_asked():
 
 def test_a_download_without_a_bar_of_its_own_shows_none(monkeypatch):
     monkeypatch.setattr(
-        sys.modules["huggingface_hub.utils.tqdm"], "are_progress_bars_disabled", lambda _name=None: False
+        importlib.import_module("huggingface_hub.utils.tqdm"), "are_progress_bars_disabled", lambda _name=None: False
     )
     bar = download._no_bar()(total=3, disable=False, file=(shown := io.StringIO()))
     bar.update(2)
