@@ -23,6 +23,11 @@ def prose(value: object) -> str:
     return _MARKUP.sub(r"\\\1", plain(value)).replace("://", ":\u200b//")
 
 
+def with_article(word: str) -> str:
+    """A word with "a" or "an" before it, by its first letter."""
+    return f"{'an' if word[:1] in 'AEIOUaeiou' else 'a'} {word}"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A score with a minus sign (not a hyphen); a dash if there is none."""
     if value is None:

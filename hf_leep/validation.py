@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hf_leep import api, data, options
 from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
 from hf_leep.errors import CandidateError, TargetError, UserError, option
-from hf_leep.hub import Client
+from hf_leep.hub import Client, pin_dataset
 from hf_leep.inference.processes import check_available
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
@@ -36,6 +37,7 @@ from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, V
 from hf_leep.runs import plan
 from hf_leep.runs.local import progress_bar
 from hf_leep.store import Store
+from hf_leep.text import with_article
 from hf_leep.training.shortlist import by_name, in_memory, shortlist
 
 _OF_THE_SAME_HEAD = {"ridge", "ridge-log-likelihood"}  # measures that would be compared with themselves
@@ -92,7 +94,9 @@ def validate(
     report = report if isinstance(report, Report) else Report.load(report)
     for name, record, given in (("fine_tune", FineTuning, fine_tune), ("hub", HubAccess, hub)):
         if given is not None and not isinstance(given, record):
-            raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
+            raise UserError(
+                f"{option(name)} is {with_article(type(given).__name__)}; give a hf_leep.{record.__name__}"
+            )
     how = _How(by_name(models, report.candidates), device, dtype, hub or HubAccess(), progress)
     if fine_tune is not None:
         if top is not None or dtype is not None:
@@ -223,6 +227,7 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
             seed=known["seed"],
             progress=how.progress,
             token=how.hub.token,
+            pin=None if dataset is None else partial(pin_dataset, client=Client(how.hub.token)),
         )
     except TargetError as error:
         if not any(option(name) in error.marked() for name in ("input", "label")):

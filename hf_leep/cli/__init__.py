@@ -43,7 +43,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return int(app(list(arguments), standalone_mode=False) or 0)
     except typer.TyperException as error:
-        complain(error.format_message().replace("Value error, ", "") or "name a command; hf-leep --help lists them")
+        message = error.format_message().replace("Value error, ", "") + _given(error)
+        complain(message or "name a command; hf-leep --help lists them")
         return int(error.exit_code)
     except HfLeepError as error:
         complain(error.for_command_line())
@@ -53,3 +54,9 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
+
+
+def _given(error: typer.TyperException) -> str:
+    """The value of an option that cannot be read, to end a message with."""
+    errors = getattr(error.__cause__, "errors", None)  # of pydantic, by which typer reads values
+    return f": {errors()[0]['input']!r:.60}" if callable(errors) else ""

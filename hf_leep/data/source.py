@@ -16,6 +16,7 @@ from huggingface_hub import constants
 
 from hf_leep.data import delimited, folders
 from hf_leep.errors import TargetError, one_line, option
+from hf_leep.text import with_article
 
 _BUILDERS = {
     ".parquet": "parquet",
@@ -95,7 +96,7 @@ def open_split(
         TargetError: the data set or the split cannot be read.
     """
     kind = type(dataset).__name__
-    name = f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind} object"
+    name = f"{with_article(kind)} object"
     if streaming and isinstance(dataset, datasets.Dataset | datasets.DatasetDict):
         raise TargetError(f"{name} is on this machine: {option('streaming')} is for data sets on the Hub")
     if isinstance(dataset, datasets.IterableDataset | datasets.Dataset):

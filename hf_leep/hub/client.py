@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +24,7 @@ _T = TypeVar("_T")
 _SECONDS = 30.0  # timeout of any request; huggingface_hub has none for some of them
 _TRIES = 3  # while the Hub is busy or has an error
 _LONGEST_WAIT = 30.0
+_asking: ContextVar[bool] = ContextVar("_asking", default=False)  # in this thread, by `Client.ask`
 NOT_THERE = "no such folder, and no such repository on the Hub that this login can see"
 
 
@@ -138,7 +142,8 @@ class Client:
         """
         for attempt in range(tries):
             try:
-                return call(self.api)
+                with _without_retry_lines():
+                    return call(self.api)
             except Exception as raised:
                 refusal = _refusal(raised, missing, revision, unreachable, refusals or {})
                 if refusal is None:
@@ -195,6 +200,24 @@ def _refusal(
     if isinstance(error, (TypeError, KeyError, AttributeError)):  # huggingface_hub cannot read the answer
         return _Refusal(f"the Hub gave an answer that makes no sense ({type(error).__name__}: {one_line(error)})")
     return None
+
+
+@contextmanager
+def _without_retry_lines() -> Iterator[None]:
+    """Hide what huggingface_hub logs about each retry: the message about the last one says it all."""
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    if _is_wanted not in logger.filters:
+        logger.addFilter(_is_wanted)
+    before = _asking.set(True)
+    try:
+        yield
+    finally:
+        _asking.reset(before)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    said = str(record.msg)
+    return not (_asking.get() and ("Retrying in" in said or "thrown while requesting" in said))
 
 
 def _add_timeout(request: Request) -> None:

@@ -85,7 +85,7 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: type[tqd
     Args:
         snapshot: from `resolve`.
         client: how to reach the Hub.
-        tqdm_class: the progress bar for the bytes; that of huggingface_hub by default.
+        tqdm_class: the progress bar for the bytes; none by default.
 
     Raises:
         CandidateError: no access, the download failed, or a downloaded file is damaged.
@@ -145,7 +145,7 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
                     revision=candidate.revision,
                     cache_dir=client.cache_dir,
                     force_download=force,  # noqa: B023 - called at once
-                    tqdm_class=tqdm_class,
+                    tqdm_class=tqdm_class or _no_bar(),
                 )
             )
         )
@@ -156,6 +156,17 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
         path.resolve().unlink()  # the blob that the snapshot's link points to
     path.unlink(missing_ok=True)
     raise CandidateError(f"{file} was downloaded twice without the checksum that the Hub states: it was deleted")
+
+
+def _no_bar() -> type[tqdm]:
+    """A progress bar for huggingface_hub that shows nothing."""
+    from huggingface_hub.utils import tqdm
+
+    class NoBar(tqdm):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
+
+    return NoBar
 
 
 def _checksum(path: Path, length: int, client: Client) -> str:

@@ -6,6 +6,7 @@ candidates are ordered by pairs won minus pairs lost. Scores on different measur
 - Where more than half of the measures order all candidates in the same way, that order is the consensus, whatever the
   others say: a measure that fails, or that orders candidates the wrong way round, changes nothing if two others agree.
 - A measure does not vote on a pair if one of its scores is missing, or if they are equal.
+- A measure by which no candidate is better than chance does not vote.
 - Related measures have one vote between them, cast by one of them: leave-one-out LEEP votes for LEEP, NCE and
   PACTran-Dirichlet, and regularised H-score for H-score, if it is among the measures. A measure that ignores the
   labels does not vote.
@@ -13,15 +14,17 @@ candidates are ordered by pairs won minus pairs lost. Scores on different measur
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from types import MappingProxyType
 
 import numpy as np
 
 from hf_leep.arrays import Float64
 from hf_leep.measures import find
 from hf_leep.ranking.correlation import kendall_tau
+from hf_leep.ranking.scoring import half_width
 from hf_leep.ranking.uncertainty import RESOLUTION
 from hf_leep.records import Result
 
@@ -70,6 +73,32 @@ def voters(measures: Sequence[str]) -> tuple[str, ...]:
         if measure.votes:
             voter_of.setdefault(family, family if family in names else measure.name)
     return tuple(voter_of.values())
+
+
+def informative(
+    results: Sequence[Result], measures: Sequence[str], floors: Mapping[str, float] = MappingProxyType({})
+) -> tuple[str, ...]:
+    """Return the measures by which some candidate says more about the labels than chance: the others order noise.
+
+    A measure without a floor is always among them.
+
+    Args:
+        results: one for each candidate.
+        measures: names of measures.
+        floors: measure → the score of predictions that know only the class frequencies. A score that was also
+            computed with shuffled labels has that one as its floor.
+    """
+    return tuple(name for name in measures if _some_above_floor(results, name, floors.get(name)))
+
+
+def _some_above_floor(results: Sequence[Result], measure: str, floor: float | None) -> bool:
+    sign = 1.0 if find(measure).higher_is_better else -1.0
+    scored = [s for result in results if (s := result.scores.get(measure)) is not None and s.value is not None]
+    for score in scored:
+        bar = floor if score.shuffled is None else score.shuffled
+        if bar is None or sign * (score.value or 0.0) > sign * bar + (half_width(score) or 0.0):
+            return True
+    return not scored
 
 
 def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[ConsensusRank | None]:

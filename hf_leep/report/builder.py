@@ -11,7 +11,7 @@ from hf_leep import explain
 from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
 from hf_leep.ranking.baselines import baselines
-from hf_leep.ranking.consensus import agreements, consensus, voters
+from hf_leep.ranking.consensus import agreements, consensus, informative, voters
 from hf_leep.ranking.elimination import RaceResult
 from hf_leep.ranking.ordering import Ranking
 from hf_leep.ranking.scoring import AUTO
@@ -65,9 +65,9 @@ def contents(
         num_headless: with ``sort_by="auto"``, the number of candidates without a head.
         certificate: result of the checks of the measures on this machine.
     """
-    voting = voters(measures)
     # Scores of fewer rows cannot be compared with those of all rows.
     whole = [replace(r, scores={}) if r.num_examples is not None else r for r in results]
+    voting = informative(whole, voters(measures), {"leave-one-out-leep": floor(target.labels)})
     votes = consensus(whole, voting) if len(voting) > 1 else [None] * len(results)
     opinion = second_opinion(results, ranking)
     headless = sum(results[i].headless for i in ranking.unranked)

@@ -24,6 +24,7 @@ from hf_leep.runs.job import Job
 from hf_leep.runs.launched import StartMessage
 from hf_leep.runs.local import progress_bar
 from hf_leep.runs.plan import CandidateLike, Plan
+from hf_leep.text import with_article
 
 _RECORDS = {"execution": Execution, "hub": HubAccess, "search": Search, "race": Race, "cluster": Cluster}
 
@@ -59,7 +60,9 @@ class Call:
         for name, record in _RECORDS.items():
             given = getattr(self, name)
             if given is not None and not isinstance(given, record):
-                raise UserError(f"{option(name)} is a {type(given).__name__}; give a hf_leep.{record.__name__}")
+                raise UserError(
+                    f"{option(name)} is {with_article(type(given).__name__)}; give a hf_leep.{record.__name__}"
+                )
         if not (self.candidates or self.search or self.collection):
             raise UserError(
                 f"no candidates: name at least one checkpoint with {option('candidates')}, or find some with "

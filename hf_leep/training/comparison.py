@@ -178,6 +178,7 @@ def _compared(
             settings,
             on=on,
             journal=journal,
+            joined=None if subject.joined is None else subject.names[subject.joined],
             tell=display.tell,
             advance=display.advance,
         )

@@ -58,6 +58,7 @@ def compare(
     *,
     on: Accelerator,
     journal: Journal,
+    joined: str | None = None,
     tell: Callable[[Progress], object] = lambda _progress: None,
     advance: Callable[[int], object] = lambda _steps: None,
 ) -> list[Compared]:
@@ -75,6 +76,7 @@ def compare(
         settings: budget or steps, rates and seeds.
         on: where to train.
         journal: what has been trained before is not trained again.
+        joined: the candidate that is there by the second opinion alone, for messages.
         tell: called before each trial.
         advance: called with 1 after each step.
 
@@ -86,7 +88,7 @@ def compare(
     """
     if (settings.budget is None) == (settings.steps is None):
         raise UserError("fine-tuning takes either a budget or a number of steps")
-    run = _Run(candidates, examples, split, settings, on, journal, tell, advance)
+    run = _Run(candidates, examples, split, settings, on, journal, joined, tell, advance)
     return run.compare()
 
 
@@ -101,12 +103,13 @@ class _Run:
         settings: Settings,
         on: Accelerator,
         journal: Journal,
+        joined: str | None,
         tell: Callable[[Progress], object],
         advance: Callable[[int], object],
     ) -> None:
         self._all = [_Candidate(name, load) for name, load in candidates.items()]
         self._examples, self._split, self._settings = examples, split, settings
-        self._on, self._journal, self._tell, self._advance = on, journal, tell, advance
+        self._on, self._journal, self._joined, self._tell, self._advance = on, journal, joined, tell, advance
         self._started = time.perf_counter() - journal.seconds
         self._loaded: tuple[str, Network] | None = None  # trials of one candidate follow each other
         most = MAX_EPOCHS * -(-(len(split.train) + len(split.choose)) // settings.batch_size)
@@ -142,10 +145,11 @@ class _Run:
             return
         needed = MIN_STEPS * self._cost(0, pairs)[0] / _MARGIN
         if needed > _TOO_LONG * budget:
+            also = f" ({self._joined} is one of them by the second opinion)" if self._joined else ""
             raise UserError(
                 f"{option('fine_tune.budget')} is {duration(budget)}, and the least that says anything about these "
-                f"{len(self._all)} candidates takes about {duration(needed)} here: give it more, or fewer candidates "
-                f"({option('fine_tune.top')})"
+                f"{len(self._all)} candidates{also} takes about {duration(needed)} here: give it more, or fewer "
+                f"candidates ({option('fine_tune.top')})"
             )
 
     def _able(self) -> list[_Candidate]:

@@ -1,9 +1,13 @@
+import importlib
+import io
+import logging
 import shutil
 
 import pytest
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError
+from hf_leep.hub import Client, download
 
 
 def test_a_folder_is_pinned_by_its_content(checkpoints, tmp_path):
@@ -102,3 +106,34 @@ def test_a_folder_without_weights_or_configuration_says_what_it_holds(tmp_path):
 def test_a_folder_of_checkpoints_says_what_it_holds(checkpoints):
     with pytest.raises(CandidateError, match=r"no config.json in the folder \(it holds empty/, five/, headless/"):
         hub.resolve(str(checkpoints["five"].parent))
+
+
+def test_the_retries_of_huggingface_hub_are_not_logged_while_it_is_asked():
+    logger, said = logging.getLogger("huggingface_hub.utils._http"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logger.addHandler(handler)
+
+    def busy(_api):
+        logger.warning("'timeout' thrown while requesting GET https://hub/api/models")
+        logger.warning("Retrying in 1s [Retry 1/5].")
+        logger.warning("a warning of another kind")
+        return 1
+
+    try:
+        assert Client().ask(busy) == 1
+        assert said == ["a warning of another kind"]
+        busy(None)  # someone else's request
+        assert len(said) == 4
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_a_download_without_a_bar_of_its_own_shows_none(monkeypatch):
+    monkeypatch.setattr(
+        importlib.import_module("huggingface_hub.utils.tqdm"), "are_progress_bars_disabled", lambda _name=None: False
+    )
+    bar = download._no_bar()(total=3, disable=False, file=(shown := io.StringIO()))
+    bar.update(2)
+    bar.close()
+    assert shown.getvalue() == ""

@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from hf_leep.ranking.consensus import agreements, consensus, voters
+from hf_leep.ranking.consensus import agreements, consensus, informative, voters
 from hf_leep.records import Candidate, Result, Score
 from tests.ranking.test_correlation import naive_tau
 
@@ -115,3 +115,18 @@ def test_agreement_of_too_few_is_not_a_number_but_none():
     failed = [Result(Candidate("x"), reason="no")]
     assert consensus(failed, THREE) == [None]
     assert agreements(failed, THREE)[0].num_candidates == 0
+
+
+def test_a_measure_by_which_no_candidate_beats_its_floor_is_left_out():
+    def pool(*loo, shuffled):
+        """Leave-one-out LEEP of each candidate, and an H-score of 3 ± 1 with its value for shuffled labels."""
+        spread = np.array([-1.0, 1.0] * 50, dtype=np.float32) * 5.077  # 1.96 standard errors are 1
+        h_score = Score(3.0, standard_error=0.5102, influence=spread, shuffled=shuffled)
+        return [Result(Candidate(str(k)), {THREE[0]: Score(v), THREE[1]: h_score}) for k, v in enumerate(loo)]
+
+    floor = {THREE[0]: -2.3}
+    assert informative(pool(-2.31, -2.2, shuffled=1.9), THREE[:2], floor) == THREE[:2]  # one candidate is enough
+    assert informative(pool(-2.31, -2.4, shuffled=1.9), THREE[:2], floor) == (THREE[1],)
+    assert informative(pool(-2.31, -2.2, shuffled=2.1), THREE[:2], floor) == (THREE[0],)
+    assert informative(pool(-2.31, -2.4, shuffled=1.9), THREE[:2]) == THREE[:2]  # no floor is known
+    assert informative([Result(Candidate("0"))], THREE[:2], floor) == THREE[:2]  # no score at all

@@ -267,7 +267,7 @@ def test_what_cannot_be_fine_tuned_is_one_line(ranked, texts, text_checkpoints, 
         tuned(ranked, top=2)
     with pytest.raises(UserError, match="dtype is for heads"):
         tuned(ranked, dtype="bfloat16")
-    with pytest.raises(UserError, match=r"fine_tune is a int; give a hf_leep\.FineTuning"):
+    with pytest.raises(UserError, match=r"fine_tune is an int; give a hf_leep\.FineTuning"):
         tuned(ranked, 3)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="fine-tuning runs in one process"):

@@ -279,6 +279,9 @@ def test_a_budget_that_cannot_say_anything_is_refused_with_one_that_can(on, exam
     settings = Settings(budget=1e-3)
     with pytest.raises(UserError, match=r"^fine_tune\.budget is 0\.0 s, and the least .* 1 candidates takes about \d"):
         compare({"a": lambda: network(1)}, examples, parts, settings, on=on, journal=Journal(None, {}))
+    two = {"a": lambda: network(1), "b": lambda: network(1)}
+    with pytest.raises(UserError, match=r"these 2 candidates \(b is one of them by the second opinion\) takes about"):
+        compare(two, examples, parts, settings, on=on, journal=Journal(None, {}), joined="b")
 
 
 def test_no_seed_is_started_once_the_budget_is_spent(on, examples, tmp_path):

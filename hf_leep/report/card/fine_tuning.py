@@ -58,12 +58,8 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
         who, one = close[0]
         said.append(f"Fine-tuned, {who} is the most accurate ({percent_with_error(one['accuracy'])} %){tail}.")
     else:
-        values = _listed([number(100 * one["accuracy"]["value"], 1) for _, one in close if one["accuracy"]])
-        half = max(one["accuracy"]["half_width"] or 0.0 for _, one in close if one["accuracy"])
-        said.append(
-            f"Fine-tuned, {_listed([who for who, _ in close])} cannot be told apart "
-            f"({values} ± {number(100 * half, 1)} %){tail}."
-        )
+        values = _listed([percent_with_error(one["accuracy"]) for _, one in close])
+        said.append(f"Fine-tuned, {_listed([who for who, _ in close])} cannot be told apart ({values} %){tail}.")
     if stopped:
         said.append(
             f"{_listed(stopped)} {'was' if len(stopped) == 1 else 'were'} clearly behind in an earlier round, and "
@@ -77,10 +73,15 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
     return said
 
 
-def sentences(data: ReportData, name: Callable[[str], str]) -> list[str]:
-    """What `lead` says, what the order before any training lost, and what to keep in mind."""
-    found, said = data["fine_tuning"], lead(data, name)
-    tried = _named(data, name)
+def remarks(data: ReportData, name: Callable[[str], str]) -> list[str]:
+    """What the order before any training lost, and what to keep in mind: what `lead` does not say.
+
+    Args:
+        data: the content of report.json; it has a ``fine_tuning``.
+        name: how to write a candidate's name.
+    """
+    found, tried = data["fine_tuning"], _named(data, name)
+    said = []
     first = next((one for one in tried if one[1]["rank"] == 1), None)
     if first is not None and first[1]["place"] not in (None, 1):
         behind = first[1]["behind_best"] or first[1]["behind_in_round"]
@@ -195,7 +196,9 @@ def terminal(data: ReportData) -> Group:
     ]
     if agreement := agreement_rows(data):
         parts += [Text(), table(AGREEMENT_HEADINGS, agreement, names=0)]
-    return Group(*parts, Text(), *(Text(plain(sentence), style="bold") for sentence in sentences(data, str)))
+    return Group(
+        *parts, Text(), *(Text(plain(sentence), style="bold") for sentence in [*lead(data, str), *remarks(data, str)])
+    )
 
 
 def _named(data: ReportData, name: Callable[[str], str]) -> list[tuple[str, FineTunedData]]:

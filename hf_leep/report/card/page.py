@@ -157,7 +157,7 @@ def _fine_tuned(data: ReportData) -> dict[str, object]:
     """What the template needs for the fine-tuned shortlist."""
     return {
         "method": fine_tuning.method(data),
-        "sentences": fine_tuning.sentences(data, code),
+        "remarks": fine_tuning.remarks(data, code),
         "headings": fine_tuning.HEADINGS,
         "rows": fine_tuning.rows(data, code),
         "notes": fine_tuning.notes(data, code),

@@ -36,6 +36,7 @@ _EXPENDABLE = (
     "best",
     "source\nclasses",
     "para-\nmeters",
+    "expl.",
     "linear\nhead",
     "ranks",
 )  # columns that are left out, in this order, to fit a terminal

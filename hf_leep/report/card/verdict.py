@@ -37,7 +37,7 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     if not candidates:
         return [f"No candidate could be ranked: all {len(data['candidates'])} were refused or failed."]
     tried = fine_tuning.lead(data, name)
-    said = [*tried, "Before any training, the scores said this."] if tried else []
+    said = [*tried, "What follows is from the scores, before any training."] if tried else []
     said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(

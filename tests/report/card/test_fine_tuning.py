@@ -79,15 +79,16 @@ def close(report):
 
 
 def test_card_terminal_and_notebook_lead_with_it(close):
-    said = "Fine-tuned, small/resnet and weak/resnet cannot be told apart (93.1 and 92.8 ± 1.2 %)."
+    said = "Fine-tuned, small/resnet and weak/resnet cannot be told apart (93.1 ± 1.2 and 92.8 ± 1.2 %)."
     assert verdict.verdict(close, str)[:3] == [
         said,
         "big/resnet was clearly behind in an earlier round, and stopped there.",
-        "Before any training, the scores said this.",
+        "What follows is from the scores, before any training.",
     ]
     page = card.page(close)
     lines = page[page.index("# Which") :].splitlines()
     assert lines[2] == verdict.verdict(close, code)[0]
+    assert page.count(verdict.verdict(close, code)[0]) == 1  # not again below the heading
     assert page.index("## Fine-tuned") < page.index("## Ranking")
     assert said in shown(close)
     assert notebook(close).startswith(f"<p>{said}</p>")
@@ -110,7 +111,7 @@ def test_one_best_and_one_that_an_earlier_round_could_not_tell_from_it(report):
         "Fine-tuned, big/resnet is the most accurate (95.0 ± 1.2 %); it beats small/resnet.",
         "weak/resnet was less accurate in an earlier round, by less than the error there.",
     ]
-    assert not any("the first by" in sentence for sentence in fine_tuning.sentences(data, str))
+    assert not any("the first by" in sentence for sentence in fine_tuning.remarks(data, str))
 
 
 def test_reasons_memory_and_dropout_are_said_of_their_candidate(report):
@@ -155,5 +156,5 @@ def test_few_candidates_have_a_correlation_that_says_little_and_two_have_none(cl
     for found in close["fine_tuning"]["agreement"].values():
         found["num_candidates"] = number
     sentence = f"A correlation of {number} candidates says little."
-    assert (sentence in fine_tuning.sentences(close, str)) == said
+    assert (sentence in fine_tuning.remarks(close, str)) == said
     assert fine_tuning.agreement_rows(close)[0][2:] == (["–", "–"] if number == 2 else ["−0.90", "−1.00"])

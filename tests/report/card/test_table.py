@@ -65,7 +65,10 @@ def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
     narrow = next(line for line in shown(report, 80).splitlines() if line.startswith("2 "))
     assert narrow.split()[-4:] == ["84.2", "%", "5M", "1–3"]
     least = next(line for line in shown(report, 60).splitlines() if line.startswith("2 "))
-    assert least.split()[-3:] == ["57", "%", "1–3"]
+    assert least.split()[-2:] == ["−0.990", "1–3"]
+    headings = shown(report, 66)
+    assert "linear" in headings  # the second opinion stays longer than the entropy explained
+    assert "expl." not in headings
 
 
 def test_names_cannot_control_the_terminal(report):
