@@ -19,7 +19,11 @@ FloatMatrix: TypeAlias = NDArray[np.floating]  # [n, s] or [n, d]; float16, floa
 Float64: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int64]
 
-ROW_SUM_TOLERANCE = 1e-3  # a bf16 softmax is off by up to 4e-4
+ROW_SUM_TOLERANCE = 1e-3  # of sums of rows, which should be 1: a softmax computed in bf16 and stored in float32
+HALF_TOLERANCE = 2e-2  # the same for float16 and bfloat16, where each of the s numbers is rounded
+_ROUNDING = 1e-6  # rows whose sums are off by less are used as they are
+_NEGLIGIBLE = 1e-150  # smaller float64 probabilities count as 0: their squares underflow, and no score depends on them
+_LARGEST_SCALE = 2.0**1023
 BLOCK_BYTES = 4 * 2**20  # a float64 block: large enough to hide numpy's call overhead, small enough for the cache
 
 
@@ -104,12 +108,39 @@ def real_targets(values: ArrayLike, num_examples: int) -> Float64:
 
 
 def probabilities(values: ArrayLike) -> FloatMatrix:
-    """Convert source probabilities to a matrix ``[n, s]``; `check_simplex` checks the values later, block by block.
+    """Convert source probabilities to a matrix ``[n, s]``, check them, and make each row sum to 1.
+
+    The matrix is copied only if a row's sum is off by more than 1e-6, or if it holds tiny float64 numbers.
 
     Raises:
-        InputError: not a matrix of real numbers, or an empty one.
+        InputError: not a matrix of real numbers, an empty one, or as for `check_simplex`.
     """
-    return _matrix(values, "probabilities", "[n, s]")
+    return simplex(matrix(values, "probabilities", "[n, s]"), HALF_TOLERANCE if is_half(values) else ROW_SUM_TOLERANCE)
+
+
+def simplex(theta: FloatMatrix, tolerance: float) -> FloatMatrix:
+    """Check the rows of a matrix ``[n, s]`` as `check_simplex` does, and divide each by its sum, in a copy if needed.
+
+    Args:
+        theta: probabilities.
+        tolerance: how far the sum of a row may be from 1.
+
+    Raises:
+        InputError: as for `check_simplex`.
+    """
+    sums, tiny = np.empty(len(theta)), False
+    for rows, block in row_blocks(theta):
+        sums[rows] = check_simplex(block, rows.start, tolerance)
+        if theta.dtype == np.float64:  # others hold none
+            tiny = tiny or bool(((block > 0) & (block < _NEGLIGIBLE)).any())
+    if not tiny and np.abs(sums - 1.0).max() <= _ROUNDING:
+        return theta
+    result = np.empty(theta.shape, np.float32 if theta.dtype in (np.float16, np.float32) else np.float64)
+    for rows, block in row_blocks(theta):
+        block[block < _NEGLIGIBLE] = 0.0
+        block /= sums[rows, None]
+        result[rows] = block
+    return result
 
 
 def features(values: ArrayLike) -> FloatMatrix:
@@ -118,7 +149,45 @@ def features(values: ArrayLike) -> FloatMatrix:
     Raises:
         InputError: not a matrix of real numbers, or an empty one.
     """
-    return _matrix(values, "features", "[n, d]")
+    return matrix(values, "features", "[n, d]")
+
+
+def matrix(values: ArrayLike, name: str, shape: str) -> FloatMatrix:
+    """Convert real numbers to a matrix, whatever they are.
+
+    Args:
+        values: the numbers.
+        name: what they are, for the message.
+        shape: the shape that they must have, such as ``"[n, d]"``, for the message.
+
+    Raises:
+        InputError: not a matrix of real numbers, or an empty one.
+    """
+    array = _as_numpy(values)
+    if array.ndim != 2:
+        raise InputError(f"{name} must be a matrix {shape}, got shape {array.shape}")
+    if array.dtype.kind not in "fbiu":  # integers, such as one-hot rows, become floats block by block
+        raise InputError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if 0 in array.shape:
+        raise InputError(f"{name} are empty: got shape {array.shape}, expected {shape}")
+    if array.dtype.itemsize > 8:  # of more than float64's precision and range
+        with np.errstate(over="ignore"):  # reported as infinite, with their row
+            return array.astype(np.float64)
+    return cast(FloatMatrix, array)
+
+
+def is_half(values: object) -> bool:
+    """Whether an array or tensor is in half precision, float16 or bfloat16."""
+    dtype = getattr(values, "dtype", None)
+    return str(getattr(dtype, "name", dtype)).removeprefix("torch.") in ("float16", "bfloat16")
+
+
+def scale_of(largest: float) -> float:
+    """Return a factor that brings numbers up to ``largest`` into [0, 1], so that their powers do not overflow.
+
+    Of the smallest numbers, below 1e-307, it makes some below 1e-12, since no float64 is 1/largest there.
+    """
+    return min(1.0 / largest, _LARGEST_SCALE) if largest > 0 else 1.0
 
 
 def row_blocks(matrix: FloatMatrix, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, Float64]]:
@@ -132,29 +201,33 @@ def row_blocks(matrix: FloatMatrix, block_bytes: int = BLOCK_BYTES) -> Iterator[
         yield rows, block
 
 
-def check_simplex(block: Float64, first_row: int) -> None:
-    """Raise unless every row of a float64 block ``[b, s]`` is a probability vector, up to `ROW_SUM_TOLERANCE`.
+def check_simplex(block: Float64, first_row: int, tolerance: float = ROW_SUM_TOLERANCE) -> Float64:
+    """Return the sum of each row of a float64 block ``[b, s]``, and raise unless all are probability vectors.
 
     Args:
         block: some rows of the probabilities.
         first_row: position of the first of them, for the message.
+        tolerance: how far the sum of a row may be from 1.
 
     Raises:
         InputError: a row with NaN or a negative value, or one that does not sum to 1.
     """
-    sums = block @ np.ones(block.shape[1])
-    wrong = ~(np.abs(sums - 1.0) <= ROW_SUM_TOLERANCE)  # NaN fails this too
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = block @ np.ones(block.shape[1])
+        wrong = ~(np.abs(sums - 1.0) <= tolerance)  # NaN fails this too
     if wrong.any():
         row = int(np.argmax(wrong))
         if np.isnan(sums[row]):
-            raise InputError(f"probabilities hold NaN in row {first_row + row}")
+            what = "NaN" if np.isnan(block[row]).any() else "infinities"
+            raise InputError(f"probabilities hold {what} in row {first_row + row}")
         raise InputError(
-            f"row {first_row + row} of probabilities sums to {sums[row]:.6g}, not to 1 (±{ROW_SUM_TOLERANCE:g}): "
+            f"row {first_row + row} of probabilities sums to {sums[row]:.6g}, not to 1 (±{tolerance:g}): "
             "logits must go through a softmax first, in float32 or better"
         )
     if block.min() < 0:
         row = int(np.argmax(block.min(axis=1) < 0))
         raise InputError(f"row {first_row + row} of probabilities holds a negative value, {block[row].min():.6g}")
+    return np.asarray(sums)
 
 
 def check_finite(block: Float64, first_row: int) -> None:
@@ -173,17 +246,6 @@ def check_finite(block: Float64, first_row: int) -> None:
         raise InputError(f"features hold NaN or an infinity in row {first_row + row}")
 
 
-def _matrix(values: ArrayLike, name: str, shape: str) -> FloatMatrix:
-    array = _as_numpy(values)
-    if array.ndim != 2:
-        raise InputError(f"{name} must be a matrix {shape}, got shape {array.shape}")
-    if array.dtype.kind not in "fbiu":  # integers, such as one-hot rows, become floats block by block
-        raise InputError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    if 0 in array.shape:
-        raise InputError(f"{name} are empty: got shape {array.shape}, expected {shape}")
-    return cast(FloatMatrix, array)
-
-
 def _as_numpy(values: ArrayLike) -> NDArray[np.generic]:
     if hasattr(values, "detach"):  # a torch tensor, recognised without importing torch
         tensor = values.detach()
@@ -193,9 +255,10 @@ def _as_numpy(values: ArrayLike) -> NDArray[np.generic]:
             tensor = tensor.float()
         return np.asarray(tensor.numpy())
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
     except ValueError as error:
         raise InputError(f"rows have different lengths: {error}") from None
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # a type of another package
 
 
 def _encode_integers(array: NDArray[np.integer]) -> tuple[Integers, NDArray[np.integer], Integers]:

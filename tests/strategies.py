@@ -42,3 +42,59 @@ def feature_problems(draw):
         f[:, 1] = 2 * f[:, 0]
         f[:, 2] = 1.5
     return f * draw(st.sampled_from([1e-3, 1.0, 1e3])), y
+
+
+SCALES = (1e-320, 1e-308, 1e-160, 1e-30, 1.0, 1e30, 1e150, 1e300)
+
+
+@st.composite
+def wild_features(draw):
+    """(features [n, d], labels [n]) of any scale, dtype and memory order; labels may all be alike, or n be 1."""
+    n, d = draw(st.integers(1, 14)), draw(st.integers(1, 8))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    f = generator.normal(size=(n, d))
+    f *= draw(st.sampled_from(SCALES))
+    match draw(st.sampled_from(["alike", "columns", "rows", "one row", "shifted", "counts"])):
+        case "columns":
+            f = generator.normal(size=(n, d)) * generator.choice(SCALES, size=d)
+        case "rows":
+            f = generator.normal(size=(n, d)) * generator.choice(SCALES, size=(n, 1))
+        case "one row":
+            f[0] = draw(st.sampled_from(SCALES))
+        case "shifted":
+            f += draw(st.sampled_from(SCALES))
+        case "counts":
+            f = generator.poisson(0.5, size=(n, d)).astype(float)
+    if draw(st.booleans()):
+        f[:, 0] = draw(st.sampled_from((0.0, 1.0, 1e-320, -1e300)))
+    limits = {np.float16: 6e4, np.float32: 3e38, np.float64: 1e308}
+    dtype = draw(st.sampled_from(list(limits)))
+    f = np.clip(f, -limits[dtype], limits[dtype]).astype(dtype)
+    return stored(draw, f), generator.integers(0, draw(st.integers(1, 4)), n)
+
+
+@st.composite
+def wild_probabilities(draw):
+    """(probabilities [n, s], labels [n]): tiny entries, rows off by rounding, any dtype and memory order, n from 1."""
+    n, s = draw(st.integers(1, 14)), draw(st.integers(1, 8))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    p = generator.dirichlet(np.full(s, draw(st.sampled_from([0.01, 1.0, 100.0]))), size=n)
+    p[:, 1:] *= draw(st.sampled_from(SCALES[:5]))
+    p[:, 0] = 1 - p[:, 1:].sum(axis=1)
+    p = np.maximum(p, 0.0) * (1 + draw(st.sampled_from([0.0, 1e-9, 9e-4])))
+    p = p.astype(draw(st.sampled_from([np.float16, np.float32, np.float64])))
+    return stored(draw, p), generator.integers(0, draw(st.integers(1, 4)), n)
+
+
+def stored(draw, array):
+    """The same numbers in Fortran order, in every second column of a wider array, or read-only."""
+    match draw(st.sampled_from(["C", "F", "strided", "read-only"])):
+        case "F":
+            return np.asfortranarray(array)
+        case "strided":
+            wide = np.zeros((len(array), 2 * array.shape[1]), array.dtype)
+            wide[:, ::2] = array
+            return wide[:, ::2]
+        case "read-only":
+            array.flags.writeable = False
+    return array

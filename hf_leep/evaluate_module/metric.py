@@ -23,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays, measures
-from hf_leep.arrays import Integers
+from hf_leep.arrays import FloatMatrix, Integers
 from hf_leep.errors import InputError, MeasureError
 from hf_leep.measures.blocks import standard_error as _standard_error
 
@@ -42,6 +42,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
 
     measure: ClassVar[str]
     _width: int | None = None  # number of columns s or d of the batches so far
+    _half = False  # whether any of them was in half precision
 
     # Attributes of evaluate.Metric, which is untyped. All are None before the first example.
     writer: datasets.arrow_writer.ArrowWriter
@@ -96,12 +97,13 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         if predictions is None or references is None:
             missing = "predictions" if predictions is None else "references"
             raise InputError(f"{missing} are missing: each example needs a row of predictions and a target label")
+        half = arrays.is_half(predictions)
         predictions, references = _on_cpu(predictions), _on_cpu(references)
         if _is_empty(predictions) and _is_empty(references):
             self._open()  # in several processes, the first one waits for a file from each
             return
         matrix, codes = self._checked(predictions, references)
-        self._open(matrix.shape[1])
+        self._open(matrix.shape[1], half)
         step = _MAX_VALUES // matrix.shape[1]
         for start in range(0, len(matrix), step):
             rows = slice(start, start + step)
@@ -132,16 +134,18 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         if prediction is None or reference is None:
             missing = "prediction" if prediction is None else "reference"
             raise InputError(f"the {missing} is missing: each example needs a row of predictions and a target label")
+        half = arrays.is_half(prediction)
         matrix, codes = self._checked(_one_row(_on_cpu(prediction)), _one_row(_on_cpu(reference)))
-        self._open(matrix.shape[1])
+        self._open(matrix.shape[1], half)
         self.writer.write_row(_table(matrix.copy(), codes.copy()))  # written later: the caller may reuse the row
 
     def _checked(self, predictions: ArrayLike, references: ArrayLike) -> tuple[NDArray[np.float32], Integers]:
         """Convert a batch to ``[n, s]`` float32 and ``[n]`` int64, as a view if possible."""
         if measures.find(self.measure).needs == "features":
-            matrix, name = arrays.features(predictions), "features"
+            name, shape = "features", "[n, d]"
         else:
-            matrix, name = arrays.probabilities(predictions), "probabilities"
+            name, shape = "probabilities", "[n, s]"  # or logits: `compute` says, and checks them
+        matrix = arrays.matrix(predictions, name, shape)
         try:
             target = np.asarray(references)
         except ValueError as error:
@@ -165,12 +169,13 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         with np.errstate(over="ignore"):  # the measure reports infinite values, with their row
             return np.ascontiguousarray(matrix, dtype=np.float32), target.astype(np.int64, copy=False)
 
-    def _open(self, width: int | None = None) -> None:
+    def _open(self, width: int | None = None, half: bool = False) -> None:
         """Open the file for examples unless it is open; in several processes, wait until each has its own."""
         if self.writer is None:
             self.selected_feature_format = self.features
             self._init_writer()
-            self._width = None
+            self._width, self._half = None, False
+        self._half = self._half or half
         self._width = width if self._width is None else self._width
 
     def _finalize(self) -> None:
@@ -198,7 +203,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
             lock.release()
         self.filelocks = self.file_paths = None
 
-    def _scores(self, matrix: NDArray[np.float32], references: pa.ChunkedArray, error: bool) -> dict[str, float]:
+    def _scores(self, matrix: FloatMatrix, references: pa.ChunkedArray, error: bool) -> dict[str, float]:
         measure, target = measures.find(self.measure), references.to_numpy()
         if not error:
             return {self.measure: measure.function(matrix, target)}
@@ -209,6 +214,12 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
 class ProbabilityMetric(_TransferabilityMetric):
     """A measure of source probabilities, ``[n, s]``."""
 
+    def _probabilities(self, column: pa.ChunkedArray, from_logits: bool) -> FloatMatrix:
+        matrix = _matrix(column)
+        if from_logits:
+            return softmax(matrix)
+        return arrays.simplex(matrix, arrays.HALF_TOLERANCE) if self._half else matrix
+
     def _compute(
         self,
         predictions: pa.ChunkedArray,
@@ -216,7 +227,7 @@ class ProbabilityMetric(_TransferabilityMetric):
         from_logits: bool = False,
         standard_error: bool = False,
     ) -> dict[str, float]:
-        return self._scores(_probabilities(predictions, from_logits), references, standard_error)
+        return self._scores(self._probabilities(predictions, from_logits), references, standard_error)
 
 
 class FeatureMetric(_TransferabilityMetric):
@@ -239,7 +250,7 @@ class LeepMetric(ProbabilityMetric):
         standard_error: bool = False,
         leave_one_out: bool = False,
     ) -> dict[str, float]:
-        theta = _probabilities(predictions, from_logits)
+        theta = self._probabilities(predictions, from_logits)
         scores = self._scores(theta, references, standard_error)
         if leave_one_out:
             scores["leave_one_out_leep"] = measures.leave_one_out_leep(theta, references.to_numpy())
@@ -320,8 +331,3 @@ def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
     if len(widths) > 1:  # from different processes, each of which checks only its own
         raise InputError(f"the processes added rows of different length: {widths[0]} and {widths[1]} columns")
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _probabilities(column: pa.ChunkedArray, from_logits: bool) -> NDArray[np.float32]:
-    matrix = _matrix(column)
-    return softmax(matrix) if from_logits else matrix

@@ -111,6 +111,8 @@ def _value_of(decomposed: Spectrum, points: Float64, target: Labels, kept: NDArr
     left = rest(decomposed, target, kept, _SEARCHED)
     if not len(left.mean):
         return _score(left.sums, np.zeros(left.target.num_classes), 0.0, left.target)
+    if not left.is_accurate(decomposed):
+        return _value(spectrum(decomposed.features[kept], left.target, whitened=False, centred=True), left.target)
     variances, axes = np.linalg.eigh(left.scatter)
     significant = variances > max(len(target), decomposed.features.shape[1]) * np.finfo(np.float64).eps * variances[-1]
     variances, axes = variances[significant][-NUM_AXES:], axes[:, significant][:, -NUM_AXES:]

@@ -203,7 +203,7 @@ def _centred(matrix: FloatMatrix) -> tuple[float, Float64, Float64]:
     for rows, block in arrays.row_blocks(matrix):
         arrays.check_finite(block, rows.start)
         largest = max(largest, float(np.abs(block).max()))
-    scale = 1.0 / largest if largest > 0 else 1.0
+    scale = arrays.scale_of(largest)
     centre = np.zeros(matrix.shape[1])
     for _, block in arrays.row_blocks(matrix):
         centre += (block * scale).sum(axis=0) / len(matrix)

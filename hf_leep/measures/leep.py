@@ -112,14 +112,9 @@ def value_of(theta: FloatMatrix, target: Labels) -> float:
 
 
 def joint(theta: FloatMatrix, target: Labels) -> Float64:
-    """Sum the source probabilities of each target class: S_yz = Σ_{i: y_i=y} θ_iz, ``[t, s]``, n times eq. (1).
-
-    Raises:
-        InputError: a row of ``theta`` is not a probability vector.
-    """
+    """Sum the source probabilities of each target class: S_yz = Σ_{i: y_i=y} θ_iz, ``[t, s]``, n times eq. (1)."""
     summed = np.zeros((target.num_classes, theta.shape[1]))
     for rows, block in arrays.row_blocks(theta):
-        arrays.check_simplex(block, rows.start)
         add_grouped(summed, block, target.codes[rows])
     return summed
 

@@ -103,7 +103,7 @@ def _moments(matrix: FloatMatrix, target: Labels) -> _Moments:
     for rows, block in arrays.row_blocks(matrix):
         arrays.check_finite(block, rows.start)
         largest = max(largest, float(np.abs(block).max()))
-    scale = 1.0 / largest if largest > 0 else 1.0  # the fourth powers of large float64 numbers overflow
+    scale = arrays.scale_of(largest)  # the fourth powers of large float64 numbers overflow
 
     sums, square = np.zeros((target.num_classes, d)), np.empty(n)
     gram = np.zeros((d, d))

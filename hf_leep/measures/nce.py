@@ -62,7 +62,6 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
     num_sources = theta.shape[1]
     source = np.empty(len(theta), dtype=np.int64)  # z_i [n]
     for rows, block in arrays.row_blocks(theta):
-        arrays.check_simplex(block, rows.start)
         source[rows] = block.argmax(axis=1)
 
     _, pair_of, pair_counts = np.unique(target.codes * num_sources + source, return_inverse=True, return_counts=True)

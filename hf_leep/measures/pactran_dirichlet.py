@@ -31,6 +31,7 @@ from hf_leep.measures.resampling import Kept, jackknife, labels_of
 ALPHA = 1.0  # weight of the prior in each source column, in examples, as in the paper's code
 _ROUNDS, _CHECKED = 200, 4  # at most so many rounds; the bound is computed after each fourth one
 _MAX_COPIED = 2**24  # up to this many probabilities, those of a part are copied
+_LOWEST = 600.0  # log of the largest ratio of two weights of a class
 _CONVERGED = 1e-11  # nats per example: stop after rounds that gain less each
 _NEARLY_CONVERGED = 3e-4  # the same for parts of the examples, whose scores only make the standard error
 
@@ -39,7 +40,8 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
     """Score the evidence for LEEP's model under a Dirichlet prior, in nats per example; higher is better.
 
     Args:
-        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3).
+        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3, or ±2e-2 in half precision)
+            and is divided by its sum.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
         alpha: weight α > 0 of the prior in each source column, in examples; it is spread over the classes in
             proportion to their frequencies π.
@@ -156,16 +158,16 @@ def _ascended(
         theta, kept = theta[kept], None
     counts = np.zeros((target.num_classes, theta.shape[1]))  # N [t, s]
     if expected is None:
-        first = 0
         for codes, block in _blocks(theta, target, kept):
-            arrays.check_simplex(block, first)
             add_grouped(counts, block, codes)
-            first += len(codes)
     for past in range(1, _ROUNDS + 1):
         if expected is None:
             expected = digamma(counts + prior[:, None]) - digamma(counts.sum(axis=0) + alpha)
-        weight = np.exp(expected)
-        counts, log_g = np.zeros_like(counts), 0.0
+        # Any weights give a share q and a bound. Those below e^−600 of the class's largest would underflow.
+        shift = expected.max(axis=1)
+        expected = np.maximum(expected, shift[:, None] - _LOWEST)
+        weight = np.exp(expected - shift[:, None])
+        counts, log_g = np.zeros_like(counts), float(target.counts @ shift)
         for codes, block in _blocks(theta, target, kept):
             g = row_dot(block, weight[codes])
             log_g += float(np.log(g).sum())
@@ -206,6 +208,6 @@ MEASURE = Measure(
     function=pactran_dirichlet,
     influence=influence,
     resamples=True,
+    checked_by="leave-one-out-leep",
     uninformed=uninformed,
-    shares_vote_with="leave-one-out-leep",
 )

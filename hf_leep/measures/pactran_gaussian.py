@@ -34,11 +34,13 @@ PER_FEATURE = 0.1  # β/(n d), so that σ₀² = 10 λ/d; with λ = 1, the middl
 def pactran_gaussian(features: ArrayLike, labels: ArrayLike, strength: float = STRENGTH) -> float:
     """Score the bound on the loss of a linear head under a Gaussian prior, in nats per example; higher is better.
 
-    This is the negative of the paper's bound, which is one on a loss. The authors' code tries λ = β σ₀²/n of 0.1, 1
-    and 10, each with β = n d/10 among others; here λ is 1, and as in that code the features are centred and the
-    constant b has no prior. That code omits the factor 1/n in Tr H and includes the constant; here the formula is the
-    paper's, with H the Hessian of the mean loss in the weights that have the prior: Tr H = (1/n) Σ_i ‖f_i‖² (1 − Σ_y
-    p(y|f_i)²).
+    This is the negative of the paper's bound, which is one on a loss. The authors' code computes it for λ = β σ₀²/n of
+    0.1, 1 and 10, each with two priors: σ₀² of 10/d and 1/d for λ = 0.1, of 100/d and 10/d for λ = 1, and of 1000/d
+    and 100/d for λ = 10, so that β is n d/100 or n d/10 for every λ. Here λ is 1 and β is n d/10; another λ keeps this
+    β and has σ₀² = 10 λ/d. As in that code the features are centred and the constant b has no prior. That code omits
+    the factor 1/n in Tr H and includes the constant; here the formula is the paper's, with H the Hessian of the mean
+    loss in the weights that have the prior: Tr H = (1/n) Σ_i ‖f_i‖² (1 − Σ_y p(y|f_i)²). d counts the columns that
+    vary.
 
     Args:
         features: penultimate features, ``[n, d]``.
@@ -47,8 +49,8 @@ def pactran_gaussian(features: ArrayLike, labels: ArrayLike, strength: float = S
 
     Returns:
         −bound in (−∞, 0]; −Ĥ(Y), the negative entropy of the classes, for features that do not vary. Invariant to the
-        order of rows, to shifting and rotating the features and to renaming the labels, up to the solver's tolerance
-        (1e-6); not to rescaling the features, nor to adding constant columns, which count in d.
+        order of rows, to shifting and rotating the features, to constant columns and to renaming the labels, up to the
+        solver's tolerance (1e-6); not to rescaling the features.
 
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, fewer than two classes, or a λ that is not
@@ -101,8 +103,7 @@ class _Bound:
     def __init__(self, matrix: FloatMatrix, target: Labels, strength: float) -> None:
         if not 0 < strength < np.inf:
             raise InputError(f"strength must be positive and finite, got {strength!r}")
-        self.strength, self.num_features = strength, matrix.shape[1]
-        self.target, self.prepared = target, design(matrix)
+        self.strength, self.target, self.prepared = strength, target, design(matrix)
         self.full_fit: Float64 | None = None  # weights fitted to all the examples
         self.tolerance = TOLERANCE  # of the next fit
 
@@ -146,7 +147,7 @@ class _Bound:
         risk = (fitted.loss + 0.5 * float(self._penalty() @ (weights**2).sum(axis=1))) / n
         if fitted.curvature == 0:
             return -risk
-        scale = self.strength * n / (t * self.num_features)  # β σ₀²/(t d)
+        scale = self.strength * n / (t * self.prepared.decomposed.num_varying)  # β σ₀²/(t d)
         # log_square is the logarithm of the squared unit of length in the design
         flatness = np.logaddexp(0.0, np.log(scale) + self.prepared.log_square + np.log(fitted.curvature / n))
         return -risk - t / (2 * PER_FEATURE * n) * float(flatness)

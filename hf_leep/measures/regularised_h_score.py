@@ -37,6 +37,9 @@ def regularised_h_score(features: ArrayLike, labels: ArrayLike, *, adjusted: boo
     (t − 1) (H_α − E)/(t − 1 − E), is 0 on average for labels that have nothing to do with the features, and t − 1
     where H_α is.
 
+    d counts the columns that vary, in μ = tr(Σ)/d as well as in α: a constant column would lower μ, so that all other
+    directions are shrunk less, and raise the score. Published code counts such columns.
+
     Both covariances are divided by n, as Ledoit and Wolf do. Published code divides that of the class means by n − 1,
     so its scores are higher by the factor n/(n − 1).
 
@@ -48,9 +51,9 @@ def regularised_h_score(features: ArrayLike, labels: ArrayLike, *, adjusted: boo
     Returns:
         H_α in [0, min(t − 1, d)], at most the H-score, which it equals for α = 0. The adjusted score is at most H_α,
         below 0 where the classes are less far apart than those of shuffled labels are on average, and 0 where all
-        labels would score the same. Invariant to the order of rows, to
-        shifting, rotating and rescaling the features as a whole and to renaming the labels; not to rescaling a single
-        column, nor to repeating the data set, which lowers α.
+        labels would score the same. Invariant to the order of rows, to shifting, rotating and rescaling the features
+        as a whole (rotated, a constant column counts in d), to constant columns and to renaming the labels; not to
+        rescaling a single column, nor to repeating the data set, which lowers α.
 
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
@@ -129,7 +132,7 @@ def shrinkage(features: ArrayLike) -> float:
     matrix = arrays.features(features)
     nothing: Float64 = np.zeros((len(matrix), 0))
     decomposed = spectrum(matrix, nothing, whitened=False, centred=True)
-    return _shrinkage(matrix, None, decomposed.scale, decomposed.centre, decomposed.eigenvalues / len(matrix))
+    return _shrinkage(decomposed, decomposed.eigenvalues / len(matrix))
 
 
 def _weights(decomposed: Spectrum) -> tuple[Float64, Float64]:
@@ -137,11 +140,11 @@ def _weights(decomposed: Spectrum) -> tuple[Float64, Float64]:
     variances = decomposed.eigenvalues / (
         len(decomposed.features) if decomposed.kept is None else int(decomposed.kept.sum())
     )
-    alpha = _shrinkage(decomposed.features, decomposed.kept, decomposed.scale, decomposed.centre, variances)
+    alpha = _shrinkage(decomposed, variances)
     if alpha >= 1:
         return np.zeros_like(variances), variances
     shrunk = (1 - alpha) * variances
-    return shrunk / (shrunk + alpha * variances.sum() / decomposed.features.shape[1]), variances
+    return shrunk / (shrunk + alpha * variances.sum() / max(decomposed.num_varying, 1)), variances
 
 
 def _value(decomposed: Spectrum, target: Labels, *, adjusted: bool = False) -> float:
@@ -162,7 +165,9 @@ def _value_of(decomposed: Spectrum, target: Labels, lengths: Float64, kept: NDAr
     """Return the score of the examples to use, from the decomposition and the labels of all."""
     from scipy.linalg import cho_factor, cho_solve
 
-    left, d = rest(decomposed, target, kept), decomposed.features.shape[1]
+    left, d = rest(decomposed, target, kept), decomposed.num_varying
+    if not left.is_accurate(decomposed):
+        return _value_of_part(decomposed.features, target, kept)
     n = len(left.target)
     covariance = left.scatter / n
     around = (
@@ -173,8 +178,7 @@ def _value_of(decomposed: Spectrum, target: Labels, lengths: Float64, kept: NDAr
     if alpha >= 1:
         return 0.0
     if alpha < _SINGULAR:  # the covariance may have no inverse
-        remaining = labels_of(target, kept)
-        return _value(spectrum(decomposed.features, remaining, whitened=False, centred=True, kept=kept), remaining)
+        return _value_of_part(decomposed.features, target, kept)
     covariance *= 1 - alpha
     covariance.flat[:: len(covariance) + 1] += alpha * np.trace(left.scatter) / n / d
     solved = cho_solve(cho_factor(covariance, lower=True), left.sums.T)
@@ -182,21 +186,27 @@ def _value_of(decomposed: Spectrum, target: Labels, lengths: Float64, kept: NDAr
     return min(value, float(min(left.target.num_classes - 1, len(covariance))))
 
 
-def _shrinkage(matrix: FloatMatrix, kept: Kept, scale: float, centre: Float64, variances: Float64) -> float:
-    """Return α, given the features and the eigenvalues of their covariance, ``[k]``."""
+def _value_of_part(matrix: FloatMatrix, target: Labels, kept: NDArray[np.bool_]) -> float:
+    """Return the score of the examples to use, from a decomposition of their own."""
+    remaining = labels_of(target, kept)
+    return _value(spectrum(matrix, remaining, whitened=False, centred=True, kept=kept), remaining)
+
+
+def _shrinkage(decomposed: Spectrum, variances: Float64) -> float:
+    """Return α, given the decomposed features and the eigenvalues of their covariance, ``[k]``."""
     n, fourth = 0, 0.0  # Σ_i ‖f_i‖⁴
-    for _, block in kept_blocks(matrix, kept):
-        shifted = block * scale - centre
+    for _, block in kept_blocks(decomposed.features, decomposed.kept):
+        shifted = block * decomposed.scale - decomposed.centre
         fourth += float(np.square(row_dot(shifted, shifted)).sum())
         n += len(block)
-    return _intensity(n, matrix.shape[1], fourth / n, float(variances @ variances), float(variances.sum()))
+    return _intensity(n, decomposed.num_varying, fourth / n, float(variances @ variances), float(variances.sum()))
 
 
 def _intensity(n: int, d: int, fourth: float, squares: float, total: float) -> float:
     """Return α, given the mean of ‖f_i‖⁴, ‖Σ‖² and tr Σ."""
-    distance = squares - total**2 / d  # ‖Σ − μI‖²
+    distance = squares - total**2 / max(d, 1)  # ‖Σ − μI‖²
     error = (fourth - squares) / n  # estimated squared error of Σ
-    if d == 1 or distance <= 0 or error <= 0:  # Σ is a multiple of I, or has no error
+    if d <= 1 or distance <= 0 or error <= 0:  # Σ is a multiple of I, or has no error
         return 0.0
     return float(min(error / distance, 1.0))
 

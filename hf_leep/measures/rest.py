@@ -17,6 +17,8 @@ from hf_leep.measures.blocks import add_grouped
 from hf_leep.measures.resampling import labels_of
 from hf_leep.measures.spectrum import Spectrum
 
+_CANCELLED = 1e-4  # share of the variation of all the examples
+
 
 @dataclass(frozen=True)
 class Rest:
@@ -33,6 +35,10 @@ class Rest:
     mean: Float64
     scatter: Float64
     sums: Float64
+
+    def is_accurate(self, decomposed: Spectrum) -> bool:
+        """Whether the rest varies enough for a difference of two scatters; otherwise decompose it by itself."""
+        return bool(np.trace(self.scatter) > _CANCELLED * decomposed.eigenvalues.sum())
 
 
 def rest(decomposed: Spectrum, target: Labels, kept: NDArray[np.bool_], largest: int | None = None) -> Rest:

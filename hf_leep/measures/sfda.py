@@ -31,10 +31,10 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
     """Score the mean probability of the true class in a self-challenged Fisher discriminant; higher is better.
 
     With S the covariance within classes, σ its largest eigenvalue, λ = max(exp(−5 σ), 1e-10) and
-    S_λ = (1 − λ) S + λ tr(S)/d·I, the discriminant is p(y|x) ∝ π_y N(x; μ_y, S_λ). This equals the paper's Bayes rule
-    in Fisher space, because the directions that the paper leaves out do not separate the classes. The mixing is
-    x → w x + (1 − w) m, with m the mean of the means of the other classes and w = softmax(p(·|x))_y; the second
-    discriminant uses the λ of the first.
+    S_λ = (1 − λ) S + λ tr(S)/d·I, d the number of columns that vary, the discriminant is p(y|x) ∝ π_y N(x; μ_y, S_λ).
+    This equals the paper's Bayes rule in Fisher space, because the directions that the paper leaves out do not
+    separate the classes. The mixing is x → w x + (1 − w) m, with m the mean of the means of the other classes and
+    w = softmax(p(·|x))_y; the second discriminant uses the λ of the first.
 
     Where the paper and its authors' code differ, this follows the code: S is an average over examples, not a sum
     (whose λ would always be 0); the regularisation is in the unit of the features; w is a softmax of probabilities, so
@@ -46,8 +46,9 @@ def sfda(features: ArrayLike, labels: ArrayLike) -> float:
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
 
     Returns:
-        A score in [0, 1]. Invariant to the order of rows, to shifting and rotating the features, to renaming the
-        labels and to repeating the data set; not to rescaling the features, since λ depends on their unit.
+        A score in [0, 1]. Invariant to the order of rows, to shifting and rotating the features, to constant
+        columns, to renaming the labels and to repeating the data set; not to rescaling the features, since λ depends
+        on their unit.
 
     Raises:
         InputError: wrong shapes, NaN or infinite values, negative labels, or fewer than two classes.
@@ -129,7 +130,7 @@ def _centred(matrix: FloatMatrix, target: Labels) -> Spectrum:
 def _value(source: Spectrum, target: Labels, kept: Kept) -> float:
     if target.num_classes < 2:
         return 1.0
-    n, d = source.features.shape
+    n, d = len(source.features), source.num_varying
     if not len(source.eigenvalues):  # features that do not vary: p(y|x) = π_y
         return float(((target.counts / len(target)) ** 2).sum())
     floor = _FLOOR * float(source.eigenvalues.sum()) / n / d
@@ -158,11 +159,16 @@ def _moments(points: _Points) -> tuple[Float64, Float64]:
 
 def _shrinkage(within: Float64, scale: float) -> float:
     """Return λ for a covariance within classes of scaled features, ``[q, q]``."""
-    with np.errstate(over="ignore", under="ignore", divide="ignore"):  # σ in the unit of the unscaled features
-        unit = np.float64(scale) ** -2
-        if np.exp(-STRENGTH * within.diagonal().max() * unit) <= _MIN_SHRINKAGE:  # so it is for σ, which is no smaller
-            return _MIN_SHRINKAGE
-        return max(float(np.exp(-STRENGTH * _largest_eigenvalue(within) * unit)), _MIN_SHRINKAGE)
+    bound = _exponential(float(within.diagonal().max()), scale)  # σ is no smaller than the largest variance
+    return max(bound if bound <= _MIN_SHRINKAGE else _exponential(_largest_eigenvalue(within), scale), _MIN_SHRINKAGE)
+
+
+def _exponential(variance: float, scale: float) -> float:
+    """Return exp(−5 v) for a variance v of scaled features, in the unit of the unscaled ones."""
+    if not variance > 0:
+        return 1.0
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.exp(-STRENGTH * np.exp(np.log(variance) - 2 * np.log(scale))))
 
 
 def _largest_eigenvalue(matrix: Float64) -> float:

@@ -25,6 +25,7 @@ from hf_leep.arrays import Float64, FloatMatrix, Labels
 from hf_leep.measures.blocks import add_grouped
 
 _DUAL_ROWS = 1024
+_NEGLIGIBLE = 1e-280  # squared length of a centred column, of features of at most 1, whose products would underflow
 _T = TypeVar("_T")
 
 
@@ -41,6 +42,7 @@ class Spectrum:
         basis: if n > d, the matrix that maps a scaled and centred row to its row of U σ, ``[d, k]``; else U, ``[n,
             k]``.
         dual: whether ``basis`` is U.
+        num_varying: number of columns that vary, d′ ≤ d; d where the columns are not centred.
         kept: which rows are used, ``[n]``; None for all.
     """
 
@@ -51,6 +53,7 @@ class Spectrum:
     projections: Float64
     basis: Float64
     dual: bool
+    num_varying: int
     kept: NDArray[np.bool_] | None = None
 
     def left_blocks(self) -> Iterator[tuple[slice, Float64]]:
@@ -165,7 +168,17 @@ def spectrum(
             block -= axes.centre
             _add_products(sums, block, target, rows)
         projections = (axes.basis.T @ sums.T) / np.sqrt(axes.eigenvalues)[:, None]
-    return Spectrum(features, axes.scale, axes.centre, axes.eigenvalues, projections, axes.basis, axes.dual, kept)
+    return Spectrum(
+        features,
+        axes.scale,
+        axes.centre,
+        axes.eigenvalues,
+        projections,
+        axes.basis,
+        axes.dual,
+        axes.num_varying,
+        kept,
+    )
 
 
 @dataclass(frozen=True)
@@ -186,6 +199,7 @@ class _Axes:
     eigenvalues: Float64
     basis: Float64
     dual: bool
+    num_varying: int
 
 
 @dataclass(frozen=True)
@@ -243,7 +257,7 @@ def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: 
     for rows, block in kept_blocks(features, kept):
         arrays.check_finite(block, rows.start)
         largest = max(largest, float(np.abs(block).max(initial=0.0)))
-    scale = 1.0 / largest if largest > 0 else 1.0  # products of the largest float64 numbers would overflow
+    scale = arrays.scale_of(largest)  # products of the largest float64 numbers would overflow
     centre = np.zeros(d)
     centred = scaling.whitened or scaling.centred
     if centred:
@@ -254,8 +268,8 @@ def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: 
     if dual:
         matrix = features.astype(np.float64) if kept is None else features[kept].astype(np.float64)
         matrix = matrix * scale - centre  # [n, d], smaller than the [d, d] matrix that it replaces
-        if centred:
-            matrix *= _factors((matrix * matrix).sum(axis=0), centre, n, scaling)
+        factors = _factors((matrix * matrix).sum(axis=0), centre, n, scaling) if centred else np.ones(d)
+        matrix *= factors
         squared, basis = np.linalg.eigh(matrix @ matrix.T)
     else:
         gram = np.zeros((d, d))
@@ -267,7 +281,8 @@ def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: 
         basis *= factors[:, None]
 
     significant = squared > max(n, d) * np.finfo(np.float64).eps * max(squared[-1], 0.0)
-    return _Axes(scale, centre, squared[significant], basis[:, significant], dual)
+    num_varying = int(np.count_nonzero(factors))
+    return _Axes(scale, centre, squared[significant], basis[:, significant], dual, num_varying)
 
 
 def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows: slice) -> None:
@@ -281,7 +296,7 @@ def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows
 def _factors(squares: Float64, centre: Float64, n: int, scaling: _Scaling) -> Float64:
     """Return the factor of each centred column, ``[d]``: 1/length, 1/√(l² + m²), 1, or 0 if it is constant."""
     noise = n * ((8 + n) * np.finfo(np.float64).eps * np.abs(centre)) ** 2  # rounding error of a mean of n values
-    varies = squares > noise
+    varies = squares > np.maximum(noise, _NEGLIGIBLE)
     divisors = np.sqrt(squares) if scaling.whitened else np.ones_like(squares)
     if scaling.softened and varies.any():
         divisors = np.sqrt(squares + divisors[varies].mean() ** 2)

@@ -23,11 +23,12 @@ _ROWS = 2048
 def transrate(features: ArrayLike, labels: ArrayLike) -> float:
     """Score how much of the features' coding rate the class explains, in nats; higher is better.
 
-    Published implementations differ in three points. Here the rate of a class has the weight π_y, as in the paper's
-    equation, not 1/t, so classes may differ in size. The rate of a class uses second moments about the mean of all
-    features, as in the paper. And the features are scaled to total variance 1, so that the paper's ε = 1e-4 means the
-    same for all candidates. The paper's listing does not scale them; some implementations scale to ‖Z‖ = 1, which
-    moves the score to 0 as n grows.
+    This is the paper's definition: the rate of a class has the weight π_y, so classes may differ in size, and uses
+    second moments about the mean of all features. One thing is added: the features are scaled to total variance 1, so
+    that the paper's ε = 1e-4 means the same for all candidates. The paper's listing does not scale them, and weights
+    the classes by 1/t. The authors' code does something else again: it scales each row to length 1, and divides each
+    rate by the rank of its features. Some other implementations scale to ‖Z‖ = 1, which moves the score to 0 as n
+    grows.
 
     Args:
         features: penultimate features, ``[n, d]``.
@@ -86,6 +87,9 @@ def _value(decomposed: Spectrum, target: Labels, kept: Kept) -> float:
         variance, centre = float(decomposed.eigenvalues.sum()) / n, decomposed.centre
     else:
         left = rest(decomposed, target, kept)
+        if not left.is_accurate(decomposed):
+            part = spectrum(decomposed.features[kept], left.target, whitened=False, centred=True)
+            return _value(part, left.target, None)
         rows, n = np.flatnonzero(kept), len(left.target)
         variance, centre = float(np.trace(left.scatter)) / n, _centre(decomposed, kept)
     if not variance > 0:  # features that do not vary

@@ -121,7 +121,7 @@ def _truncation(extraction: Extraction) -> str:
 def _effective_classes(theta: FloatMatrix) -> float:
     """Compute the exp of the entropy of the mean prediction, in source classes."""
     mean = theta.mean(axis=0, dtype=np.float64)  # P̂(z) [s]
-    mean = mean[mean > 0]
+    mean = mean[mean > 0] / mean.sum()
     return float(np.exp(-(mean * np.log(mean)).sum()))
 
 

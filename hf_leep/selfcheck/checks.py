@@ -209,9 +209,11 @@ def _parc(rng: np.random.Generator) -> _Claims:
     f, y = _clouds(rng, 60, 8)
     above = np.triu_indices(60, 1)
     of_labels = np.not_equal.outer(y, y)[above]
-    expected = spearmanr(1 - np.asarray(np.corrcoef(f))[above], of_labels).statistic
+    columns = (f - f.mean(axis=0)) / f.std(axis=0)
+    expected = spearmanr(1 - np.asarray(np.corrcoef(columns))[above], of_labels).statistic
     yield "equals Spearman's ρ from scipy over all pairs", abs(measures.parc(f, y) - expected), 1e-9
-    yield "one-hot features score 1", abs(measures.parc(np.eye(3)[y], y) - 1), 1e-9
+    equal = np.arange(60) % 3
+    yield "one-hot features of classes of one size score 1", abs(measures.parc(np.eye(3)[equal], equal) - 1), 1e-9
 
 
 def _sfda(rng: np.random.Generator) -> _Claims:

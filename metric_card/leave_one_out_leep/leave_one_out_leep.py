@@ -22,7 +22,8 @@ _CITATION = """\
 _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list`/`array`/`tensor` of `float`): source probabilities `[n, s]`: for each target example, one
-        probability for each class of the source model. Rows sum to 1 (±0.001).
+        probability for each class of the source model. Rows sum to 1 (±0.001;
+        ±0.02 in half precision).
     references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans.
     from_logits (`bool`): whether predictions are logits, to which a softmax is applied. Defaults to False; it is
         never guessed.

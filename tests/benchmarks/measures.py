@@ -188,7 +188,9 @@ def gbc(f, y):
 
 def parc(f, y):
     """On as many examples as the measure uses."""
-    f, y = f[:2000], y[:2000]
+    from sklearn.preprocessing import StandardScaler
+
+    f, y = StandardScaler().fit_transform(f[:2000]), y[:2000]
     above = np.triu_indices(len(f), 1)
     ranks = rankdata((1 - np.corrcoef(f))[above])
     return np.corrcoef(ranks, rankdata((1 - np.corrcoef(np.eye(y.max() + 1)[y]))[above]))[0, 1]

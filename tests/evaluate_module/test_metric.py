@@ -346,6 +346,23 @@ def test_logits_are_put_through_a_softmax_that_does_not_overflow(load, problem, 
         assert score == {name: pytest.approx(getattr(measures, name)(softmax, labels), **EXACT)}
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_rows_are_divided_by_their_sums(load, problem, dtype):
+    import torch
+
+    probabilities, labels = problem
+    half = (1.013 * torch.tensor(probabilities)).to(getattr(torch, dtype))
+    exact = half.double().numpy()
+    expected = measures.leep(exact / exact.sum(axis=1, keepdims=True), labels)
+    metric = load("leep")
+    assert metric.compute(predictions=half, references=labels)["leep"] == pytest.approx(expected, abs=1e-6)
+    metric.add_batch(predictions=half[:5], references=labels[:5])
+    metric.add_batch(predictions=probabilities[5:], references=labels[5:])
+    assert metric.compute()["leep"] <= 0
+    with pytest.raises(InputError, match="not to 1"):
+        metric.compute(predictions=half.float(), references=labels)
+
+
 def test_bfloat16_logits_of_a_confident_model(load, problem):
     probabilities, labels = problem
     logits = torch.tensor(3 * np.log(probabilities)).bfloat16()  # its softmax in bfloat16 does not sum to 1

@@ -122,14 +122,51 @@ def test_collinear_and_constant_columns_single_examples_and_n_below_d_give_numbe
         (np.outer(np.arange(8), [1e150, 1.0, 1e-150]), [0, 1] * 4),
         (np.array([[6e4, -6e4, 1.0]] * 3 + [[6e-8, 1.0, 1.0]] * 3, np.float16), [0, 0, 1, 1, 2, 2]),
         (np.arange(12).reshape(6, 2) % 2 == 0, ["b", "a", "b", "a", "c", "c"]),
+        (np.array([[0.1, -0.9, 6e4, 6e4], [-1, 0.8, 6e4, -6e4], [0.8, 0.1, 6e4, 6e4]], np.float16), [0, 1, 1]),
+        ([[3.6e299, 2.9e-309, 2.8e-32], [-7.4e299, -1.6e-309, -4.8e-31]], [1, 0]),
+        ([[1.0, 1.1e-160], [1.0, 7.7e-161]], [0, 1]),
+        (np.outer(10.0 ** np.array([-320, 0, -30, -308, 300, 150, 2]), [1, -2, 0.5]), [0, 0, 1, 0, 1, 0, 1]),
+        (1e-320 * np.outer(np.arange(1, 9), [1, 30, 1]), [0, 1] * 4),
     ],
-    ids=["n=2 d=1", "constant", "singles", "no spread", "same points", "huge", "half", "booleans"],
+    ids=[
+        "n=2 d=1",
+        "constant",
+        "singles",
+        "no spread",
+        "same points",
+        "huge",
+        "half",
+        "booleans",
+        "one far",
+        "huge differences",
+        "small beside 1",
+        "all scales",
+        "denormal",
+    ],
 )
 def test_degenerate_features_give_numbers(measure, features, labels):
     value, influence = measure.influence(features, labels)
     assert np.isfinite(value)
     assert np.isfinite(influence).all()
     assert value == measure.function(features, labels)
+
+
+NOT_CENTRED = {"logme", "lfc"}  # measures for which a constant column is a direction of its own
+
+
+@OF_FEATURES
+@pytest.mark.parametrize("value", [0.0, 0.7])
+@pytest.mark.parametrize("copies", [1, 70])  # n above and below d
+def test_dead_columns_change_nothing(measure, inputs, value, copies):
+    if value and measure.name in NOT_CENTRED:
+        pytest.skip("not centred, so a constant other than 0 is an intercept")
+    dead = np.full((60, copies), value)
+    wider = np.hstack([dead, inputs["features"], dead])
+    expected, errors = measure.influence(inputs["features"], inputs["labels"])
+    found, errors_found = measure.influence(wider, inputs["labels"])
+    tolerance = SOLVER_TOLERANCE.get(measure.name, 1e-9)
+    assert found == pytest.approx(expected, abs=tolerance)
+    assert errors_found.std() == pytest.approx(errors.std(), rel=1e-3, abs=1e-9)
 
 
 @EVERY
@@ -172,12 +209,56 @@ def test_rows_that_are_not_probabilities_are_refused(measure):
     y = [0, 1, 0]
     near = np.array([[0.5, 0.5004], [0.2, 0.8], [0.7, 0.3]])  # a bf16 softmax is this far off
     assert np.isfinite(measure.function(near, y))
-    with pytest.raises(InputError, match=r"row 2 of probabilities sums to 1.2, not to 1"):
+    with pytest.raises(InputError, match=r"row 2 of probabilities sums to 1.2, not to 1 \(±0.001\)"):
         measure.function([[0.5, 0.5], [0.2, 0.8], [0.9, 0.3]], y)
     with pytest.raises(InputError, match=r"row 1 of probabilities holds a negative value, -0.5"):
         measure.function([[0.5, 0.5], [-0.5, 1.5], [0.5, 0.5]], y)
     with pytest.raises(InputError, match=r"row 0 of probabilities sums to -0.3.*softmax"):
         measure.function([[2.0, -2.3], [0.2, 0.8], [0.5, 0.5]], y)
+
+
+OF_PROBABILITIES = pytest.mark.parametrize(
+    "measure", [m for m in MEASURES.values() if m.needs == "probabilities"], ids=lambda m: m.name
+)
+
+
+@OF_PROBABILITIES
+def test_rows_that_sum_to_one_but_for_the_tolerance_score_as_if_they_did(measure, inputs, rng):
+    p, y = inputs["probabilities"], inputs["labels"]
+    value, errors = measure.influence(p, y)
+    off, errors_off = measure.influence(p * rng.uniform(1 - 9e-4, 1 + 9e-4, (60, 1)), y)
+    assert off == pytest.approx(value, abs=1e-12)
+    np.testing.assert_allclose(errors_off, errors, atol=1e-9)
+
+
+@OF_PROBABILITIES
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rows_in_half_precision_may_be_off_by_two_percent(measure, inputs, dtype):
+    import torch
+
+    y = inputs["labels"]
+    half = torch.from_numpy(inputs["probabilities"] * 1.013).to(getattr(torch, dtype))
+    exact = half.double()
+    expected = measure.function((exact / exact.sum(dim=1, keepdim=True)).numpy(), y)
+    found = [measure.function(half, y)]
+    if dtype == "float16":
+        found.append(measure.function(half.numpy(), y))
+    assert found == pytest.approx([expected] * len(found), abs=1e-6)
+    with pytest.raises(InputError, match=r"sums to 1.0\d+, not to 1 \(±0.001\)"):
+        measure.function(half.float(), y)  # in full precision, such rows are no softmax
+    with pytest.raises(InputError, match=r"sums to 1.0\d+, not to 1 \(±0.02\)"):
+        measure.function(half * 1.02, y)
+
+
+def test_bfloat16_arrays_of_ml_dtypes_are_numbers(inputs):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    for needs in ("probabilities", "features"):
+        x = inputs[needs].astype(bfloat16)
+        name = {"probabilities": "leep", "features": "h-score"}[needs]
+        theta = x.astype(np.float64)
+        theta = theta / theta.sum(axis=1, keepdims=True) if needs == "probabilities" else theta
+        expected = MEASURES[name].function(theta, inputs["labels"])
+        assert MEASURES[name].function(x, inputs["labels"]) == pytest.approx(expected, abs=1e-6)
 
 
 @EVERY

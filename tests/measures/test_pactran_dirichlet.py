@@ -121,3 +121,9 @@ def test_predictions_that_are_the_same_for_all_rows_score_one_tables_evidence(rn
     expected = (log_beta(counts / 50 + counts) - log_beta(counts / 50)) / 50
     assert uninformed(y) == pytest.approx(expected, abs=1e-12)
     assert uninformed(y) == pytest.approx(measures.pactran_dirichlet(np.eye(3)[np.zeros(50, int)], y), abs=1e-12)
+
+
+def test_many_source_classes_for_a_rare_target_class_do_not_underflow():
+    # E[log V] of the rare class is about −1/(1/s + 1/n) in every column, and exp of that is 0.
+    theta, y = np.full((3000, 3000), 1 / 3000, np.float32), np.arange(3000) == 5
+    assert -1 < measures.pactran_dirichlet(theta, y) < 0
