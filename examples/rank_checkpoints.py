@@ -13,7 +13,8 @@ def main(dataset: str, output: str, *models: str) -> None:
             print(f"not ranked: {candidate['id']} ({candidate['reason']})")
         else:
             leep = candidate["scores"]["leep"]
-            print(f"{candidate['rank']}. group {candidate['tie_group']}: {candidate['id']} {leep['value']:.3f}")
+            ties = candidate["tie_letters"] or "error not known"  # who shares a letter is not told apart
+            print(f"{candidate['rank']}. ({ties}) {candidate['id']} {leep['value']:.3f}")
     report.save(output)
 
 

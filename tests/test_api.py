@@ -69,6 +69,7 @@ def test_a_candidate_listed_twice_has_two_equal_rows(checkpoints, pictures):
     first, second = report.candidates
     assert first["scores"] == second["scores"]
     assert first["tie_group"] == second["tie_group"] == 1
+    assert first["tie_letters"] == second["tie_letters"] == "a"
 
 
 def test_one_bad_candidate_never_stops_the_others(checkpoints, pictures, tmp_path):
@@ -80,7 +81,7 @@ def test_one_bad_candidate_never_stops_the_others(checkpoints, pictures, tmp_pat
     assert report.candidates[0]["rank"] == 1
     for candidate in report.candidates[1:]:
         assert candidate["status"] == "failed"
-        assert candidate["rank"] is candidate["tie_group"] is None
+        assert candidate["rank"] is candidate["tie_group"] is candidate["tie_letters"] is None
         assert candidate["scores"] == {}
         assert candidate["reason"]
         assert "\n" not in candidate["reason"]

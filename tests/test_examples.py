@@ -33,7 +33,7 @@ def test_score_arrays():
 def test_rank_checkpoints(checkpoints, pictures, tmp_path):
     pictures.to_parquet(tmp_path / "pictures.parquet")
     output = run("rank_checkpoints.py", tmp_path / "pictures.parquet", tmp_path / "out", checkpoints["five"])
-    assert output.startswith("1. group 1: ")
+    assert output.startswith("1. (a) ")
     assert (tmp_path / "out" / "README.md").exists()
 
 

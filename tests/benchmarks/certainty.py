@@ -1,15 +1,15 @@
 """What a report says of its own certainty, beside what came true: ``python tests/benchmarks/certainty.py``.
 
-With ``--quick`` it takes seconds; names of sections after it choose some of them. Every line is from samples that are
-drawn again and again from a known population, with a seed: what the report states, what came true, in how many samples,
-and a cross where the two differ by more than three errors of the simulation. The sections:
+With ``--quick`` it takes a minute at most; names of sections choose some of them. Every line is from samples that are
+drawn again and again from a known population, with a seed: what the report states, what came true, in how many
+samples, and a cross where the two differ by more than three errors of the simulation. The sections:
 
 - coverage: 95 % intervals of scores and of paired differences;
 - ties: equal candidates that are told apart, and rank intervals;
 - best: the probability of being best, by what it was, beside how often that candidate was the best;
 - settling: "it takes at least about N rows to settle the first place", tried with N rows;
 - perfect: intervals of heads with 0 to 5 % of the rows wrong;
-- nulls: noise of two widths that is told apart, for every measure.
+- nulls: noise of two widths that is told apart, for every measure but stable rank, which looks at no label.
 """
 
 import os
@@ -18,6 +18,7 @@ if __name__ == "__main__":
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
 
+import itertools
 import sys
 import time
 from dataclasses import dataclass
@@ -33,9 +34,12 @@ from hf_leep.ranking.best import growth_at_least, probabilities_of_being_best
 from hf_leep.ranking.ordering import gap, rank
 from hf_leep.ranking.scoring import half_width, with_checks
 from hf_leep.ranking.uncertainty import CONFIDENCE, Comparison, JointScores, miss_probability
-from tests.benchmarks.coverage import SLOW, T, cloud, predictions, ranks, scored, softmax
+from tests.benchmarks.coverage import T, cloud, predictions, ranks, scored
+from tests.benchmarks.nulls import NO_LABELS, SLOW, Null
+from tests.benchmarks.nulls import told_apart as noise_apart
 
 MEASURED = ["leep", "leave-one-out-leep", "ridge"]
+SLOWER = {"parc", "gbc", "transrate", "logme", "regularised-h-score"}  # measures that get fewer draws
 MANY = 10**5  # influence values of made-up scores
 BINS = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
 SHARE = {"full": 1.0, "quick": 0.05}
@@ -85,7 +89,9 @@ class Line:
 def interval(one):
     """The interval that a report prints around a score; None where it prints none."""
     half = half_width(one)
-    return None if one.value is None or half is None else (one.value - half, one.value + half)
+    if one.value is None or half is None:
+        return None
+    return getattr(one, "interval", None) or (one.value - half, one.value + half)
 
 
 def interval_of_difference(one, two, measure):
@@ -199,7 +205,7 @@ def best(rng, share):
 
 def binned(found, population):
     """A line for each bin of what was said: its mean, and how often that came true."""
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in itertools.pairwise(BINS):
         part = found[(found[:, 0] > low) & (found[:, 0] <= high)]
         if len(part) >= 10:
             said, came_true, again = part.mean(axis=0)
@@ -291,20 +297,13 @@ def nearly_right(rng, y, wrong):
 
 
 def nulls(rng, share):
-    """Noise of two widths told apart, by every measure in the registry: 7 % of 1,000 draws at most, 5 % and its error."""
-    n, t = 100, 2
-    for name, measure in MEASURES.items():
-        number = max(int((100 if name in SLOW else 1000 if measure.needs == "probabilities" else 400) * share), 20)
-        widths = (10, 200) if measure.needs == "probabilities" else (8, 64)
-        apart = 0
-        for _ in range(number):
-            y = rng.permutation(np.arange(n) % t)
-            noise = [rng.normal(size=(n, width)) for width in widths]
-            arrays = [softmax(one).astype("f4") if measure.needs == "probabilities" else one for one in noise]
-            apart += told_apart([{measure.needs: one} for one in arrays], y, name)
-        note = "looks at no label" if name == "stable-rank" else ""
-        what = f"{name}, noise of widths {widths[0]} and {widths[1]} told apart"
-        yield Line(what, "at most", miss_probability(), apart / number, number, note)
+    """Noise of two widths told apart; each test is at 5 %, so more than 7 % of 1,000 draws would be too many."""
+    for name in [name for name in MEASURES if name not in NO_LABELS]:
+        needs = MEASURES[name].needs
+        null = Null(200, 5, (10, 200)) if needs == "probabilities" else Null(100, 2, (10, 60))
+        number = max(int((60 if name in SLOW | SLOWER else 1000 if needs == "probabilities" else 300) * share), 10)
+        found = noise_apart(rng, name, null, number)
+        yield Line(f"{name}, noise told apart, {null}", "at most", miss_probability(), found, number)
 
 
 SECTIONS = {function.__name__: function for function in (coverage, ties, best, settling, perfect, nulls)}

@@ -112,7 +112,7 @@ def apart(sort_by, draw, repeats):
         y, both = draw()
         pair = [scored(with_checks([sort_by]), y, one) for one in both]
         first, second = rank(pair, sort_by).ranked
-        count += first.tie_group != second.tie_group
+        count += first.tie_letters != second.tie_letters
     return count / repeats
 
 

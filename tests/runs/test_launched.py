@@ -110,7 +110,7 @@ def test_any_number_of_processes_and_machines_stores_the_same_arrays(python, wor
     for report in reports[1:]:
         assert report["target"] == reports[0]["target"]
         for one, many in zip(reports[0]["candidates"], report["candidates"], strict=True):
-            for key in ("id", "status", "reason", "rank", "tie_group", "scores"):
+            for key in ("id", "status", "reason", "rank", "tie_group", "tie_letters", "scores"):
                 assert one[key] == many[key]
 
 

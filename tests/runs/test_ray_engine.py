@@ -102,7 +102,7 @@ def test_a_worker_that_dies_in_the_middle_costs_a_retry(command, work, address, 
     )
     expected = json.loads(local.stdout)
     for one, other in zip(report["candidates"], expected["candidates"], strict=True):
-        for key in ("id", "rank", "tie_group", "scores"):
+        for key in ("id", "rank", "tie_group", "tie_letters", "scores"):
             assert one[key] == other[key]
 
     # All of it is in the store now: scored without a task, even where no task could run.

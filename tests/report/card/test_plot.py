@@ -17,6 +17,20 @@ def test_it_is_a_picture_with_the_colours_of_the_tie_groups(report):
     assert (0xD9, 0x77, 0x06) not in {tuple(c) for c in pixels(report).reshape(-1, 3)}
 
 
+def test_a_candidate_without_an_error_has_no_colour_of_a_group(report):
+    report["candidates"][2].update(tie_group=None, tie_letters=None, interval=None, rank_interval=None)
+    colours = {tuple(c) for c in pixels(report).reshape(-1, 3)}
+    assert (0x25, 0x63, 0xEB) in colours
+    assert (0xD9, 0x77, 0x06) not in colours
+
+
+def test_the_letters_are_drawn(report):
+    before = pixels(report)
+    for candidate, letters in zip(report["candidates"], ("ab", "b", "c"), strict=False):
+        candidate["tie_letters"] = letters
+    assert (before != pixels(report)).any()
+
+
 def test_it_grows_with_the_candidates_and_stops_at_forty(report):
     few = pixels(report).shape[0]
     many = [{**report["candidates"][0], "id": f"model/{k}", "rank": k + 1} for k in range(300)]
