@@ -88,10 +88,7 @@ class Line:
 
 def interval(one):
     """The interval that a report prints around a score; None where it prints none."""
-    half = half_width(one)
-    if one.value is None or half is None:
-        return None
-    return getattr(one, "interval", None) or (one.value - half, one.value + half)
+    return one.interval
 
 
 def interval_of_difference(one, two, measure):
