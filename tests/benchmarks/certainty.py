@@ -32,7 +32,7 @@ from hf_leep.measures import MEASURES
 from hf_leep.ranking import best as ranking_best
 from hf_leep.ranking.best import growth_at_least, probabilities_of_being_best
 from hf_leep.ranking.ordering import gap, rank
-from hf_leep.ranking.scoring import half_width, with_checks
+from hf_leep.ranking.scoring import with_checks
 from hf_leep.ranking.uncertainty import CONFIDENCE, Comparison, JointScores, miss_probability
 from tests.benchmarks.coverage import T, cloud, predictions, ranks, scored
 from tests.benchmarks.nulls import NO_LABELS, SLOW, Null
