@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -75,13 +77,34 @@ class Rows:
         row_id = int(self.row_ids[index])
         try:
             row = dict(self.dataset[row_id])
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow's errors for a damaged file
-            raise TargetError(f"row {row_id} of {self.source} cannot be decoded: {one_line(error)}") from None
+        except Exception as error:  # decoders raise errors of any kind
+            text = re.sub(r"<_io\.BytesIO object at \w+>", "its content", one_line(error))
+            raise TargetError(f"{self.where(index)} cannot be decoded: {text}") from None
         if self.words is None:
             return {column: _scaled(value, self.dataset.features[column], column) for column, value in row.items()}
         start, end = self.words.offsets[index], self.words.offsets[index + 1]
         labelled = self.words.places[start:end].tolist()
         return {column: {"words": words, "labelled": labelled} for column, words in row.items()}
+
+    def where(self, index: int) -> str:
+        """Which row it is, with the name of its file where it has one, for messages.
+
+        Args:
+            index: its position among the chosen rows.
+        """
+        row_id = int(self.row_ids[index])
+        rows = self.dataset.select([row_id])
+        for column, feature in self.dataset.features.items():
+            if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
+                rows = rows.cast_column(column, type(feature)(decode=False))
+        names = [name for value in rows[0].values() if (name := _named(value))]
+        return f"row {row_id} of {self.source}" + (f" ({names[0]})" if names else "")
+
+
+def _named(value: object) -> str | None:
+    """The name of the file of a cell that is not decoded."""
+    path = value.get("path") if isinstance(value, Mapping) else None
+    return Path(path).name if isinstance(path, str) else None
 
 
 def _scaled(value: object, feature: object, column: str) -> object:

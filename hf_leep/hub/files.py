@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -19,9 +20,12 @@ _SMALL = re.compile(
 )
 POOLING = "1_Pooling/config.json"  # the pooling of sentence-transformers: the only small file that is in a subfolder
 WEIGHTS = (".safetensors", ".bin")  # endings of the files that `choose` may return as weights
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+_NO_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")  # what a Trainer leaves beside weights
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_INDEX = 64 * 2**20  # bytes
-ALL_WEIGHTS = (*_PICKLES, ".safetensors")  # endings of files with weights of any library
+# Endings of files with weights of any library.
+ALL_WEIGHTS = (*_PICKLES, ".h5", ".msgpack", ".gguf", ".onnx", ".safetensors")
 
 
 def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> list[str]:
@@ -46,13 +50,33 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
         else:
             continue
         return sorted({*weights, *(f for f in files if _SMALL.fullmatch(f) or f == POOLING)})
-    pickles = [f for f in top if f.endswith(_PICKLES)]
+    raise CandidateError(_without_weights(files, top, allow_pickle))
+
+
+_OTHER_FORMATS = (
+    (".gguf", "GGUF", "quantised for llama.cpp: take the original checkpoint"),
+    (".onnx", "ONNX", "exported for another runtime: take the original checkpoint"),
+    (".h5", "TensorFlow", "convert them with transformers 4 (from_tf=True), or take a checkpoint with safetensors"),
+    (".msgpack", "Flax", "convert them with transformers 4 (from_flax=True), or take a checkpoint with safetensors"),
+)
+
+
+def _without_weights(files: Sequence[str], top: Sequence[str], allow_pickle: bool) -> str:
+    """Why there are no weights that hf_leep loads, and what to do."""
+    pickles = [f for f in top if f.endswith(_PICKLES) and f not in _NO_WEIGHTS]
     if pickles and not allow_pickle:
-        raise CandidateError(
+        return (
             f"pickled weights only ({', '.join(pickles[:3])}); hf_leep loads safetensors: convert it first, "
             f"or allow them with {option('hub.allow_pickle')}"
         )
-    raise CandidateError("no weights: model.safetensors is missing")
+    for suffix, kind, advice in _OTHER_FORMATS:
+        if held := [f for f in files if f.endswith(suffix)]:
+            return f"only {kind} weights ({held[0]}): {advice}"
+    if "adapter_model.safetensors" in top or "adapter_config.json" in top:
+        return "an adapter without its model: merge it into the model (merge_and_unload of peft), and give that"
+    if steps := sorted({f.split("/")[0] for f in files if re.match(r"checkpoint-\d+/", f)}):
+        return f"no weights at its top; it holds the training checkpoint {steps[-1]}: give that folder"
+    return "no weights: model.safetensors is missing"
 
 
 def _shards(folder: Path, index: str, single: str) -> list[str]:
@@ -69,6 +93,23 @@ def _shards(folder: Path, index: str, single: str) -> list[str]:
         if Path(name).name != name or not (folder / name).is_file():
             raise CandidateError(f"{index} names {name!r}, which is not in the folder")
     return names
+
+
+def check_pointer(folder: Path, file: str) -> None:
+    """Check that a file is not the pointer that Git LFS leaves where the file itself was not fetched.
+
+    Args:
+        folder: the checkpoint's folder.
+        file: the name of the file in it.
+
+    Raises:
+        CandidateError: it is one.
+    """
+    with contextlib.suppress(OSError), (folder / file).open("rb") as stream:
+        if stream.read(len(_POINTER)) == _POINTER:
+            raise CandidateError(
+                f"{file} is a Git LFS pointer, not the file itself: run git lfs pull in the folder of the clone"
+            )
 
 
 def check_kinds(folder: Path) -> None:

@@ -136,11 +136,13 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
         raise CandidateError(f"no config.json in the folder (it holds {', '.join(held)})" if held else "it is empty")
     if (folder / checkpoint.POOLING).is_file():
         files.append(checkpoint.POOLING)
-    chosen = checkpoint.choose(files, client.allow_pickle, folder)
+    steps = [f"{p.name}/" for p in folder.glob("checkpoint-*") if p.is_dir()]
+    chosen = checkpoint.choose([*files, *steps], client.allow_pickle, folder)
     # Any other file in a local folder may be part of a processor, so it counts; weights that are not used do not.
     others = (f for f in files if not f.startswith(".") and not f.endswith(checkpoint.ALL_WEIGHTS))
     hashed = sorted({*chosen, *others})
     for file in hashed:
+        checkpoint.check_pointer(folder, file)
         if file.endswith(".safetensors"):
             checkpoint.check_weights(folder, file)
     digest = hashlib.sha256()

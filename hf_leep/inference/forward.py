@@ -269,6 +269,8 @@ class _Model:
 def _failure(error: Exception, batch: Batch | None, device: torch.device) -> CandidateError:
     if _out_of_memory(error):
         return CandidateError(f"out of memory on {device}, even for a batch of one")
+    if isinstance(error, IndexError) and "out of range in self" in str(error):
+        return CandidateError("its tokenizer makes tokens that its embedding table lacks: they do not belong together")
     where = "" if batch is None else f" on rows {batch.positions.min()} to {batch.positions.max()} of the sample"
     return CandidateError(f"the forward pass failed{where}: {one_line(error)}")
 

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from hf_leep.arrays import Integers
+from hf_leep.errors import TargetError
 from hf_leep.inference.protocols import Classifier, Row, Rows
 from hf_leep.inference.sampler import Batch
 
@@ -71,15 +72,28 @@ class Loader:
             TargetError: a row cannot be decoded.
         """
         if not classifier.row_wise or not self._budget_processed:
-            return dict(classifier.collate([self._decode(i) for i in positions]))
+            return self._collated(classifier, positions)
         kept = self._processed.get(classifier.processor)
         new = [i for i in positions if kept is None or not kept.has(i)]
-        inputs = dict(classifier.collate([self._decode(i) for i in new])) if new else {}
+        inputs = self._collated(classifier, new) if new else {}
         if kept is None:
             kept = self._make_room(classifier.processor, inputs)
         self._processed.move_to_end(classifier.processor)
         kept.keep(new, inputs)
         return inputs if len(new) == len(positions) else kept.combine(positions, new, inputs)
+
+    def _collated(self, classifier: Classifier, positions: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The inputs of some rows; a row that is no input for any model is named."""
+        rows = [self._decode(i) for i in positions]
+        try:
+            return dict(classifier.collate(rows))
+        except TargetError:
+            for position, row in zip(positions, rows, strict=True):
+                try:
+                    classifier.collate([row])
+                except TargetError as error:
+                    raise TargetError(f"{self._rows.where(position)}: {error.marked()}") from None
+            raise
 
     def _decode(self, position: int) -> Row:
         decoded = self._decoded.get(position)

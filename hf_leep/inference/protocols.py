@@ -29,6 +29,9 @@ class Rows(Protocol):
     def __len__(self) -> int:
         """Number of rows n."""
 
+    def where(self, index: int) -> str:
+        """Which row it is, for messages."""
+
     def __getitem__(self, index: int, /) -> Row:
         """Decode a row."""
 

@@ -25,8 +25,8 @@ from hf_leep.measures.measure import Measure
 from hf_leep.measures.resampling import Kept, jackknife_parts, pseudo_values
 
 STRENGTH = 1.0  # λ = β σ₀²/n
-# Of the fit to many examples, see `logistic.TOLERANCE`. It is rough, because the bound is a minimum but for the flatness
-# term, whose weight is 5 t/n: the score was off by at most 5e-6.
+# Of the fit to many examples, see `logistic.TOLERANCE`. It is rough, because the bound is a minimum but for the
+# flatness term, whose weight is 5 t/n: the score was off by at most 5e-6.
 _ROUGH_TOLERANCE = 1e-4
 # Fits to parts of the examples only make the standard error, and the bound is a minimum, which an error of the weights
 # changes to second order. It is accurate to this share of the standard error of the mean loss.

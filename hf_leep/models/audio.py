@@ -115,11 +115,16 @@ def _wave(sound: Row, rate: int) -> NDArray[np.float32]:
     if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
         raise TargetError(f"a sound of shape {wave.shape} is empty, not finite or of several channels: drop such rows")
     if own == rate:
-        return wave
+        return _long_enough(wave, rate)
     from scipy.signal import resample_poly
 
     shared = gcd(own, rate)
-    return np.asarray(resample_poly(wave, rate // shared, own // shared), dtype=np.float32)
+    return _long_enough(np.asarray(resample_poly(wave, rate // shared, own // shared), dtype=np.float32), rate)
+
+
+def _long_enough(wave: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """A sound of at least a tenth of a second, with silence at its end: models fail on a few samples."""
+    return np.pad(wave, (0, max(0, rate // 10 - len(wave))))
 
 
 def _decoded(sound: Row) -> tuple[NDArray[np.float32], int]:

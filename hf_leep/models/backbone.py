@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 POOLER = "pooler_output"
 NO_HEAD = {"probabilities": "no trained classification head: the model has none"}
-# In the order in which sentence-transformers concatenates them where a checkpoint names several.
-_SENTENCE_MODES = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "last token",
-}
+# In the order in which sentence-transformers concatenates them where a checkpoint names several: its name in the file
+# since version 5, its key in the files before, and its name here.
+_SENTENCE_MODES = (
+    ("cls", "pooling_mode_cls_token", "cls"),
+    ("max", "pooling_mode_max_tokens", "max"),
+    ("mean", "pooling_mode_mean_tokens", "mean"),
+    ("mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", "sum over square root of length"),
+    ("weightedmean", "pooling_mode_weightedmean_tokens", "mean weighted by position"),
+    ("lasttoken", "pooling_mode_lasttoken", "last token"),
+)
 
 
 class HasLogits(Protocol):
@@ -220,17 +223,37 @@ def _pool(hidden: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
     if mode == "max":
         return hidden.masked_fill(~real[..., None], float("-inf")).amax(dim=1)
     weight = real[..., None].to(hidden.dtype)
+    if mode == "mean weighted by position":
+        weight = weight * torch.arange(1, hidden.shape[1] + 1, device=hidden.device)[:, None]
+    if mode == "sum over square root of length":
+        return (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1).sqrt()
     return (hidden * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
 
 
 def _sentence_modes(path: Path) -> tuple[str, ...] | None:
-    """The pooling that sentence-transformers uses for a checkpoint; None where it has no such setting."""
+    """The pooling that sentence-transformers uses for a checkpoint; None where it has no such setting.
+
+    Raises:
+        CandidateError: it is one that hf_leep does not know.
+    """
     try:
         content = json.loads((path / "1_Pooling" / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except OSError:
         return None
-    named = {mode for key, mode in _SENTENCE_MODES.items() if isinstance(content, dict) and content.get(key) is True}
-    return tuple(mode for mode in _SENTENCE_MODES.values() if mode in named) or ("mean",)
+    except (ValueError, RecursionError):
+        raise CandidateError("1_Pooling/config.json is not valid JSON") from None
+    if not isinstance(content, dict):
+        raise CandidateError(f"1_Pooling/config.json holds no JSON object, but {type(content).__name__}")
+    stated = content.get("pooling_mode")
+    if stated is None:
+        named = {key for key, value in content.items() if key.startswith("pooling_mode_") and value is True}
+        known = {key: mode for _, key, mode in _SENTENCE_MODES}
+    else:
+        named = set(map(str, stated if isinstance(stated, list) else [stated]))
+        known = {name: mode for name, _, mode in _SENTENCE_MODES}
+    if unknown := sorted(named - set(known)):
+        raise CandidateError(f"its 1_Pooling/config.json names an unknown pooling, {unknown[0][:80]!r}")
+    return tuple(mode for name, mode in known.items() if name in named) or ("mean",)
 
 
 def is_decoder(config: PreTrainedConfig) -> bool:

@@ -175,6 +175,7 @@ def read_config(path: Path) -> PreTrainedConfig:
             text = "its config.json names no model_type that transformers knows"
         raise CandidateError(f"configuration: {text}") from None
     claims.choose_attention(config)
+    config.return_dict = True
     return config
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_leep.errors import CandidateError
 from hf_leep.models.adapter import Adapter
@@ -24,6 +24,9 @@ _OFFSET_POSITIONS = (
     "xlm-roberta", "xlm-roberta-xl", "xmod", "esm", "luke", "mluke",
 )  # fmt: skip
 _NO_TOKENIZER = "no tokenizer in the checkpoint"
+_CHARACTERS = 64  # for each token up to the limit; what is beyond is not tokenized
+# A special token that is written in a text, such as </s>, is text: a model may fail on a second end of a text.
+_PLAIN: Mapping[str, Any] = {"padding": False, "verbose": False, "split_special_tokens": True}
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
 
@@ -75,10 +78,10 @@ def _assemble(
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         texts = [[row[column] for row in rows] for column in columns]
         with transformers_silent():
-            whole = tokenizer(*texts, padding=False, truncation=False, verbose=False)
+            whole, texts = _tokens(tokenizer, texts, limit)
             cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
             if cut:
-                whole = tokenizer(*texts, padding=False, truncation=True, max_length=limit, verbose=False)
+                whole = tokenizer(*texts, truncation=True, max_length=limit, **_PLAIN)
         batch = padding.batch(tokenizer, whole)
         return {**batch, "num_truncated": torch.tensor(cut)}
 
@@ -96,6 +99,26 @@ def _assemble(
     )
 
 
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: list[list[str]], limit: int | None
+) -> tuple[BatchEncoding, list[list[str]]]:
+    """The tokens of texts, and the texts that they are of: those of many megabytes without their end.
+
+    A tokenizer takes hundreds of times the memory of a text. What lies far beyond the limit changes no token before
+    it; a text that has fewer tokens than the limit after the cut, such as one of spaces, is read as a whole.
+    """
+    if limit is None:
+        return tokenizer(*texts, truncation=False, **_PLAIN), texts
+    longest = _CHARACTERS * limit
+    short = [[text[:longest] for text in column] for column in texts]
+    made = tokenizer(*short, truncation=False, **_PLAIN)
+    lost = [
+        any(len(column[k]) > longest for column in texts) and len(ids) <= limit
+        for k, ids in enumerate(made["input_ids"])
+    ]
+    return (tokenizer(*texts, truncation=False, **_PLAIN), texts) if any(lost) else (made, short)
+
+
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], columns: int) -> BatchEncoding:
     """The tokens of texts, neither padded nor truncated.
 
@@ -109,7 +132,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], columns: int) -
     """
     try:
         with transformers_silent():
-            encoded: BatchEncoding = tokenizer(*[texts] * columns, padding=False, truncation=False, verbose=False)
+            encoded: BatchEncoding = tokenizer(*[texts] * columns, truncation=False, **_PLAIN)
         if len(encoded["input_ids"]) == len(texts) and all(isinstance(ids, list) for ids in encoded["input_ids"]):
             return encoded
         reason = "it reads a list of texts as the words of one text"
@@ -146,6 +169,8 @@ def set_padding_token(tokenizer: PreTrainedTokenizerBase, whole_config: PreTrain
     """
     config = whole_config.get_text_config()
     named = getattr(config, "pad_token_id", None)
+    if isinstance(named, int) and named < 0:  # how some configurations say that there is none
+        named = config.pad_token_id = None
     if tokenizer.pad_token is not None and named is not None:
         return
     if named is not None and (token := tokenizer.convert_ids_to_tokens(named)) is not None:
@@ -167,7 +192,12 @@ def max_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> 
         tokenizer: the tokenizer.
         config: the model's configuration.
     """
-    limits = [int(tokenizer.model_max_length)] if tokenizer.model_max_length < _NO_LIMIT else []
+    stated: object = tokenizer.model_max_length  # whatever tokenizer_config.json says
+    try:
+        limits = [int(float(str(stated)))]
+    except (ValueError, OverflowError):
+        limits = []
+    limits = [limit for limit in limits if 0 < limit < _NO_LIMIT]
     text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
     if positions and positions > 0:
