@@ -22,6 +22,7 @@ from hf_leep.models.modality import Modality, files_need
 if TYPE_CHECKING:
     import torch
     from torch import nn
+    from transformers import PreTrainedConfig
 
     from hf_leep.models.adapter import Model
     from hf_leep.models.processors import FeatureExtractor
@@ -66,10 +67,11 @@ def _assemble(
     tried = [noise[: rate * percent // 100] for percent in (29, 35, 42, 50)]
     together, single = inputs(tried), [inputs([wave]) for wave in tried[:-1]]
     alike = len(together) == 1 or sees_padding(model, single, outputs(model, together))
-    longest = _longest(extractor)
+    longest, shortest = _longest(extractor), _shortest(model.config)
 
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         waves = [_wave(row[column], rate) for row in rows]
+        waves = [np.pad(wave, (0, max(0, shortest - len(wave)))) for wave in waves]  # silence
         batch = in_one_batch([inputs([wave]) for wave in waves], 1) if alike else inputs(waves)
         if longest is None:
             return batch
@@ -115,16 +117,22 @@ def _wave(sound: Row, rate: int) -> NDArray[np.float32]:
     if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
         raise TargetError(f"a sound of shape {wave.shape} is empty, not finite or of several channels: drop such rows")
     if own == rate:
-        return _long_enough(wave, rate)
+        return wave
     from scipy.signal import resample_poly
 
     shared = gcd(own, rate)
-    return _long_enough(np.asarray(resample_poly(wave, rate // shared, own // shared), dtype=np.float32), rate)
+    return np.asarray(resample_poly(wave, rate // shared, own // shared), dtype=np.float32)
 
 
-def _long_enough(wave: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """A sound of at least a tenth of a second, with silence at its end: models fail on a few samples."""
-    return np.pad(wave, (0, max(0, rate // 10 - len(wave))))
+def _shortest(config: PreTrainedConfig) -> int:
+    """Number of samples that a model's convolutions need for one frame; 0 where its configuration states none."""
+    kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
+    if not isinstance(kernels, list | tuple) or not isinstance(strides, list | tuple):
+        return 0
+    samples = 1
+    for kernel, stride in reversed(list(zip(kernels, strides, strict=False))):
+        samples = (samples - 1) * int(stride) + int(kernel)
+    return samples
 
 
 def _decoded(sound: Row) -> tuple[NDArray[np.float32], int]:
