@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,7 @@ _OFFSET_POSITIONS = (
 )  # fmt: skip
 _NO_TOKENIZER = "no tokenizer in the checkpoint"
 _CHARACTERS = 64  # for each token up to the limit; what is beyond is not tokenized
-# A special token that is written in a text, such as </s>, is text: a model may fail on a second end of a text.
-_PLAIN: Mapping[str, Any] = {"padding": False, "verbose": False, "split_special_tokens": True}
+_PLAIN: Mapping[str, Any] = {"padding": False, "verbose": False}
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
 
@@ -77,7 +77,7 @@ def _assemble(
 
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         texts = [[row[column] for row in rows] for column in columns]
-        with transformers_silent():
+        with transformers_silent(), _no_special_tokens_in_texts(tokenizer):
             whole, texts = _tokens(tokenizer, texts, limit)
             cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
             if cut:
@@ -97,6 +97,17 @@ def _assemble(
         processor_backend=None,
         max_length=limit,
     )
+
+
+@contextlib.contextmanager
+def _no_special_tokens_in_texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """Read a special token that is written in a text, such as </s>, as text: a model may fail on a second end."""
+    before = tokenizer.split_special_tokens
+    tokenizer.split_special_tokens = True
+    try:
+        yield
+    finally:
+        tokenizer.split_special_tokens = before
 
 
 def _tokens(
@@ -131,7 +142,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], columns: int) -
         CandidateError: the tokenizer needs more than a text.
     """
     try:
-        with transformers_silent():
+        with transformers_silent(), _no_special_tokens_in_texts(tokenizer):
             encoded: BatchEncoding = tokenizer(*[texts] * columns, truncation=False, **_PLAIN)
         if len(encoded["input_ids"]) == len(texts) and all(isinstance(ids, list) for ids in encoded["input_ids"]):
             return encoded

@@ -98,7 +98,6 @@ def test_a_pooler_of_the_checkpoints_own_is_used(text_checkpoints, texts):
             "cls+mean",
             lambda states: np.concatenate([states[0], states.mean(axis=0)]),
         ),
-        ({"pooling_mode_of_tomorrow": True}, "mean", lambda states: states.mean(axis=0)),
     ],
 )
 def test_what_sentence_transformers_says_of_the_pooling_holds(text_checkpoints, texts, tmp_path, said, pooling, pool):
