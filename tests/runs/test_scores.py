@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import hf_leep
@@ -63,7 +63,12 @@ def test_a_bar_counts_the_measures(rng, monkeypatch):
     scoring.score(found, ["leep", "logme", "nce"], lambda: ticks.append(None))  # one of them does not apply
     assert len(ticks) == 3
 
-    monkeypatch.setattr(sys.modules["huggingface_hub.utils.tqdm"], "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    globals_ = are_progress_bars_disabled.__globals__
+    for name in [name for name in globals_ if name.endswith("DISABLE_PROGRESS_BARS")]:
+        monkeypatch.setitem(globals_, name, None)  # it is set for all tests
+    if "constants" in globals_:
+        monkeypatch.setattr(globals_["constants"], "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    enable_progress_bars()
 
     def shown(progress):
         screen = Terminal()
