@@ -20,7 +20,7 @@ from hf_leep.models.classifier import transformers_silent
 from hf_leep.ranking.correlation import Agreement, agreement
 from hf_leep.ranking.uncertainty import CONFIDENCE, critical_value
 from hf_leep.report import Report
-from hf_leep.runs.local import progress_bar
+from hf_leep.runs.bars import progress_bar
 from hf_leep.text import number
 
 if TYPE_CHECKING:

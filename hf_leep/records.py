@@ -32,6 +32,7 @@ class Candidate:
         private: whether its repository is private.
         num_parameters: number of parameters.
         downloads: downloads in the last month, as the Hub counts them; None if it is not on the Hub.
+        stated_accuracy: accuracy that its card states for its own task, 0 to 1; `stated_on` names the data set.
         source_labels: names of the classes of its head, in the order of its outputs; empty without a usable head.
     """
 
@@ -44,6 +45,8 @@ class Candidate:
     private: bool = False
     num_parameters: int | None = None
     downloads: int | None = None
+    stated_accuracy: float | None = None
+    stated_on: str | None = None
     source_labels: tuple[str, ...] = ()
 
 

@@ -35,7 +35,7 @@ from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
-from hf_leep.runs.local import progress_bar
+from hf_leep.runs.bars import progress_bar
 from hf_leep.store import Store
 from hf_leep.text import with_article
 from hf_leep.training.shortlist import by_name, in_memory, shortlist

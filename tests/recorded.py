@@ -40,6 +40,8 @@ class Job:
         self.examples = np.arange(len(target.labels)) if examples is None else examples  # of the recorded arrays
         self.ran = {name: [] for name in passes} if ran is None else ran
 
+    progress = False
+
     def select(self, positions):
         return Job(
             self.passes,

@@ -37,7 +37,7 @@ TABLE = {
     "store.py": (9, {"numpy", "filelock", "huggingface_hub"}),
     "modalities.py": (10, set()),
     "inference": (10, {"numpy", "torch", "accelerate", "psutil"}),
-    "runs": (11, {"numpy", "torch", "huggingface_hub", "ray"}),
+    "runs": (11, {"numpy", "scipy", "torch", "huggingface_hub", "ray", "threadpoolctl"}),
     "selfcheck": (12, {"numpy", "scipy", "sklearn", "rich"}),
     "evaluate_module": (13, {"numpy", "datasets", "evaluate", "pyarrow"}),
     "training": (14, {"numpy", "torch", "accelerate", "rich", "huggingface_hub"}),

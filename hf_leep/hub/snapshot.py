@@ -8,15 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
 from hf_leep.errors import CandidateError
 from hf_leep.hub import files as checkpoint
+from hf_leep.hub import model_card
 from hf_leep.hub.client import Client
 from hf_leep.records import Candidate
 
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
 _ADDRESS = re.compile(r"https?://(huggingface\.co|hf\.co)/(?=[^/]+/[^/]+$)")  # of a repository's page
-_MAX_CARD = 2**20  # characters
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -95,38 +98,6 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
     return _cached(repo_id, revision or None, client) if client.offline else _remote(repo_id, revision or None, client)
 
 
-class _Card(TypedDict):
-    """What the metadata of a model card says about a candidate; see `Candidate`."""
-
-    license: str | None
-    trained_on: tuple[str, ...]
-
-
-def _read_card(metadata: Mapping[str, object] | None) -> _Card:
-    """Read the licence and the training data sets from the metadata of a card, which may hold anything."""
-    metadata = metadata or {}
-    stated, trained_on = metadata.get("license"), metadata.get("datasets")
-    if isinstance(stated, list):
-        stated = ", ".join(name for name in stated if isinstance(name, str)) or None
-    names = [trained_on] if isinstance(trained_on, str) else trained_on if isinstance(trained_on, list) else []
-    return {
-        "license": stated if isinstance(stated, str) else None,
-        "trained_on": tuple(name for name in names if isinstance(name, str)),
-    }
-
-
-def _read_card_in(folder: Path) -> _Card:
-    import yaml
-    from huggingface_hub.repocard import REGEX_YAML_BLOCK
-
-    try:
-        with (folder / "README.md").open(encoding="utf-8-sig") as file:
-            front_matter = REGEX_YAML_BLOCK.search(file.read(_MAX_CARD))
-        return _read_card(yaml.safe_load(front_matter.group(2)) if front_matter else None)
-    except Exception:  # no card, or one that is not YAML: a candidate needs none
-        return _read_card(None)
-
-
 def _local(name: str, folder: Path, client: Client) -> Snapshot:
     checkpoint.check_kinds(folder)
     files = sorted(p.name for p in folder.iterdir() if p.is_file())
@@ -148,7 +119,7 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
     digest = hashlib.sha256()
     for file in hashed:
         digest.update(f"{file}\0{client.digest(folder / file)}\0".encode())
-    return Snapshot(Candidate(name, f"sha256:{digest.hexdigest()}", **_read_card_in(folder)), folder)
+    return Snapshot(Candidate(name, f"sha256:{digest.hexdigest()}", **model_card.read_in(folder)), folder)
 
 
 def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
@@ -175,18 +146,27 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
         )
         for name in checkpoint.choose(list(stated), client.allow_pickle, None)
     }
-    card = _read_card(info.card_data.to_dict() if info.card_data is not None else None)
+    card = model_card.read(_metadata(info))
     tagged = [tag.removeprefix("dataset:") for tag in info.tags or [] if tag.startswith("dataset:")]
     candidate = Candidate(
         repo_id,
         sha,
         license=card["license"],
         trained_on=tuple(dict.fromkeys([*card["trained_on"], *tagged])),
+        stated_accuracy=card["stated_accuracy"],
+        stated_on=card["stated_on"],
         gated=bool(info.gated),
         private=bool(info.private),
         downloads=info.downloads if isinstance(info.downloads, int) else None,
     )
     return Snapshot(candidate, None, files, revision or "main")
+
+
+def _metadata(info: ModelInfo) -> dict[str, object]:
+    """The metadata of a repository's card; the Hub finds out the task of many models whose card does not name it."""
+    metadata: dict[str, object] = {} if info.card_data is None else info.card_data.to_dict()
+    stated = {"model-index": info.model_index, "pipeline_tag": info.pipeline_tag}
+    return metadata | {key: value for key, value in stated.items() if value is not None}
 
 
 def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
@@ -209,7 +189,7 @@ def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
         found = _local(repo_id, folder, Client(allow_pickle=client.allow_pickle, digest=lambda _path: ""))
     except CandidateError as error:
         raise CandidateError(f"incomplete in the local cache while HF_HUB_OFFLINE is set: {error}") from None
-    return Snapshot(Candidate(repo_id, folder.name, **_read_card_in(folder)), found.path)
+    return Snapshot(Candidate(repo_id, folder.name, **model_card.read_in(folder)), found.path)
 
 
 def _newest(repo_id: str, client: Client) -> Path | None:

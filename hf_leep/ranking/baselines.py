@@ -1,4 +1,4 @@
-"""Baselines that need no labels: whether the order merely follows size, popularity or width."""
+"""Baselines that need no labels: whether the order merely follows size, popularity, stated accuracy or width."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Baseline:
     """How far the order of the candidates follows a quantity that does not depend on the labels.
 
     Attributes:
-        name: ``parameters``, ``downloads``, ``source classes`` or ``stable rank``.
+        name: ``parameters``, ``downloads``, ``stated accuracy`` (that on its own task), ``source classes`` or
+            ``stable rank``.
         kendall: Kendall's tau-b of the score with it; None where it is not defined.
         num_candidates: ranked candidates for which it is known.
     """
@@ -38,6 +39,7 @@ def baselines(results: Sequence[Result], ranking: Ranking) -> tuple[Baseline, ..
     quantities: dict[str, Sequence[float | None]] = {
         "parameters": [result.candidate.num_parameters for result in ranked],
         "downloads": [result.candidate.downloads for result in ranked],
+        "stated accuracy": [result.candidate.stated_accuracy for result in ranked],
         "source classes": [result.num_source_classes for result in ranked],
     }
     if ranking.sort_by != "stable-rank":

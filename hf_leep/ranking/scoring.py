@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -52,13 +52,21 @@ def auto_measures(measures: Sequence[str]) -> tuple[tuple[str, ...], str]:
     return tuple(dict.fromkeys((*measures, AUTO_MEASURE))), AUTO_MEASURE
 
 
-def score(extraction: Extraction, measures: Sequence[str]) -> Result:
+def score(extraction: Extraction, measures: Sequence[str], advance: Callable[[], object] = lambda: None) -> Result:
     """Score one extraction on each measure; a measure that does not apply gets a reason instead of a value.
 
     A linear head on its features is scored as well, whatever the measures are.
+
+    Args:
+        extraction: the pass.
+        measures: names of the measures.
+        advance: called after each measure.
     """
+    scores = {}
     with shared(extraction.features):
-        scores = {name: _score(find(name), extraction) for name in measures}
+        for name in measures:
+            scores[name] = _score(find(name), extraction)
+            advance()
         head = scores[HEAD_MEASURE] if HEAD_MEASURE in scores else head_accuracy(extraction)
     leave_one_out = scores.get("leave-one-out-leep")
     if leave_one_out is not None and _no_better_than_floor(leave_one_out, extraction):

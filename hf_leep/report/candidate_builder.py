@@ -94,6 +94,8 @@ def _common(
         "num_source_classes": result.num_source_classes,
         "num_parameters": result.candidate.num_parameters,
         "downloads": result.candidate.downloads,
+        "stated_accuracy": result.candidate.stated_accuracy,
+        "stated_on": result.candidate.stated_on,
         "effective_source_classes": result.effective_source_classes,
         "num_features": result.num_features,
         "headless": result.headless,

@@ -268,6 +268,8 @@ class CommonData(NamedData):
         num_source_classes: outputs of its head.
         num_parameters: number of parameters.
         downloads: downloads in the last month.
+        stated_accuracy: accuracy that its card states for its own task; not checked.
+        stated_on: the data set that the card says this accuracy was measured on.
         effective_source_classes: how many source classes the predictions use.
         num_features: width of its features.
         headless: whether it only lacks a trained classification head.
@@ -295,6 +297,8 @@ class CommonData(NamedData):
     num_source_classes: Count | None
     num_parameters: Count | None
     downloads: Count | None
+    stated_accuracy: Share | None
+    stated_on: str | None
     effective_source_classes: NonNegative | None
     num_features: Count | None
     headless: bool

@@ -19,10 +19,10 @@ from hf_leep.ranking.ordering import Ranking
 from hf_leep.records import Result, Target
 from hf_leep.runs import local, plan, ray_engine
 from hf_leep.runs import race as racing
+from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import StartMessage
-from hf_leep.runs.local import progress_bar
 from hf_leep.runs.plan import CandidateLike, Plan
 from hf_leep.text import with_article
 

@@ -64,7 +64,7 @@ class RunConfig:
         """Read the rows, and put together what all candidates are run with.
 
         Args:
-            progress: let ``datasets`` show its progress bars.
+            progress: show progress bars of ``datasets``, and while passes are scored.
             keep_rows: keep decoded and processed rows in memory; worth it for more than one pass.
             processes: the processes that share each pass.
             num_sharing: number of runs that share this machine's memory, this one included.
@@ -99,6 +99,7 @@ class RunConfig:
             dtype=self.execution.dtype,
             compiled=self.execution.compile,
             keep_rows=keep_rows,
+            progress=progress,
             processes=processes or Processes(),
             num_sharing=num_sharing,
         )

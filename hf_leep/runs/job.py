@@ -46,6 +46,7 @@ class Job:
         num_sharing: number of runs that share this machine's memory, this one included.
         processes: the processes that share each pass.
         positions: of a subset, the positions of its rows in those of the whole run; None for all rows.
+        progress: show a bar while a pass is scored.
     """
 
     target: Target
@@ -61,6 +62,7 @@ class Job:
     num_sharing: int = 1
     processes: Processes = field(default_factory=Processes)
     positions: Integers | None = None
+    progress: bool = False
 
     @cached_property
     def passes(self) -> StoredPasses:
@@ -176,7 +178,7 @@ class Job:
         return self.passes.get(key, snapshot.candidate, run)
 
     def _score(self, key: str | None, extraction: Extraction, from_store: bool) -> Result:
-        result = scores.score(extraction, self.measures, from_store)
+        result = scores.score(extraction, self.measures, from_store, self.progress)
         if key is not None:
             self.scores.save(key, result)
         return result

@@ -11,36 +11,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
+from hf_leep.runs.bars import ProgressBar, progress_bar
 from hf_leep.runs.job import Fetch, Job
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import plain
 
 _LOG = logging.getLogger("hf_leep")
 _T = TypeVar("_T")
-
-
-class ProgressBar(Protocol):
-    """A bar of tqdm."""
-
-    n: int
-
-    def update(self, n: int = 1) -> object:
-        """Move it forward."""
-
-    def set_description(self, desc: str) -> None:
-        """Show a text before it."""
-
-    def __enter__(self) -> Self:
-        """Return the bar."""
-
-    def __exit__(self, *_: object) -> None:
-        """Close the bar."""
 
 
 def carry_out(
@@ -211,25 +194,3 @@ def sigterm_interrupts() -> Iterator[None]:
 
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt("the run was told to end")
-
-
-def progress_bar(total: int, show: bool, unit: str, description: str | None = None) -> ProgressBar:
-    """A progress bar on stderr.
-
-    Args:
-        total: the number of steps.
-        show: whether to show it.
-        unit: what is counted; ``B`` for bytes.
-        description: the text before it.
-    """
-    from huggingface_hub.utils import tqdm  # honours HF_HUB_DISABLE_PROGRESS_BARS
-
-    bar: ProgressBar = tqdm(
-        total=total,
-        unit=unit,
-        unit_scale=unit == "B",
-        desc=description,
-        disable=None if show else True,
-        dynamic_ncols=True,
-    )
-    return bar

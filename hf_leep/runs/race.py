@@ -14,10 +14,11 @@ from hf_leep.arrays import Integers
 from hf_leep.errors import ProcessError
 from hf_leep.measures import find
 from hf_leep.options import Race
-from hf_leep.ranking import elimination, scoring
+from hf_leep.ranking import elimination
 from hf_leep.ranking.elimination import Eliminated, RaceResult
 from hf_leep.ranking.ordering import Ranking
 from hf_leep.records import Extraction, Interpretation, Result, Score, Stop
+from hf_leep.runs import scores
 from hf_leep.runs.job import Job
 from hf_leep.runs.local import Downloads, add_not_run, attempt, open_downloads, sigterm_interrupts, wait_for_report
 from hf_leep.runs.plan import Plan, Step
@@ -231,17 +232,20 @@ class RunningRace:
         extraction = self._extend(racer, subset)
         names = tuple(dict.fromkeys((self._sort_by, self._decided_by)))
         if any(find(name).needs in extraction.missing for name in names):
-            result = scoring.score(extraction, self._job.measures)
+            result = self._scored(extraction, self._job.measures)
             racer.heads.append(result.head_accuracy)
             return replace(result, num_examples=len(extraction.labels), from_store=racer.from_store)
-        result = scoring.score(extraction, names)
+        result = self._scored(extraction, names)
         racer.scores.append(result.scores)
         racer.heads.append(result.head_accuracy)
         if len(racer.scores) == 1:
             rows, half = np.sort(self._added[0]), np.sort(self._order[: -(-len(self._added[0]) // 2)])
             first_half = select(extraction, self._job.select(rows).target, np.searchsorted(rows, half))
-            racer.first_half = scoring.score(first_half, names[-1:]).scores[self._decided_by]
+            racer.first_half = self._scored(first_half, names[-1:]).scores[self._decided_by]
         return None
+
+    def _scored(self, extraction: Extraction, measures: Sequence[str]) -> Result:
+        return scores.compute(extraction, measures, self._job.progress)
 
     def _head(self, step: Step, positions: Integers | None) -> Result:
         """A candidate's head on some rows, or on all of them."""
@@ -250,8 +254,8 @@ class RunningRace:
             return self._job.result(step, fetch, advance)
         if self._job.is_stored(step):
             whole, _ = self._job.extraction(step, fetch, advance)
-            return scoring.score(select(whole, self._job.target, positions), ())
-        return scoring.score(self._job.select(positions).extraction(step, fetch, advance)[0], ())
+            return self._scored(select(whole, self._job.target, positions), ())
+        return self._scored(self._job.select(positions).extraction(step, fetch, advance)[0], ())
 
     def _finish(self, racer: _Racer, subset: Job) -> Result:
         """Run a candidate's remaining rows, and score it on all rows."""
@@ -303,7 +307,7 @@ class RunningRace:
     def _result_of_eliminated(self, racer: _Racer, stop: Stop) -> Result:
         """Score and explain an eliminated candidate on the rows that it has run."""
         extraction = self._extend(racer, self._job.select(self._added[-1]))
-        result = scoring.score(extraction, self._job.measures)
+        result = self._scored(extraction, self._job.measures)
         examples = examples_of(self._job.target, np.sort(np.concatenate(self._added)))
         return replace(
             result,

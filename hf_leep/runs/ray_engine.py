@@ -15,9 +15,10 @@ from hf_leep.errors import UserError, one_line, option
 from hf_leep.options import Cluster, HubAccess
 from hf_leep.records import Result
 from hf_leep.runs import plan
+from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import add_not_run, progress_bar, sigterm_interrupts
+from hf_leep.runs.local import add_not_run, sigterm_interrupts
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import size
 

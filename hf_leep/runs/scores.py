@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypedDict, cast
 
 from hf_leep import explain
 from hf_leep.measures import MEASURES, SCORE_VERSION
 from hf_leep.ranking import scoring, uncertainty
 from hf_leep.records import Candidate, Extraction, Result, Run, Score, Target
+from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.stored_passes import INVALID, StoredCandidate, restore_candidate
+from hf_leep.runs.threads import one_blas_thread
 from hf_leep.store import JsonObject, Store
+from hf_leep.text import plain
 
 _MEANING = "_meaning"  # stored beside the scores; no measure's name begins with an underscore
 _HEAD = "_head"  # and the accuracy of a linear head
@@ -32,15 +36,29 @@ class _Summary(TypedDict):
     num_features: int | None
 
 
-def score(extraction: Extraction, measures: tuple[str, ...], from_store: bool) -> Result:
+def compute(extraction: Extraction, measures: Sequence[str], progress: bool = False) -> Result:
+    """Score a pass on one BLAS thread.
+
+    Args:
+        extraction: the pass.
+        measures: names of the measures.
+        progress: show a bar that counts the measures, until they are done.
+    """
+    name = f"scoring {plain(Path(extraction.candidate.id).name[-30:])}"
+    with one_blas_thread(), progress_bar(len(measures), progress, "measure", name, leave=False) as bar:
+        return scoring.score(extraction, measures, bar.update)
+
+
+def score(extraction: Extraction, measures: tuple[str, ...], from_store: bool, progress: bool = False) -> Result:
     """Score a pass and explain its predictions. Nothing is read, written or locked.
 
     Args:
         extraction: the pass.
         measures: names of the measures.
         from_store: whether an earlier run made the pass.
+        progress: show a bar that counts the measures, until they are done.
     """
-    result = scoring.score(extraction, measures)
+    result = compute(extraction, measures, progress)
     return replace(result, from_store=from_store, interpretation=explain.interpret(extraction))
 
 

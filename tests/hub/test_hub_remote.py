@@ -155,6 +155,10 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     hub, client, checkpoints, pictures, tmp_path
 ):
     about = {"license": ["mit", "other"], "datasets": ["beans", "User/Pictures"]}
+    result = {"task": {"type": "image-classification"}, "dataset": {"name": "Beans", "type": "beans"}}
+    about["model-index"] = [
+        {"name": "five", "results": [{**result, "metrics": [{"type": "accuracy", "value": 93.1}]}]}
+    ]
     five = hub.add_folder("user/five", checkpoints["five"], cardData=about, tags=["dataset:mnist"], downloads=12)
     hub.add_folder("user/seven", checkpoints["seven-classes"], gated=True)
     hub.add_folder("user/headless", checkpoints["headless"])
@@ -175,6 +179,8 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     assert [note.split(",")[0] for note in second["notes"]] == ["no licence found on the card", "gated"]
     assert (first["gated"], second["gated"]) == (False, True)
     assert (first["downloads"], second["downloads"]) == (12, 0)
+    assert (first["stated_accuracy"], first["stated_on"]) == (pytest.approx(0.931), "Beans")
+    assert (second["stated_accuracy"], second["stated_on"]) == (None, None)
     card = (tmp_path / "out" / "README.md").read_text()
     assert re.search(r"^- trained on user/pictures, .*: `user/five`$", card, re.MULTILINE)
     assert ("`user/five` may have seen these rows" in card) == (first["rank"] == 1)

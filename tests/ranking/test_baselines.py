@@ -49,3 +49,13 @@ def test_an_order_by_size_is_found_out():
 def test_nothing_ranked_has_none():
     results = [Result(Candidate("failed", num_parameters=1), reason="no")]
     assert baselines(results, rank(results, "logme")) == ()
+
+
+def test_stated_accuracy_is_a_baseline_where_cards_state_it():
+    stated = [0.7, None, 0.9, 0.8]
+    results = [
+        Result(Candidate(str(k), stated_accuracy=value), {"logme": Score(k / 7)}) for k, value in enumerate(stated)
+    ]
+    (found,) = baselines(results, rank(results, "logme"))
+    assert (found.name, found.num_candidates) == ("stated accuracy", 3)
+    assert found.kendall == pytest.approx(kendalltau([0, 2, 3], [0.7, 0.9, 0.8]).statistic)

@@ -1,14 +1,21 @@
 """A pass is scored while no lock is held."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 from dataclasses import replace
 
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from threadpoolctl import threadpool_info, threadpool_limits
+
 import hf_leep
 from hf_leep.measures import MEASURES
+from hf_leep.ranking import scoring
+from hf_leep.runs import scores
 from hf_leep.store import Store
+from tests.ranking.extractions import extraction, signal
 from tests.warm import HANGING
 
 OTHER_RUN = """
@@ -42,3 +49,51 @@ def test_another_process_reads_a_finished_pass_while_the_first_one_scores_it(
     assert runs == [{"from_store": True, "torch": False}]
     assert report.candidates[0]["scores"]["nce"]["value"] is not None
     assert not report.candidates[0]["run"]["from_store"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_counts_the_measures(rng, monkeypatch):
+    y = rng.integers(0, 3, 60)
+    found = extraction("some/model", signal(rng, y, 4, 2.0), y)
+    ticks = []
+    scoring.score(found, ["leep", "logme", "nce"], lambda: ticks.append(None))  # one of them does not apply
+    assert len(ticks) == 3
+
+    globals_ = are_progress_bars_disabled.__globals__
+    for name in [name for name in globals_ if name.endswith("DISABLE_PROGRESS_BARS")]:
+        monkeypatch.setitem(globals_, name, None)  # it is set for all tests
+    if "constants" in globals_:
+        monkeypatch.setattr(globals_["constants"], "HF_HUB_DISABLE_PROGRESS_BARS", None)
+    enable_progress_bars()
+
+    def shown(progress):
+        screen = Terminal()
+        monkeypatch.setattr("sys.stderr", screen)
+        scores.score(found, ("leep", "nce"), False, progress)
+        return screen.getvalue()
+
+    assert "scoring model:   0%" in shown(True)
+    assert shown(False) == ""
+    disable_progress_bars()
+    try:
+        assert shown(True) == ""
+    finally:
+        enable_progress_bars()
+
+
+def test_scores_are_computed_on_one_thread(rng, monkeypatch):
+    y = rng.integers(0, 3, 60)
+    seen, nce = [], MEASURES["nce"]
+
+    def influence(inputs, labels):
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return nce.influence(inputs, labels)
+
+    monkeypatch.setitem(MEASURES.data, "nce", replace(nce, influence=influence))
+    with threadpool_limits(limits=2, user_api="blas"):
+        scores.score(extraction("m", signal(rng, y, 4, 2.0), y), ("nce",), False)
+    assert set(seen) == {1}

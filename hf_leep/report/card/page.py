@@ -45,6 +45,7 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         letters_unknown=any(row["tie_letters"] == "–" for row in ranked),
         entropy_explained=wording.entropy_explained_cells([candidate for _, candidate in wording.ranked(data)]),
         heads=second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)]),
+        stated=wording.stated_cells([candidate for _, candidate in wording.ranked(data)], code),
         left_out=[row for row in rows if row["rank"] is None],
         measures=[data["measure_details"][name] for name in data["measures"]],
         order=wording.title(data, data["sort_by"]),

@@ -242,6 +242,8 @@ def parquet(data: ReportData) -> bytes:
         ("num_source_classes", pa.int64()),
         ("num_parameters", pa.int64()),
         ("license", pa.string()),
+        ("stated_accuracy", pa.float64()),
+        ("stated_on", pa.string()),
     ]
     rows: list[dict[str, object]] = [
         {
@@ -255,6 +257,8 @@ def parquet(data: ReportData) -> bytes:
             "num_source_classes": candidate["num_source_classes"],
             "num_parameters": candidate["num_parameters"],
             "license": _unicode(candidate["license"]),
+            "stated_accuracy": _float(candidate["stated_accuracy"]),
+            "stated_on": _unicode(candidate["stated_on"]),
         }
         for candidate in data["candidates"]
     ]

@@ -145,6 +145,25 @@ def entropy_explained_cells(candidates: Sequence[CandidateData]) -> list[str] | 
     return ["–" if share is None else f"{100 * max(share, 0.0):.0f} %" for share in shares]
 
 
+def stated_cells(candidates: Sequence[CandidateData], write: Callable[[str], str]) -> list[str] | None:
+    """The accuracy that each candidate's card states, for a table; None if none of them states one.
+
+    Args:
+        candidates: the candidates of a report, or some of them.
+        write: writes the name of the data set that it was measured on.
+    """
+    if all(candidate["stated_accuracy"] is None for candidate in candidates):
+        return None
+    return [_stated(candidate, write) for candidate in candidates]
+
+
+def _stated(candidate: CandidateData, write: Callable[[str], str]) -> str:
+    accuracy, data_set = candidate["stated_accuracy"], candidate["stated_on"]
+    if accuracy is None:
+        return "–"
+    return f"{100 * accuracy:.1f} %" + (f" on {write(data_set)}" if data_set else "")
+
+
 def leave_one_out(data: ReportData, candidate: CandidateData) -> ScoreData | None:
     """A candidate's leave-one-out LEEP, asked for or computed as a check; None where there is none."""
     score = candidate["scores"].get("leave-one-out-leep")

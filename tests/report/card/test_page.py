@@ -44,6 +44,7 @@ def test_names_change_nothing_outside_their_cell(report):
         candidate["id"] += EVIL
         candidate["reason"] = EVIL
         candidate["notes"] = [EVIL]
+        candidate["stated_on"] = EVIL
     report["target"].update(dataset=EVIL, split=EVIL, config=EVIL, label_column=EVIL, warnings=[EVIL])
     for found in report["measure_details"].values():
         found.update(title=EVIL, unit=EVIL, reference=EVIL, summary=EVIL)
@@ -74,6 +75,19 @@ def test_names_change_nothing_outside_their_cell(report):
     assert "<script" not in outside_code
     assert "](https://evil" not in outside_code
     assert "![i](j)" not in outside_code
+
+
+def test_the_table_shows_the_accuracy_that_a_card_states(report):
+    rows = [
+        line.split(" | ")
+        for line in page(report).splitlines()
+        if line.startswith(("| # |", "| 1 |", "| 2 |", "| 3 |"))
+    ]
+    column = rows[0].index("stated accuracy")
+    assert [row[column] for row in rows[1:4]] == ["76.1 % on `ImageNet-1k (validation)`", "–", "76.1 %"]
+    for candidate in report["candidates"]:
+        candidate["stated_accuracy"] = None
+    assert "tated accuracy" not in page(report)  # neither the column nor the sentence about it
 
 
 def test_a_command_cannot_leave_its_block(report):

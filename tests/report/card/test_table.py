@@ -110,4 +110,6 @@ def test_the_parquet_file_has_a_row_for_each_candidate(report):
     assert table.column("leave_one_out_leep_interval_high").to_pylist()[3] is None
     assert table.column("rank").to_pylist() == [1, 2, 3, None]
     assert table.column("license").to_pylist() == ["apache-2.0", "cc-by-nc-4.0", "apache-2.0", "apache-2.0"]
+    assert table.column("stated_accuracy").to_pylist() == [0.7613, None, 0.7613, 0.7613]
+    assert table.column("stated_on").to_pylist() == ["ImageNet-1k (validation)", None, None, None]
     assert table.column("status").to_pylist() == ["ok"] * 3 + ["failed"]
