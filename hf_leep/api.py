@@ -21,7 +21,7 @@ from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Target
 from hf_leep.report import Report
 from hf_leep.report.builder import contents
-from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows
+from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows, worker_of
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import run_shares
 from hf_leep.runs.plan import CandidateLike, Plan, Step
@@ -134,10 +134,11 @@ def rank(
         return run_shares(processes, call.config, {c[0]: c for c in candidates if isinstance(c, tuple)})
     report: Report | None = None
     try:
-        job = read_rows(call, processes)
-        planned, names = make_plan(call, job)
-        on_plan(planned)
-        report = _ranked(call, job, planned, names, started)
+        with worker_of(call) as worker:
+            job = read_rows(call, processes, worker)
+            planned, names = make_plan(call, job)
+            on_plan(planned)
+            report = _ranked(call, job, planned, names, started)
         return report
     finally:
         with contextlib.suppress(ProcessError):  # a process that has died needs no report
@@ -223,7 +224,8 @@ def plan(
     )
     if num_launched() > 1:
         raise UserError("a plan runs nothing: make it in one process")
-    return make_plan(call, read_rows(call, Processes()))[0]
+    with worker_of(call) as worker:
+        return make_plan(call, read_rows(call, Processes(), worker))[0]
 
 
 def extract(

@@ -43,6 +43,9 @@ class Execution:
         dtype: number type to compute in, where that is safe (autocast): ``float32``, ``bfloat16`` or ``float16``.
         compile: compile each model first (``torch.compile``), which pays off on many examples.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and reuse those that are there.
+        candidate_timeout: time without a sign of life (a batch done, bytes that arrived) after which a candidate is
+            given up, in seconds or as text such as ``10m``; no limit on its time in total.
+        retry: try again the candidates that ended the process that ran them, in an earlier run.
 
     Raises:
         UserError: a value is not one of those above.
@@ -53,6 +56,8 @@ class Execution:
     dtype: Dtype = "float32"
     compile: bool = False
     cache: bool = True
+    candidate_timeout: str | float = "30m"
+    retry: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -62,6 +67,13 @@ class Execution:
         check_dtype("execution.dtype", self.dtype)
         check_flag("execution.compile", self.compile)
         check_flag("execution.cache", self.cache)
+        _ = self.timeout_seconds
+        check_flag("execution.retry", self.retry)
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The longest time without a sign of life, in seconds."""
+        return parse_duration(self.candidate_timeout, option("execution.candidate_timeout"))
 
 
 @dataclass(frozen=True, kw_only=True)

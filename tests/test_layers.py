@@ -34,7 +34,7 @@ TABLE = {
     "data": (9, {"numpy", "pyarrow", "datasets", "huggingface_hub"}),
     "models": (9, {"numpy", "PIL", "datasets", "av", "scipy", "soundfile", "torch", "transformers"}),
     "hub": (9, {"huggingface_hub", "safetensors", "tqdm"}),
-    "store.py": (9, {"numpy", "filelock", "huggingface_hub"}),
+    "store": (9, {"numpy", "filelock", "huggingface_hub"}),
     "inference": (10, {"numpy", "torch", "accelerate", "psutil"}),
     "runs": (11, {"numpy", "torch", "huggingface_hub", "ray"}),
     "selfcheck": (12, {"numpy", "scipy", "sklearn", "rich"}),

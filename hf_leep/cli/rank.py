@@ -212,6 +212,18 @@ def rank(
         bool,
         typer.Option("--no-cache", help="Run every pass again, and keep none in the store.", rich_help_panel=_RUN),
     ] = False,
+    candidate_timeout: Annotated[
+        str,
+        typer.Option(
+            help="Give a candidate up after this long without a sign of life: 90s, 30m or 1h.", rich_help_panel=_RUN
+        ),
+    ] = "30m",
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry", help="Try candidates again that ended the process of an earlier run.", rich_help_panel=_RUN
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for the report: README.md, report.json, plots.", rich_help_panel=_REPORT),
@@ -253,7 +265,15 @@ def rank(
         )
     names = [*(models or []), *(api.read_names(models_file) if models_file else [])]
     chosen = [name for name in measures.split(",") if name.strip()]
-    execution = Execution(batch_size=batch_size, device=device, dtype=dtype, compile=compile, cache=not no_cache)
+    execution = Execution(
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        compile=compile,
+        cache=not no_cache,
+        candidate_timeout=candidate_timeout,
+        retry=retry,
+    )
     hub = HubAccess(
         cache_dir=cache_dir, allow_pickle=allow_pickle, max_download=max_download, prefetch=prefetch, evict=evict
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import datasets
+import pyarrow as pa
 from huggingface_hub import constants
 
 from hf_leep.errors import TargetError, one_line, option
@@ -199,3 +200,19 @@ def _take(splits: Mapping[str, Split], split: str | None, name: str) -> tuple[Sp
     ]
     found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
     return found, [part.splitname for part in absolute]
+
+
+def on_disk(dataset: datasets.Dataset, folder: Path) -> datasets.Dataset:
+    """The same rows in a file that other processes can map into their memory; themselves if they are in one already.
+
+    Args:
+        dataset: the rows.
+        folder: where to write a file.
+    """
+    if dataset.cache_files:
+        return dataset
+    table = dataset.with_format("arrow")[:]
+    path = folder / "rows.arrow"
+    with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    return datasets.Dataset.from_file(str(path), info=datasets.DatasetInfo(features=dataset.features))

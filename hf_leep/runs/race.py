@@ -114,7 +114,7 @@ class RunningRace:
         self._job, self._rules, self._sort_by = job, rules, sort_by
         self._downloads, self._results = downloads, results
         self._decided_by = elimination.deciding_measure(sort_by)
-        self._racers = {s.name: _Racer(s) for s in planned.steps if s.reason is None}
+        self._racers = {s.name: _Racer(s) for s in planned.in_order if s.reason is None}
         self._for_features = [step for step in planned.steps if step.for_features]
         target = job.target
         labels = target.labels if target.sentences is None else None
@@ -137,7 +137,9 @@ class RunningRace:
             subset = self._job.select(self._added[-1])
             for racer in racers:
                 with self._downloads.running(racer.step, size - num_run):
-                    result = attempt(racer.step, partial(self._finish if last else self._look, racer, subset))
+                    result = attempt(
+                        racer.step, partial(self._finish if last else self._look, racer, subset), self._job.memory
+                    )
                 if result is not None:
                     self._stop(racer, result, len(self._order) - size)
             racers = self._remaining()
@@ -145,7 +147,7 @@ class RunningRace:
             for eliminated in () if last else self._eliminate(racers, size):
                 racer, winner = racers[eliminated.index], racers[eliminated.by].step.candidate.id
                 stop = Stop(look, winner, eliminated.gap, eliminated.margin)
-                result = attempt(racer.step, partial(self._result_of_eliminated, racer, stop))
+                result = attempt(racer.step, partial(self._result_of_eliminated, racer, stop), self._job.memory)
                 self._stop(racer, result, len(self._order) - size)
             racers = self._remaining()
 
@@ -157,7 +159,7 @@ class RunningRace:
         whole = len(positions) == len(self._order)
         for step in self._for_features:
             with self._downloads.running(step, len(self._order)):
-                result = attempt(step, partial(self._head, step, None if whole else positions))
+                result = attempt(step, partial(self._head, step, None if whole else positions), self._job.memory)
             self._results[step.name] = step.as_planned(result)
             self._downloads.done(step)
 
