@@ -22,6 +22,7 @@ from hf_leep.records import Candidate, Extraction, Target
 from hf_leep.report import Report
 from hf_leep.report.builder import contents
 from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows, worker_of
+from hf_leep.runs.interruptions import held
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import run_shares
 from hf_leep.runs.plan import CandidateLike, Plan, Step
@@ -298,17 +299,18 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
     results, ranking, race = carry_out(call, job, planned, names, order)
     target = job.target
     warnings = tuple(name_options(text, flags=call.command is not None) for text in target.warnings)
-    return Report(
-        contents(
-            replace(target, warnings=warnings),
-            [replace(result, reason=call.spelled(result.reason)) for result in results],
-            ranking,
-            measures=measures,
-            race=race,
-            certificate=certificate((*job.measures, scoring.HEAD_MEASURE), job.store),
-            num_headless=planned.num_headless if call.order == scoring.AUTO else None,
-            versions={"python": platform.python_version(), **{n: version(n) for n in ("hf-leep", *_VERSIONS)}},
-            command=call.command,
-            seconds=time.perf_counter() - started,
+    with held():
+        return Report(
+            contents(
+                replace(target, warnings=warnings),
+                [replace(result, reason=call.spelled(result.reason)) for result in results],
+                ranking,
+                measures=measures,
+                race=race,
+                certificate=certificate((*job.measures, scoring.HEAD_MEASURE), job.store),
+                num_headless=planned.num_headless if call.order == scoring.AUTO else None,
+                versions={"python": platform.python_version(), **{n: version(n) for n in ("hf-leep", *_VERSIONS)}},
+                command=call.command,
+                seconds=time.perf_counter() - started,
+            )
         )
-    )

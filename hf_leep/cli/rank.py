@@ -254,6 +254,7 @@ def rank(
     from hf_leep import api, publish
     from hf_leep.report import Report
     from hf_leep.report.card.plan import planned
+    from hf_leep.runs import interruptions
 
     if output is not None and is_main():
         Report.check_folder(output)
@@ -343,7 +344,10 @@ def rank(
     )
     if not is_main():  # only the main process writes and prints
         raise typer.Exit
-    show_report(report, output, json)  # before the push, which may fail
+    with interruptions.held():
+        show_report(report, output, json)  # before the push, which may fail
+    if interruptions.came():
+        raise typer.Exit(report.exit_code)
     if push_to_hub is not None:
         _push(report, push_to_hub, repo_type, private=private, create_pr=create_pr, json=json)
     raise typer.Exit(report.exit_code)

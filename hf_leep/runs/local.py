@@ -50,7 +50,7 @@ def carry_out(
 ) -> dict[str, Result]:
     """Carry out a plan.
 
-    An interruption, SIGTERM included, and the death of another process end the run; what is finished is kept.
+    An interruption and the death of another process end the run; what is finished is kept.
 
     Args:
         planned: the plan.
@@ -70,7 +70,7 @@ def carry_out(
     results: dict[str, Result] = {}
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         try:
-            with sigterm_interrupts():
+            with sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext():
                 for step in planned.in_order:
                     if not step.is_run:
                         results[step.name] = step.skipped()
@@ -202,7 +202,7 @@ def add_not_run(planned: Plan, results: dict[str, Result], error: BaseException)
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Treat SIGTERM as an interruption, so that a scheduler that ends the run costs only what is not finished."""
+    """Treat SIGTERM as an interruption: a launcher sends it to all processes when one of them has died."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

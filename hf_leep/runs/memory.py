@@ -53,16 +53,17 @@ class Memory:
         return self._known(snapshot) is not None
 
     @contextlib.contextmanager
-    def running(self, snapshot: hub.Snapshot | None) -> Iterator[None]:
+    def running(self, snapshot: hub.Snapshot | None, forget: bool = True) -> Iterator[None]:
         """Remember that a candidate is at work.
 
         Args:
             snapshot: its files; None for a model in memory, of which nothing is remembered.
+            forget: whether an orderly end clears it of earlier attempts; to be judged is not enough.
         """
         if snapshot is None:
             yield
             return
-        with self.attempts.running(self.passes.candidate_key(snapshot)):
+        with self.attempts.running(self.passes.candidate_key(snapshot), forget):
             yield
 
     def _known(self, snapshot: hub.Snapshot) -> Attempt | None:

@@ -284,7 +284,7 @@ def _inspect(
         parameters = sum(prod(shape) for name, shape in peeked.shapes.items() if not name.endswith(_BUFFERS))
     step = replace(step, candidate=replace(step.candidate, num_parameters=parameters))
     try:
-        with memory.running(step.snapshot):
+        with memory.running(step.snapshot, forget=False):
             inspection = isolation.inspect(peeked, target)
     except (UserError, ProcessError):
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import log2
@@ -40,7 +41,7 @@ def carry_out(
     all rows so far. When at most K candidates are left, they run all remaining rows at once. A candidate that has run
     all rows gets the result, and the stored pass, of a run without a race.
 
-    An interruption, SIGTERM included, and the death of another process end the race at the last look that all
+    An interruption and the death of another process end the race at the last look that all
     candidates still in it have reached.
 
     Args:
@@ -64,7 +65,7 @@ def carry_out(
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         race = RunningRace(planned, job, rules, sort_by, downloads, results)
         try:
-            with sigterm_interrupts():
+            with sigterm_interrupts() if job.processes.size > 1 else nullcontext():
                 race.run()
                 race.run_for_features()
         except (KeyboardInterrupt, ProcessError) as error:

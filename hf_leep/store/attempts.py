@@ -47,11 +47,12 @@ class Attempts:
             return self._read(key) if free else None
 
     @contextlib.contextmanager
-    def running(self, key: str) -> Iterator[None]:
+    def running(self, key: str, forget: bool = True) -> Iterator[None]:
         """Remember that a candidate is at work until this ends; for good if it ends its worker, or kills this process.
 
         Args:
             key: its key.
+            forget: whether an orderly end clears it of earlier attempts.
         """
         with self._lock(key) as free:
             if not free:
@@ -59,7 +60,7 @@ class Attempts:
                 return
             before = self._read(key)
             self._write(key, Attempt(None, 1 + (before.num_killed if before else 0)))
-            after = None
+            after = None if forget else before
             try:
                 yield
             except WorkerError as error:
