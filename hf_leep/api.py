@@ -26,6 +26,7 @@ from hf_leep.runs.interruptions import held
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import run_shares
 from hf_leep.runs.plan import CandidateLike, Plan, Step
+from hf_leep.runs.supervisor import Worker
 from hf_leep.selfcheck.certificate import certificate
 from hf_leep.store import Store
 
@@ -237,6 +238,7 @@ def extract(
     execution: Execution | None = None,
     hub: HubAccess | None = None,
     advance: Callable[[int], object] = lambda _rows: None,
+    worker: Worker | None = None,
 ) -> Extraction:
     """Run one candidate on the rows of a target, or take its pass from the store.
 
@@ -247,6 +249,7 @@ def extract(
         execution: batch size, device, number type, compilation and use of the store.
         hub: token, cache folder and pickled weights.
         advance: called with the number of rows after each batch.
+        worker: where the candidate is loaded and run, if not in this process.
 
     Raises:
         CandidateError: the candidate cannot be resolved, loaded or run.
@@ -267,6 +270,7 @@ def extract(
         device=how.device,
         dtype=how.dtype,
         compiled=how.compile,
+        worker=worker,
     )
     if isinstance(candidate, tuple):
         step = Step(candidate[0], Candidate(candidate[0]), model=candidate)

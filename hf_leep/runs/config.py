@@ -105,5 +105,6 @@ class RunConfig:
             processes=processes or Processes(),
             num_sharing=num_sharing,
             retry=self.execution.retry,
+            timeout=self.execution.timeout_seconds,
             worker=worker,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -50,6 +51,7 @@ class Job:
         processes: the processes that share each pass.
         positions: of a subset, the positions of its rows in those of the whole run; None for all rows.
         retry: try candidates again that ended the process that ran them.
+        timeout: seconds without any byte after which a download is given up.
         worker: where candidates are judged, loaded and run, if not in this process.
         whole: for a subset, what judges and runs the candidates of the whole run.
     """
@@ -68,6 +70,7 @@ class Job:
     processes: Processes = field(default_factory=Processes)
     positions: Integers | None = None
     retry: bool = False
+    timeout: float = math.inf
     worker: Worker | None = None
     whole: Isolation | None = None
 

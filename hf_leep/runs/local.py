@@ -152,7 +152,7 @@ def open_downloads(
     with (
         progress_bar(running * len(job.rows), progress, "row") as bar,
         progress_bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
-        hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update) as prefetcher,
+        hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update, job.timeout) as prefetcher,
     ):
         yield Downloads(planned, job, budget, evict, bar, prefetcher)
 
