@@ -65,10 +65,9 @@ class Execution:
             check_count("execution.batch_size", self.batch_size, at_least=1)
         check_device("execution.device", self.device)
         check_dtype("execution.dtype", self.dtype)
-        check_flag("execution.compile", self.compile)
-        check_flag("execution.cache", self.cache)
+        for name in ("compile", "cache", "retry"):
+            check_flag(f"execution.{name}", getattr(self, name))
         _ = self.timeout_seconds
-        check_flag("execution.retry", self.retry)
 
     @property
     def timeout_seconds(self) -> float:
@@ -153,12 +152,8 @@ class Search:
     def __post_init__(self) -> None:
         """Check what can be checked without the Hub."""
         _ = self.max_num_parameters
-        check_text("search.text", self.text)
-        check_text("search.task", self.task)
-        check_text("search.library", self.library)
-        check_text("search.author", self.author)
-        check_text("search.license", self.license)
-        check_text("search.trained_on", self.trained_on)
+        for name in ("text", "task", "library", "author", "license", "trained_on"):
+            check_text(f"search.{name}", getattr(self, name))
         if self.min_downloads is not None:
             check_count("search.min_downloads", self.min_downloads, at_least=0)
         check_count("search.limit", self.limit, at_least=1)
@@ -305,12 +300,10 @@ class Selection:
 
     def __post_init__(self) -> None:
         """Check the types, and the seed."""
-        check_text("config", self.config)
-        check_text("split", self.split)
-        check_text("revision", self.revision)
-        check_text("label", self.label)
-        for name in self.inputs if isinstance(self.inputs, Sequence) else (self.inputs,):
-            check_text("input", name)
+        for name in ("config", "split", "revision", "label"):
+            check_text(name, getattr(self, name))
+        for column in self.inputs if isinstance(self.inputs, Sequence) else (self.inputs,):
+            check_text("input", column)
         check_flag("streaming", self.streaming)
         check_count("seed", self.seed, at_least=0)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from hf_leep.cli import commands, rank
+from hf_leep.cli.arguments import SpaceSeparated
 from hf_leep.cli.output import complain
 from hf_leep.errors import HfLeepError, UserError
 from hf_leep.runs import interruptions
@@ -24,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.callback()(commands.root)
-app.command(cls=rank.SpaceSeparated)(rank.rank)
+app.command(cls=SpaceSeparated)(rank.rank)
 for _command in (
     commands.demo,
     commands.card,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from hf_leep.cli.output import announce, complain, say, show_report
 from hf_leep.errors import UserError
@@ -32,26 +31,6 @@ if TYPE_CHECKING:
 # Panels of the help page.
 _DATA, _NAME, _FIND, _BRING = "Data set", "Candidates", "Find candidates on the Hub", "Download candidates"
 _ORDER, _RUN, _REPORT = "Scores and order", "How it runs", "Report"
-
-
-class SpaceSeparated(TyperCommand):
-    """Let ``--models A B`` stand for ``--models A --models B``, and ``--measures a b`` for ``--measures a,b``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Rewrite the arguments before they are parsed."""
-        spread: list[str] = []
-        option = ""
-        for word in args:
-            if word.startswith("-") and word != "-":
-                option = word
-                spread += [] if option == "--models" else [word]
-            elif option == "--models":
-                spread += ["--models", word]
-            elif option == "--measures" and spread[-1] != "--measures":
-                spread[-1] += f",{word}"
-            else:
-                spread.append(word)
-        return super().parse_args(ctx, spread)
 
 
 def rank(

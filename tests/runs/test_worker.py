@@ -149,6 +149,33 @@ def test_a_candidate_at_which_a_run_was_killed_is_tried_again_last_and_then_no_m
     assert report.candidates[1]["reason"].startswith("2 runs were killed while they were at it")
 
 
+REGISTERED = """
+import sys
+from pathlib import Path
+from hf_leep.runs.isolation import Isolation
+from hf_leep.runs.supervisor import Worker
+from transformers import AutoConfig, PreTrainedConfig
+
+class Mine(PreTrainedConfig):
+    model_type = "mine"
+
+isolation, folder = Isolation(None, Worker(60)), Path(sys.argv[1])
+config = folder / "config.json"
+config.write_text('{"model_type": "mine"}')
+assert isolation.holds(folder)
+AutoConfig.register("mine", Mine)
+assert not isolation.holds(folder)
+config.write_text('{"model_type": "resnet"}')
+assert isolation.holds(folder)
+"""
+
+
+def test_a_checkpoint_of_a_class_that_the_caller_registered_is_run_in_its_own_process(python, tmp_path):
+    command = [*python, "-c", REGISTERED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGING)
+    assert done.returncode == 0, done.stderr
+
+
 INTERRUPTED = """
 import os, sys
 from hf_leep import cli
