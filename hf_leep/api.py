@@ -21,10 +21,12 @@ from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Target
 from hf_leep.report import Report
 from hf_leep.report.builder import contents
-from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows
+from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows, worker_of
+from hf_leep.runs.interruptions import held
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import run_shares
 from hf_leep.runs.plan import CandidateLike, Plan, Step
+from hf_leep.runs.supervisor import Worker
 from hf_leep.selfcheck.certificate import certificate
 from hf_leep.store import Store
 
@@ -134,10 +136,11 @@ def rank(
         return run_shares(processes, call.config, {c[0]: c for c in candidates if isinstance(c, tuple)})
     report: Report | None = None
     try:
-        job = read_rows(call, processes)
-        planned, names = make_plan(call, job)
-        on_plan(planned)
-        report = _ranked(call, job, planned, names, started)
+        with worker_of(call) as worker:
+            job = read_rows(call, processes, worker)
+            planned, names = make_plan(call, job)
+            on_plan(planned)
+            report = _ranked(call, job, planned, names, started)
         return report
     finally:
         with contextlib.suppress(ProcessError):  # a process that has died needs no report
@@ -223,7 +226,8 @@ def plan(
     )
     if num_launched() > 1:
         raise UserError("a plan runs nothing: make it in one process")
-    return make_plan(call, read_rows(call, Processes()))[0]
+    with worker_of(call) as worker:
+        return make_plan(call, read_rows(call, Processes(), worker))[0]
 
 
 def extract(
@@ -234,6 +238,7 @@ def extract(
     execution: Execution | None = None,
     hub: HubAccess | None = None,
     advance: Callable[[int], object] = lambda _rows: None,
+    worker: Worker | None = None,
 ) -> Extraction:
     """Run one candidate on the rows of a target, or take its pass from the store.
 
@@ -244,6 +249,7 @@ def extract(
         execution: batch size, device, number type, compilation and use of the store.
         hub: token, cache folder and pickled weights.
         advance: called with the number of rows after each batch.
+        worker: where the candidate is loaded and run, if not in this process.
 
     Raises:
         CandidateError: the candidate cannot be resolved, loaded or run.
@@ -264,6 +270,7 @@ def extract(
         device=how.device,
         dtype=how.dtype,
         compiled=how.compile,
+        worker=worker,
     )
     if isinstance(candidate, tuple):
         step = Step(candidate[0], Candidate(candidate[0]), model=candidate)
@@ -296,17 +303,18 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
     results, ranking, race = carry_out(call, job, planned, names, order)
     target = job.target
     warnings = tuple(name_options(text, flags=call.command is not None) for text in target.warnings)
-    return Report(
-        contents(
-            replace(target, warnings=warnings),
-            [replace(result, reason=call.spelled(result.reason)) for result in results],
-            ranking,
-            measures=measures,
-            race=race,
-            certificate=certificate((*job.measures, scoring.HEAD_MEASURE), job.store),
-            num_headless=planned.num_headless if call.order == scoring.AUTO else None,
-            versions={"python": platform.python_version(), **{n: version(n) for n in ("hf-leep", *_VERSIONS)}},
-            command=call.command,
-            seconds=time.perf_counter() - started,
+    with held():
+        return Report(
+            contents(
+                replace(target, warnings=warnings),
+                [replace(result, reason=call.spelled(result.reason)) for result in results],
+                ranking,
+                measures=measures,
+                race=race,
+                certificate=certificate((*job.measures, scoring.HEAD_MEASURE), job.store),
+                num_headless=planned.num_headless if call.order == scoring.AUTO else None,
+                versions={"python": platform.python_version(), **{n: version(n) for n in ("hf-leep", *_VERSIONS)}},
+                command=call.command,
+                seconds=time.perf_counter() - started,
+            )
         )
-    )

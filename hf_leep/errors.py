@@ -10,6 +10,7 @@
     │       └── ChoiceError  several columns could be meant
     └── WorldError           the call was right, but something outside it failed: other candidates go on
         ├── CandidateError   this checkpoint cannot be loaded or run
+        │   └── WorkerError  the process that judged or ran it ended, or showed no sign of life
         ├── HubError         the Hub refused something other than a candidate, or did not answer
         └── ProcessError     another process of this run died
 
@@ -87,6 +88,10 @@ class WorldError(HfLeepError):
 
 class CandidateError(WorldError):
     """This candidate cannot be loaded or run; the others go on."""
+
+
+class WorkerError(CandidateError):
+    """The process that judged or ran this candidate ended, or showed no sign of life; the others go on."""
 
 
 class HubError(WorldError):

@@ -43,6 +43,9 @@ class Execution:
         dtype: number type to compute in, where that is safe (autocast): ``float32``, ``bfloat16`` or ``float16``.
         compile: compile each model first (``torch.compile``), which pays off on many examples.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and reuse those that are there.
+        candidate_timeout: time without a sign of life (a batch done, bytes that arrived) after which a candidate is
+            given up, in seconds or as text such as ``10m``; no limit on its time in total.
+        retry: try again the candidates that ended the process that ran them, in an earlier run.
 
     Raises:
         UserError: a value is not one of those above.
@@ -53,6 +56,8 @@ class Execution:
     dtype: Dtype = "float32"
     compile: bool = False
     cache: bool = True
+    candidate_timeout: str | float = "30m"
+    retry: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -60,8 +65,14 @@ class Execution:
             check_count("execution.batch_size", self.batch_size, at_least=1)
         check_device("execution.device", self.device)
         check_dtype("execution.dtype", self.dtype)
-        check_flag("execution.compile", self.compile)
-        check_flag("execution.cache", self.cache)
+        for name in ("compile", "cache", "retry"):
+            check_flag(f"execution.{name}", getattr(self, name))
+        _ = self.timeout_seconds
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The longest time without a sign of life, in seconds."""
+        return parse_duration(self.candidate_timeout, option("execution.candidate_timeout"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,12 +152,8 @@ class Search:
     def __post_init__(self) -> None:
         """Check what can be checked without the Hub."""
         _ = self.max_num_parameters
-        check_text("search.text", self.text)
-        check_text("search.task", self.task)
-        check_text("search.library", self.library)
-        check_text("search.author", self.author)
-        check_text("search.license", self.license)
-        check_text("search.trained_on", self.trained_on)
+        for name in ("text", "task", "library", "author", "license", "trained_on"):
+            check_text(f"search.{name}", getattr(self, name))
         if self.min_downloads is not None:
             check_count("search.min_downloads", self.min_downloads, at_least=0)
         check_count("search.limit", self.limit, at_least=1)
@@ -293,12 +300,10 @@ class Selection:
 
     def __post_init__(self) -> None:
         """Check the types, and the seed."""
-        check_text("config", self.config)
-        check_text("split", self.split)
-        check_text("revision", self.revision)
-        check_text("label", self.label)
-        for name in self.inputs if isinstance(self.inputs, Sequence) else (self.inputs,):
-            check_text("input", name)
+        for name in ("config", "split", "revision", "label"):
+            check_text(name, getattr(self, name))
+        for column in self.inputs if isinstance(self.inputs, Sequence) else (self.inputs,):
+            check_text("input", column)
         check_flag("streaming", self.streaming)
         check_count("seed", self.seed, at_least=0)
 

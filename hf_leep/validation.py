@@ -18,9 +18,9 @@ import numpy as np
 from hf_leep import api, data, options
 from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, TargetError, UserError, option
+from hf_leep.errors import CandidateError, ProcessError, TargetError, UserError, option
 from hf_leep.hub import Client, pin_dataset
-from hf_leep.inference.processes import check_available
+from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
 from hf_leep.ranking import scoring
@@ -36,6 +36,8 @@ from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
+from hf_leep.runs.passes import errors_of_candidates
+from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
 from hf_leep.text import with_article
 from hf_leep.training.shortlist import by_name, in_memory, shortlist
@@ -113,10 +115,10 @@ def validate(
         raise UserError("no class has two examples, so no head can be tested on examples that it was not fitted to")
     names = dict(zip(map(id, report.candidates), short_names(report.candidates), strict=True))
     trials = []
-    with progress_bar(len(ranked), progress, "head") as bar:
+    with progress_bar(len(ranked), progress, "head") as bar, Worker(Execution().timeout_seconds) as worker:
         for candidate in ranked:
             bar.set_description(names[id(candidate)][-30:])
-            trials.append(_trial(candidate, target, rows, how))
+            trials.append(_trial(candidate, target, rows, how, worker if num_launched() == 1 else None))
             bar.update(1)
     described: ReportData = {**report.data, "validation": _as_data(report.data, ranked, trials, top)}
     return Report(described)
@@ -240,17 +242,20 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
     return found
 
 
-def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Score:
+def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How, worker: Worker | None) -> Score:
     """One candidate's accuracy, or why it has none."""
     try:
-        return _judged(_extraction(candidate, target, rows, how))
-    except UserError:
+        with errors_of_candidates():
+            return _judged(_extraction(candidate, target, rows, how, worker))
+    except (UserError, ProcessError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Score(None, reason=plan.reason_of(error))
 
 
-def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Extraction:
+def _extraction(
+    candidate: RankedData, target: Target, rows: data.Rows, how: _How, worker: Worker | None
+) -> Extraction:
     """The candidate's pass, from the store if it is there, or else run again."""
     ran_in = candidate["run"]["dtype"] if candidate["run"] else "float32"
     known: Dtype = next((name for name in DTYPES if name == ran_in), "float32")
@@ -260,7 +265,7 @@ def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _Ho
         return api.extract(in_memory(candidate, how.models), target, rows, execution=execution)
     local = revision.startswith("sha256:")
     name = candidate["id"] if local else f"{candidate['id']}@{revision}"
-    found = api.extract(name, target, rows, execution=execution, hub=how.hub)
+    found = api.extract(name, target, rows, execution=execution, hub=how.hub, worker=worker)
     if found.candidate.revision != revision:
         raise CandidateError("the folder has changed since it was ranked: rank it again")
     return found

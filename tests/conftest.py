@@ -311,6 +311,13 @@ def python():
     return [sys.executable, "-I", "-S", warm.__file__, "run", os.environ[_SOCKET]]
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _warm_workers():
+    """The workers of runs in the process of a test start without their imports, too."""
+    if _SOCKET in os.environ:
+        warm.start_workers_like(sys.executable, os.environ[_SOCKET])
+
+
 @pytest.fixture
 def client(hub, tmp_path, python):
     """Run Python code, or ``hf-leep``, in a process that takes ``hub`` for the Hub."""

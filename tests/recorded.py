@@ -8,9 +8,11 @@ import numpy as np
 from hf_leep.options import Race
 from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Run, Target
+from hf_leep.runs.memory import Memory
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.race import RunningRace
 from hf_leep.runs.subsets import examples_of, select_target
+from hf_leep.store.attempts import Attempts
 
 RUN = Run("none", "none", "float32", "cpu", 1, 0.0, 0)
 
@@ -38,6 +40,7 @@ class Job:
         self.positions = np.arange(len(target.row_ids)) if positions is None else positions
         self.rows = self.positions
         self.examples = np.arange(len(target.labels)) if examples is None else examples  # of the recorded arrays
+        self.memory = Memory(None, Attempts(None))
         self.ran = {name: [] for name in passes} if ran is None else ran
 
     progress = False

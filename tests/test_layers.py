@@ -34,7 +34,7 @@ TABLE = {
     "data": (9, {"numpy", "pyarrow", "datasets", "huggingface_hub"}),
     "models": (9, {"numpy", "PIL", "datasets", "av", "safetensors", "scipy", "soundfile", "torch", "transformers"}),
     "hub": (9, {"huggingface_hub", "safetensors", "tqdm", "yaml"}),
-    "store.py": (9, {"numpy", "filelock", "huggingface_hub"}),
+    "store": (9, {"numpy", "filelock", "huggingface_hub"}),
     "modalities.py": (10, set()),
     "inference": (10, {"numpy", "torch", "accelerate", "psutil"}),
     "runs": (11, {"numpy", "scipy", "torch", "huggingface_hub", "ray", "threadpoolctl"}),

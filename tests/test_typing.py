@@ -115,7 +115,7 @@ BROKEN_CALLS = [
     ("\n        max_samples=max_samples,", "\n        max_sampels=max_samples,"),  # of rank
     ("\n        split=split,", "\n        split=seed,"),
     ("execution=execution,", "execution=hub,"),
-    ("Execution(batch_size=batch_size,", "Execution(batchsize=batch_size,"),
+    ("Execution(\n        batch_size=batch_size,", "Execution(\n        batchsize=batch_size,"),
     ("confidence=Race.confidence if confidence is None else confidence", "confidence=resources"),
 ]
 

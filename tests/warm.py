@@ -36,7 +36,14 @@ def call(path, arguments):
     ignored = [int(number) for number in _FORWARDED if signal.getsignal(number) is signal.SIG_IGN]
     for number in set(_FORWARDED) - set(ignored):
         signal.signal(number, lambda number, _frame: connection.sendall(bytes([number])))
-    request = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd(), "ignored": ignored}
+    environment, folder = dict(os.environ), os.getcwd()
+    request = {
+        "arguments": arguments,
+        "environment": environment,
+        "folder": folder,
+        "ignored": ignored,
+        "socket": path,
+    }
     body = json.dumps(request).encode()
     socket.send_fds(connection, [_NUMBER.pack(len(body))], [0, 1, 2])
     connection.sendall(body)
@@ -212,12 +219,19 @@ def read_settings():
                 setattr(module, name, type(value)(now))
 
 
+def start_workers_like(executable, path):
+    """Let the worker of a run, too, start without its imports."""
+    from hf_leep.runs import supervisor
+
+    supervisor.INTERPRETER[:] = [executable, "-I", "-S", __file__, "run", path]
+
+
 def run(arguments):
     """Run what ``python`` would, as ``__main__``."""
     import runpy
     import types
 
-    kind, *rest = arguments
+    kind, *rest = [argument for argument in arguments if argument != "-P"]
     sys.modules["__main__"] = main = types.ModuleType("__main__")
     if kind == "-c":
         sys.argv[:] = ["-c", *rest[1:]]
@@ -284,6 +298,7 @@ def main():
     try:
         become(request, streams, filters)
         read_settings()
+        start_workers_like(sys.executable, request["socket"])
         run(request["arguments"])
     except BaseException as error:
         raised = error

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
 import typer
 
 from hf_leep.cli import commands, rank
+from hf_leep.cli.arguments import SpaceSeparated
 from hf_leep.cli.output import complain
 from hf_leep.errors import ChoiceError, HfLeepError, UserError
+from hf_leep.runs import interruptions
+
+_INTERRUPTED = 130
+_RESUMED = ("rank", "validate")
 
 app = typer.Typer(
     name="hf-leep",
@@ -19,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.callback()(commands.root)
-app.command(cls=rank.SpaceSeparated)(rank.rank)
+app.command(cls=SpaceSeparated)(rank.rank)
 for _command in (
     commands.demo,
     commands.card,
@@ -39,7 +46,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit code; an error is one line on stderr."""
+    """Run the command line and return its exit code; an error or an interruption is one line on stderr.
+
+    After Ctrl-C, SIGTERM or SIGHUP the exit code is 130, 143 or 129.
+    """
+    with interruptions.handled() as interruption:
+        code = _run(arguments)
+    if interruption.number is None and code != _INTERRUPTED:
+        return code
+    with contextlib.suppress(OSError):  # a closed terminal
+        complain(_what_is_kept(arguments))
+    return 128 + (interruption.number or signal.SIGINT)
+
+
+def _what_is_kept(arguments: Sequence[str]) -> str:
+    """What an interruption leaves, and how to go on."""
+    if "--no-cache" in arguments:
+        return "interrupted: nothing is kept but what is in the report (--no-cache)"
+    if any(command in arguments[:1] for command in _RESUMED):
+        return "interrupted: what is finished is kept; the same command goes on from there"
+    return "interrupted"
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         return int(app(list(arguments), standalone_mode=False) or 0)
     except typer.TyperException as error:
@@ -52,8 +81,7 @@ def run(arguments: Sequence[str]) -> int:
             complain(f"for example: {shlex.join(['hf-leep', *arguments, f'--{error.name}', error.proposal])}")
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
-        complain("interrupted")
-        return 130
+        return _INTERRUPTED
 
 
 def _given(error: typer.TyperException) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from hf_leep.cli.output import announce, complain, say, show_report
 from hf_leep.errors import UserError
@@ -32,26 +31,6 @@ if TYPE_CHECKING:
 # Panels of the help page.
 _DATA, _NAME, _FIND, _BRING = "Data set", "Candidates", "Find candidates on the Hub", "Download candidates"
 _ORDER, _RUN, _REPORT = "Scores and order", "How it runs", "Report"
-
-
-class SpaceSeparated(TyperCommand):
-    """Let ``--models A B`` stand for ``--models A --models B``, and ``--measures a b`` for ``--measures a,b``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Rewrite the arguments before they are parsed."""
-        spread: list[str] = []
-        option = ""
-        for word in args:
-            if word.startswith("-") and word != "-":
-                option = word
-                spread += [] if option == "--models" else [word]
-            elif option == "--models":
-                spread += ["--models", word]
-            elif option == "--measures" and spread[-1] != "--measures":
-                spread[-1] += f",{word}"
-            else:
-                spread.append(word)
-        return super().parse_args(ctx, spread)
 
 
 def rank(
@@ -212,6 +191,18 @@ def rank(
         bool,
         typer.Option("--no-cache", help="Run every pass again, and keep none in the store.", rich_help_panel=_RUN),
     ] = False,
+    candidate_timeout: Annotated[
+        str,
+        typer.Option(
+            help="Give a candidate up after this long without a sign of life: 90s, 30m or 1h.", rich_help_panel=_RUN
+        ),
+    ] = "30m",
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry", help="Try candidates again that ended the process of an earlier run.", rich_help_panel=_RUN
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for the report: README.md, report.json, plots.", rich_help_panel=_REPORT),
@@ -242,6 +233,7 @@ def rank(
     from hf_leep import api, publish
     from hf_leep.report import Report
     from hf_leep.report.card.plan import planned
+    from hf_leep.runs import interruptions
 
     if output is not None and is_main():
         Report.check_folder(output)
@@ -253,7 +245,15 @@ def rank(
         )
     names = [*(models or []), *(api.read_names(models_file) if models_file else [])]
     chosen = [name for name in measures.split(",") if name.strip()]
-    execution = Execution(batch_size=batch_size, device=device, dtype=dtype, compile=compile, cache=not no_cache)
+    execution = Execution(
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+        compile=compile,
+        cache=not no_cache,
+        candidate_timeout=candidate_timeout,
+        retry=retry,
+    )
     hub = HubAccess(
         cache_dir=cache_dir, allow_pickle=allow_pickle, max_download=max_download, prefetch=prefetch, evict=evict
     )
@@ -323,7 +323,10 @@ def rank(
     )
     if not is_main():  # only the main process writes and prints
         raise typer.Exit
-    show_report(report, output, json)  # before the push, which may fail
+    with interruptions.held():
+        show_report(report, output, json)  # before the push, which may fail
+    if interruptions.came():
+        raise typer.Exit(report.exit_code)
     if push_to_hub is not None:
         _push(report, push_to_hub, repo_type, private=private, create_pr=create_pr, json=json)
     raise typer.Exit(report.exit_code)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
+import pyarrow as pa
 from huggingface_hub import constants
 
 from hf_leep.data import delimited, folders
@@ -230,3 +231,19 @@ def _take(
     of_all = [splits[key] for key in dict.fromkeys(used)]
     whole = datasets.concatenate_datasets(of_all) if len(found) < sum(map(len, of_all)) else None
     return found, used, whole
+
+
+def on_disk(dataset: datasets.Dataset, folder: Path) -> datasets.Dataset:
+    """The same rows in a file that other processes can map into their memory; themselves if they are in one already.
+
+    Args:
+        dataset: the rows.
+        folder: where to write a file.
+    """
+    if dataset.cache_files:
+        return dataset
+    table = dataset.with_format("arrow")[:]
+    path = folder / "rows.arrow"
+    with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    return datasets.Dataset.from_file(str(path), info=datasets.DatasetInfo(features=dataset.features))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_leep.errors import CandidateError, option
 from hf_leep.hub.client import Client
 from hf_leep.hub.download import fetch
 from hf_leep.hub.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import tqdm
+
+
+_TICK_SECONDS = 2.0
 
 
 class Prefetcher:
@@ -27,10 +32,16 @@ class Prefetcher:
         client: how to reach the Hub.
         ahead: how many snapshots to download ahead.
         advance: called with the number of bytes, as they arrive.
+        timeout: seconds without any byte after which a download is given up.
     """
 
     def __init__(
-        self, snapshots: Sequence[Snapshot], client: Client, ahead: int, advance: Callable[[int], object]
+        self,
+        snapshots: Sequence[Snapshot],
+        client: Client,
+        ahead: int,
+        advance: Callable[[int], object],
+        timeout: float = math.inf,
     ) -> None:
         self._snapshots = list(snapshots)
         self._client = client
@@ -39,6 +50,8 @@ class Prefetcher:
         self._folders: dict[int, Future[Path]] = {}  # of the snapshots that are to be downloaded by now
         self._stopped = False
         self._changed = threading.Condition()
+        self._timeout = timeout
+        self._num_signs = 0  # of life: bytes that arrived, and downloads that ended
 
     def __enter__(self) -> Prefetcher:
         """Start the thread; it waits until the first snapshot is taken."""
@@ -66,7 +79,21 @@ class Prefetcher:
             for index in range(position, min(position + 1 + self._ahead, len(self._snapshots))):
                 self._folders.setdefault(index, Future())
             self._changed.notify()
-        return self._folders[position].result()
+        future, silent, signs = self._folders[position], 0.0, self._num_signs
+        while True:
+            tick = min(_TICK_SECONDS, self._timeout - silent)
+            try:
+                return future.result(timeout=tick)
+            except TimeoutError:
+                if future.done():  # the download raised it
+                    raise
+            silent = 0.0 if signs != self._num_signs else silent + tick
+            signs = self._num_signs
+            if silent >= self._timeout:
+                raise CandidateError(
+                    f"no byte of its download came for {self._timeout:g} seconds "
+                    f"({option('execution.candidate_timeout')})"
+                )
 
     def _work(self) -> None:
         while True:
@@ -78,6 +105,7 @@ class Prefetcher:
             future = self._folders[position]
             try:
                 future.set_result(fetch(self._snapshots[position], self._client, self._progress_class()))
+                self._num_signs += 1
             except BaseException as error:  # `take` raises it in the thread that waits
                 future.set_exception(error)
 
@@ -99,6 +127,7 @@ class Prefetcher:
             def update(self, n: float | None = 1) -> None:
                 if prefetcher._stopped:
                     raise InterruptedError("the download was stopped")
+                prefetcher._num_signs += 1
                 if self.counts and n:
                     prefetcher._advance(int(n))
 

@@ -47,14 +47,20 @@ class Arrays:
     Args:
         num_rows: number of rows n of the arrays.
         allocate: makes the arrays; numpy's plain ones by default.
+        filled: arrays that are there already.
     """
 
     folder: Path | None = None
 
-    def __init__(self, num_rows: int, allocate: Allocate | None = None) -> None:
+    def __init__(
+        self,
+        num_rows: int,
+        allocate: Allocate | None = None,
+        filled: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         self._num_rows = num_rows
         self._allocate = allocate or (lambda _name, shape: np.empty(shape, dtype=np.float32))
-        self._arrays: dict[str, NDArray[np.float32]] = {}
+        self._arrays: dict[str, NDArray[np.float32]] = dict(filled or {})
 
     def write(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
         """Fill in the rows at these positions."""

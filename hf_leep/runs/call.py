@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import StartMessage
 from hf_leep.runs.plan import CandidateLike, Plan
+from hf_leep.runs.supervisor import Worker
 from hf_leep.text import with_article
 
 _RECORDS = {"execution": Execution, "hub": HubAccess, "search": Search, "race": Race, "cluster": Cluster}
@@ -80,8 +82,6 @@ class Call:
                     f"{option('race')} decides on one machine which rows are run next: "
                     f"leave it out with {option('cluster')}"
                 )
-        if self.cluster is None:
-            check_available(self.execution.device)
         if self.collection is not None:
             hub_client.check_collection(self.collection)
         for wanted, name in ((self.search, "search"), (self.collection, "collection")):
@@ -142,10 +142,28 @@ def processes_of(call: Call) -> Processes:
     return Processes(forward.accelerator(call.execution.device))
 
 
-def read_rows(call: Call, processes: Processes) -> Job:
+def worker_of(call: Call) -> contextlib.AbstractContextManager[Worker | None]:
+    """The worker of a run; none for one of several launched processes.
+
+    Raises:
+        UserError: the device is not available.
+    """
+    if num_launched() > 1:
+        check_available(call.execution.device)
+        return contextlib.nullcontext()
+    worker = Worker(call.execution.timeout_seconds)
+    if call.cluster is None and call.execution.device in ("cuda", "mps"):
+        with contextlib.ExitStack() as unless_available:
+            unless_available.callback(worker.end)
+            worker.call(check_available, call.execution.device)
+            unless_available.pop_all()
+    return worker
+
+
+def read_rows(call: Call, processes: Processes, worker: Worker | None) -> Job:
     """Read the rows, and let the other processes read the same ones."""
     several = len(call.candidates) != 1 or call.search is not None or call.collection is not None
-    job = call.config.job(progress=call.progress, keep_rows=several, processes=processes)
+    job = call.config.job(progress=call.progress, keep_rows=several, processes=processes, worker=worker)
     processes.broadcast(StartMessage(job.target.revision, job.target.fingerprint))
     return job
 
@@ -164,6 +182,8 @@ def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
             asked,
             job.client,
             stored=job.stored,
+            isolation=job.isolation,
+            memory=job.memory,
             max_download=call.hub.max_download_bytes,
             advance=bar.update,
         )

@@ -13,6 +13,7 @@ from hf_leep.inference.processes import Processes
 from hf_leep.models import MODALITIES
 from hf_leep.options import Execution, HubAccess, Selection
 from hf_leep.runs.job import Job
+from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
 
 
@@ -60,6 +61,7 @@ class RunConfig:
         keep_rows: bool = True,
         processes: Processes | None = None,
         num_sharing: int = 1,
+        worker: Worker | None = None,
     ) -> Job:
         """Read the rows, and put together what all candidates are run with.
 
@@ -68,6 +70,7 @@ class RunConfig:
             keep_rows: keep decoded and processed rows in memory; worth it for more than one pass.
             processes: the processes that share each pass.
             num_sharing: number of runs that share this machine's memory, this one included.
+            worker: where candidates are judged, loaded and run, if not in this process.
 
         Raises:
             TargetError: the data set cannot be used.
@@ -102,4 +105,7 @@ class RunConfig:
             progress=progress,
             processes=processes or Processes(),
             num_sharing=num_sharing,
+            retry=self.execution.retry,
+            timeout=self.execution.timeout_seconds,
+            worker=worker,
         )

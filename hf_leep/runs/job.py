@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,11 +15,14 @@ from hf_leep.errors import CandidateError
 from hf_leep.inference.processes import Processes
 from hf_leep.records import Candidate, Extraction, Result, Target
 from hf_leep.runs import scores
+from hf_leep.runs.isolation import Isolation
+from hf_leep.runs.memory import Memory
 from hf_leep.runs.passes import Advance, PassRequest, PassRunner
 from hf_leep.runs.plan import Step
 from hf_leep.runs.scores import StoredScores
 from hf_leep.runs.stored_passes import PassDescription, StoredPasses
 from hf_leep.runs.subsets import select_target
+from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store, Writer
 
 Fetch: TypeAlias = Callable[[hub.Snapshot], Path]
@@ -47,6 +51,10 @@ class Job:
         processes: the processes that share each pass.
         positions: of a subset, the positions of its rows in those of the whole run; None for all rows.
         progress: show a bar while a pass is scored.
+        retry: try candidates again that ended the process that ran them.
+        timeout: seconds without any byte after which a download is given up.
+        worker: where candidates are judged, loaded and run, if not in this process.
+        whole: for a subset, what judges and runs the candidates of the whole run.
     """
 
     target: Target
@@ -63,11 +71,27 @@ class Job:
     processes: Processes = field(default_factory=Processes)
     positions: Integers | None = None
     progress: bool = False
+    retry: bool = False
+    timeout: float = math.inf
+    worker: Worker | None = None
+    whole: Isolation | None = None
+
+    @cached_property
+    def isolation(self) -> Isolation:
+        """Judges and runs candidates, in the worker where there is one."""
+        return self.whole or Isolation(replace(self.runner), self.worker)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What is remembered of candidates that ended the process that ran them."""
+        return Memory(self.passes, self.store.attempts, self.retry)
 
     @cached_property
     def passes(self) -> StoredPasses:
         """The stored passes over these rows."""
-        return StoredPasses(self.target, self.store, self.client, self.dtype, self.compiled)
+        return StoredPasses(
+            self.target, self.store, self.client, self.dtype, self.compiled, self.isolation.reads_names
+        )
 
     @cached_property
     def runner(self) -> PassRunner:
@@ -144,7 +168,7 @@ class Job:
             positions: which rows, ascending.
         """
         target, rows = select_target(self.target, positions), self.rows.subset(positions)
-        return replace(self, target=target, rows=rows, positions=positions)
+        return replace(self, target=target, rows=rows, positions=positions, whole=self.isolation)
 
     def replace_subsets(self, step: Step, extraction: Extraction, subsets: Sequence[Job]) -> None:
         """Store a pass that was run on one subset after another as one pass, in place of those of the subsets.
@@ -171,7 +195,10 @@ class Job:
         def run(writer: Writer) -> Extraction:
             folder = snapshot.path or fetch(snapshot)
             request = PassRequest(snapshot.candidate, snapshot, folder, self.positions)
-            extraction = self.runner.run(request, writer, advance)
+            if self.isolation.holds(folder):
+                extraction = self.isolation.run(self.target, request, writer, advance)
+            else:
+                extraction = self.runner.run(request, writer, advance)
             self._check_unchanged(snapshot)
             return extraction
 

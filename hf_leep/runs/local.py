@@ -19,6 +19,8 @@ from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, progress_bar
 from hf_leep.runs.job import Fetch, Job
+from hf_leep.runs.memory import Memory
+from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import plain
 
@@ -31,7 +33,7 @@ def carry_out(
 ) -> dict[str, Result]:
     """Carry out a plan.
 
-    An interruption, SIGTERM included, and the death of another process end the run; what is finished is kept.
+    An interruption and the death of another process end the run; what is finished is kept.
 
     Args:
         planned: the plan.
@@ -51,13 +53,14 @@ def carry_out(
     results: dict[str, Result] = {}
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         try:
-            with sigterm_interrupts():
-                for step in planned.steps:
+            with sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext():
+                for step in planned.in_order:
                     if not step.is_run:
                         results[step.name] = step.skipped()
                         continue
                     with downloads.running(step, len(job.rows)):
-                        result = attempt(step, partial(job.result, step, downloads.fetch(step), downloads.advance))
+                        run = partial(job.result, step, downloads.fetch(step), downloads.advance)
+                        result = attempt(step, run, job.memory)
                     results[step.name] = step.as_planned(result)
                     downloads.done(step)
         except (KeyboardInterrupt, ProcessError) as error:
@@ -127,12 +130,12 @@ def open_downloads(
     planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool
 ) -> Iterator[Downloads]:
     """Download what a plan needs, the next candidates while one runs, and show bars; the arguments of `carry_out`."""
-    needed = [step.snapshot for step in planned.steps if step.snapshot and step.is_run and not step.stored]
+    needed = [step.snapshot for step in planned.in_order if step.snapshot and step.is_run and not step.stored]
     running = sum(step.is_run for step in planned.steps)
     with (
         progress_bar(running * len(job.rows), progress, "row") as bar,
         progress_bar(planned.download_bytes, progress and planned.download_bytes > 0, "B", "downloaded") as bytes_bar,
-        hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update) as prefetcher,
+        hub.Prefetcher(needed, job.client, prefetch, bytes_bar.update, job.timeout) as prefetcher,
     ):
         yield Downloads(planned, job, budget, evict, bar, prefetcher)
 
@@ -148,8 +151,8 @@ def wait_for_report(job: Job, error: BaseException) -> None:
         _LOG.warning("%s: what is finished is kept; run the same command again to go on", error)
 
 
-def attempt(step: Step, run: Callable[[], _T]) -> _T | Result:
-    """Run a candidate.
+def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
+    """Run a candidate, and remember it if it ends the process that runs it.
 
     Returns:
         What it returned or, if it raised an error, a result with the reason.
@@ -159,7 +162,8 @@ def attempt(step: Step, run: Callable[[], _T]) -> _T | Result:
         UserError: the error is not the candidate's.
     """
     try:
-        return run()
+        with memory.running(step.snapshot), errors_of_candidates():
+            return run()
     except (UserError, ProcessError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
@@ -181,7 +185,7 @@ def add_not_run(planned: Plan, results: dict[str, Result], error: BaseException)
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Treat SIGTERM as an interruption, so that a scheduler that ends the run costs only what is not finished."""
+    """Treat SIGTERM as an interruption: a launcher sends it to all processes when one of them has died."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from hf_leep import data, hub
 from hf_leep.arrays import Integers
-from hf_leep.errors import CandidateError
+from hf_leep.errors import CandidateError, one_line
 from hf_leep.inference.outputs import Arrays, Output, PartialPass, RowWriter, combine
 from hf_leep.inference.processes import Processes
 from hf_leep.inference.shards import Shards
 from hf_leep.records import Candidate, Extraction, Target
+from hf_leep.runs.subsets import select_target
 from hf_leep.store import Writer
 
 if TYPE_CHECKING:
@@ -26,6 +28,21 @@ if TYPE_CHECKING:
 
 Advance: TypeAlias = Callable[[int], object]
 """Called with the number of rows that have been run since the last call."""
+
+
+@contextmanager
+def errors_of_candidates() -> Iterator[None]:
+    """Make an error of whatever a candidate raises that is none, such as a panic of Rust code.
+
+    Raises:
+        CandidateError: it raised what is no ``Exception``, which is the cause of this error.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise CandidateError(f"{type(error).__name__}: {one_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -111,6 +128,14 @@ class PassRunner:
         parts = self.run_share(request, output, advance, model)
         return combine(parts, output, self.target.labels, self.target.sentences)
 
+    def select(self, positions: Integers) -> PassRunner:
+        """The same for some of the rows.
+
+        Args:
+            positions: which rows, ascending.
+        """
+        return replace(self, target=select_target(self.target, positions), rows=self.rows.subset(positions))
+
     def run_share(
         self, request: PassRequest, output: RowWriter, advance: Advance, model: tuple[object, object] | None = None
     ) -> list[PartialPass]:
@@ -129,7 +154,12 @@ class PassRunner:
             CandidateError: some process cannot load or run the candidate.
             ProcessError: another process has died.
         """
-        return self.processes.run_in_all(lambda: self._run_share(request, output, advance, model))
+
+        def work() -> PartialPass:
+            with errors_of_candidates():
+                return self._run_share(request, output, advance, model)
+
+        return self.processes.run_in_all(work)
 
     def _output(self, writer: Writer) -> Output:
         num_examples = len(self.target.labels)

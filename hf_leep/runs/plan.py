@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HfLeepError, one_line, option
+from hf_leep.errors import CandidateError, HfLeepError, ProcessError, UserError, one_line, option
 from hf_leep.measures import find
 from hf_leep.records import Candidate, Result, Target
-from hf_leep.text import size
+from hf_leep.text import plain, size
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from hf_leep.models import Inspection
     from hf_leep.report.card.plan import PlanData
+    from hf_leep.runs.isolation import Isolation
+    from hf_leep.runs.memory import Memory
 
 # (name, model, processor)
 ModelInMemory: TypeAlias = "tuple[str, Module, object]"
@@ -30,6 +33,7 @@ ModelInMemory: TypeAlias = "tuple[str, Module, object]"
 CandidateLike: TypeAlias = "str | Path | ModelInMemory"
 
 _T = TypeVar("_T")
+_LOG = logging.getLogger("hf_leep")
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")  # stored, but not parameters
 _NUM_THREADS = 8  # candidates that are looked at simultaneously
@@ -51,6 +55,7 @@ class Step:
         num_source_classes: outputs of its head, if known.
         lacks_head: whether it is known to have no usable head, skipped for that reason or not.
         for_features: whether it is run although it is skipped, since the second opinion needs only its features.
+        suspect: whether an earlier run was killed while it was at it; it is run last.
     """
 
     name: str
@@ -63,6 +68,7 @@ class Step:
     num_source_classes: int | None = None
     lacks_head: bool = False
     for_features: bool = False
+    suspect: bool = False
 
     @property
     def is_run(self) -> bool:
@@ -99,6 +105,11 @@ class Plan:
     def download_bytes(self) -> int:
         """Number of bytes to download in total."""
         return sum(step.download_bytes for step in self.steps)
+
+    @property
+    def in_order(self) -> list[Step]:
+        """The steps in the order in which they are run: a candidate that may have ended an earlier run is the last."""
+        return sorted(self.steps, key=lambda step: step.suspect)
 
     @property
     def num_headless(self) -> int:
@@ -155,6 +166,8 @@ def make(
     client: hub.Client,
     *,
     stored: Callable[[hub.Snapshot], Mapping[str, Any] | None],
+    isolation: Isolation,
+    memory: Memory,
     max_download: int | None = None,
     advance: Callable[[int], object] = lambda _candidates: None,
 ) -> Plan:
@@ -166,21 +179,28 @@ def make(
         measures: the measures that will be computed.
         client: how to reach the Hub.
         stored: snapshot → the stored description of its pass, or None.
+        isolation: judges the candidates.
+        memory: what is remembered of candidates that ended the process that ran them.
         max_download: number of bytes that may be downloaded; candidates that do not fit, in the order of the list, are
             skipped.
         advance: called after each candidate.
     """
     needs_head = all(find(name).needs == "probabilities" for name in measures)
+    look = partial(_look, client=client, stored=stored, memory=memory, needs_head=needs_head)
     steps: list[Step] = []
-    look = partial(_look, client=client, stored=stored, needs_head=needs_head)
+    suspects: list[tuple[int, hub.Peek]] = []
     for step, peeked in _in_threads([partial(look, name, candidate) for name, candidate in candidates.items()]):
         # Not in the threads: this silences the log of transformers, which belongs to the whole process.
-        if peeked is not None:
-            step = _inspect(step, peeked, target, needs_head)
+        if peeked is not None and step.suspect:
+            suspects.append((len(steps), peeked))
+        elif peeked is not None:
+            step = _inspect(step, peeked, target, isolation, memory, needs_head)
         elif step.model is not None:
             step = _inspect_model(step, step.model[1], target, needs_head)
         steps.append(step)
         advance(1)
+    for index, peeked in suspects:
+        steps[index] = _inspect(steps[index], peeked, target, isolation, memory, needs_head)
     if any(step.reason is None for step in steps):  # otherwise there is no order that features could contradict
         steps = [replace(step, for_features=step.headless) for step in steps]
     return Plan(target, tuple(_within_budget(steps, max_download)))
@@ -217,6 +237,7 @@ def _look(
     candidate: CandidateLike,
     client: hub.Client,
     stored: Callable[[hub.Snapshot], Mapping[str, Any] | None],
+    memory: Memory,
     needs_head: bool,
 ) -> tuple[Step, hub.Peek | None]:
     """Pin a candidate and read its configuration, unless its pass is in the store."""
@@ -226,6 +247,11 @@ def _look(
     try:
         snapshot = hub.resolve(candidate if isinstance(candidate, str) else str(candidate), client)
         step = replace(step, snapshot=snapshot, candidate=snapshot.candidate)
+        if (refusal := memory.refusal(snapshot)) is not None:
+            return replace(step, reason=refusal), None
+        step = replace(step, suspect=memory.is_suspect(snapshot))
+        if step.suspect:
+            _LOG.warning("an earlier run was killed while it was at %s: it is tried again, last", plain(name))
         known = stored(snapshot)
         if known is None:
             return step, hub.peek(snapshot, client)
@@ -249,16 +275,19 @@ def _from_store(step: Step, description: Mapping[str, Any], needs_head: bool) ->
     return replace(step, num_source_classes=None if missing else classes)
 
 
-def _inspect(step: Step, peeked: hub.Peek, target: Target, needs_head: bool) -> Step:
+def _inspect(
+    step: Step, peeked: hub.Peek, target: Target, isolation: Isolation, memory: Memory, needs_head: bool
+) -> Step:
     """Decide by the configuration and the shapes of the weights whether a candidate can be run."""
-    from hf_leep.models import ADAPTERS  # imports torch: only if there is something to inspect
-
     parameters = None
     if peeked.shapes is not None:
         parameters = sum(prod(shape) for name, shape in peeked.shapes.items() if not name.endswith(_BUFFERS))
     step = replace(step, candidate=replace(step.candidate, num_parameters=parameters))
     try:
-        inspection = ADAPTERS[target.modality].inspect(peeked.folder, peeked.shapes, target.class_names)
+        with memory.running(step.snapshot, forget=False):
+            inspection = isolation.inspect(peeked, target)
+    except (UserError, ProcessError):
+        raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return replace(step, reason=reason_of(error))
     return _with_inspection(step, inspection, needs_head)
@@ -311,7 +340,7 @@ def _within_budget(steps: Sequence[Step], max_download: int | None) -> list[Step
     return kept
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """Why a candidate failed, on one line; options stay marked."""
     if isinstance(error, HfLeepError) or not str(error):
         return one_line(error, 400)

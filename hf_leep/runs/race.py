@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import log2
@@ -41,7 +42,7 @@ def carry_out(
     all rows so far. When at most K candidates are left, they run all remaining rows at once. A candidate that has run
     all rows gets the result, and the stored pass, of a run without a race.
 
-    An interruption, SIGTERM included, and the death of another process end the race at the last look that all
+    An interruption and the death of another process end the race at the last look that all
     candidates still in it have reached.
 
     Args:
@@ -65,7 +66,7 @@ def carry_out(
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         race = RunningRace(planned, job, rules, sort_by, downloads, results)
         try:
-            with sigterm_interrupts():
+            with sigterm_interrupts() if job.processes.size > 1 else nullcontext():
                 race.run()
                 race.run_for_features()
         except (KeyboardInterrupt, ProcessError) as error:
@@ -115,7 +116,7 @@ class RunningRace:
         self._job, self._rules, self._sort_by = job, rules, sort_by
         self._downloads, self._results = downloads, results
         self._decided_by = elimination.deciding_measure(sort_by)
-        self._racers = {s.name: _Racer(s) for s in planned.steps if s.reason is None}
+        self._racers = {s.name: _Racer(s) for s in planned.in_order if s.reason is None}
         self._for_features = [step for step in planned.steps if step.for_features]
         target = job.target
         labels = target.labels if target.sentences is None else None
@@ -138,7 +139,9 @@ class RunningRace:
             subset = self._job.select(self._added[-1])
             for racer in racers:
                 with self._downloads.running(racer.step, size - num_run):
-                    result = attempt(racer.step, partial(self._finish if last else self._look, racer, subset))
+                    result = attempt(
+                        racer.step, partial(self._finish if last else self._look, racer, subset), self._job.memory
+                    )
                 if result is not None:
                     self._stop(racer, result, len(self._order) - size)
             racers = self._remaining()
@@ -146,7 +149,7 @@ class RunningRace:
             for eliminated in () if last else self._eliminate(racers, size):
                 racer, winner = racers[eliminated.index], racers[eliminated.by].step.candidate.id
                 stop = Stop(look, winner, eliminated.gap, eliminated.margin)
-                result = attempt(racer.step, partial(self._result_of_eliminated, racer, stop))
+                result = attempt(racer.step, partial(self._result_of_eliminated, racer, stop), self._job.memory)
                 self._stop(racer, result, len(self._order) - size)
             racers = self._remaining()
 
@@ -158,7 +161,7 @@ class RunningRace:
         whole = len(positions) == len(self._order)
         for step in self._for_features:
             with self._downloads.running(step, len(self._order)):
-                result = attempt(step, partial(self._head, step, None if whole else positions))
+                result = attempt(step, partial(self._head, step, None if whole else positions), self._job.memory)
             self._results[step.name] = step.as_planned(result)
             self._downloads.done(step)
 

@@ -18,7 +18,8 @@ from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import add_not_run, sigterm_interrupts
+from hf_leep.runs.local import add_not_run
+from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import size
 
@@ -81,19 +82,18 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
         needs = {step.name: _needs(step, cluster.requested, nodes) for step in waiting}
         running: dict[ray.ObjectRef[Result | UserError], Step] = {}
         try:
-            with sigterm_interrupts():
-                sent = ray.put(_with_absolute_dataset(config))
-                for step in waiting:
-                    if step.stored:
-                        scored[step.name] = step.as_planned(_result(job, step))
-                        bar.update()
-                    else:
-                        running[_submit(sent, step, needs[step.name], _num_sharing(needs, nodes))] = step
-                while running:
-                    (done, *_), _ = ray.wait(list(running), num_returns=1)
-                    step = running.pop(done)
-                    scored[step.name] = step.as_planned(_collected(done, step))
+            sent = ray.put(_with_absolute_dataset(config))
+            for step in waiting:
+                if step.stored:
+                    scored[step.name] = step.as_planned(_result(job, step))
                     bar.update()
+                else:
+                    running[_submit(sent, step, needs[step.name], _num_sharing(needs, nodes))] = step
+            while running:
+                (done, *_), _ = ray.wait(list(running), num_returns=1)
+                step = running.pop(done)
+                scored[step.name] = step.as_planned(_collected(done, step))
+                bar.update()
         except KeyboardInterrupt as stop:
             add_not_run(planned, scored, stop)
         finally:
@@ -133,7 +133,8 @@ def _run(config: RunConfig, step: Step, num_sharing: int) -> Result | UserError:
 
 def _result(job: Job, step: Step) -> Result:
     try:
-        return job.result(step, lambda snapshot: hub.fetch(snapshot, job.client), lambda _rows: None)
+        with errors_of_candidates():
+            return job.result(step, lambda snapshot: hub.fetch(snapshot, job.client), lambda _rows: None)
     except UserError:
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises

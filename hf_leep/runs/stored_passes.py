@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TypedDict, cast
 
 import numpy as np
@@ -46,13 +47,15 @@ class StoredPasses:
         client: how to reach the Hub.
         dtype: name of the number type that models compute in.
         compiled: whether models are compiled.
+        reads_names: folder with a candidate's config.json → whether its pass depends on the names of the classes.
     """
 
     target: Target
     store: Store
     client: hub.Client
     dtype: str
-    compiled: bool = False
+    compiled: bool
+    reads_names: Callable[[Path], bool]
 
     def key(self, snapshot: hub.Snapshot) -> str:
         """The key of a candidate's pass. Each candidate has one, with or without the names of the classes."""
@@ -60,10 +63,12 @@ class StoredPasses:
         for key in (without_names, with_names):
             if self.store.description(key) is not None:
                 return key
-        from hf_leep.models import ADAPTERS
-
         folder = hub.configuration(snapshot, self.client)
-        return with_names if ADAPTERS[self.target.modality].reads_names(folder) else without_names
+        return with_names if self.reads_names(folder) else without_names
+
+    def candidate_key(self, snapshot: hub.Snapshot) -> str:
+        """A key of a candidate and these rows that is known without reading its configuration."""
+        return self._possible_keys(snapshot)[0]
 
     def description(self, snapshot: hub.Snapshot) -> PassDescription | None:
         """The description of a candidate's pass; None if it is not stored."""

@@ -12,6 +12,7 @@ from hf_leep.options import Race
 from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.scoring import score
 from hf_leep.records import Candidate, Result, Score
+from hf_leep.runs.isolation import Isolation
 from hf_leep.runs.local import add_not_run
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.subsets import select_target
@@ -170,7 +171,7 @@ def test_an_interruption_leaves_the_scores_of_the_last_look_that_all_came_to(rng
 
 @contextlib.contextmanager
 def counted():
-    """The number of rows that image classifiers run."""
+    """The number of rows that image classifiers run, in this process and in the worker."""
     import torch
 
     rows = []
@@ -179,10 +180,17 @@ def counted():
         if type(module).__name__ == "ResNetForImageClassification":
             rows.append(len(output.logits))
 
+    run = Isolation.run
+
+    def run_in_worker(self, target, request, writer, advance):
+        return run(self, target, request, writer, lambda n: (rows.append(n), advance(n)))
+
     handle = torch.nn.modules.module.register_module_forward_hook(count)
+    Isolation.run = run_in_worker
     try:
         yield rows
     finally:
+        Isolation.run = run
         handle.remove()
 
 

@@ -1,0 +1,27 @@
+"""How the arguments of ``rank`` may be written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+
+class SpaceSeparated(TyperCommand):
+    """Let ``--models A B`` stand for ``--models A --models B``, and ``--measures a b`` for ``--measures a,b``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Rewrite the arguments before they are parsed."""
+        spread: list[str] = []
+        option = ""
+        for word in args:
+            if word.startswith("-") and word != "-":
+                option = word
+                spread += [] if option == "--models" else [word]
+            elif option == "--models":
+                spread += ["--models", word]
+            elif option == "--measures" and spread[-1] != "--measures":
+                spread[-1] += f",{word}"
+            else:
+                spread.append(word)
+        return super().parse_args(ctx, spread)

@@ -1,0 +1,216 @@
+"""The run's side of its worker: start it, call functions in it, notice that it is lost, and start another."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import BinaryIO, Self, TypeVar, cast
+
+from hf_leep.errors import ProcessError, WorkerError, option
+from hf_leep.runs.messages import LOG, Answer, Event, Failure, Ready, Work, receive, send
+
+_T = TypeVar("_T")
+_LOG = logging.getLogger("hf_leep")
+_START_SECONDS = 900.0  # to import torch and transformers, on however slow a disk
+_TICK_SECONDS = 2.0  # at most between two looks at the process
+_BLOCKED = ("SIGINT", "SIGTERM", "SIGHUP")  # a worker ignores them, and must not get one before it can say so
+INTERPRETER = [sys.executable]
+"""The command that a worker is started with."""
+
+
+class Worker:
+    """A process in which candidates are judged, loaded and run, and which may be lost.
+
+    A context manager; leaving it ends the process. The process is started with the first call.
+
+    Args:
+        timeout: seconds without a sign of life, an event or an answer, after which it is given up.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._prepared: object = None
+
+    def __enter__(self) -> Self:
+        """Return this object."""
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """End the process."""
+        self.end()
+
+    def call(self, function: Callable[..., _T], *arguments: object, **events: Callable[..., object]) -> _T:
+        """Call a function in the worker.
+
+        Args:
+            function: a function of a module.
+            arguments: its arguments, which are pickled.
+            events: functions that it gets as keyword arguments; they are called here.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            WorkerError: the worker ended, raised what is no ``Exception``, or gave no sign of life.
+            ProcessError: no worker can be started.
+            HfLeepError: what the function raised; any other error as a CandidateError.
+        """
+        try:
+            process = self._running()
+            self._send(process, Work(function, arguments, tuple(events)))
+            answer = self._answer(process, self._timeout, events)
+        except BaseException:  # an interruption, too: what it is at is of no use any more
+            self.end()
+            raise
+        if isinstance(answer, Failure):
+            if answer.ended:
+                self.end()
+                raise WorkerError(answer.error.marked())
+            raise answer.error
+        if isinstance(answer, Ready):
+            raise AssertionError  # it is the first message alone
+        return cast(_T, answer.value)
+
+    def prepare(self, what: object, call: Callable[[], object]) -> None:
+        """Make a call unless this process has been prepared for the same thing.
+
+        Args:
+            what: the thing; the same object is the same thing.
+            call: makes the call.
+
+        Raises:
+            ProcessError: the worker was lost meanwhile, for which no candidate is to blame.
+        """
+        self._running()
+        if self._prepared is what:
+            return
+        try:
+            call()
+        except WorkerError as error:
+            raise ProcessError(f"the worker cannot read the rows: {error.marked()}") from None
+        self._prepared = what
+
+    def end(self) -> None:
+        """End the process, if one is running."""
+        process, self._process, self._prepared = self._process, None, None
+        if process is None:
+            return
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        process.wait()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self.end()
+        self._messages = queue.SimpleQueue()
+        with _signals_blocked():
+            try:
+                process = subprocess.Popen(  # noqa: S603 - this interpreter
+                    [*INTERPRETER, "-P", "-m", "hf_leep.runs.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=_environment(),
+                )
+            except OSError as error:
+                raise ProcessError(f"no worker can be started: {error}") from None
+            self._process = process
+        threading.Thread(target=_read, args=(process.stdout, self._messages), daemon=True).start()
+        try:
+            if not isinstance(self._answer(process, _START_SECONDS, {}), Ready):
+                raise AssertionError  # it is the first message of every worker
+        except WorkerError as error:
+            raise ProcessError(f"no worker can be started: {error.marked()}") from None
+        return process
+
+    def _send(self, process: subprocess.Popen[bytes], work: Work) -> None:
+        try:
+            send(cast(BinaryIO, process.stdin), work)
+        except OSError:
+            raise WorkerError(_how_it_ended(process)) from None
+
+    def _answer(
+        self, process: subprocess.Popen[bytes], timeout: float, events: dict[str, Callable[..., object]]
+    ) -> Ready | Answer | Failure:
+        silent = 0.0
+        while True:
+            tick = min(_TICK_SECONDS, timeout - silent)
+            before = time.monotonic()
+            try:
+                message = self._messages.get(timeout=tick)
+            except queue.Empty:
+                if process.poll() is not None:
+                    raise WorkerError(_how_it_ended(process)) from None
+                silent += min(time.monotonic() - before, 2 * tick)  # this process may have been stopped meanwhile
+                if silent >= timeout:
+                    raise WorkerError(
+                        f"it gave no sign of life for {timeout:g} seconds ({option('execution.candidate_timeout')})"
+                    ) from None
+                continue
+            silent = 0.0
+            if isinstance(message, Event) and message.name == LOG:
+                _LOG.log(*message.arguments)  # type: ignore[arg-type]
+            elif isinstance(message, Event):
+                events[message.name](*message.arguments)
+            elif isinstance(message, Ready | Answer | Failure):
+                return message
+            else:
+                raise WorkerError(_how_it_ended(process))
+
+
+def _environment() -> dict[str, str]:
+    """That of this process; the worker finds the modules where this process does."""
+    folders = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    return {**os.environ, "PYTHONPATH": folders, "RUST_BACKTRACE": "0"}  # a panic is a row with its reason
+
+
+def _read(stream: BinaryIO, messages: queue.SimpleQueue[object]) -> None:
+    """Pass on what the worker sends; None when it ends."""
+    try:
+        while True:
+            messages.put(receive(stream))
+    except BaseException:  # closed here or there
+        messages.put(None)
+
+
+def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+    """What became of a process that has closed its pipe."""
+    try:
+        code = process.wait(timeout=_TICK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return "its process closed the connection"
+    if code == -getattr(signal, "SIGKILL", 9):
+        return "its process was killed, as by the kernel when memory runs out"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"its process crashed: {signal.Signals(-code).name}"
+    return f"its process ended with exit code {code}"
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start a process that gets none of the signals that a terminal or a service manager sends to all processes."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, name) for name in _BLOCKED])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

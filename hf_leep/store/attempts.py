@@ -1,0 +1,110 @@
+"""What is remembered of candidates that ended the process that ran them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from hf_leep.errors import WorkerError
+from hf_leep.store.files import read_json, write_json
+
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An attempt at a candidate that came to no orderly end.
+
+    Attributes:
+        reason: what ended its worker; None where the run itself was killed while it was at the candidate.
+        num_killed: how many runs in succession were killed while they were at the candidate.
+    """
+
+    reason: str | None
+    num_killed: int = 0
+
+
+class Attempts:
+    """The attempts that came to no orderly end; a later one that does removes its record.
+
+    Args:
+        root: the folder of the store; None to remember nothing.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = root
+
+    def get(self, key: str) -> Attempt | None:
+        """What is remembered under a key; None if there is nothing, or another run is at it right now."""
+        found = self._read(key)
+        if found is None or found.reason is not None:
+            return found
+        with self._lock(key) as free:
+            return self._read(key) if free else None
+
+    @contextlib.contextmanager
+    def running(self, key: str, forget: bool = True) -> Iterator[None]:
+        """Remember that a candidate is at work until this ends; for good if it ends its worker, or kills this process.
+
+        Args:
+            key: its key.
+            forget: whether an orderly end clears it of earlier attempts.
+        """
+        with self._lock(key) as free:
+            if not free:
+                yield
+                return
+            before = self._read(key)
+            self._write(key, Attempt(None, 1 + (before.num_killed if before else 0)))
+            after = None if forget else before
+            try:
+                yield
+            except WorkerError as error:
+                after = Attempt(error.marked())
+                raise
+            except KeyboardInterrupt:
+                after = before  # nothing was learnt of it
+                raise
+            finally:
+                self._write(key, after)
+
+    def _read(self, key: str) -> Attempt | None:
+        if self._root is None:
+            return None
+        try:
+            stored = read_json(self._path(key))
+            return Attempt(stored["reason"], int(stored["num_killed"]))
+        except _UNREADABLE:  # never written, or damaged
+            return None
+
+    def _write(self, key: str, attempt: Attempt | None) -> None:
+        with contextlib.suppress(OSError):  # a full disk: the run goes on without
+            if attempt is None:
+                self._path(key).unlink(missing_ok=True)
+            else:
+                write_json(self._path(key), vars(attempt))
+
+    def _path(self, key: str) -> Path:
+        return Path(self._root or "") / "attempts" / f"{key}.json"
+
+    @contextlib.contextmanager
+    def _lock(self, key: str) -> Iterator[bool]:
+        """Whether nobody else is at a candidate; the lock of a process that dies is free."""
+        if self._root is None:
+            yield False
+            return
+        lock = FileLock(self._root / "locks" / f"attempt-{key}.lock")
+        try:
+            Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except (Timeout, OSError, NotImplementedError):
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
