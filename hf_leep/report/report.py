@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from hf_leep.report.schema import SCHEMA_VERSION, ReportData
 from hf_leep.report.validator import check, parse
 from hf_leep.text import plain
 
+_MAX_BYTES = 256 * 2**20  # of a report.json
 _MOST_NAMES = 9  # listed where a name is not found
 _PARTS = {"schema_version", "target", "measures", "sort_by", "candidates", "run"}
 
@@ -165,14 +167,21 @@ class Report:
         if not str(folder).strip():
             raise UserError("the folder of the report has no name: give its path, or . for the current folder")
         path = Path(folder) / "report.json"
-        if Path(folder).is_file():
-            raise UserError(f"{folder} is a file: name the folder that its report.json is in")
         try:
+            if Path(folder).is_file():
+                raise UserError(f"{folder} is a file: name the folder that its report.json is in")
+            status = path.stat()
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise UserError(f"cannot read {path}: it is a pipe or a device, not a file")
+            if status.st_size > _MAX_BYTES:
+                raise UserError(f"{path} is damaged: it is longer than {_MAX_BYTES >> 20} MB")
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from None
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is damaged: {error}") from None
+        except ValueError as error:  # a path with a zero byte
+            raise UserError(f"cannot read {plain(str(path))}: {error}") from None
         if not text.strip():
             raise UserError(f"{path} is damaged: it is empty")
         try:
