@@ -284,3 +284,17 @@ def test_what_json_can_read_but_not_write_is_refused(ranked, tmp_path):
     (tmp_path / "report.json").write_text(json.dumps(deep))
     with pytest.raises(UserError, match="nests too deeply"):
         Report.load(tmp_path)
+
+
+def test_a_report_without_a_ranking_does_not_replace_one(ranked, tmp_path):
+    failed = json.loads(ranked.to_json())
+    for candidate in failed["candidates"]:
+        candidate.update(rank=None)
+    ranked.save(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    Report(failed).save(tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    assert json.loads((tmp_path / "failed.json").read_bytes()) == failed
+    ranked.save(tmp_path)
+    assert not (tmp_path / "failed.json").exists()
+    assert not Report(failed).leaves_ranking(tmp_path / "none")
