@@ -237,7 +237,7 @@ def _choose(
         row_ids, words, names, warnings = choose_sentences(found, input_columns[0], label_column, max_samples, rng)
         return _Choice(row_ids, words.codes, names, warnings, words)
     codes, names = encode(found, label_column)
-    check_repeated(codes, label_column)
+    check_repeated(codes, found.features[label_column], label_column)
     if max_samples is None or max_samples >= len(found):
         return _Choice(np.arange(len(found)), codes, names)
     row_ids = stratified_sample(codes, max_samples, rng)

@@ -123,16 +123,19 @@ def _classes(rows: datasets.Dataset, column: str) -> list[str]:
     return [str(value) for value in held]
 
 
-def check_repeated(codes: Integers, column: str) -> None:
+def check_repeated(codes: Integers, feature: object, column: str) -> None:
     """Check that some class has more than one example; a column of other values than classes seldom has.
 
     Args:
         codes: class of each row, ``[n]``.
+        feature: feature of the label column; the classes of a ClassLabel are classes, however few rows they have.
         column: the label column.
 
     Raises:
         TargetError: each row has a class of its own.
     """
+    if isinstance(feature, datasets.ClassLabel):
+        return
     if len(codes) > 2 and len(np.unique(codes)) == len(codes):
         raise TargetError(
             f"each of the {len(codes)} rows has another value in column {column!r}, so it holds no classes: "

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64
+from hf_leep.arrays import Float64, FloatMatrix, Labels
 from hf_leep.measures.measure import Measure
-from hf_leep.measures.spectrum import spectrum
+from hf_leep.measures.spectrum import Spectrum, spectrum
+
+_WELL_CONDITIONED = 1e-7  # smallest eigenvalue, relative to the largest, from which rounding errors do not matter
 
 
 def h_score(features: ArrayLike, labels: ArrayLike) -> float:
@@ -45,7 +47,9 @@ def h_score(features: ArrayLike, labels: ArrayLike) -> float:
         >>> round(measures.h_score(features, [0, 1, 0, 1]), 4)
         0.0588
     """
-    return influence(features, labels)[0]
+    matrix = arrays.features(features)
+    target = arrays.labels(labels, len(matrix))
+    return _value(_decomposed(matrix, target), target)
 
 
 def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
@@ -60,12 +64,9 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
     n = len(matrix)
-    decomposed = spectrum(matrix, target, whitened=True)
+    decomposed = _decomposed(matrix, target)
     # In the basis where C⁺ is n·I: whitened class means m_y = Uᵀ1[y]/n_y, f_i = U_i, all [k, t] or [b, k].
     means = decomposed.projections / target.counts
-    # min(t − 1, rank) is an exact upper bound, which the sum can exceed by a rounding error.
-    value = min(float((decomposed.projections * means).sum()), float(min(len(target.counts) - 1, len(means))))
-
     within = n * (means * means).sum(axis=0)  # μ_yᵀ C⁺ μ_y [t]
     between = means * np.sqrt(target.counts)  # B = between·betweenᵀ/n in this basis
     values = np.empty(n)
@@ -73,7 +74,27 @@ def influence(features: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
         codes = target.codes[rows]
         cross = n * np.vecdot(left, means.T[codes])
         values[rows] = 2 * cross - within[codes] - n * ((left @ between) ** 2).sum(axis=1)
-    return value, values - values.mean()
+    return _value(decomposed, target), values - values.mean()
+
+
+def _decomposed(matrix: FloatMatrix, target: Labels) -> Spectrum:
+    """Return the centred decomposition, which other measures share, or if it may be inaccurate the whitened one.
+
+    The score depends only on the space that the columns span, so if no direction is lost both give the same.
+    """
+    if len(matrix) > matrix.shape[1]:
+        centred = spectrum(matrix, target, whitened=False, centred=True)
+        eigenvalues = centred.eigenvalues
+        varying = int(centred.basis.any(axis=1).sum())
+        if len(eigenvalues) == varying and (not varying or eigenvalues[0] > _WELL_CONDITIONED * eigenvalues[-1]):
+            return centred
+    return spectrum(matrix, target, whitened=True)
+
+
+def _value(decomposed: Spectrum, target: Labels) -> float:
+    shares = (decomposed.projections**2 / target.counts).sum()
+    # min(t − 1, rank) is an exact upper bound, which the sum can exceed by a rounding error.
+    return min(float(shares), float(min(target.num_classes - 1, len(decomposed.eigenvalues))))
 
 
 MEASURE = Measure(

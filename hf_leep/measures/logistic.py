@@ -23,7 +23,7 @@ _MAX_PRODUCTS = 500  # of the Hessian with a direction, per step
 # the weights, such as the held-out loss of other examples, are then off by about the tolerance per example.
 TOLERANCE = 1e-5
 _FAR_RESIDUAL, _NEAR_RESIDUAL = 0.5, 0.2  # relative residual of a Newton step far from the optimum, or near it
-_SYSTEM_RESIDUAL = 1e-3  # relative residual of a linear system that is solved for a standard error
+_SYSTEM_RESIDUAL = 3e-3  # relative residual of a linear system that is solved for a standard error
 _MIN_CURVATURE = 1e-8  # of a coordinate in the preconditioner, relative to that of equal probabilities
 _MAX_PROBABILITIES = 2**22  # of fits that run side by side
 

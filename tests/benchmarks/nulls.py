@@ -72,7 +72,8 @@ def told_apart(rng, measure, null, draws):
     for _ in range(draws):
         labels, both = drawn(rng, needs, null)
         ranking = rank(scored(measure, labels, needs, both), measure)
-        count += len({place.tie_group for place in ranking.ranked} - {None}) == 2
+        groups = {place.tie_group for place in ranking.ranked}  # None where an error is not known
+        count += len(groups - {None}) == 2
     return count / draws
 
 
