@@ -58,7 +58,7 @@ def is_left(path: Path) -> bool:
         changed = max(one.lstat().st_mtime for one in (path, *(path.rglob("*") if path.is_dir() else ())))
     except OSError:  # it has just been removed
         return False
-    return time.time() - changed > _MAX_AGE
+    return bool(time.time() - changed > _MAX_AGE)
 
 
 def clear(paths: Iterable[Path]) -> None:
