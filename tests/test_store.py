@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import hf_leep
+from hf_leep import temporary
 from hf_leep.store import Store
+from hf_leep.store.files import read_json, write_json
 from tests.warm import HANGING
 
 KEY = "0" * 40
@@ -113,6 +115,98 @@ def test_scores_are_found_again_and_damage_is_noticed(store, tmp_path, caplog):
     assert set(store.load_scores(KEY, "labels", ("leep", "nce"))[1]) == {"nce"}
 
 
+def test_exchanged_entries_are_noticed_and_made_again(store, tmp_path, caplog):
+    other = "1" * 40
+    keep(store, KEY, value=1.5)
+    keep(store, other, value=2.5)
+    exchange(tmp_path / "store" / "extractions" / KEY, tmp_path / "store" / "extractions" / other)
+    for key in (KEY, other):
+        assert store.description(key) is None
+        assert store.load(key) is None
+    assert len(caplog.records) == 2
+    assert "written for another candidate" in caplog.text
+
+
+def test_exchanged_scores_are_noticed_and_made_again(store, tmp_path):
+    score = {"value": -0.5, "reason": None, "influence": None}
+    keys, folder = (KEY, "1" * 40), tmp_path / "store" / "scores"
+
+    def fill():
+        for value, key in enumerate(keys):
+            scores = {name: {**score, "value": value + len(name)} for name in ("nce", "leep")}
+            store.save_scores(key, "labels", {"of": key}, scores)
+
+    fill()
+    exchange(folder / keys[0], folder / keys[1])
+    assert [store.load_scores(key, "labels", ("leep",)) for key in keys] == [None, None]
+    fill()
+    exchange(folder / keys[0] / "labels-leep.score", folder / keys[1] / "labels-leep.score")
+    assert [set(store.load_scores(key, "labels", ("leep", "nce"))[1]) for key in keys] == [{"nce"}, {"nce"}]
+    fill()
+    exchange(folder / KEY / "labels-leep.score", folder / KEY / "labels-nce.score")  # of one pass, by other measures
+    assert store.load_scores(KEY, "labels", ("leep", "nce"))[1] == {}
+
+
+def exchange(one, other):
+    one.rename(one.with_name("between"))
+    other.rename(one)
+    one.with_name("between").rename(other)
+
+
+def test_checks_under_another_key_are_made_again(store, tmp_path):
+    folder = tmp_path / "store" / "checks"
+    store.checks("a", lambda: ["of a"])
+    assert store.checks("a", lambda: pytest.fail("made again")) == ["of a"]
+    (folder / "a.json").rename(folder / "b.json")
+    assert store.checks("b", lambda: ["of b"]) == ["of b"]
+
+
+def test_what_dead_runs_left_is_cleared_away_and_what_living_ones_write_is_not(store, tmp_path):
+    root, days = tmp_path / "store", 24 * 3600
+    machine, me = temporary.owner().split("-")
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    dead = int(dead.stdout)
+    left = {  # owner, age in seconds → whether it is cleared away
+        (f"{machine}-{me}", 0): False,
+        (f"{machine}-{dead}", 0): True,
+        (f"00000000-{dead}", 0): False,  # of another machine: nobody here can say whether that process runs
+        (f"00000000-{dead}", 3 * days): True,
+    }
+    made = {}
+    for (owner, age), cleared in left.items():
+        for path in (
+            root / "extractions" / f"{KEY}.{owner}.{age}.partial" / "features.npy",
+            root / "extractions" / f"{KEY}.{owner}.shards-{age}.partial" / "shard",
+            root / "scores" / KEY / f".{age}.score.{owner}.tmp",
+            root / "digests" / f".{age}.json.{owner}.tmp",
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("half")
+            for part in (path, path.parent) if path.suffix != ".tmp" else (path,):
+                os.utime(part, (path.stat().st_mtime - age, path.stat().st_mtime - age))
+            made[path] = cleared
+    keep(store)
+    Store(root)
+    assert {path: not path.exists() for path in made} == made
+    assert store.load(KEY) is not None
+    with store.writing(KEY) as writer:
+        array = writer.allocate("probabilities", (4, 3))
+        scratch = writer.scratch()
+        Store(root)
+        assert scratch.exists()
+        array[:] = 3
+        writer.commit({"who": "still me"})
+    assert store.load(KEY)[0] == {"who": "still me"}
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        temporary.write(path, b"content")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_is_hashed_once_until_it_changes(store, tmp_path, monkeypatch):
     path = tmp_path / "weights"
     path.write_bytes(b"one")
@@ -149,15 +243,13 @@ def test_a_store_that_cannot_be_used_costs_nothing_but_the_store(checkpoints, pi
 
 
 def test_records_of_another_version_are_made_again(checkpoints, pictures, tmp_path, monkeypatch, caplog):
-    from hf_leep.store import files
-
     monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path / "hf_leep"))
     first = hf_leep.rank([checkpoints["five"]], pictures, progress=False)
     (key,) = entries(tmp_path)
     path = tmp_path / "hf_leep" / "extractions" / key / "entry.json"
-    entry = files.read_json(path)
+    entry = read_json(path)
     del entry["description"]["candidate"]["task"]
-    files.write_json(path, entry)
+    write_json(path, entry)
     shutil.rmtree(tmp_path / "hf_leep" / "scores")
     again = hf_leep.rank([checkpoints["five"]], pictures, progress=False)
     assert again.candidates[0]["scores"] == first.candidates[0]["scores"]

@@ -24,12 +24,15 @@ def show_report(report: Report, output: Path | None, json: bool) -> None:
     """Save a report if there is a folder for it, and print it."""
     from hf_leep.report.card.table import terminal
 
+    kept = output is not None and report.leaves_ranking(output)
     if output is not None:
         report.save(output)
     if json:
         print_json(report)
-    say(terminal(report.data, shutil.get_terminal_size().columns), error=json)
-    if output is not None:
+    say(terminal(report.data, shutil.get_terminal_size().columns), error=json or kept)
+    if kept:
+        complain(f"nothing was ranked: the ranking in {output} stays, and the reasons are in {output}/failed.json")
+    elif output is not None:
         say(f"Report: {output / 'README.md'}", error=json)
 
 

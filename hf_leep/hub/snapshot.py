@@ -110,10 +110,13 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
     steps = [f"{p.name}/" for p in folder.glob("checkpoint-*") if p.is_dir()]
     chosen = checkpoint.choose([*files, *steps], client.allow_pickle, folder)
     # Any other file in a local folder may be part of a processor, so it counts; weights that are not used do not.
-    others = (f for f in files if not f.startswith(".") and not f.endswith(checkpoint.ALL_WEIGHTS))
+    # Those of an adapter are used, where peft is installed.
+    unused = {f for f in files if f.endswith(checkpoint.ALL_WEIGHTS) and not f.startswith("adapter_model")}
+    others = (f for f in files if not f.startswith(".") and f not in unused)
     hashed = sorted({*chosen, *others})
     for file in hashed:
         checkpoint.check_pointer(folder, file)
+    for file in chosen:
         if file.endswith(".safetensors"):
             checkpoint.check_weights(folder, file)
     digest = hashlib.sha256()

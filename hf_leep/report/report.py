@@ -5,10 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from hf_leep import temporary
 from hf_leep.errors import UserError, one_line, option
 from hf_leep.report import card
 from hf_leep.report.candidate_schema import CandidateData
@@ -17,7 +19,9 @@ from hf_leep.report.schema import SCHEMA_VERSION, ReportData
 from hf_leep.report.validator import check, parse
 from hf_leep.text import plain
 
+_MAX_BYTES = 256 * 2**20  # of a report.json
 _MOST_NAMES = 9  # listed where a name is not found
+_FAILED = "failed.json"
 _PARTS = {"schema_version", "target", "measures", "sort_by", "candidates", "run"}
 
 
@@ -121,12 +125,23 @@ class Report:
         except OSError as error:
             raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
 
+    def leaves_ranking(self, folder: str | Path) -> bool:
+        """Whether nothing is ranked in this report, but something in the one that the folder holds."""
+        if self.exit_code != 1:
+            return False
+        try:
+            return Report.load(folder).exit_code != 1
+        except UserError:  # none, or a damaged one
+            return False
+
     def to_bytes(self) -> bytes:
         """The bytes of report.json, in UTF-8; parts of a path that are not Unicode become JSON escapes."""
         return self.to_json().encode("utf-8", "backslashreplace")
 
     def save(self, folder: str | Path) -> Path:
         """Write report.json, README.md, scores.parquet and plots/ into a folder; no file is ever half written.
+
+        A report in which nothing is ranked does not replace a ranking: it is written to failed.json beside it.
 
         Args:
             folder: created if it is missing; files of an earlier report are replaced.
@@ -139,14 +154,20 @@ class Report:
         """
         self.check_folder(folder)
         folder = Path(folder)
+        if self.leaves_ranking(folder):
+            try:
+                temporary.write(folder / _FAILED, self.to_bytes())
+            except OSError as error:
+                raise UserError(f"cannot write {folder / _FAILED}: {error.strerror or error}") from None
+            return folder
         try:
             (folder / "plots").mkdir(parents=True, exist_ok=True)
             # report.json first: if rendering fails, the scores are on disk.
-            _write(folder / "report.json", self.to_bytes())
+            temporary.write(folder / "report.json", self.to_bytes())
             files = card.render(self.data)
             for name, content in files.items():
-                _write(folder / name, content)
-            for name in card.FILES - set(files):  # of an earlier report
+                temporary.write(folder / name, content)
+            for name in {*card.FILES, _FAILED} - set(files):  # of an earlier report
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
@@ -165,14 +186,21 @@ class Report:
         if not str(folder).strip():
             raise UserError("the folder of the report has no name: give its path, or . for the current folder")
         path = Path(folder) / "report.json"
-        if Path(folder).is_file():
-            raise UserError(f"{folder} is a file: name the folder that its report.json is in")
         try:
+            if Path(folder).is_file():
+                raise UserError(f"{folder} is a file: name the folder that its report.json is in")
+            status = path.stat()
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise UserError(f"cannot read {path}: it is a pipe or a device, not a file")
+            if status.st_size > _MAX_BYTES:
+                raise UserError(f"{path} is damaged: it is longer than {_MAX_BYTES >> 20} MB")
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from None
         except UnicodeDecodeError as error:
             raise UserError(f"{path} is damaged: {error}") from None
+        except ValueError as error:  # a path with a zero byte
+            raise UserError(f"cannot read {plain(str(path))}: {error}") from None
         if not text.strip():
             raise UserError(f"{path} is damaged: it is empty")
         try:
@@ -190,9 +218,3 @@ class Report:
             return cls(check(data))
         except ValueError as error:
             raise UserError(f"{path} is damaged: {one_line(error)}") from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

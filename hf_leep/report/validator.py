@@ -22,6 +22,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 _Place: TypeAlias = tuple[int | str, ...]  # keys and positions that lead to a value
 
 _LARGEST = 2**63 - 1  # an integer beyond it fits no column of scores.parquet
+_MAX_DEPTH = 100  # a report nests a dozen deep; json fails to write at a few hundred
 _MOST_DIGITS = 300  # of an integer that a float can hold
 
 
@@ -59,6 +60,8 @@ def check(data: Json) -> ReportData:
     """
     from pydantic import ValidationError
 
+    if _depth(data) > _MAX_DEPTH:
+        raise ValueError("it nests too deeply")
     try:
         _adapter().validate_python(data, strict=True)
     except ValidationError as error:
@@ -87,6 +90,17 @@ def json_schema() -> str:
                 value["description"] = fields[key]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, "title": "report.json"}
     return json.dumps({**head, **made}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _depth(data: Json) -> int:
+    """How deeply lists and objects nest in each other, without recursion; no more than one above the limit."""
+    depth, level = 0, [data]
+    while level and depth <= _MAX_DEPTH:
+        inner = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
+        depth, level = depth + 1, [value for values in inner for value in values]
+    return depth
 
 
 class _NumberError(Exception):

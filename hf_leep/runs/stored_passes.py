@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep import hub
+from hf_leep.hub import files
 from hf_leep.models import BY_NAME
+from hf_leep.models.modality import installed
 from hf_leep.records import PASS_VERSION, Candidate, Extraction, Run, Target
 from hf_leep.store import JsonObject, Store, Writer
 
+_LIBRARIES = ("peft", "sentencepiece", "tiktoken", "timm", "torchvision")  # that transformers uses where they are
 INVALID = (TypeError, KeyError, AttributeError, ValueError)
 """What records of another version raise when they are read."""
 
@@ -24,6 +27,7 @@ INVALID = (TypeError, KeyError, AttributeError, ValueError)
 class StoredCandidate(TypedDict):
     """What a stored pass keeps of its candidate; more is written than is read."""
 
+    revision: str | None
     task: str | None
     num_parameters: int | None
     source_labels: list[str]
@@ -73,8 +77,9 @@ class StoredPasses:
     def description(self, snapshot: hub.Snapshot) -> PassDescription | None:
         """The description of a candidate's pass; None if it is not stored."""
         for key in self._possible_keys(snapshot):
-            if (description := self.store.description(key)) is not None:
-                return cast(PassDescription, description)
+            description = cast("PassDescription | None", self.store.description(key))
+            if description is not None and _is_of(description, snapshot.candidate):
+                return description
         return None
 
     def get(self, key: str, candidate: Candidate, run: Callable[[Writer], Extraction]) -> tuple[Extraction, bool]:
@@ -129,6 +134,8 @@ class StoredPasses:
     def _restore(
         self, candidate: Candidate, description: PassDescription, arrays: Mapping[str, NDArray[np.float32]]
     ) -> Extraction:
+        if not _is_of(description, candidate):
+            raise ValueError("it is the pass of another revision")
         if any(len(array) != len(self.target.labels) for array in arrays.values()):
             raise ValueError("another number of rows")
         return Extraction(
@@ -141,10 +148,22 @@ class StoredPasses:
             self.target.sentences,
         )
 
+    def _files(self, snapshot: hub.Snapshot) -> list[str]:
+        """The files of a repository that are used; none for a local folder, whose revision covers their names."""
+        if str(snapshot.candidate.revision).startswith("sha256:"):
+            return []
+        names = list(snapshot.files)
+        if snapshot.path is not None:  # a snapshot in the cache, while HF_HUB_OFFLINE is set
+            here = [path.name for path in snapshot.path.iterdir()]
+            here += [files.POOLING] if (snapshot.path / files.POOLING).is_file() else []
+            names = files.choose(here, self.client.allow_pickle, snapshot.path)
+        return sorted(name for name in names if name != "README.md")
+
     def _possible_keys(self, snapshot: hub.Snapshot) -> tuple[str, str]:
         """Keys of all that a pass depends on, without and with the names of the classes, which few candidates read.
 
-        The revision covers weights, configuration and processor files.
+        The revision covers weights, configuration and processor files. Of a repository's commit, the cache may hold a
+        part; which files are used then depends on what is there.
         """
         fields = {
             "pass": PASS_VERSION,
@@ -158,8 +177,18 @@ class StoredPasses:
             "transformers": version("transformers"),
             "tokenizers": version("tokenizers"),
             "pillow": version("pillow"),
+            "libraries": installed(_LIBRARIES),
+            "files": ", ".join(self._files(snapshot)),
         }
         return self.store.key(fields), self.store.key({**fields, "names": json.dumps(self.target.class_names)})
+
+
+def _is_of(description: PassDescription, candidate: Candidate) -> bool:
+    """Whether a stored pass is one of this candidate, at its revision."""
+    try:
+        return description["candidate"]["revision"] == candidate.revision
+    except INVALID:  # records of another version
+        return False
 
 
 def restore_candidate(stored: StoredCandidate, candidate: Candidate) -> Candidate:

@@ -11,7 +11,9 @@ Layout under the root, by default ``<HF_HOME>/hf_leep``::
     locks/<key>.lock
 
 An entry is written to a folder beside its own and then renamed, so it is complete or absent. All that is read is
-checked against its checksum. What is damaged or not written by hf_leep is removed, with a log line, and made again.
+checked against its checksum, and against the key that it was written under. What is damaged, in the place of something
+else or not written by hf_leep is removed, with a log line, and made again. What runs that were killed have left half
+written is removed by the next run.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from hf_leep import temporary
 from hf_leep.errors import one_line
 from hf_leep.store.attempts import Attempts
 from hf_leep.store.files import JsonObject as JsonObject
-from hf_leep.store.files import read_json, read_score, remove, sha256, write_json, write_score
+from hf_leep.store.files import check_key, read_json, read_score, remove, sha256, write_json, write_score
 from hf_leep.store.writer import PARTIAL
 from hf_leep.store.writer import Writer as Writer
 
@@ -81,6 +84,9 @@ class Store:
                 _LOG.warning("store: %s cannot be used (%s); nothing is kept", root, error.strerror or error)
                 root = None
         self._root = root
+        if root is not None:
+            for pattern in (f"extractions/*{PARTIAL}", "scores/*/.*.tmp", *(f"{kind}/.*.tmp" for kind in _KINDS[2:])):
+                temporary.clear(root.glob(pattern))
 
     @staticmethod
     def default_root() -> Path:
@@ -122,7 +128,7 @@ class Store:
     def description(self, key: str) -> JsonObject | None:
         """The description of a finished pass, without reading its arrays; None if it is not stored."""
         entry = self._peek("extractions", key, "entry.json")  # `load` reports and removes what is damaged
-        return None if entry is None else entry["description"]
+        return entry["description"] if entry is not None and entry.get("key") == key else None
 
     def load(self, key: str) -> tuple[JsonObject, dict[str, NDArray[np.float32]]] | None:
         """The description and the arrays of a pass, memory-mapped; None if it is not stored or damaged."""
@@ -133,6 +139,7 @@ class Store:
             return None
         try:
             entry = read_json(folder / "entry.json")
+            check_key(entry, key)
             arrays = {}
             for name, expected in entry["arrays"].items():
                 if sha256(folder / f"{name}.npy") != expected:
@@ -185,16 +192,18 @@ class Store:
         if self._root is None:
             return None
         folder = self._root / "scores" / key
-        summary = self._read_or_drop(read_json, folder / "summary.json", drop=folder)
+        summary = self._read_or_drop(_read_summary, folder / "summary.json", key, drop=folder)
         if summary is None:
             return None
         paths = {measure: folder / f"{labels}-{measure}.score" for measure in measures}
-        found = {measure: self._read_or_drop(read_score, path, drop=path) for measure, path in paths.items()}
+        found = {measure: self._read_or_drop(read_score, path, key, drop=path) for measure, path in paths.items()}
         return summary, {measure: score for measure, score in found.items() if score is not None}
 
-    def _read_or_drop(self, read: Callable[[Path], JsonObject], path: Path, drop: Path) -> JsonObject | None:
+    def _read_or_drop(
+        self, read: Callable[[Path, str], JsonObject], path: Path, key: str, drop: Path
+    ) -> JsonObject | None:
         try:
-            return read(path)
+            return read(path, key)
         except FileNotFoundError:
             return None
         except (OSError, *_DAMAGE) as error:
@@ -215,8 +224,8 @@ class Store:
         folder = self._root / "scores" / key
         try:
             for measure, score in scores.items():
-                write_score(folder / f"{labels}-{measure}.score", score)
-            write_json(folder / "summary.json", summary)
+                write_score(folder / f"{labels}-{measure}.score", key, score)
+            write_json(folder / "summary.json", {"key": key, "summary": summary})
         except OSError as error:
             _LOG.warning("store: scores cannot be kept: %s", one_line(error))
 
@@ -236,10 +245,13 @@ class Store:
 
     def checks(self, key: str, make: Callable[[], _T]) -> _T:
         """Plain data on the checks of a measure: what is stored under this key, or else what ``make`` returns."""
-        known: _T | None = self._peek("checks", f"{key}.json")
-        if known is None:
-            self._keep(known := make(), "checks", f"{key}.json")
-        return known
+        stored = self._peek("checks", f"{key}.json")
+        if isinstance(stored, dict) and stored.get("key") == key:
+            known: _T = stored["checks"]
+            return known
+        made = make()
+        self._keep({"key": key, "checks": made}, "checks", f"{key}.json")
+        return made
 
     def _peek(self, *parts: str) -> Any:
         if self._root is not None:
@@ -273,3 +285,10 @@ class Store:
             for kind in _KINDS:  # not the locks: another run may hold one
                 shutil.rmtree(self._root / kind, ignore_errors=True)
         return before
+
+
+def _read_summary(path: Path, key: str) -> JsonObject:
+    stored: JsonObject = read_json(path)
+    check_key(stored, key)
+    summary: JsonObject = stored["summary"]
+    return summary

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_leep import temporary
 from hf_leep.errors import one_line
 from hf_leep.store.files import JsonObject, remove, reserve, sha256, write_json
 
@@ -36,9 +36,7 @@ class Writer:
         self._arrays: dict[str, np.memmap[Any, np.dtype[np.float32]]] = {}
         if place is not None:
             try:
-                for left in place.parent.glob(f"{place.name}.*{PARTIAL}"):  # by a run that was killed
-                    shutil.rmtree(left, ignore_errors=True)
-                folder = place.with_name(f"{place.name}.{os.getpid()}.{time.time_ns()}{PARTIAL}")
+                folder = place.with_name(f"{place.name}.{temporary.owner()}.{time.time_ns()}{PARTIAL}")
                 folder.mkdir(parents=True)
                 self._folder = folder
             except OSError as error:
@@ -82,7 +80,9 @@ class Writer:
         if self._scratch is None:
             beside = self._folder.parent if self._folder is not None else None
             name = self._place.name if self._place is not None else "hf-leep"
-            self._scratch = Path(tempfile.mkdtemp(prefix=f"{name}.shards-", suffix=PARTIAL, dir=beside))
+            self._scratch = Path(
+                tempfile.mkdtemp(prefix=f"{name}.{temporary.owner()}.shards-", suffix=PARTIAL, dir=beside)
+            )
         return self._scratch
 
     def commit(self, description: JsonObject) -> None:
@@ -94,7 +94,8 @@ class Writer:
             for name, array in self._arrays.items():
                 array.flush()
                 digests[name] = sha256(self._folder / f"{name}.npy")
-            write_json(self._folder / "entry.json", {"description": description, "arrays": digests})
+            entry = {"key": self._place.name, "description": description, "arrays": digests}
+            write_json(self._folder / "entry.json", entry)
             if self._place.exists():
                 remove(self._place)
             self._folder.rename(self._place)

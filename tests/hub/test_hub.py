@@ -22,6 +22,9 @@ def test_a_folder_is_pinned_by_its_content(checkpoints, tmp_path):
     (copy / "bpe.codes").write_text("may be part of a tokenizer")
     assert hub.resolve(str(copy)).candidate.revision != first.candidate.revision
     (copy / "bpe.codes").unlink()
+    (copy / "adapter_model.safetensors").write_text("peft adds them to the weights")
+    assert hub.resolve(str(copy)).candidate.revision != first.candidate.revision
+    (copy / "adapter_model.safetensors").unlink()
     weights = bytearray((copy / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)

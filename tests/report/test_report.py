@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,53 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(ranked, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write the report to"):
         ranked.save(Path(tmp_path / "file" / "report"))
+
+
+def _no_file(kind, path):
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        path.write_bytes(b"")
+        os.truncate(path, 2**31)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "loop", "2 GB"])
+def test_what_cannot_be_read_to_its_end_is_not_opened(tmp_path, kind):
+    _no_file(kind, tmp_path / "report.json")
+    with pytest.raises(UserError, match=r"report\.json") as caught:
+        Report.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "x" * 5000])
+def test_a_folder_that_cannot_exist_is_one_line(folder):
+    with pytest.raises(UserError, match="cannot read"):
+        Report.load(folder)
+
+
+def test_what_json_can_read_but_not_write_is_refused(ranked, tmp_path):
+    deep = json.loads(ranked.to_json())
+    deep["later"] = json.loads("[" * 400 + "]" * 400)
+    (tmp_path / "report.json").write_text(json.dumps(deep))
+    with pytest.raises(UserError, match="nests too deeply"):
+        Report.load(tmp_path)
+
+
+def test_a_report_without_a_ranking_does_not_replace_one(ranked, tmp_path):
+    failed = json.loads(ranked.to_json())
+    for candidate in failed["candidates"]:
+        candidate.update(rank=None)
+    ranked.save(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    Report(failed).save(tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    assert json.loads((tmp_path / "failed.json").read_bytes()) == failed
+    ranked.save(tmp_path)
+    assert not (tmp_path / "failed.json").exists()
+    assert not Report(failed).leaves_ranking(tmp_path / "none")
