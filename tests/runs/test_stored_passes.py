@@ -22,7 +22,7 @@ def passes(tmp_path):
     """Stored passes over two texts."""
     texts = datasets.Dataset.from_dict({"text": ["one", "two"], "label": [0, 1]})
     target, _ = data.load(texts, MODALITIES)
-    return StoredPasses(target, Store(tmp_path / "store"), hub.Client(), "float32")
+    return StoredPasses(target, Store(tmp_path / "store"), hub.Client(), "float32", False, lambda _folder: False)
 
 
 @pytest.fixture
