@@ -99,8 +99,8 @@ def source_labels(values: ArrayLike) -> tuple[Integers, int] | None:
         array = array.astype(str)
     if array.dtype.kind not in "iubU":
         return None
-    if array.dtype.kind == "i" and array.min() < 0:
-        row = int(np.argmax(array < 0))
+    if array.dtype.kind == "i" and (below := np.less(array, 0)).any():
+        row = int(np.argmax(below))
         raise InputError(f"source label {array[row]} in row {row} is negative: drop these rows first")
     classes, codes = np.unique(array, return_inverse=True)
     return codes.astype(np.int64, copy=False), len(classes)
