@@ -247,6 +247,14 @@ def test_a_stray_picture_that_takes_the_labels_away_is_named(tmp_path):
         load(folder)
 
 
+def test_nested_folders_are_a_warning(tmp_path):
+    for outer in ("dog", "cat"):
+        class_folders(tmp_path / outer, (f"{outer} young", f"{outer} old"))
+    target, rows = load(tmp_path)
+    assert (len(rows), len(target.class_names)) == (16, 4)
+    assert any("the names of the innermost folders" in warning for warning in target.warnings)
+
+
 def test_a_slice_that_loses_classes_is_refused_with_another_way(tmp_path):
     folder = class_folders(tmp_path / "photos", ("a", "b", "c", "d"))
     with pytest.raises(
