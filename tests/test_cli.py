@@ -225,7 +225,7 @@ def test_a_plain_file_of_two_columns_just_works(text_checkpoints, texts, tmp_pat
     code = cli.run(["rank", "--dataset", str(file), "--models", *models, "--output", str(tmp_path / "report")])
     said = capfd.readouterr()
     assert code == 0, said.err
-    assert re.search(f"{columns[0]}.*{columns[1]}", said.out + said.err)
+    assert re.search(rf"input\s+{columns[0]},\s+label\s+{columns[1]}", said.out + said.err)
 
 
 def test_an_ambiguous_column_prints_the_whole_command(texts, tmp_path, capfd):
