@@ -65,7 +65,11 @@ def test_poolings_leave_padding_out(rng):
     ({"onnx/model.onnx": b"", "model.onnx": b""}, r"only ONNX weights"),
     ({"tf_model.h5": b""}, r"only TensorFlow weights \(tf_model.h5\)"),
     ({"flax_model.msgpack": b""}, r"only Flax weights"),
-    ({"training_args.bin": b""}, r"no weights: model.safetensors is missing"),
+    ({"training_args.bin": b"", "optimizer.pt": b""}, r"training_args.bin without weights: .*trainer.save_model"),
+    ({"vocab.txt": b""}, r"no weights: model.safetensors is missing"),
+    ({"adapter_config.json": b"{}", "adapter_model.bin": b""}, r"an adapter without its model: merge it"),
+    ({"adapter_config.json": b"{}", "model.safetensors": b""}, r"adapter_config.json lies beside full weights, .*merge"),
+    ({"checkpoint-500/a": b"", "checkpoint-1000/a": b""}, r"the training checkpoint checkpoint-1000: give that folder"),
     ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, r"an adapter without its model: merge it"),
     ({"checkpoint-500/model.safetensors": b""}, r"it holds the training checkpoint checkpoint-500: give that folder"),
     ({"pytorch_model.bin": b""}, r"pickled weights only \(pytorch_model.bin\)"),
@@ -76,6 +80,20 @@ def test_a_folder_without_weights_to_load_is_named_for_what_it_is(tmp_path, file
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
+    with pytest.raises(CandidateError, match=message):
+        hub.resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(("file", "message"), [
+    ("model.Q4.gguf", r"no config.json in the folder: only GGUF weights \(model.Q4.gguf\)"),
+    ("adapter_config.json", r"no config.json in the folder: an adapter without its model"),
+    ("checkpoint-500/model.safetensors", r"no config.json in the folder: .*checkpoint-500: give that folder"),
+    ("pytorch_model.bin", r"no config.json in the folder: pickled weights only"),
+    ("notes.txt", r"no config.json in the folder \(it holds notes.txt\)"),
+])  # fmt: skip
+def test_a_folder_without_a_configuration_is_named_for_what_it_is(tmp_path, file, message):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"")
     with pytest.raises(CandidateError, match=message):
         hub.resolve(str(tmp_path))
 
