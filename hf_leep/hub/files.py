@@ -39,7 +39,8 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
             names are known.
 
     Raises:
-        CandidateError: there are no weights of an accepted format, the index is damaged, or an adapter lies beside them.
+        CandidateError: there are no weights of an accepted format, an adapter lies beside them, or the
+            index is damaged.
     """
     top = [f for f in files if "/" not in f]
     for single, index, shard in (_SAFE, _PICKLED) if allow_pickle else (_SAFE,):
@@ -91,9 +92,7 @@ def what_it_holds(files: Sequence[str], allow_pickle: bool) -> str | None:
     if steps := {int(found[1]) for f in files if (found := re.match(r"checkpoint-(\d+)/", f))}:
         return f"no weights at its top; it holds the training checkpoint checkpoint-{max(steps)}: give that folder"
     if "training_args.bin" in top:
-        return (
-            "training_args.bin without weights: save the model there with trainer.save_model(), and give that folder"
-        )
+        return "training_args.bin without weights: save the model with trainer.save_model(), and give its folder"
     return None
 
 
