@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hf_leep.errors import CandidateError
 from hf_leep.models.adapter import Adapter
@@ -16,7 +16,7 @@ from hf_leep.models.modality import LABEL_NAMES, Modality, is_string
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_leep.models.adapter import Model
 
@@ -126,7 +126,7 @@ def _embeddings(model: Model) -> int | None:
     from torch import nn
 
     try:
-        table = getattr(model, "backbone", model).get_input_embeddings()
+        table = cast("PreTrainedModel", getattr(model, "backbone", model)).get_input_embeddings()
     except (AttributeError, NotImplementedError):
         return None
     return table.num_embeddings if isinstance(table, nn.Embedding) else None
@@ -233,7 +233,8 @@ def set_padding_token(tokenizer: PreTrainedTokenizerBase, whole_config: PreTrain
         return
     last = encode(tokenizer, ["a"], 1)["input_ids"][0][-1]
     for token in (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token, tokenizer.cls_token):
-        if token is not None and last != tokenizer.convert_tokens_to_ids(token) < size:
+        number = None if token is None else tokenizer.convert_tokens_to_ids(token)
+        if isinstance(number, int) and number != last and number < size:
             tokenizer.pad_token = token
             config.pad_token_id = tokenizer.pad_token_id
             return

@@ -219,6 +219,13 @@ def test_a_row_that_cannot_be_decoded_is_named_with_its_file(tmp_path):
     with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded: .*") as caught:
         rows[4]
     assert "BytesIO" not in str(caught.value)
+    for content, said in (
+        (b"", "its file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS"),
+    ):
+        (tmp_path / "photos" / "b" / "1.png").write_bytes(content)
+        with pytest.raises(TargetError, match=rf"row 4 of the split \(1.png\) cannot be decoded: {said}"):
+            rows[4]
     Image.new("1", (20_000, 10_000)).save(tmp_path / "photos" / "b" / "1.png")
     with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded: Image size"):
         rows[4]
