@@ -79,6 +79,33 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     return Labels(codes.astype(np.int64, copy=False), classes, counts.astype(np.int64, copy=False))
 
 
+def source_labels(values: ArrayLike) -> tuple[Integers, int] | None:
+    """Encode hard source labels as 0 … s−1; unlike target labels, they may all be the same.
+
+    Args:
+        values: integers ≥ 0, booleans or strings, ``[n]``.
+
+    Returns:
+        The class of each example, ``[n]``, and the number of classes s; None if the values are no such labels, as a
+        matrix of probabilities is not.
+
+    Raises:
+        InputError: negative labels.
+    """
+    array = _as_numpy(values)
+    if array.ndim != 1 or not len(array):
+        return None
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array):
+        array = array.astype(str)
+    if array.dtype.kind not in "iubU":
+        return None
+    if array.dtype.kind == "i" and (below := np.less(array, 0)).any():
+        row = int(np.argmax(below))
+        raise InputError(f"source label {array[row]} in row {row} is negative: drop these rows first")
+    classes, codes = np.unique(array, return_inverse=True)
+    return codes.astype(np.int64, copy=False), len(classes)
+
+
 def draws(values: ArrayLike | None, num_examples: int, fewest: int = 2) -> Integers | None:
     """Encode the draw that each example belongs to, such as the sentence of a word, as 0 … g−1; numbers may have gaps.
 

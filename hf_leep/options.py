@@ -7,7 +7,6 @@ is declared, documented and checked once.
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from hf_leep.errors import UserError, option
+from hf_leep.text import parse_duration, parse_size
 
 Device: TypeAlias = Literal["cpu", "cuda", "mps"]
 Dtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
@@ -26,10 +26,6 @@ REPORT_REPO_TYPES: tuple[ReportRepoType, ...] = get_args(ReportRepoType)
 SEARCH_ORDERS: tuple[SearchOrder, ...] = get_args(SearchOrder)
 DEFAULT_BUDGET = "20m"  # of fine-tuning
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)b?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", re.IGNORECASE)
-_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 _RAY_NAMES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
 
 
@@ -362,38 +358,6 @@ def check_text(name: str, value: object, *, such_as: str = "") -> None:
     if value is not None and not isinstance(value, str):
         example = f" such as {such_as}" if such_as else ""
         raise UserError(f"{option(name)} is {value!r}; it must be text{example}")
-
-
-def parse_size(value: str | int, name: str) -> int:
-    """Read a count or a size such as ``100M`` or ``20GB`` as a whole number.
-
-    Args:
-        value: the count or size.
-        name: what to call it in the message.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    matched = _SIZE.fullmatch(str(value).strip())
-    if matched is None or float(matched[1]) <= 0:
-        raise UserError(f"{name} is {value!r}; give a number such as 100M or 20GB")
-    return int(float(matched[1]) * _UNITS[matched[2].lower()])
-
-
-def parse_duration(value: str | float, name: str) -> float:
-    """Read a duration such as ``90s``, ``20m`` or ``1h`` in seconds; a number alone is one of seconds.
-
-    Args:
-        value: the duration.
-        name: what to call it in the message.
-
-    Raises:
-        UserError: it cannot be read, or is not positive.
-    """
-    matched = _DURATION.fullmatch(str(value).strip())
-    if matched is None or float(matched[1]) <= 0:
-        raise UserError(f"{name} is {value!r}; give a duration such as 90s, 20m or 1h")
-    return float(matched[1]) * _SECONDS[(matched[2] or "").lower()]
 
 
 def _is_number(value: object) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
-PASS_VERSION = 6  # part of the key of each stored pass: raise it when passes give other numbers than before
+PASS_VERSION = 7  # part of the key of each stored pass: raise it when passes give other numbers than before
 
 
 @dataclass(frozen=True)

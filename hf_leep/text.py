@@ -1,9 +1,18 @@
-"""Numbers and names as words. Names come from other people's repositories: nothing in them may act as markup."""
+"""Numbers and names as words, and words as numbers.
+
+Names come from other people's repositories: nothing in them may act as markup.
+"""
 
 from __future__ import annotations
 
 import re
 
+from hf_leep.errors import UserError
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", re.IGNORECASE)
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
 
 
@@ -71,3 +80,35 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def parse_size(value: str | int, name: str) -> int:
+    """Read a count or a size such as ``100M`` or ``20GB`` as a whole number.
+
+    Args:
+        value: the count or size.
+        name: what to call it in the message.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    matched = _SIZE.fullmatch(str(value).strip())
+    if matched is None or float(matched[1]) <= 0:
+        raise UserError(f"{name} is {value!r}; give a number such as 100M or 20GB")
+    return int(float(matched[1]) * _UNITS[matched[2].lower()])
+
+
+def parse_duration(value: str | float, name: str) -> float:
+    """Read a duration such as ``90s``, ``20m`` or ``1h`` in seconds; a number alone is one of seconds.
+
+    Args:
+        value: the duration.
+        name: what to call it in the message.
+
+    Raises:
+        UserError: it cannot be read, or is not positive.
+    """
+    matched = _DURATION.fullmatch(str(value).strip())
+    if matched is None or float(matched[1]) <= 0:
+        raise UserError(f"{name} is {value!r}; give a duration such as 90s, 20m or 1h")
+    return float(matched[1]) * _SECONDS[(matched[2] or "").lower()]

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
+import datasets
 import pytest
 from typer.main import get_command
 
@@ -211,3 +213,24 @@ def test_help_names_every_measure():
 def test_the_help_of_push_metric_lists_the_measures_that_have_a_module():
     (metric,) = [p for p in get_command(cli.app).commands["push-metric"].params if p.name == "metric"]
     assert metric.help == "The measure: leep, leave-one-out-leep, nce, h-score, logme."
+
+
+@pytest.mark.parametrize("columns", [("question", "category"), ("text", "label")])
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_plain_file_of_two_columns_just_works(text_checkpoints, texts, tmp_path, capfd, columns, suffix):
+    rows = datasets.Dataset.from_dict({columns[0]: texts["text"][:24], columns[1]: ["what", "who", "why"] * 8})
+    file = tmp_path / f"questions{suffix}"
+    rows.to_csv(file) if suffix == ".csv" else rows.to_json(file)
+    models = [str(text_checkpoints[name]) for name in ("bert", "gpt2")]
+    code = cli.run(["rank", "--dataset", str(file), "--models", *models, "--output", str(tmp_path / "report")])
+    said = capfd.readouterr()
+    assert code == 0, said.err
+    assert re.search(rf"input\s+{columns[0]},\s+label\s+{columns[1]}", said.out + said.err)
+
+
+def test_an_ambiguous_column_prints_the_whole_command(texts, tmp_path, capfd):
+    file = tmp_path / "two words.csv"
+    datasets.Dataset.from_dict({"text": texts["text"], "mood": [1, 2] * 20, "kind": [3, 4] * 20}).to_csv(file)
+    assert cli.run(["rank", "--dataset", str(file), "--models", "A", "B"]) == 2
+    error = capfd.readouterr().err
+    assert re.search(r"hf-leep rank --dataset '[^']*two words.csv' --models A B --label (mood|kind)", error)

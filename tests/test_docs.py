@@ -51,6 +51,18 @@ def test_every_name_in_the_python_blocks_exists():
         assert hasattr(hf_leep, name)
 
 
+def test_each_line_about_data_names_a_test():
+    rows = [line for line in (ROOT / "docs" / "data.md").read_text().splitlines() if re.match(r"\| (?!what)", line)]
+    assert len(rows) > 30
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row.rpartition(" | ")[2])
+        file = re.search(r"`(tests/\S+\.py)`", row)
+        content = (ROOT / (file[1] if file else "tests/data/test_files.py")).read_text()
+        assert named, row
+        for name in named:
+            assert f"def {name}(" in content, name
+
+
 def test_the_two_commands_are_targets_of_the_makefile():
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {"demo", "test", "check", "style"} <= set(targets)

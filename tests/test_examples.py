@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import hf_leep
+from hf_leep import measures
 from hf_leep.data import stratified_sample
 from tests.warm import HANGING
 
@@ -35,6 +36,59 @@ def test_rank_checkpoints(checkpoints, pictures, tmp_path):
     output = run("rank_checkpoints.py", tmp_path / "pictures.parquet", tmp_path / "out", checkpoints["five"])
     assert output.startswith("1. (a) ")
     assert (tmp_path / "out" / "README.md").exists()
+
+
+@pytest.fixture
+def questions(texts, tmp_path):
+    """A CSV of texts with six classes: more than the four of the source."""
+    rows = datasets.Dataset.from_dict({"text": texts["text"][:40], "label": [f"class {k % 6}" for k in range(40)]})
+    rows.to_csv(tmp_path / "questions.csv")
+    return tmp_path / "questions.csv"
+
+
+@pytest.fixture
+def from_rows(text_checkpoints, questions):
+    """Source probabilities of single texts ``[n, s]``, and the labels ``[n]``."""
+    path = text_checkpoints["bert"]
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    rows = datasets.load_dataset("csv", data_files=str(questions), split="train")
+    with torch.no_grad():
+        logits = [model(**tokenizer(text, truncation=True, return_tensors="pt")).logits for text in rows["text"]]
+    return torch.cat(logits).double().softmax(-1).numpy(), np.array(rows["label"])
+
+
+def test_score_pipeline(text_checkpoints, questions, from_rows):
+    scores, other = run("score_pipeline.py", text_checkpoints["bert"], questions).splitlines()
+    assert float(scores.split("'leep': ")[1].split(",")[0]) == pytest.approx(measures.leep(*from_rows), abs=1e-5)
+    assert float(other.split()[-1]) == pytest.approx(measures.leave_one_out_leep(*from_rows), abs=1e-3)
+
+
+def test_score_evaluator(text_checkpoints, questions, from_rows):
+    output = run("score_evaluator.py", text_checkpoints["bert"], questions)
+    assert float(output.split()[-1]) == pytest.approx(measures.nce(*from_rows), abs=1e-4)
+
+
+def test_score_trainer(text_checkpoints, questions, from_rows):
+    output = run("score_trainer.py", text_checkpoints["bert"], questions)
+    assert float(output.split()[-1]) == pytest.approx(measures.leep(*from_rows), abs=1e-4)
+
+
+def test_score_scikit_learn():
+    fives, halves = run("score_scikit_learn.py").splitlines()
+    for column in (-1, -3):
+        assert float(fives.split()[column]) > float(halves.split()[column])
+
+
+def test_score_embeddings(tmp_path, rng):
+    labels = np.arange(90) % 3
+    np.save(tmp_path / "labels.npy", labels)
+    np.save(tmp_path / "near.npy", (rng.normal(size=(90, 384)) + 2 * np.eye(384)[labels]).astype(np.float32))
+    np.save(tmp_path / "noise.npy", rng.normal(size=(90, 384)).astype(np.float32))
+    near, noise = (
+        run("score_embeddings.py", tmp_path / f"{n}.npy", tmp_path / "labels.npy") for n in ("near", "noise")
+    )
+    assert len(near.splitlines()) == 3
+    assert float(near.split("±")[0].split()[-1]) > float(noise.split("±")[0].split()[-1])
 
 
 @pytest.fixture(scope="module")

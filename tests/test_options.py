@@ -8,7 +8,8 @@ from typer.main import get_command
 
 from hf_leep import cli
 from hf_leep.errors import CandidateError, UserError, name_options, one_line, option
-from hf_leep.options import Cluster, Execution, FineTuning, HubAccess, Race, Search, Selection, parse_size
+from hf_leep.options import Cluster, Execution, FineTuning, HubAccess, Race, Search, Selection
+from hf_leep.text import parse_size
 
 RECORDS = (Execution, HubAccess, Search, Race, Cluster, FineTuning)
 

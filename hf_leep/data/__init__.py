@@ -15,6 +15,7 @@ from hf_leep.arrays import Integers
 from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, digests_of
 from hf_leep.data.contents import absent_classes, check_filled, check_repeated, check_slice, open_named_files
+from hf_leep.data.hints import notes
 from hf_leep.data.rows import Rows as Rows
 from hf_leep.data.source import DatasetLike as DatasetLike
 from hf_leep.data.source import Pin, bars, open_split
@@ -174,6 +175,8 @@ def _target(
     elif not modality.labels_words:
         warnings += absent_classes(opened.dataset.features[label_column], chosen.class_names)
     labels, class_names = _occurring(chosen, label_column)
+    if not modality.labels_words:
+        warnings += notes(opened.dataset, label_column, class_names)
     digests = digests_of(opened.dataset, input_columns, chosen.row_ids)
     inputs_read = b"".join(digests) + (words.tobytes() if words else b"")
     labels_of_row = labels.tolist() if words is None else [part.tobytes() for part in words.split(labels)]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
+from hf_leep.data import hints
 from hf_leep.errors import ChoiceError, TargetError, option
 
 
@@ -125,11 +126,17 @@ def likely_label(found: datasets.Dataset) -> str | None:
 def _likely(found: datasets.Dataset, fitting: Sequence[str]) -> list[str]:
     """Of the columns that can be the label, those that are so by their name or type."""
     named = [name for name in _LABEL_NAMES if name in fitting]
+    named = named or [name for name in fitting if _plain(name) in _LABEL_NAMES]
     held = {name: getattr(found.features[name], "feature", found.features[name]) for name in fitting}
     classes = [name for name, feature in held.items() if isinstance(feature, datasets.ClassLabel)]
     if named or len(classes) == 1:
         return named or classes
-    return [name for name in classes or fitting if name.lower() in _COMMON_NAMES] or classes
+    return [name for name in classes or fitting if _plain(name) in _COMMON_NAMES] or classes
+
+
+def _plain(name: str) -> str:
+    """The name of a column without capitals and spaces around it."""
+    return name.strip().lower()
 
 
 def find_inputs(
@@ -168,6 +175,9 @@ def find_inputs(
         if columns.get(modality.ambiguous_beside or ""):
             names = [n for n in names if (n,) in modality.input_names or not modality.ambiguous(found.features[n])]
         usual = [usual for usual in modality.input_names if set(usual) <= set(names)]
+        if not usual:
+            spelt = {_plain(name): name for name in names}
+            usual = [tuple(spelt[n] for n in given) for given in modality.input_names if set(given) <= set(spelt)]
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
@@ -176,7 +186,9 @@ def find_inputs(
                 "input",
                 _longest(found, names),
             )
-    raise TargetError(f"no column of {_units(modalities)}; the columns are {_columns(found)}")
+    raise TargetError(
+        f"no column of {_units(modalities)}; the columns are {_columns(found)}{hints.about_one_row(found)}"
+    )
 
 
 def _check_inputs(
@@ -252,12 +264,14 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
         raise TargetError(f"no column can label words (lists of classes, integers or strings): {_columns(found)}")
     if not possible:
         words = [name for name, feature in found.features.items() if _can_label_words(feature)]
-        hint = f"; labels of words are chosen with {option('label')}: {_listed(words)}" if len(words) > 1 else ""
+        words_hint = f"; labels of words are chosen with {option('label')}: {_listed(words)}"
+        hint = words_hint if len(words) > 1 else hints.about_no_label(found)
         raise TargetError(
             f"no column can be the label (classes, integers, booleans or strings): {_columns(found)}{hint}"
         )
     fewest = min(likely or possible, key=lambda name: _num_values(found, name))
-    raise ChoiceError(f"which column is the label? {option('label')} can be {_listed(possible)}", "label", fewest)
+    listed = f"{_listed(possible)}{hints.about_choice(found, possible)}"
+    raise ChoiceError(f"which column is the label? {option('label')} can be {listed}", "label", fewest)
 
 
 def _num_values(found: datasets.Dataset, column: str) -> int:

@@ -156,6 +156,7 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
         if len(header) == 1 and not quoted:
             raise csv.Error("one column")
         _check_header(path, header, separator)
+        header = [name or f"Unnamed: {k}" for k, name in enumerate(header)]  # as pandas names its own index
         whole, number = [True] * len(header), [True] * len(header)
         filled = [False] * len(header)
         count = 0
@@ -194,17 +195,18 @@ def _keeps_zeros(path: Path, separator: str, quoted: bool, column: int) -> bool:
 def _check_header(path: Path, header: Sequence[str], separator: str) -> None:
     if not header:
         raise TargetError(f"{path}: there are no rows")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    if re.fullmatch(r"sep=.?", header[0].strip()):
+        raise TargetError(f"{path.name} starts with the line {separator.join(header).strip()!r}, of Excel: remove it")
+    twice = sorted({name for name in header if header.count(name) > 1 and name})
     if twice:
         raise TargetError(f"{path.name} has several columns called {twice[0]!r}: rename all but one")
-    if len(header) == 1:
-        for other, called in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "vertical bars")):
-            if other != separator and other in header[0]:
-                raise TargetError(
-                    f"{path.name} separates its columns by {called}: save it with "
-                    f"{'tabs' if separator == chr(9) else 'commas'}, or give datasets.load_dataset('csv', "
-                    f"data_files={path.name!r}, sep={other!r}) in Python"
-                )
+    for other, called in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "vertical bars")):
+        if other != separator and "".join(header).count(other) >= len(header):
+            raise TargetError(
+                f"{path.name} separates its columns by {called}: save it with "
+                f"{'tabs' if separator == chr(9) else 'commas'}, or give datasets.load_dataset('csv', "
+                f"data_files={path.name!r}, sep={other!r}) in Python"
+            )
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from hf_leep.data.words import Words
 from hf_leep.errors import TargetError, one_line
 
 _ROWS_AT_ONCE = 10_000
+_POINTER = b"version https://git-lfs.github.com/spec/"  # the start of what Git LFS leaves in place of a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,7 @@ class Rows:
             row = dict(self.dataset[row_id])
         except Exception as error:  # decoders raise errors of any kind
             text = re.sub(r"<_io\.BytesIO object at \w+>", "its content", one_line(error))
+            text = _known_contents(self._stored(index)) or text
             raise TargetError(f"{self.where(index)} cannot be decoded: {text}") from None
         if self.words is None:
             return {column: _scaled(value, self.dataset.features[column], column) for column, value in row.items()}
@@ -92,19 +94,41 @@ class Rows:
         Args:
             index: its position among the chosen rows.
         """
-        row_id = int(self.row_ids[index])
-        rows = self.dataset.select([row_id])
+        names = [name for value in self._stored(index).values() if (name := _named(value))]
+        return f"row {int(self.row_ids[index])} of {self.source}" + (f" ({names[0]})" if names else "")
+
+    def _stored(self, index: int) -> dict[str, object]:
+        """A row as it is stored, not decoded."""
+        rows = self.dataset.select([int(self.row_ids[index])])
         for column, feature in self.dataset.features.items():
             if isinstance(feature, datasets.Image | datasets.Audio | datasets.Video):
                 rows = rows.cast_column(column, type(feature)(decode=False))
-        names = [name for value in rows[0].values() if (name := _named(value))]
-        return f"row {row_id} of {self.source}" + (f" ({names[0]})" if names else "")
+        return dict(rows[0])
 
 
 def _named(value: object) -> str | None:
     """The name of the file of a cell that is not decoded."""
     path = value.get("path") if isinstance(value, Mapping) else None
     return Path(path).name if isinstance(path, str) else None
+
+
+def _known_contents(row: Mapping[str, object]) -> str | None:
+    """What a file that cannot be decoded holds instead; None if that is not known."""
+    for value in row.values():
+        if not isinstance(value, Mapping) or not {"path", "bytes"} <= set(value):
+            continue
+        start = value["bytes"]
+        if start is None:
+            try:
+                with Path(str(value["path"])).open("rb") as file:
+                    start = file.read(len(_POINTER))
+            except OSError:
+                continue
+        if not start:
+            return "its file is empty"
+        if bytes(start).startswith(_POINTER):
+            return "it is a Git LFS pointer, not the file itself: run git lfs pull in the folder of the clone"
+    return None
 
 
 def _scaled(value: object, feature: object, column: str) -> object:

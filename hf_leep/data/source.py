@@ -16,6 +16,7 @@ import pyarrow as pa
 from huggingface_hub import constants
 
 from hf_leep.data import delimited, folders
+from hf_leep.data.hints import about_suffix
 from hf_leep.errors import TargetError, one_line, option
 from hf_leep.text import with_article
 
@@ -146,7 +147,8 @@ def _open_name(
             suffix = path.suffix.lower()
             if suffix not in _BUILDERS:
                 files = f"{path.suffix!r} files" if path.suffix else "a file without an extension"
-                raise TargetError(f"{name}: cannot read {files}; give one of {', '.join(_BUILDERS)}")
+                listed = ", ".join(_BUILDERS)
+                raise TargetError(f"{name}: cannot read {files}; give one of {listed}{about_suffix(suffix)}")
             if not path.stat().st_size:
                 raise TargetError(f"{name}: the file is empty")
             if suffix in (".csv", ".tsv"):

@@ -12,9 +12,9 @@ file as ``hf_leep.evaluate_module.metric`` and import no class from it by name.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import datasets
 import evaluate
@@ -23,12 +23,14 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays, measures
-from hf_leep.arrays import FloatMatrix, Integers
+from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.errors import InputError, MeasureError
+from hf_leep.evaluate_module import inputs, pipelines
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_MIXED = "batches mix top predictions [n] with rows of probabilities, or names with numbers"
 _MAX_VALUES = 2**31 - 1  # Arrow's list offsets are 32-bit
 
 
@@ -42,6 +44,8 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
     measure: ClassVar[str]
     _width: int | None = None  # number of columns s or d of the batches so far
     _half = False  # whether any of them was in half precision
+    _classes: list[str] | None = None  # names of the columns, where they are outputs of pipelines
+    _takes_top_predictions: ClassVar[bool] = False  # whether predictions may be hard source labels [n]
 
     # Attributes of evaluate.Metric, which is untyped. All are None before the first example.
     writer: datasets.arrow_writer.ArrowWriter
@@ -56,7 +60,8 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         """Score all examples that were added, and those passed here, and start afresh.
 
         Args:
-            predictions: one row per example, ``[n, s]`` or ``[n, d]``; omitted if all examples were added before.
+            predictions: one row per example, ``[n, s]`` or ``[n, d]``, or outputs of a pipeline with ``top_k=None``;
+                omitted if all examples were added before.
             references: target labels, ``[n]``: integers ≥ 0 or booleans.
             **options: the options that the module lists.
 
@@ -87,7 +92,8 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         """Add a batch of examples; batches may differ in length, and a batch may be empty.
 
         Args:
-            predictions: one row per example, ``[n, s]`` or ``[n, d]``, with the same s or d in every batch.
+            predictions: one row per example, ``[n, s]`` or ``[n, d]``, with the same s or d in every batch; or outputs
+                of a pipeline with ``top_k=None``.
             references: target labels, ``[n]``: integers ≥ 0 or booleans.
 
         Raises:
@@ -97,9 +103,12 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
             missing = "predictions" if predictions is None else "references"
             raise InputError(f"{missing} are missing: each example needs a row of predictions and a target label")
         half = arrays.is_half(predictions)
-        predictions, references = _on_cpu(predictions), _on_cpu(references)
-        if _is_empty(predictions) and _is_empty(references):
+        predictions, references = inputs.on_cpu(predictions), inputs.on_cpu(references)
+        if inputs.is_empty(predictions) and inputs.is_empty(references):
             self._open()  # in several processes, the first one waits for a file from each
+            return
+        if (hard := self._top_predictions(predictions)) is not None:
+            self._write_top_predictions(hard, self._target(references, len(hard)))
             return
         matrix, codes = self._checked(predictions, references)
         self._open(matrix.shape[1], half)
@@ -133,8 +142,11 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         if prediction is None or reference is None:
             missing = "prediction" if prediction is None else "reference"
             raise InputError(f"the {missing} is missing: each example needs a row of predictions and a target label")
+        if self._top_predictions(row := inputs.one_row(inputs.on_cpu(prediction))) is not None:
+            self.add_batch(predictions=row, references=inputs.one_row(inputs.on_cpu(reference)))
+            return
         half = arrays.is_half(prediction)
-        matrix, codes = self._checked(_one_row(_on_cpu(prediction)), _one_row(_on_cpu(reference)))
+        matrix, codes = self._checked(row, inputs.one_row(inputs.on_cpu(reference)))
         self._open(matrix.shape[1], half)
         self.writer.write_row(_table(matrix.copy(), codes.copy()))  # written later: the caller may reuse the row
 
@@ -144,15 +156,36 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
             name, shape = "features", "[n, d]"
         else:
             name, shape = "probabilities", "[n, s]"  # or logits: `compute` says, and checks them
+        if self.writer is not None and self.selected_feature_format != self.features:
+            raise InputError(_MIXED)
+        classes = None
+        if pipelines.is_output(predictions):
+            predictions, classes = self._placed(predictions)
         matrix = arrays.matrix(predictions, name, shape)
+        target = self._target(references, len(matrix))
+        if self.writer is not None and self._width is not None and matrix.shape[1] != self._width:
+            raise InputError(
+                f"{name} have {matrix.shape[1]} columns in this batch but {self._width} in the batches before it"
+            )
+        if self.writer is not None and self._width is not None and self._classes != classes:
+            raise InputError(
+                "the columns differ: in this batch they are "
+                f"{_columns(classes)}, and in the batches before it {_columns(self._classes)}"
+            )
+        self._classes = classes
+        with np.errstate(over="ignore"):  # the measure reports infinite values, with their row
+            return np.ascontiguousarray(matrix, dtype=np.float32), target
+
+    def _target(self, references: ArrayLike, num_rows: int) -> Integers:
+        """Check the target labels of a batch, ``[n]``."""
         try:
             target = np.asarray(references)
         except ValueError as error:
             raise InputError(f"labels must be one-dimensional [n]: {error}") from None
         if target.ndim != 1:
             raise InputError(f"labels must be one-dimensional [n], got shape {target.shape}")
-        if len(target) != len(matrix):
-            raise InputError(f"got {len(matrix)} rows but {len(target)} labels; each row needs one label")
+        if len(target) != num_rows:
+            raise InputError(f"got {num_rows} rows but {len(target)} labels; each row needs one label")
         if target.dtype.kind not in "iub":
             raise InputError(f"labels must be integers or booleans, got dtype {target.dtype}")
         if target.min() < 0:  # checked here so that the error does not come at the end of a long run only
@@ -161,17 +194,41 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
                 f"label {target[row]} in row {row} of this batch is negative (unlabelled examples are often marked −1 "
                 "or −100): drop these rows first"
             )
-        if self.writer is not None and self._width is not None and matrix.shape[1] != self._width:
-            raise InputError(
-                f"{name} have {matrix.shape[1]} columns in this batch but {self._width} in the batches before it"
-            )
-        with np.errstate(over="ignore"):  # the measure reports infinite values, with their row
-            return np.ascontiguousarray(matrix, dtype=np.float32), target.astype(np.int64, copy=False)
+        return target.astype(np.int64, copy=False)
 
-    def _open(self, width: int | None = None, half: bool = False) -> None:
+    def _placed(
+        self, outputs: Sequence[Mapping[str, object] | Sequence[Mapping[str, object]]]
+    ) -> tuple[Float64, list[str]]:
+        """The outputs of a pipeline as ``[n, s]``, and the names of the columns."""
+        if measures.find(self.measure).needs == "features":
+            raise InputError(f"{self.measure} needs features, and outputs of a classification pipeline are none")
+        return pipelines.place(outputs)
+
+    def _top_predictions(self, predictions: ArrayLike) -> NDArray[np.int64 | np.str_] | None:
+        """Hard source labels ``[n]``, where the measure takes them; None for anything else."""
+        if not self._takes_top_predictions:
+            return None
+        top = pipelines.top_labels(predictions) if pipelines.is_output(predictions) else predictions
+        if top is None or arrays.source_labels(top) is None:
+            return None
+        array = np.asarray(top)
+        return array.astype(str) if array.dtype.kind in "OU" else array.astype(np.int64)
+
+    def _write_top_predictions(self, hard: NDArray[np.int64 | np.str_], codes: Integers) -> None:
+        kind = "string" if hard.dtype.kind == "U" else "int64"
+        held = datasets.Features({"predictions": datasets.Value(kind), "references": datasets.Value("int64")})
+        if self.writer is not None and self.selected_feature_format != held:
+            raise InputError(_MIXED)
+        self._open(top_predictions=held)
+        table = pa.table({"predictions": pa.array(hard.tolist(), kind), "references": pa.array(codes)})
+        self.writer.write_table(table, writer_batch_size=len(table))
+
+    def _open(
+        self, width: int | None = None, half: bool = False, top_predictions: datasets.Features | None = None
+    ) -> None:
         """Open the file for examples unless it is open; in several processes, wait until each has its own."""
         if self.writer is None:
-            self.selected_feature_format = self.features
+            self.selected_feature_format = top_predictions or self.features
             self._init_writer()
             self._width, self._half = None, False
         self._half = self._half or half
@@ -202,7 +259,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
             lock.release()
         self.filelocks = self.file_paths = None
 
-    def _scores(self, matrix: FloatMatrix, references: pa.ChunkedArray, error: bool) -> dict[str, float]:
+    def _scores(self, matrix: ArrayLike, references: pa.ChunkedArray, error: bool) -> dict[str, float]:
         measure, target = measures.find(self.measure), references.to_numpy()
         if not error:
             return {self.measure: measure.function(matrix, target)}
@@ -213,8 +270,10 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
 class ProbabilityMetric(_TransferabilityMetric):
     """A measure of source probabilities, ``[n, s]``."""
 
-    def _probabilities(self, column: pa.ChunkedArray, from_logits: bool) -> FloatMatrix:
+    def _probabilities(self, column: pa.ChunkedArray, from_logits: bool, allow_sorted: bool) -> FloatMatrix:
         matrix = _matrix(column)
+        if not allow_sorted and self._classes is None:
+            pipelines.check_unsorted(matrix)
         if from_logits:
             return softmax(matrix)
         return arrays.simplex(matrix, arrays.HALF_TOLERANCE) if self._half else matrix
@@ -225,8 +284,30 @@ class ProbabilityMetric(_TransferabilityMetric):
         references: pa.ChunkedArray,
         from_logits: bool = False,
         standard_error: bool = False,
+        allow_sorted: bool = False,
     ) -> dict[str, float]:
-        return self._scores(self._probabilities(predictions, from_logits), references, standard_error)
+        theta = self._probabilities(predictions, from_logits, allow_sorted)
+        return self._scores(theta, references, standard_error)
+
+
+class TopPredictionMetric(ProbabilityMetric):
+    """A measure of the source's top predictions: takes probabilities ``[n, s]``, or the predictions ``[n]``."""
+
+    _takes_top_predictions = True
+
+    def _compute(
+        self,
+        predictions: pa.ChunkedArray,
+        references: pa.ChunkedArray,
+        from_logits: bool = False,
+        standard_error: bool = False,
+        allow_sorted: bool = False,
+    ) -> dict[str, float]:
+        if pa.types.is_list(predictions.type):
+            return super()._compute(predictions, references, from_logits, standard_error, allow_sorted)
+        if from_logits:
+            raise InputError("from_logits is for logits [n, s], and predictions are labels [n]")
+        return self._scores(predictions.to_numpy(), references, standard_error)
 
 
 class FeatureMetric(_TransferabilityMetric):
@@ -247,9 +328,10 @@ class LeepMetric(ProbabilityMetric):
         references: pa.ChunkedArray,
         from_logits: bool = False,
         standard_error: bool = False,
+        allow_sorted: bool = False,
         leave_one_out: bool = False,
     ) -> dict[str, float]:
-        theta = self._probabilities(predictions, from_logits)
+        theta = self._probabilities(predictions, from_logits, allow_sorted)
         scores = self._scores(theta, references, standard_error)
         if leave_one_out:
             scores["leave_one_out_leep"] = measures.leave_one_out_leep(theta, references.to_numpy())
@@ -292,24 +374,8 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return probabilities
 
 
-def _on_cpu(values: ArrayLike) -> ArrayLike:
-    """Convert what numpy cannot convert, or only slowly: a data set column, a tensor on a device or in bf16."""
-    if isinstance(values, datasets.Column):
-        values = values[:]  # numpy would read it row by row
-    if hasattr(values, "detach"):  # a torch tensor
-        tensor = values.detach().cpu()
-        array: ArrayLike = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
-        return array
-    return values
-
-
-def _is_empty(values: ArrayLike) -> bool:
-    shape: tuple[int, ...] | None = getattr(values, "shape", None)
-    return shape[0] == 0 if shape else isinstance(values, list | tuple) and not values
-
-
-def _one_row(values: ArrayLike) -> ArrayLike:
-    return np.asarray(values)[None] if hasattr(values, "shape") else cast("ArrayLike", [values])
+def _columns(classes: Sequence[str] | None) -> str:
+    return "unnamed" if classes is None else f"the {len(classes)} classes {', '.join(classes[:5])}"
 
 
 def _table(matrix: NDArray[np.float32], codes: Integers) -> pa.Table:

@@ -16,9 +16,10 @@ _PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json", re.compile(r"py
 # The files at the top level of a checkpoint that configure the model, its processor and its tokenizer.
 _SMALL = re.compile(
     r"(config|preprocessor_config|video_preprocessor_config|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
-    r"|image_processor_config|adapter_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
+    r"|image_processor_config)\.json|vocab\.\w+|merges\.txt|bpe\.codes|[\w.-]+\.(model|tiktoken|spm)|README\.md"
 )
 POOLING = "1_Pooling/config.json"  # the pooling of sentence-transformers: the only small file that is in a subfolder
+ADAPTER = "adapter_config.json"  # where peft is installed, transformers applies the adapter that it describes
 WEIGHTS = (".safetensors", ".bin")  # endings of the files that `choose` may return as weights
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")  # what a Trainer leaves beside weights
@@ -38,7 +39,8 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
             names are known.
 
     Raises:
-        CandidateError: there are no weights of an accepted format, or the index is damaged.
+        CandidateError: there are no weights of an accepted format, an adapter lies beside them, or the
+            index is damaged.
     """
     top = [f for f in files if "/" not in f]
     for single, index, shard in (_SAFE, _PICKLED) if allow_pickle else (_SAFE,):
@@ -49,8 +51,13 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
             weights = [index, *shards]
         else:
             continue
+        if ADAPTER in top:
+            raise CandidateError(
+                f"{ADAPTER} lies beside full weights, and nothing says whether they contain that adapter: if they do, "
+                f"remove {ADAPTER}; if not, merge it into them (merge_and_unload of peft)"
+            )
         return sorted({*weights, *(f for f in files if _SMALL.fullmatch(f) or f == POOLING)})
-    raise CandidateError(_without_weights(files, top, allow_pickle))
+    raise CandidateError(what_it_holds(files, allow_pickle) or "no weights: model.safetensors is missing")
 
 
 _OTHER_FORMATS = (
@@ -61,10 +68,18 @@ _OTHER_FORMATS = (
 )
 
 
-def _without_weights(files: Sequence[str], top: Sequence[str], allow_pickle: bool) -> str:
-    """Why there are no weights that hf_leep loads, and what to do."""
-    pickles = [f for f in top if f.endswith(_PICKLES) and f not in _NO_WEIGHTS]
-    if pickles and not allow_pickle:
+def what_it_holds(files: Sequence[str], allow_pickle: bool) -> str | None:
+    """What a folder holds instead of weights that hf_leep loads, and what to do; None if that is not known.
+
+    Args:
+        files: the names of its files, and of its folders with a slash at the end.
+        allow_pickle: whether pickled weights are accepted.
+    """
+    top = [f for f in files if "/" not in f]
+    if not {*_SAFE[:2]}.isdisjoint(top):
+        return None
+    pickles = [f for f in top if f.endswith(_PICKLES) and f not in _NO_WEIGHTS and not f.startswith("adapter_")]
+    if pickles and not allow_pickle and ADAPTER not in top:
         return (
             f"pickled weights only ({', '.join(pickles[:3])}); hf_leep loads safetensors: convert it first, "
             f"or allow them with {option('hub.allow_pickle')}"
@@ -72,11 +87,13 @@ def _without_weights(files: Sequence[str], top: Sequence[str], allow_pickle: boo
     for suffix, kind, advice in _OTHER_FORMATS:
         if held := [f for f in files if f.endswith(suffix)]:
             return f"only {kind} weights ({held[0]}): {advice}"
-    if "adapter_model.safetensors" in top or "adapter_config.json" in top:
+    if "adapter_model.safetensors" in top or ADAPTER in top:
         return "an adapter without its model: merge it into the model (merge_and_unload of peft), and give that"
-    if steps := sorted({f.split("/")[0] for f in files if re.match(r"checkpoint-\d+/", f)}):
-        return f"no weights at its top; it holds the training checkpoint {steps[-1]}: give that folder"
-    return "no weights: model.safetensors is missing"
+    if steps := {int(found[1]) for f in files if (found := re.match(r"checkpoint-(\d+)/", f))}:
+        return f"no weights at its top; it holds the training checkpoint checkpoint-{max(steps)}: give that folder"
+    if "training_args.bin" in top:
+        return "training_args.bin without weights: save the model with trainer.save_model(), and give its folder"
+    return None
 
 
 def _shards(folder: Path, index: str, single: str) -> list[str]:

@@ -102,9 +102,11 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
     checkpoint.check_kinds(folder)
     files = sorted(p.name for p in folder.iterdir() if p.is_file())
     if "config.json" not in files:
-        folders = sorted(f"{p.name}/" for p in folder.iterdir() if p.is_dir())
-        held = (files + folders)[:5]
-        raise CandidateError(f"no config.json in the folder (it holds {', '.join(held)})" if held else "it is empty")
+        held = files + sorted(f"{p.name}/" for p in folder.iterdir() if p.is_dir())
+        if (known := checkpoint.what_it_holds(held, client.allow_pickle)) is not None:
+            raise CandidateError(f"no config.json in the folder: {known}")
+        names = ", ".join(held[:5])
+        raise CandidateError(f"no config.json in the folder (it holds {names})" if held else "it is empty")
     if (folder / checkpoint.POOLING).is_file():
         files.append(checkpoint.POOLING)
     steps = [f"{p.name}/" for p in folder.glob("checkpoint-*") if p.is_dir()]
@@ -135,7 +137,8 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     )
     stated = {sibling.rfilename: sibling for sibling in info.siblings or []}
     if "config.json" not in stated:
-        raise CandidateError("the repository has no config.json: not a transformers checkpoint")
+        known = checkpoint.what_it_holds(list(stated), client.allow_pickle)
+        raise CandidateError(f"the repository has no config.json: {known or 'not a transformers checkpoint'}")
     if info.gated:
         client.ask(lambda api: api.auth_check(repo_id))
     sha = str(info.sha)

@@ -85,7 +85,7 @@ def run(
         CandidateError: the model cannot be run on these rows.
     """
     started = time.perf_counter()
-    model = _Model(classifier, device, dtype, compiled)
+    model = _Model(classifier, device, dtype, compiled, loader.where)
     order = loader.order()
     search = BatchSizeSearch(
         batch_size if batch_size or not compiled else COMPILED_BATCH_SIZE,
@@ -125,7 +125,8 @@ def run(
     except HfLeepError:
         raise
     except Exception as error:  # a model may raise anything; the candidate fails for that reason
-        raise _failure(error, batch, model.device) from None
+        row = None if batch is None or _out_of_memory(error) else _failing_row(model, loader, classifier, batch)
+        raise _failure(error, row, model.device) from None
     return model.report(
         candidate,
         batch_size=min(sampler.max_batch_size, search.chosen.batch_size if search.chosen else 1),
@@ -150,11 +151,18 @@ class _Model:
     It is not prepared by the accelerator, which would keep every candidate's model until the run ends.
     """
 
-    def __init__(self, classifier: Classifier, device: torch.device, dtype: torch.dtype, compiled: bool) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        device: torch.device,
+        dtype: torch.dtype,
+        compiled: bool,
+        where: Callable[[int], str],
+    ) -> None:
         # With several processes accelerate says cpu:0. Moving a model there copies its weights and rounds differently.
         self.device = torch.device("cpu") if device.type == "cpu" else device
         self.missing = dict(classifier.missing)
-        self._classifier = classifier
+        self._classifier, self._where = classifier, where
         self._was_training = classifier.model.training
         self._model = classifier.model.to(self.device).eval()
         self._weights = next(self._model.parameters()).dtype
@@ -188,8 +196,11 @@ class _Model:
             self._is_checked = True
             if problem := self._problem_with_features(logits):
                 self.missing["features"] = problem
-        if logits.isnan().any():
-            raise CandidateError(f"its outputs are NaN, first on row {batch.positions[0]} of the sample")
+        if (nan := logits.isnan().any(dim=1)).any():
+            first = (
+                batch.positions[int(nan.int().argmax())] if len(nan) == len(batch.positions) else batch.positions[0]
+            )
+            raise CandidateError(f"its outputs are NaN, first on {self._where(int(first))}")
         outputs = {}
         if "probabilities" not in self.missing:
             outputs["probabilities"] = logits.float().softmax(dim=-1).cpu().numpy()
@@ -266,13 +277,25 @@ class _Model:
         return None
 
 
-def _failure(error: Exception, batch: Batch | None, device: torch.device) -> CandidateError:
+def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: Batch) -> str | None:
+    """The first row of a batch on which a model fails by itself; None if it only fails on the batch."""
+    if model.device.type != "cpu":  # an error inside a GPU may make all later calls fail
+        return None
+    with model:
+        for position in batch.positions:
+            try:
+                inputs = loader.batch(classifier, [int(position)])
+                inputs.pop("num_truncated", None)
+                model.outputs(inputs, replace(batch, positions=np.array([position])))
+            except Exception:  # whatever it is, the batch's own error is reported
+                return loader.where(int(position))
+    return None
+
+
+def _failure(error: Exception, row: str | None, device: torch.device) -> CandidateError:
     if _out_of_memory(error):
         return CandidateError(f"out of memory on {device}, even for a batch of one")
-    if isinstance(error, IndexError) and "out of range in self" in str(error):
-        return CandidateError("its tokenizer makes tokens that its embedding table lacks: they do not belong together")
-    where = "" if batch is None else f" on rows {batch.positions.min()} to {batch.positions.max()} of the sample"
-    return CandidateError(f"the forward pass failed{where}: {one_line(error)}")
+    return CandidateError(f"the forward pass failed{f' on {row}' if row else ''}: {one_line(error)}")
 
 
 def _out_of_memory(error: BaseException) -> bool:

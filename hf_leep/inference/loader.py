@@ -61,6 +61,14 @@ class Loader:
         lengths = self._rows.lengths()
         return np.arange(len(self)) if lengths is None else np.argsort(-lengths, kind="stable")
 
+    def where(self, position: int) -> str:
+        """Which row it is, for messages.
+
+        Args:
+            position: its position among the rows.
+        """
+        return self._rows.where(position)
+
     def batch(self, classifier: Classifier, positions: Sequence[int]) -> dict[str, torch.Tensor]:
         """Make a classifier's inputs from some rows.
 

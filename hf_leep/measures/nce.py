@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64
+from hf_leep.arrays import Float64, Integers
 from hf_leep.measures.measure import Measure
 
 
@@ -19,6 +19,7 @@ def nce(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
         probabilities: source probabilities, ``[n, s]``; only the argmax of each row is used (the first one of a tie).
+            Or the source's top predictions themselves, ``[n]``: integers ≥ 0, booleans or strings.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
 
     Returns:
@@ -26,7 +27,7 @@ def nce(probabilities: ArrayLike, labels: ArrayLike) -> float:
         the data set and, if no row has a tie, to the order of source columns. Equal to LEEP for one-hot probabilities.
 
     Raises:
-        InputError: as for `leep`.
+        InputError: as for `leep`; top predictions that are negative or of another type.
 
     Cost: one pass of O(n·s) time and a sort of n numbers; O(n + s + block) memory.
 
@@ -43,6 +44,8 @@ def nce(probabilities: ArrayLike, labels: ArrayLike) -> float:
         0.0
         >>> round(measures.nce(probabilities, [0, 1, 1, 1]), 4)
         -0.3466
+        >>> measures.nce(["cat", "cat", "dog", "dog"], [0, 0, 1, 1])
+        0.0
     """
     return influence(probabilities, labels)[0]
 
@@ -57,18 +60,24 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
 
     Args and errors: as for `nce`.
     """
-    theta = arrays.probabilities(probabilities)
-    target = arrays.labels(labels, len(theta))
-    num_sources = theta.shape[1]
-    source = np.empty(len(theta), dtype=np.int64)  # z_i [n]
-    for rows, block in arrays.row_blocks(theta):
-        source[rows] = block.argmax(axis=1)
-
+    source, num_sources = _top_predictions(probabilities)
+    target = arrays.labels(labels, len(source))
     _, pair_of, pair_counts = np.unique(target.codes * num_sources + source, return_inverse=True, return_counts=True)
     n_yz, n_z = pair_counts[pair_of], np.bincount(source, minlength=num_sources)[source]  # [n], own cell and column
     value = float(np.log(n_yz / n_z).mean())
     values = np.log(n_yz / n_z) - 0.5 * (1 / n_yz - 1 / n_z)
     return min(value, 0.0), values - values.mean()
+
+
+def _top_predictions(probabilities: ArrayLike) -> tuple[Integers, int]:
+    """The source class of each example, ``[n]`` integers from 0, and a number above all of them."""
+    if (hard := arrays.source_labels(probabilities)) is not None:
+        return hard
+    theta = arrays.probabilities(probabilities)
+    source = np.empty(len(theta), dtype=np.int64)  # z_i [n]
+    for rows, block in arrays.row_blocks(theta):
+        source[rows] = block.argmax(axis=1)
+    return source, theta.shape[1]
 
 
 MEASURE = Measure(

@@ -67,7 +67,7 @@ def _assemble(
     tried = [noise[: rate * percent // 100] for percent in (29, 35, 42, 50)]
     together, single = inputs(tried), [inputs([wave]) for wave in tried[:-1]]
     alike = len(together) == 1 or sees_padding(model, single, outputs(model, together))
-    longest, shortest = _longest(extractor), _shortest(model.config)
+    longest, shortest = _longest(extractor), max(_shortest(model.config), _shortest_spectrum(extractor))
 
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         waves = [_wave(row[column], rate) for row in rows]
@@ -129,10 +129,18 @@ def _shortest(config: PreTrainedConfig) -> int:
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if not isinstance(kernels, list | tuple) or not isinstance(strides, list | tuple):
         return 0
-    samples = 1
+    samples = int(getattr(config, "squeeze_factor", 1))  # SEW's, which averages that many frames
     for kernel, stride in reversed(list(zip(kernels, strides, strict=False))):
         samples = (samples - 1) * int(stride) + int(kernel)
     return samples
+
+
+def _shortest_spectrum(extractor: FeatureExtractor) -> int:
+    """Number of samples that an extractor of spectra needs: windows of 25 ms, 10 ms apart; 0 for other extractors."""
+    if not hasattr(extractor, "num_mel_bins"):
+        return 0
+    rate, stacked = int(extractor.sampling_rate), int(getattr(extractor, "stride", 1))  # SeamlessM4T's takes pairs
+    return rate // 40 + (stacked - 1) * (rate // 100)
 
 
 def _decoded(sound: Row) -> tuple[NDArray[np.float32], int]:

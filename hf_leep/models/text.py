@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hf_leep.errors import CandidateError
 from hf_leep.models.adapter import Adapter
@@ -15,7 +16,7 @@ from hf_leep.models.modality import LABEL_NAMES, Modality, is_string
 if TYPE_CHECKING:
     import torch
     from torch import nn
-    from transformers import BatchEncoding, PreTrainedConfig, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_leep.models.adapter import Model
 
@@ -26,6 +27,7 @@ _OFFSET_POSITIONS = (
 )  # fmt: skip
 _NO_TOKENIZER = "no tokenizer in the checkpoint"
 _CHARACTERS = 64  # for each token up to the limit; what is beyond is not tokenized
+_SPECIAL = 16  # more than a tokenizer adds to a text
 _PLAIN: Mapping[str, Any] = {"padding": False, "verbose": False}
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own claim about 10³⁰ tokens
 
@@ -54,7 +56,18 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
         not found and tokenizer.vocab_files_names
     ):  # AutoTokenizer then makes an empty one; tokenizers of bytes or characters need no files
         raise CandidateError(_NO_TOKENIZER)
+    tokenizer.model_max_length = _stated_limit(tokenizer) or _NO_LIMIT
     return tokenizer
+
+
+def _stated_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """The limit of a tokenizer; None where tokenizer_config.json states none, or something that is not one."""
+    stated: object = tokenizer.model_max_length
+    try:
+        limit = int(float(str(stated)))
+    except (ValueError, OverflowError):
+        return None
+    return limit if 0 < limit < _NO_LIMIT else None
 
 
 def _assemble(
@@ -75,14 +88,23 @@ def _assemble(
     of_texts = PerToken(model, head) if isinstance(head, nn.Linear) else model
     padding = choose_padding(of_texts, tokenizer, lambda texts: encode(tokenizer, texts, len(columns)), limit)
 
+    table = _embeddings(model)
+
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         texts = [[row[column] for row in rows] for column in columns]
         with transformers_silent(), _no_special_tokens_in_texts(tokenizer):
-            whole, texts = _tokens(tokenizer, texts, limit)
+            if limit is not None:
+                texts = [[_cut(tokenizer, text, limit) for text in column] for column in texts]
+            whole = tokenizer(*texts, truncation=False, **_PLAIN)
             cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
             if cut:
                 whole = tokenizer(*texts, truncation=True, max_length=limit, **_PLAIN)
-        batch = padding.batch(tokenizer, whole)
+        batch = padding.batch(tokenizer, _never_empty(tokenizer, whole))
+        if table is not None and (token := int(batch["input_ids"].max())) >= table:
+            raise CandidateError(
+                f"its tokenizer makes token {token}, and its embedding table has {table} rows: "
+                "they do not belong together"
+            )
         return {**batch, "num_truncated": torch.tensor(cut)}
 
     return Classifier(
@@ -99,6 +121,17 @@ def _assemble(
     )
 
 
+def _embeddings(model: Model) -> int | None:
+    """Number of tokens that a model has an embedding for; None where it has no single table."""
+    from torch import nn
+
+    try:
+        table = cast("PreTrainedModel", getattr(model, "backbone", model)).get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    return table.num_embeddings if isinstance(table, nn.Embedding) else None
+
+
 @contextlib.contextmanager
 def _no_special_tokens_in_texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
     """Read a special token that is written in a text, such as </s>, as text: a model may fail on a second end."""
@@ -110,24 +143,32 @@ def _no_special_tokens_in_texts(tokenizer: PreTrainedTokenizerBase) -> Iterator[
         tokenizer.split_special_tokens = before
 
 
-def _tokens(
-    tokenizer: PreTrainedTokenizerBase, texts: list[list[str]], limit: int | None
-) -> tuple[BatchEncoding, list[list[str]]]:
-    """The tokens of texts, and the texts that they are of: those of many megabytes without their end.
+def _cut(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> str:
+    """A text without what lies far beyond the limit, so that a text of many megabytes takes little memory.
 
-    A tokenizer takes hundreds of times the memory of a text. What lies far beyond the limit changes no token before
-    it; a text that has fewer tokens than the limit after the cut, such as one of spaces, is read as a whole.
+    A tokenizer takes hundreds of times the memory of a text. The cut may change the tokens next to it, so it is made
+    where the text has twice the tokens that may be used; a text of fewer tokens, such as one of spaces, stays whole.
+
+    Args:
+        tokenizer: the tokenizer.
+        text: the text.
+        limit: number of tokens that a text may have.
     """
-    if limit is None:
-        return tokenizer(*texts, truncation=False, **_PLAIN), texts
-    longest = _CHARACTERS * limit
-    short = [[text[:longest] for text in column] for column in texts]
-    made = tokenizer(*short, truncation=False, **_PLAIN)
-    lost = [
-        any(len(column[k]) > longest for column in texts) and len(ids) <= limit
-        for k, ids in enumerate(made["input_ids"])
-    ]
-    return (tokenizer(*texts, truncation=False, **_PLAIN), texts) if any(lost) else (made, short)
+    length = _CHARACTERS * limit
+    while length < len(text):
+        part = text[-length:] if tokenizer.truncation_side == "left" else text[:length]
+        if len(tokenizer(part, truncation=False, **_PLAIN)["input_ids"]) > 2 * limit + _SPECIAL:
+            return part
+        length *= 4
+    return text
+
+
+def _never_empty(tokenizer: PreTrainedTokenizerBase, texts: BatchEncoding) -> Mapping[str, list[list[int]]]:
+    """Tokens of texts, with an unknown token for a text that has none: models fail on one, or read only padding."""
+    special = (tokenizer.unk_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
+    token = next(number for number in special if number is not None)
+    instead = {"input_ids": token, "attention_mask": 1}
+    return {name: [row or [instead.get(name, 0)] for row in rows] for name, rows in texts.items()}
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], columns: int) -> BatchEncoding:
@@ -179,17 +220,21 @@ def set_padding_token(tokenizer: PreTrainedTokenizerBase, whole_config: PreTrain
         whole_config: the model's configuration, whose part for texts is used.
     """
     config = whole_config.get_text_config()
+    size: float = getattr(config, "vocab_size", None) or math.inf  # CANINE has none
     named = getattr(config, "pad_token_id", None)
-    if isinstance(named, int) and named < 0:  # how some configurations say that there is none
+    if isinstance(named, int) and not 0 <= named < size:  # -1 says that there is none
         named = config.pad_token_id = None
-    if tokenizer.pad_token is not None and named is not None:
+    # A token that was added to the tokenizer alone has no embedding.
+    usable = tokenizer.pad_token is not None and tokenizer.pad_token_id < size
+    if usable and named is not None:
         return
     if named is not None and (token := tokenizer.convert_ids_to_tokens(named)) is not None:
         tokenizer.pad_token = token
         return
     last = encode(tokenizer, ["a"], 1)["input_ids"][0][-1]
     for token in (tokenizer.pad_token, tokenizer.eos_token, tokenizer.bos_token, tokenizer.cls_token):
-        if token is not None and tokenizer.convert_tokens_to_ids(token) != last:
+        number = None if token is None else tokenizer.convert_tokens_to_ids(token)
+        if isinstance(number, int) and number != last and number < size:
             tokenizer.pad_token = token
             config.pad_token_id = tokenizer.pad_token_id
             return
@@ -203,12 +248,8 @@ def max_length(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> 
         tokenizer: the tokenizer.
         config: the model's configuration.
     """
-    stated: object = tokenizer.model_max_length  # whatever tokenizer_config.json says
-    try:
-        limits = [int(float(str(stated)))]
-    except (ValueError, OverflowError):
-        limits = []
-    limits = [limit for limit in limits if 0 < limit < _NO_LIMIT]
+    stated = _stated_limit(tokenizer)
+    limits = [] if stated is None else [stated]
     text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
     if positions and positions > 0:

@@ -17,6 +17,7 @@ from hf_leep import measures
 from hf_leep.arrays import Float64, Integers
 from hf_leep.measures.ridge_head import RidgeHead
 from hf_leep.selfcheck import oracles
+from hf_leep.selfcheck.problems import clouds, entropy, problem
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,11 +81,11 @@ _Claims = Iterator[tuple[str, float, float]]  # claim, difference found, differe
 
 
 def _leep(rng: np.random.Generator) -> _Claims:
-    p, y = _problem(rng)
+    p, y = problem(rng)
     score = measures.leep(p, y)
     yield "equals equations (1) and (2) written as loops", abs(score - oracles.leep_by_loops(p, y)), 1e-12
     constant = np.repeat(p[:1], len(p), axis=0)
-    yield "constant predictions score −Ĥ(Y)", abs(measures.leep(constant, y) + _entropy(y)), 1e-12
+    yield "constant predictions score −Ĥ(Y)", abs(measures.leep(constant, y) + entropy(y)), 1e-12
     one_hot = np.eye(p.shape[1])[p.argmax(axis=1)]
     yield "one-hot predictions score NCE", abs(measures.leep(one_hot, y) - measures.nce(p, y)), 1e-12
     twice = measures.leep(np.vstack([p, p]), np.concatenate([y, y]))
@@ -96,7 +97,7 @@ def _leep(rng: np.random.Generator) -> _Claims:
 
 
 def _leave_one_out(rng: np.random.Generator) -> _Claims:
-    p, y = _problem(rng, n=60, s=8)
+    p, y = problem(rng, n=60, s=8)
     refitted = oracles.leave_one_out_leep_by_refitting
     for left_out, draws in (("example", np.arange(60)), ("draw of three examples", np.arange(60) // 3)):
         worst = max(
@@ -119,7 +120,7 @@ def _nce(rng: np.random.Generator) -> _Claims:
     from scipy.stats import entropy
     from scipy.stats.contingency import crosstab
 
-    p, y = _problem(rng)
+    p, y = problem(rng)
     joint = crosstab(y, p.argmax(axis=1)).count
     expected = entropy(joint.sum(axis=0)) - entropy(joint.ravel())
     yield "equals H(Z) − H(Y, Z) from scipy", abs(measures.nce(p, y) - expected), 1e-12
@@ -154,7 +155,7 @@ def _logme(rng: np.random.Generator) -> _Claims:
 
 def _regularised_h_score(rng: np.random.Generator) -> _Claims:
     for n, d in ((60, 6), (20, 40)):
-        f, y = _clouds(rng, n, d)
+        f, y = clouds(rng, n, d)
         score = measures.regularised_h_score(f, y)
         yield (
             f"equals Ledoit and Wolf's loops, n = {n}, d = {d}",
@@ -174,7 +175,7 @@ def _n_leep(rng: np.random.Generator) -> _Claims:
     yield "examples at three points score NCE given the point", abs(score - expected), 1e-9
     alone = measures.n_leep(rng.normal(size=(8, 4)), np.arange(8) % 2)
     yield "one cluster scores −Ĥ(Y)", abs(alone + np.log(2)), 1e-12
-    f, y = _clouds(rng, 90, 5)
+    f, y = clouds(rng, 90, 5)
     rotation, _ = np.linalg.qr(rng.normal(size=(5, 5)))
     moved = measures.n_leep(7 * f @ rotation + 3, y)
     yield "shifting, rotating and rescaling change nothing", abs(moved - measures.n_leep(f, y)), 1e-7
@@ -182,7 +183,7 @@ def _n_leep(rng: np.random.Generator) -> _Claims:
 
 def _transrate(rng: np.random.Generator) -> _Claims:
     for n, d in ((60, 6), (20, 40)):
-        f, y = _clouds(rng, n, d)
+        f, y = clouds(rng, n, d)
         difference = abs(measures.transrate(f, y) - oracles.transrate_by_determinants(f, y))
         yield f"equals determinants of d by d matrices, n = {n}, d = {d}", difference, 1e-8
     points = rng.normal(size=(20, 5))
@@ -207,7 +208,7 @@ def _gbc(rng: np.random.Generator) -> _Claims:
 def _parc(rng: np.random.Generator) -> _Claims:
     from scipy.stats import spearmanr
 
-    f, y = _clouds(rng, 60, 8)
+    f, y = clouds(rng, 60, 8)
     above = np.triu_indices(60, 1)
     of_labels = np.not_equal.outer(y, y)[above]
     columns = (f - f.mean(axis=0)) / f.std(axis=0)
@@ -219,7 +220,7 @@ def _parc(rng: np.random.Generator) -> _Claims:
 
 def _sfda(rng: np.random.Generator) -> _Claims:
     for n, d in ((60, 5), (25, 40)):
-        f, y = _clouds(rng, n, d)
+        f, y = clouds(rng, n, d)
         difference = abs(measures.sfda(f / 5, y) - oracles.sfda_by_densities(f / 5, y))
         yield f"equals Gaussian densities written out, n = {n}, d = {d}", difference, 1e-8
     points = rng.normal(size=(20, 5))
@@ -273,7 +274,7 @@ def _pactran_dirichlet(rng: np.random.Generator) -> _Claims:
     def log_beta(a: Float64) -> Float64:
         return np.asarray(gammaln(a).sum(axis=0) - gammaln(a.sum(axis=0)))
 
-    p, y = _problem(rng)
+    p, y = problem(rng)
     classes, codes = np.unique(y, return_inverse=True)
     prior = np.bincount(codes)[:, None] / len(y)
     source = p.argmax(axis=1)
@@ -281,16 +282,16 @@ def _pactran_dirichlet(rng: np.random.Generator) -> _Claims:
     expected = (log_beta(prior + counts) - log_beta(prior)).sum() / len(y)
     score = measures.pactran_dirichlet(np.eye(p.shape[1])[source], y)
     yield "one-hot predictions score the evidence of the counts", abs(score - expected), 1e-10
-    few, y = _problem(rng, s=6)  # with few columns the measure converges within its 200 rounds
+    few, y = problem(rng, s=6)  # with few columns the measure converges within its 200 rounds
     difference = abs(measures.pactran_dirichlet(few, y) - oracles.pactran_dirichlet_by_shares(few, y))
     yield "soft predictions score the bound iterated on each example's shares", difference, 1e-8
     strong = measures.pactran_dirichlet(few, y, alpha=1e9)
-    yield "an infinite prior scores −Ĥ(Y)", abs(strong + _entropy(y)), 1e-5
+    yield "an infinite prior scores −Ĥ(Y)", abs(strong + entropy(y)), 1e-5
 
 
 def _pactran_gaussian(rng: np.random.Generator) -> _Claims:
     for n, d in ((60, 4), (20, 30)):
-        f, y = _clouds(rng, n, d)
+        f, y = clouds(rng, n, d)
         difference = abs(measures.pactran_gaussian(f, y) - oracles.pactran_gaussian_by_scikit_learn(f, y))
         relation = "<" if n < d else ">"
         yield f"equals the bound on scikit-learn's head, n {relation} d", difference, 1e-5
@@ -314,7 +315,7 @@ def _standard_error(
     most per second. With 15 and 120 the ratio is off by about 10 % by chance.
     """
     measure = measures.find(name)
-    draw = partial(_problem if measure.needs == "probabilities" else _clouds, rng, n, columns)
+    draw = partial(problem if measure.needs == "probabilities" else clouds, rng, n, columns)
     with_errors = [measure.influence(*draw()) for _ in range(num_errors)]
     scores = [value for value, _ in with_errors] + [measure.function(*draw()) for _ in range(num_samples - num_errors)]
     claimed = np.sqrt(np.mean([np.var(values, ddof=1) / len(values) for _, values in with_errors]))
@@ -326,32 +327,13 @@ def _standard_error(
 _closed_form_error = partial(_standard_error, num_samples=300, num_errors=300, allowed=0.2)
 
 
-def _clouds(rng: np.random.Generator, n: int, d: int) -> tuple[Float64, Integers]:
-    """Features of three classes, whose means are the same on every call with the same number of columns."""
-    y = np.concatenate([np.arange(3), rng.integers(0, 3, n - 3)])
-    return rng.normal(size=(n, d)) + np.random.default_rng(d).normal(size=(3, d))[y], y
-
-
-def _problem(rng: np.random.Generator, n: int = 300, s: int = 12) -> tuple[Float64, Integers]:
-    """Source probabilities that contain information about the labels; the labels have gaps."""
-    y = np.array([0, 2, 7])[rng.integers(0, 3, n)]
-    logits = rng.normal(size=(n, s)) + 1.5 * np.eye(max(8, s))[y][:, :s]
-    p = np.exp(logits)
-    return p / p.sum(axis=1, keepdims=True), y
-
-
-def _entropy(y: Integers) -> float:
-    frequency = np.unique(y, return_counts=True)[1] / len(y)
-    return float(-(frequency * np.log(frequency)).sum())
-
-
 def _shuffled(function: Callable[..., float], p: Float64, y: Integers, rng: np.random.Generator) -> float:
     rows, columns = rng.permutation(len(p)), rng.permutation(p.shape[1])
     return function(p[rows][:, columns], y[rows])
 
 
 def _ridge(rng: np.random.Generator) -> _Claims:
-    f, y = _clouds(rng, 60, 12)
+    f, y = clouds(rng, 60, 12)
     head = RidgeHead.fit(f, y)
     values = oracles.ridge_refits(f, y, head.strength)
     counts = np.bincount(y)
@@ -365,7 +347,7 @@ def _ridge(rng: np.random.Generator) -> _Claims:
 
 
 def _ridge_log_likelihood(rng: np.random.Generator) -> _Claims:
-    f, y = _clouds(rng, 60, 12)
+    f, y = clouds(rng, 60, 12)
     head = RidgeHead.fit(f, y)
     logits = head.temperature * oracles.ridge_refits(f, y, head.strength)
     logits -= logits.max(axis=1, keepdims=True)

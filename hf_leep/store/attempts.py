@@ -101,7 +101,7 @@ class Attempts:
         try:
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
-        except (Timeout, OSError, NotImplementedError):
+        except (Timeout, OSError, NotImplementedError):  # the last where a file system has no locks
             yield False
             return
         try:

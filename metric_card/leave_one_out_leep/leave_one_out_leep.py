@@ -23,11 +23,14 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list`/`array`/`tensor` of `float`): source probabilities `[n, s]`: for each target example, one
         probability for each class of the source model. Rows sum to 1 (±0.001;
-        ±0.02 in half precision).
+        ±0.02 in half precision). Outputs of a classification pipeline of transformers with `top_k=None`, lists of
+        `{"label": ..., "score": ...}`, are placed by label.
     references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans.
     from_logits (`bool`): whether predictions are logits, to which a softmax is applied. Defaults to False; it is
         never guessed.
     standard_error (`bool`): whether to add the standard error of the score. Defaults to False.
+    allow_sorted (`bool`): whether each row may be in descending order. Defaults to False: 20 rows or more of 3 classes
+        or more that all are, are refused, since they look like scores that a pipeline has sorted.
 
 Returns:
     leave_one_out_leep (`float`): the score in nats, at most 0; higher is better.

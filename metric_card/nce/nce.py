@@ -22,11 +22,15 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions (`list`/`array`/`tensor` of `float`): source probabilities `[n, s]`: for each target example, one
         probability for each class of the source model. Rows sum to 1 (±0.001;
-        ±0.02 in half precision).
+        ±0.02 in half precision). Outputs of a classification pipeline of transformers with `top_k=None`, lists of
+        `{"label": ..., "score": ...}`, are placed by label.
+        Or the top predictions themselves, `[n]`: integers or strings, as `evaluate.evaluator` passes them.
     references (`list`/`array`/`tensor` of `int`): target labels `[n]`, integers of 0 or more, or booleans.
     from_logits (`bool`): whether predictions are logits, to which a softmax is applied. Defaults to False; it is
         never guessed.
     standard_error (`bool`): whether to add the standard error of the score. Defaults to False.
+    allow_sorted (`bool`): whether each row may be in descending order. Defaults to False: 20 rows or more of 3 classes
+        or more that all are, are refused, since they look like scores that a pipeline has sorted.
 
 Returns:
     nce (`float`): the score in nats, from -log t to 0 for t target classes; higher is better.
@@ -49,7 +53,7 @@ Examples:
 
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
-class Nce(hf_leep.evaluate_module.metric.ProbabilityMetric):
+class Nce(hf_leep.evaluate_module.metric.TopPredictionMetric):
     """NCE, Tran et al., ICCV 2019."""
 
     measure = "nce"

@@ -1,5 +1,7 @@
 """Data files and folders as people write them: nothing is lost without a word."""
 
+import json
+import re
 import shutil
 
 import datasets
@@ -67,6 +69,9 @@ def test_columns_of_numbers_are_numbers_unless_they_keep_zeros(tmp_path, cells, 
     ('text,label\n"a, b" c,1\nx,2\n', r"a quotation mark inside a cell is not doubled, and would join rows"),
     ("text,label\na,1\nb,c,2\n", r"line 3 has 3 cells and the header 2"),
     ("text;label\na;1\n", r"separates its columns by semicolons: save it with commas, or give .* sep=';'"),
+    ("text;label;a, b\nx;1;2\n", r"separates its columns by semicolons"),
+    ("text|label\na|1\n", r"separates its columns by vertical bars"),
+    ("sep=;\ntext;label\na;1\n", r"starts with the line 'sep=;', of Excel: remove it"),
     ("text,text\na,1\n", r"several columns called 'text'"),
     ("text,label\n", r"there are no rows"),
     ("text,label\na,1\nb,\nc,2\n", r"1 of 3 rows have no label in column 'label'"),
@@ -79,6 +84,86 @@ def test_a_csv_that_would_lose_something_is_one_clear_line(tmp_path, content, me
     with pytest.raises(TargetError, match=message) as caught:
         load(written(tmp_path / "d.csv", content))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ('text,labels\na,"x,y"\nb,x\nc,"x,y"\nd,y\n', r"labels such as 'x,y' seem to name several classes"),
+    ("text,labels\na,\"['x', 'y']\"\nb,['x']\nc,['x']\n", r"labels such as .* seem to name several classes"),
+    ("text,label\na,Yes\nb,yes\nc,no\nd,no\n", r"the classes 'Yes' and 'yes' differ in case or spaces alone"),
+    ("text,label\na,yes \nb,yes\nc,no\nd,no\n", r"the classes 'yes' and 'yes ' differ in case or spaces alone"),
+    ("bad film,0\na film,0\nb film,1\nc film,0\n", r"column '0' also holds '0': if the file has no header"),
+    ("text,label,weight\na,x,1.5\nb,y,2\nc,x,1\n", r"column 'weight' is not used: every row counts once"),
+])  # fmt: skip
+def test_labels_that_look_odd_are_a_warning(tmp_path, content, message):
+    target, rows = load(written(tmp_path / "d.csv", content))
+    assert [w for w in target.warnings if re.match(message, w)]
+    assert len(rows) == content.count("\n") - 1
+
+
+def test_usual_labels_are_no_warning(tmp_path):
+    path = written(tmp_path / "d.csv", 'text,label\na,"Arts, Crafts"\nb,Music\nc,Music\nd,"Arts, Crafts"\n')
+    assert load(path)[0].warnings == ()
+
+
+@pytest.mark.parametrize(("rows", "message"), [
+    ([{"text": f"t{k}", "labels": ["a", "b"][: k % 3]} for k in range(6)], r"'labels' holds lists.* one label a row"),
+    ([{"text": f"t{k}", "label": [k % 2, 1 - k % 2]} for k in range(6)], r"'label' holds lists.* one label a row"),
+    ([{"text": f"t{k}", "stars": k % 5 + 0.5} for k in range(6)], r"'stars' holds ratings .* whole numbers"),
+    ([{"text": f"t{k}", "label": None if k == 2 else "ab"[k % 2]} for k in range(6)], r"1 of 6 rows have no label"),
+    ([{"text": None if k == 2 else "t", "label": "ab"[k % 2]} for k in range(6)], r"1 of 6 rows have nothing"),
+    ([{"question": ["a", "b"], "category": ["x", "y"]}], r"read as one row: save it as JSON lines"),
+])  # fmt: skip
+def test_json_lines_that_cannot_be_scored_say_what_to_do(tmp_path, rows, message):
+    with pytest.raises(TargetError, match=message):
+        load(written(tmp_path / "d.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))
+
+
+def test_an_empty_label_in_json_is_a_class(tmp_path):
+    rows = [{"text": f"t{k}", "label": ["", "x"][k % 2]} for k in range(6)]
+    assert load(written(tmp_path / "d.jsonl", "".join(json.dumps(row) + "\n" for row in rows)))[0].class_names == (
+        "",
+        "x",
+    )
+
+
+@pytest.mark.parametrize(("second", "message"), [
+    (lambda k: int(k % 3 != 0), r"one of them is 1 in each row: join them, .*idxmax"),
+    (lambda k: 1, r"several of them may be 1: each is a label of its own"),
+    (lambda k: k, r"which column is the label\? label can be a, b$"),
+])  # fmt: skip
+def test_several_columns_of_0_and_1_say_what_to_do(tmp_path, second, message):
+    path = written(
+        tmp_path / "d.csv", "text,a,b\n" + "".join(f"t{k},{int(k % 3 == 0)},{second(k)}\n" for k in range(9))
+    )
+    with pytest.raises(ChoiceError, match=message):
+        load(path)
+    assert load(path, label="a")[0].class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(("header", "columns"), [
+    (",text,label", ("text", "label")), ("id,Text,Label", ("Text", "Label")),
+    ("Unnamed: 0, text , label ", (" text ", " label ")),
+])  # fmt: skip
+def test_headers_as_programs_write_them(tmp_path, header, columns):
+    path = written(tmp_path / "d.csv", f"{header}\n" + "".join(f"{k},t{k},{'xy'[k % 2]}\n" for k in range(6)))
+    target, _ = load(path)
+    assert (*target.input_columns, target.label_column) == columns
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("d.xlsx", "save the sheet as CSV UTF-8$"), ("d.csv.gz", "unpack it first$"), ("d.txt", "give one of .parquet"),
+])  # fmt: skip
+def test_other_formats_say_what_to_do(tmp_path, name, message):
+    with pytest.raises(TargetError, match=message):
+        load(written(tmp_path / name, "x"))
+
+
+def test_a_name_that_is_not_there_is_checked_first(tmp_path):
+    path = written(tmp_path / "d.csv", "question,category\na,x\nb,y\nc,x\n")
+    with pytest.raises(TargetError, match=r"no column 'catgory' \(did you mean 'category'\?\)"):
+        load(path, label="catgory")
+    with pytest.raises(TargetError, match=r"no column 'Question' \(did you mean 'question'\?\)"):
+        load(path, inputs="Question")
 
 
 def test_a_csv_that_is_not_utf8_says_so(tmp_path):
@@ -160,6 +245,14 @@ def test_a_stray_picture_that_takes_the_labels_away_is_named(tmp_path):
     shutil.copy(folder / "a" / "0.png", folder / "stray.png")
     with pytest.raises(TargetError, match=r"1 of 9 files do not lie in the folder of a class .* stray.png"):
         load(folder)
+
+
+def test_nested_folders_are_a_warning(tmp_path):
+    for outer in ("dog", "cat"):
+        class_folders(tmp_path / outer, (f"{outer} young", f"{outer} old"))
+    target, rows = load(tmp_path)
+    assert (len(rows), len(target.class_names)) == (16, 4)
+    assert any("the names of the innermost folders" in warning for warning in target.warnings)
 
 
 def test_a_slice_that_loses_classes_is_refused_with_another_way(tmp_path):

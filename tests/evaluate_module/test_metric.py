@@ -400,8 +400,8 @@ def test_leave_one_out_stands_beside_leep(load, problem, expected):
 @pytest.mark.parametrize(
     ("name", "option", "right"),
     [
-        ("leep", "from_logit", "from_logits, standard_error, leave_one_out"),
-        ("nce", "leave_one_out", "from_logits, standard_error"),
+        ("leep", "from_logit", "from_logits, standard_error, allow_sorted, leave_one_out"),
+        ("nce", "leave_one_out", "from_logits, standard_error, allow_sorted"),
         ("h_score", "from_logits", "standard_error"),
     ],
 )

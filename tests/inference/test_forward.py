@@ -105,8 +105,33 @@ def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, p
     def collate(rows):
         return {"pixel_values": torch.zeros(len(rows), 4, 32, 32)}
 
-    with pytest.raises(CandidateError, match=r"the forward pass failed on rows 0 to 15 of the sample: "):
+    with pytest.raises(CandidateError, match=r"the forward pass failed on row 0 of the split: "):
         extract(checkpoints["five"], pictures, collate=collate)
+
+
+@pytest.mark.parametrize("value", [float("nan"), None])
+def test_the_row_that_breaks_a_model_is_named(checkpoints, pictures, value):
+    class Breaks(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixel_values, marked):
+            if value is None and marked.any():
+                raise RuntimeError("shapes differ")
+            outputs = self.model(pixel_values)
+            outputs.logits[marked] = value or 0
+            return outputs
+
+    classifier = image.MODALITY.adapter.load(checkpoints["five"], ("image",), torch.float32)
+    odd = pictures[21]["image"].tobytes()
+
+    def collate(rows):
+        return {**classifier.collate(rows), "marked": torch.tensor([row["image"].tobytes() == odd for row in rows])}
+
+    with pytest.raises(CandidateError, match=r"on row 21 of the split") as caught:
+        extract(checkpoints["five"], pictures, collate=collate, model=Breaks(classifier.model))
+    assert ("NaN" if value else "the forward pass failed on row 21 of the split: shapes differ") in str(caught.value)
 
 
 def test_modules_are_left_as_they_were(checkpoints, pictures):

@@ -63,5 +63,8 @@ class Rows:
     def __len__(self):
         return len(self.rows)
 
+    def where(self, index):
+        return f"row {index}"
+
     def __getitem__(self, index):
         return self.rows[index]

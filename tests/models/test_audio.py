@@ -76,7 +76,7 @@ def sounders(tmp_path_factory):
 def waves(rate=RATE):
     """18 noisy tones of 3 pitches, of 3 lengths."""
     generator = np.random.default_rng(9)
-    times = [np.arange(int(rate * (0.02 + 0.01 * (k % 2) + 0.005 * (k % 3 == 0)))) / rate for k in range(18)]
+    times = [np.arange(int(rate * (0.025 + 0.01 * (k % 2) + 0.005 * (k % 3 == 0)))) / rate for k in range(18)]
     tones = [0.4 * np.sin(2 * np.pi * (200 + 300 * (k % 3)) * t) for k, t in enumerate(times)]
     return [(tone + 0.05 * generator.standard_normal(len(tone))).astype(np.float32) for tone in tones]
 

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import (
+    ASTFeatureExtractor,
+    AutoModelForSequenceClassification,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+)
 
 from hf_leep import data, hub
 from hf_leep.errors import CandidateError, TargetError
 from hf_leep.models import ADAPTERS, MODALITIES, audio, backbone
-from hf_leep.models.text import _tokens, max_length
+from hf_leep.models.text import _cut, max_length
 
 
 def pooled_as(checkpoint, tmp_path, content):
@@ -65,7 +71,11 @@ def test_poolings_leave_padding_out(rng):
     ({"onnx/model.onnx": b"", "model.onnx": b""}, r"only ONNX weights"),
     ({"tf_model.h5": b""}, r"only TensorFlow weights \(tf_model.h5\)"),
     ({"flax_model.msgpack": b""}, r"only Flax weights"),
-    ({"training_args.bin": b""}, r"no weights: model.safetensors is missing"),
+    ({"training_args.bin": b"", "optimizer.pt": b""}, r"training_args.bin without weights: .*trainer.save_model"),
+    ({"vocab.txt": b""}, r"no weights: model.safetensors is missing"),
+    ({"adapter_config.json": b"{}", "adapter_model.bin": b""}, r"an adapter without its model: merge it"),
+    ({"adapter_config.json": b"{}", "model.safetensors": b""}, r"adapter_config.json lies beside full weights"),
+    ({"checkpoint-500/a": b"", "checkpoint-1000/a": b""}, r"checkpoint checkpoint-1000: give that folder"),
     ({"adapter_config.json": b"{}", "adapter_model.safetensors": b""}, r"an adapter without its model: merge it"),
     ({"checkpoint-500/model.safetensors": b""}, r"it holds the training checkpoint checkpoint-500: give that folder"),
     ({"pytorch_model.bin": b""}, r"pickled weights only \(pytorch_model.bin\)"),
@@ -76,6 +86,20 @@ def test_a_folder_without_weights_to_load_is_named_for_what_it_is(tmp_path, file
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content)
+    with pytest.raises(CandidateError, match=message):
+        hub.resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize(("file", "message"), [
+    ("model.Q4.gguf", r"no config.json in the folder: only GGUF weights \(model.Q4.gguf\)"),
+    ("adapter_config.json", r"no config.json in the folder: an adapter without its model"),
+    ("checkpoint-500/model.safetensors", r"no config.json in the folder: .*checkpoint-500: give that folder"),
+    ("pytorch_model.bin", r"no config.json in the folder: pickled weights only"),
+    ("notes.txt", r"no config.json in the folder \(it holds notes.txt\)"),
+])  # fmt: skip
+def test_a_folder_without_a_configuration_is_named_for_what_it_is(tmp_path, file, message):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"")
     with pytest.raises(CandidateError, match=message):
         hub.resolve(str(tmp_path))
 
@@ -99,21 +123,69 @@ def test_limits_of_tokenizers_that_are_none(stated):
     assert max_length(SimpleNamespace(model_max_length=stated), config) == 64
 
 
-def test_a_text_far_beyond_the_limit_is_cut_before_it_is_tokenized(text_checkpoints):
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_text_far_beyond_the_limit_is_cut_with_the_same_tokens(text_checkpoints, side):
     tokenizer = ADAPTERS["text"].load_processor(next(iter(text_checkpoints.values())))
-    seen = []
+    tokenizer.truncation_side = side
+    gaps = "a b" + " " * 10_000 + "c d " * 30_000  # few tokens within the first cut
+    for text in ("a b c d " * 20_000, gaps, gaps[::-1]):
+        part = _cut(tokenizer, text, 32)
+        assert len(part) < len(text) / 2
+        tokens, expected = (tokenizer(t, truncation=True, max_length=32)["input_ids"] for t in (part, text))
+        assert tokens == expected
+    for text in ("a b c", " " * 50_000 + "a b"):  # fewer tokens than the limit
+        assert _cut(tokenizer, text, 32) == text
 
-    def counting(*columns, **options):
-        seen.append(max(len(text) for column in columns for text in column))
-        return tokenizer(*columns, **options)
 
-    long, blank = "a b c d " * 20_000, " " * 50_000 + "a b"
-    made, texts = _tokens(counting, [[long]], 32)
-    assert made["input_ids"][0][:32] == tokenizer(long)["input_ids"][:32]
-    assert seen == [64 * 32] == [len(texts[0][0])]
-    made, texts = _tokens(counting, [[blank]], 32)
-    assert made["input_ids"][0] == tokenizer(blank)["input_ids"]
-    assert texts == [[blank]]
+def test_a_limit_written_as_text_is_a_number(text_checkpoints, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(text_checkpoints["bert"], copy)
+    options = json.loads((copy / "tokenizer_config.json").read_text())
+    lengths = []
+    for stated in ("12", -1, "none"):
+        (copy / "tokenizer_config.json").write_text(json.dumps({**options, "model_max_length": stated}))
+        loaded = ADAPTERS["text"].load(copy, ["text"], torch.float32)
+        lengths.append(loaded.collate([{"text": "a b c d " * 300}])["input_ids"].shape[1])
+    table = json.loads((copy / "config.json").read_text())["max_position_embeddings"]
+    assert lengths == [12, table, table]
+
+
+def test_an_empty_text_is_an_unknown_token(text_checkpoints):
+    model = AutoModelForSequenceClassification.from_pretrained(text_checkpoints["gpt2"]).eval()
+    tokenizer = ADAPTERS["text"].load_processor(text_checkpoints["gpt2"])
+    tokenizer.backend_tokenizer.post_processor = None  # adds no tokens, as GPT-2's own
+    bare = ADAPTERS["text"].wrap(model, tokenizer, ["text"])
+    assert tokenizer("")["input_ids"] == []
+    alone = bare.collate([{"text": ""}])
+    assert alone["input_ids"][0][: alone["attention_mask"][0].sum()].tolist() == [tokenizer.unk_token_id]
+    batch = bare.collate([{"text": ""}, {"text": "a b c d"}])
+    expected, logits = (
+        bare.model(**{k: v for k, v in b.items() if k != "num_truncated"}).logits for b in (alone, batch)
+    )
+    torch.testing.assert_close(logits[:1], expected)
+
+
+def test_tokens_without_an_embedding_are_one_line(text_checkpoints):
+    model = AutoModelForSequenceClassification.from_pretrained(text_checkpoints["bert"])
+    tokenizer = ADAPTERS["text"].load_processor(text_checkpoints["bert"])
+    size = model.config.vocab_size
+    tokenizer.add_tokens([f"new{k}" for k in range(size)])
+    loaded = ADAPTERS["text"].wrap(model, tokenizer, ["text"])
+    with pytest.raises(CandidateError, match=rf"makes token \d+, and its embedding table has {size} rows"):
+        loaded.collate([{"text": f"new{size - 1}"}])
+
+
+def test_a_padding_token_without_an_embedding_is_not_used(text_checkpoints):
+    model = AutoModelForSequenceClassification.from_pretrained(text_checkpoints["gpt2"])
+    tokenizer = ADAPTERS["text"].load_processor(text_checkpoints["gpt2"])
+    rows = [{"text": "a"}, {"text": "a b c d"}]
+    size = model.config.vocab_size
+    tokenizer.add_tokens([f"new{k}" for k in range(size - len(tokenizer))])
+    tokenizer.add_special_tokens({"pad_token": "[NEW]"})
+    model.config.pad_token_id = tokenizer.pad_token_id
+    assert tokenizer.pad_token_id == size
+    ids = ADAPTERS["text"].wrap(model, tokenizer, ["text"]).collate(rows)["input_ids"]
+    assert int(ids.max()) < size
 
 
 def test_the_shortest_sound_that_a_model_can_read():
@@ -121,7 +193,20 @@ def test_the_shortest_sound_that_a_model_can_read():
 
     usual = SimpleNamespace(conv_kernel=[10, 3, 3, 3, 3, 2, 2], conv_stride=[5, 2, 2, 2, 2, 2, 2])
     assert audio._shortest(usual) == 400  # the 25 ms of wav2vec 2.0 at 16 kHz
+    usual.squeeze_factor = 2
+    assert audio._shortest(usual) == 720
     assert audio._shortest(SimpleNamespace()) == 0
+
+
+def test_the_shortest_sound_of_which_a_spectrum_is_made():
+    for extractor, stacked in ((ASTFeatureExtractor(num_mel_bins=32), 1), (SeamlessM4TFeatureExtractor(), 2)):
+        shortest = audio._shortest_spectrum(extractor)
+        made = extractor([np.ones(shortest, np.float32)], sampling_rate=16_000, return_tensors="pt")
+        assert all(bool(value.isfinite().all()) for value in made.values())
+        assert shortest == 400 + 160 * (stacked - 1)
+        with pytest.raises(ValueError, match="negative dimensions"):
+            extractor([np.ones(40, np.float32)], sampling_rate=16_000, return_tensors="pt")
+    assert audio._shortest_spectrum(Wav2Vec2FeatureExtractor()) == 0
 
 
 def test_a_row_that_cannot_be_decoded_is_named_with_its_file(tmp_path):
@@ -134,6 +219,13 @@ def test_a_row_that_cannot_be_decoded_is_named_with_its_file(tmp_path):
     with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded: .*") as caught:
         rows[4]
     assert "BytesIO" not in str(caught.value)
+    for content, said in (
+        (b"", "its file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS"),
+    ):
+        (tmp_path / "photos" / "b" / "1.png").write_bytes(content)
+        with pytest.raises(TargetError, match=rf"row 4 of the split \(1.png\) cannot be decoded: {said}"):
+            rows[4]
     Image.new("1", (20_000, 10_000)).save(tmp_path / "photos" / "b" / "1.png")
     with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded: Image size"):
         rows[4]

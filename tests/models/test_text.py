@@ -268,7 +268,7 @@ def test_outputs_that_are_the_same_for_every_text_are_refused(text_checkpoints, 
 def test_what_changes_between_passes_is_settled(adapter, attribute, before, after):
     from types import SimpleNamespace
 
-    tokenizer = SimpleNamespace(pad_token="[PAD]")
+    tokenizer = SimpleNamespace(pad_token="[PAD]", pad_token_id=0)
     config = SimpleNamespace(pad_token_id=0, **{attribute: before})
     config.get_text_config = lambda: config
     adapter.adjust(tokenizer, config)
