@@ -76,7 +76,7 @@ def victim(home):
     """The worker that is at a pass: its process, as the store's unfinished entry names it."""
     for _ in range(HANGING * 50):
         for path in home.rglob("*.partial"):
-            return psutil.Process(int(path.name.split(".")[1]))
+            return psutil.Process(int(path.name.split(".")[1].rpartition("-")[2]))
         time.sleep(0.02)
     raise AssertionError("no pass began")
 
