@@ -74,7 +74,7 @@ def test_a_candidate_that_ends_its_worker_is_a_row_until_it_is_retried(checkpoin
 
     def killed(self, target, request, writer, advance):
         if request.candidate.id == five:
-            return run(self, target, request, writer, lambda _rows: self.worker._process.kill())
+            self.worker.call(signal.raise_signal, signal.SIGKILL)
         return run(self, target, request, writer, advance)
 
     monkeypatch.setattr(Isolation, "run", killed)
