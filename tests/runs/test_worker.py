@@ -74,7 +74,7 @@ def test_a_candidate_that_ends_its_worker_is_a_row_until_it_is_retried(checkpoin
 
     def killed(self, target, request, writer, advance):
         if request.candidate.id == five:
-            return run(self, target, request, writer, lambda _rows: self.worker._process.kill())
+            self.worker.call(signal.raise_signal, signal.SIGKILL)
         return run(self, target, request, writer, advance)
 
     monkeypatch.setattr(Isolation, "run", killed)
@@ -135,13 +135,13 @@ def test_a_candidate_at_which_a_run_was_killed_is_tried_again_last_and_then_no_m
         return run(self, target, request, writer, advance)
 
     for _ in range(2):
-        if os.fork() == 0:
+        if (child := os.fork()) == 0:
             try:
                 Isolation.run = dying
                 hf_leep.rank(names, pictures, progress=False)
             finally:
                 os._exit(1)
-        os.wait()
+        os.waitpid(child, 0)
     caplog.clear()
     report = hf_leep.rank(names, pictures, progress=False)
     assert [c["id"] for c in report.candidates] == names[::-1]  # the second run came to it
