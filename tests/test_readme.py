@@ -1,4 +1,4 @@
-"""The README is read in a minute, and each of its commands runs, in its order, against a Hub that has its checkpoints."""
+"""The README is short, and each of its commands runs, in its order, against a Hub that has its checkpoints."""
 
 import re
 import shlex
