@@ -64,7 +64,7 @@ def transrate(features: ArrayLike, labels: ArrayLike) -> float:
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return _value(spectrum(matrix, target, whitened=False, centred=True), target, None)
+    return _value(spectrum(matrix, target, whitened=False, centred=True), target)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
