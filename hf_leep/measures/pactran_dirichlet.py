@@ -33,7 +33,7 @@ _MAX_COPIED = 2**23  # up to this many probabilities, they are copied in the ord
 _MAX_EXPECTED = 2**22  # numbers in the weights of parts that ascend side by side
 _LOWEST = 600.0  # log of the largest ratio of two weights of a class
 _CONVERGED = 1e-11  # nats per example: stop after rounds that gain less each
-_NEARLY_CONVERGED = 3e-4  # the same for parts of the examples, whose scores only make the standard error
+_NEARLY_CONVERGED = 1e-3  # the same for parts of the examples, whose scores only make the standard error
 
 
 def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float = ALPHA) -> float:
