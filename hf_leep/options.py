@@ -7,6 +7,7 @@ is declared, documented and checked once.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -27,6 +28,11 @@ SEARCH_ORDERS: tuple[SearchOrder, ...] = get_args(SearchOrder)
 DEFAULT_BUDGET = "20m"  # of fine-tuning
 
 _RAY_NAMES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
+
+
+def verbose() -> bool:
+    """Whether the messages of the libraries underneath are shown; set for all processes of a run (`--verbose`)."""
+    return bool(os.environ.get("HF_LEEP_VERBOSE"))
 
 
 @dataclass(frozen=True, kw_only=True)

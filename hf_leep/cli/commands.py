@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -28,8 +29,19 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results and errors only. Works after a command, too.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the messages of transformers, datasets and the Hub's client.")
+    ] = False,
 ) -> None:
     """Options of hf-leep itself."""
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ["HF_LEEP_QUIET"] = "1"
+    if verbose:
+        os.environ["HF_LEEP_VERBOSE"] = "1"
 
 
 def demo(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +19,31 @@ if TYPE_CHECKING:
     from hf_leep.publish import Pushed
     from hf_leep.report import Report
 
+_SIMPLER = "hf_leep.simpler"  # how characters that a terminal cannot show are replaced
+_SHOWN_AS = {
+    "±": "~",
+    "−": "-",
+    "–": "-",
+    "…": ".",
+    "×": "x",
+    "✗": "x",
+    "■": "#",
+    "τ": "t",
+    "“": '"',
+    "”": '"',
+    "’": "'",
+}
 _NUM_NAMES = 4  # shown of a list of names
+
+
+def _simpler(error: UnicodeError) -> tuple[str, int]:
+    """Replace what cannot be encoded, mostly by as many characters, so that tables stay aligned."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_SHOWN_AS.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_SIMPLER, _simpler)
 
 
 def show_report(report: Report, output: Path | None, json: bool) -> None:
@@ -63,9 +89,14 @@ def say(what: RenderableType, error: bool = False) -> None:
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows ? for the characters that it lacks
-        stream.reconfigure(errors="replace")
+    if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows others for what it lacks
+        stream.reconfigure(errors=_SIMPLER)
     Console(highlight=False, stderr=error).print(what, markup=False, crop=False)
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are printed (`--quiet`)."""
+    return bool(os.environ.get("HF_LEEP_QUIET"))
 
 
 def complain(message: str) -> None:

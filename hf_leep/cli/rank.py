@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hf_leep.cli.output import announce, complain, say, show_report
+from hf_leep.cli.output import announce, complain, is_quiet, say, show_report
 from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
 from hf_leep.measures import MEASURES
@@ -317,7 +317,7 @@ def rank(
         collection=collection,
         race=racing,
         cluster=cluster,
-        on_plan=lambda plan: say(planned(plan.data), error=True) if plan.worth_showing else None,
+        on_plan=lambda plan: say(planned(plan.data), error=True) if plan.worth_showing and not is_quiet() else None,
         progress=not json,
         command=command,
     )

@@ -18,6 +18,7 @@ from huggingface_hub import constants
 from hf_leep.data import delimited, folders
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import TargetError, one_line, option
+from hf_leep.options import verbose
 from hf_leep.text import with_article
 
 _BUILDERS = {
@@ -39,6 +40,9 @@ def bars(show: bool) -> Iterator[None]:
     Args:
         show: whether progress bars are wanted.
     """
+    if verbose():
+        yield
+        return
     hide = not (show and sys.stderr.isatty()) and not datasets.are_progress_bars_disabled()
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(CRITICAL)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
+from hf_leep.options import verbose
 
 if TYPE_CHECKING:
     from httpx2 import Request, Response
@@ -210,7 +211,7 @@ def _without_retry_lines() -> Iterator[None]:
     logger = logging.getLogger("huggingface_hub.utils._http")
     if _is_wanted not in logger.filters:
         logger.addFilter(_is_wanted)
-    before = _asking.set(True)
+    before = _asking.set(not verbose())
     try:
         yield
     finally:

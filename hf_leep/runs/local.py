@@ -17,12 +17,12 @@ from hf_leep import hub
 from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
-from hf_leep.runs.bars import ProgressBar, progress_bar
+from hf_leep.runs.bars import ProgressBar, note, progress_bar
 from hf_leep.runs.job import Fetch, Job
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.plan import Plan, Step
-from hf_leep.text import plain
+from hf_leep.text import number, plain
 
 _LOG = logging.getLogger("hf_leep")
 _T = TypeVar("_T")
@@ -63,10 +63,21 @@ def carry_out(
                         result = attempt(step, run, job.memory)
                     results[step.name] = step.as_planned(result)
                     downloads.done(step)
+                    place = f"[{len(results)}/{len(planned.steps)}]"
+                    note(f"{place} {_in_a_line(results[step.name])}", progress and job.processes.is_main)
         except (KeyboardInterrupt, ProcessError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
     return results
+
+
+def _in_a_line(result: Result) -> str:
+    """What came of a candidate, for a log."""
+    name = plain(Path(result.candidate.id).name if result.candidate.id.count("/") > 1 else result.candidate.id)
+    if result.reason is not None:
+        return f"{name}: {plain(result.reason)}"
+    scores = ", ".join(f"{key} {number(score.value)}" for key, score in result.scores.items())
+    return f"{name}: {scores}{' (from the store)' if result.from_store else ''}"
 
 
 class Downloads:

@@ -1,0 +1,105 @@
+"""The ``doctor`` command: what this machine has that a run may need."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from hf_leep.cli.output import say
+
+_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "huggingface-hub", "numpy", "scipy")
+_EXTRAS = {
+    "audio": ("soundfile",),
+    "video": ("av",),
+    "timm": ("timm",),
+    "ray": ("ray",),
+}  # extra → the packages that it installs
+_SECONDS = 10  # to wait for the Hub
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
+) -> None:
+    """Show versions, device, caches, login, extras, and whether the Hub can be reached; no secret is shown."""
+    from json import dumps
+
+    from rich.table import Table
+    from rich.text import Text
+
+    found = {
+        "hf_leep": _version("hf-leep"),
+        "Python": f"{platform.python_version()} ({sys.platform}, {platform.machine()})",
+        **{name: _version(name) for name in _PACKAGES},
+        "device": _device(),
+        "cores": str(os.cpu_count()),
+        **_caches(),
+        "token": _token(),
+        "Hub": _hub(),
+        **{f"extra {name}": _extra(name, packages) for name, packages in _EXTRAS.items()},
+    }
+    if json:
+        typer.echo(dumps(found, ensure_ascii=False, indent=2))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in found.items():
+        table.add_row(Text(name), Text(value))
+    say(table)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _extra(name: str, packages: tuple[str, ...]) -> str:
+    found = [f"{package} {_version(package)}" for package in packages]
+    missing = any("not installed" in package for package in found)
+    return f'not installed: pip install "hf-leep[{name}]"' if missing else ", ".join(found)
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _caches() -> dict[str, str]:
+    from huggingface_hub import constants
+
+    from hf_leep.store import Store
+    from hf_leep.text import size
+
+    store = Store(Store.default_root())
+    usage = store.usage()
+    kept = "cannot be used" if usage.root is None else f"{size(sum(usage.num_bytes.values()))} kept"
+    return {"store": f"{Store.default_root()} ({kept})", "Hugging Face cache": constants.HF_HUB_CACHE}
+
+
+def _token() -> str:
+    from huggingface_hub import get_token
+
+    return "found" if get_token() else "none: only public repositories can be read (hf auth login)"
+
+
+def _hub() -> str:
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "not asked: HF_HUB_OFFLINE is set"
+    try:
+        get_session().get(constants.ENDPOINT, timeout=_SECONDS)
+    except Exception as error:  # whatever the client raises, the answer is the same
+        return f"{constants.ENDPOINT} cannot be reached: {type(error).__name__}"
+    return f"{constants.ENDPOINT} answers"
