@@ -131,7 +131,9 @@ def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     if not chances or num_compared(data) < 2:
         return []
     by = title(data, data["best_by"])
-    said = f"Given these {examples(data)}, the probability that its true {by} is the highest is {_listed(chances)}."
+    among = "" if num_compared(data) == len(candidates) or data["race"] else " among those with a known error"
+    what = f"the probability that its true {by} is the highest{among}"
+    said = f"Given these {examples(data)}, {what} is {_listed(chances)}."
     return [said, *_copies(data, candidates)]
 
 
