@@ -301,4 +301,5 @@ MEASURE = Measure(
     function=n_leep,
     influence=influence,
     resamples=True,
+    mean_of="log-likelihoods",
 )

@@ -236,6 +236,7 @@ MEASURE = Measure(
     function=pactran_dirichlet,
     influence=influence,
     resamples=True,
+    mean_of="log-likelihoods",
     checked_by="leave-one-out-leep",
     uninformed=uninformed,
 )

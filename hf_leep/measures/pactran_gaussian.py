@@ -209,5 +209,6 @@ MEASURE = Measure(
     function=pactran_gaussian,
     influence=influence,
     resamples=True,
+    mean_of="log-likelihoods",
     shuffled_baseline=True,
 )

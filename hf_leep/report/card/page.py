@@ -156,6 +156,7 @@ def _race(data: ReportData) -> dict[str, object]:
         "race_rows": race_rows(data, code),
         "race_by": wording.title(data, data["race"]["decided_by"]) if data["race"] else None,
         "num_compared": wording.num_compared(data),
+        "num_ranked": sum(1 for _ in wording.ranked(data)),
     }
 
 

@@ -139,7 +139,8 @@ def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     if not chances or num_compared(data) < 2:
         return []
     by = title(data, data["best_by"])
-    said = f"The probability of the highest true {by}, given these {examples(data)}: {_listed(chances)}."
+    among = "" if num_compared(data) == len(candidates) or data["race"] else " among those with a known error"
+    said = f"The probability of the highest true {by}{among}, given these {examples(data)}: {_listed(chances)}."
     return [said, *_copies(data, candidates)]
 
 

@@ -152,6 +152,13 @@ def test_the_likely_best_of_a_tie_are_named(report):
     assert "The probability of the highest" not in page(report)
 
 
+def test_it_says_that_only_candidates_with_a_known_error_have_a_probability(report):
+    words = ("among those with a known error,", "the others get a dash, though one of them may be the best.")
+    assert not any(part in page(report) for part in words)
+    report["candidates"][2]["probability_best"] = None
+    assert all(part in page(report) for part in words)
+
+
 def test_copies_are_named_where_they_share_the_probability(report):
     words = (
         "`big/resnet` and `small/resnet` have the same scores on all of these images, as exact copies have. They "
