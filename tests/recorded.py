@@ -8,6 +8,7 @@ import numpy as np
 from hf_leep.options import Race
 from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Run, Target
+from hf_leep.runs.left_out import LeftOut
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.race import RunningRace
@@ -42,6 +43,7 @@ class Job:
         self.examples = np.arange(len(target.labels)) if examples is None else examples  # of the recorded arrays
         self.memory = Memory(None, Attempts(None))
         self.ran = {name: [] for name in passes} if ran is None else ran
+        self.left_out = LeftOut()
 
     progress = False
 

@@ -144,6 +144,7 @@ REPORT = {
         "unit": "images",
         "input_columns": ["image"],
         "label_column": "label",
+        "bad_rows": [],
         "class_names": [str(k) for k in range(10)],
         "warnings": ["3 of 2500 rows repeat an earlier row exactly (1 of them with another label)"],
     },
