@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +104,7 @@ def run(
     num_cut, num_padded, num_run = 0, 0, 0
     batch: Batch | None = None
     try:
-        with model, ReadAhead(loader, classifier) as ahead:
+        with _no_warnings_of_large_pictures(), model, ReadAhead(loader, classifier) as ahead:
             while not sampler.finished:
                 batch = sampler.next()
                 if batch is None:
@@ -295,6 +296,14 @@ class _Model:
         if expected.shape != logits.shape or float((expected - logits).abs().max()) > tolerance * scale:
             return "the head's output is not the logits: there is another layer behind it"
         return None
+
+
+@contextlib.contextmanager
+def _no_warnings_of_large_pictures() -> Iterator[None]:
+    """Pillow warns of half the size that it refuses; a picture is either read or named."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+        yield
 
 
 def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: Batch) -> str | None:

@@ -13,7 +13,10 @@ from safetensors.torch import load_file, save_file
 import hf_leep
 from hf_leep import Execution, Race
 from hf_leep.errors import TargetError, UserError
+from hf_leep.measures import leave_one_out_leep
 from hf_leep.options import Cluster
+from tests.recorded import race
+from tests.runs.test_race import pool
 
 
 def rank(candidates, dataset, **options):
@@ -47,7 +50,10 @@ def broken(pictures):
 
     content = [stored(image) for image in pictures["image"]]
     content[3], content[17] = content[3][:40], b"no picture"
-    rows = {"image": [{"bytes": data, "path": f"{k}.png"} for k, data in enumerate(content)], "label": pictures["label"]}
+    rows = {
+        "image": [{"bytes": data, "path": f"{k}.png"} for k, data in enumerate(content)],
+        "label": pictures["label"],
+    }
     features = datasets.Features({"image": datasets.Image(decode=False), "label": pictures.features["label"]})
     whole = datasets.Dataset.from_dict(rows, features=features).cast_column("image", datasets.Image())
     return whole, whole.select([k for k in range(len(whole)) if k not in (3, 17)])
@@ -92,9 +98,13 @@ def test_rows_that_cannot_be_read_are_left_out_as_if_they_were_not_there(checkpo
 
 def test_more_bad_rows_than_allowed_are_one_line_with_their_number(checkpoints, broken):
     none = Execution(cache=False)
-    with pytest.raises(TargetError, match=r"^2 rows .* skip_bad_rows allows: row 3 of the split \(3.png\): .*; row 17"):
+    with pytest.raises(
+        TargetError, match=r"^2 rows .* skip_bad_rows allows: row 3 of the split \(3.png\): .*; row 17"
+    ):
         rank([checkpoints["five"]], broken[0], skip_bad_rows=1, execution=none)
-    with pytest.raises(TargetError, match=r"row 3 of the split \(3.png\) cannot be decoded.*skip_bad_rows N leaves out"):
+    with pytest.raises(
+        TargetError, match=r"row 3 of the split \(3.png\) cannot be decoded.*skip_bad_rows N leaves out"
+    ):
         rank([checkpoints["five"]], broken[0], execution=none)
 
 
@@ -134,12 +144,12 @@ def test_stored_passes_are_used_again_without_the_rows(text_checkpoints, nan, wi
     whole, _ = with_two
     whole = whole.select(range(1, len(whole)))  # passes of its own
     first = rank([text_checkpoints["bert"], text_checkpoints["gpt2"]], whole)
-    assert not any(c["from_store"] for c in first.candidates)
+    assert not any(c["run"]["from_store"] for c in first.candidates)
     both = rank([text_checkpoints["bert"], text_checkpoints["gpt2"], nan["nan"]], whole, skip_bad_rows=3)
-    assert {c["id"]: c["from_store"] for c in both.candidates}[str(text_checkpoints["bert"])]
-    assert not {c["id"]: c["from_store"] for c in both.candidates}[str(nan["nan"])]
+    assert {c["id"]: c["run"]["from_store"] for c in both.candidates}[str(text_checkpoints["bert"])]
+    assert not {c["id"]: c["run"]["from_store"] for c in both.candidates}[str(nan["nan"])]
     again = rank([nan["nan"], text_checkpoints["bert"], text_checkpoints["gpt2"]], whole, skip_bad_rows=2)
-    assert all(c["from_store"] for c in again.candidates)
+    assert all(c["run"]["from_store"] for c in again.candidates)
     same(values(again), values(both))
     report = rank([nan["nan"], text_checkpoints["bert"]], whole, skip_bad_rows=1)
     assert [c["status"] for c in report.candidates] == ["ok", "failed"]
@@ -193,3 +203,38 @@ def test_a_cluster_refuses_in_one_line(checkpoints, broken):
     pytest.importorskip("ray")
     with pytest.raises(UserError, match="skip_bad_rows .* on one machine"):
         rank([checkpoints["five"]], broken[0], skip_bad_rows=2, cluster=Cluster())
+
+
+def test_a_race_counts_again_without_the_rows_that_later_candidates_fail_on(rng):
+    passes, target = pool(rng, {"best": 4, "near": 3.9, "far": 1, "headless": 2})
+    passes["headless"] = {"features": passes["headless"]["probabilities"]}
+    passes = {
+        name: {**arrays, "features": arrays.get("features", arrays.get("probabilities"))}
+        for name, arrays in passes.items()
+    }
+    _, running, _ = race(passes, target, run=False)
+    order = running._order
+    bad = {"near": [order[5], order[450]], "far": [order[8]], "headless": [order[20], order[21]]}
+    found = []
+    for names in (("best", "near", "far", "headless"), ("far", "headless", "near", "best")):
+        held = {name: {k: v.copy() for k, v in passes[name].items()} for name in names}
+        scored, running, job = race(held, target, for_features=("headless",), bad=bad)
+        assert sorted(job.left_out.positions) == sorted(np.concatenate(list(bad.values())))
+        found.append((scored, running.record()))
+        rest = np.setdiff1d(np.arange(1600), job.left_out.positions)
+        expected = leave_one_out_leep(passes["best"]["probabilities"][rest], target.labels[rest])
+        assert scored["best"].scores["leave-one-out-leep"].value == pytest.approx(expected, abs=1e-9)
+        first = np.setdiff1d(order[:100], job.left_out.positions)
+        expected = leave_one_out_leep(passes["far"]["probabilities"][first], target.labels[first])
+        assert scored["far"].scores["leave-one-out-leep"].value == pytest.approx(expected, abs=1e-9)
+        assert (scored["far"].stop.look, scored["far"].num_examples) == (0, len(first))
+        # Its doubtful examples are found in the report's target, which lacks the rows.
+        report_target = job.left_out.target(target)
+        for example in scored["far"].interpretation.explanation.examples:
+            assert report_target.row_ids[example.index] in first
+        running.ranking(["best", "near", "far"])
+    assert found[0][1] == found[1][1]
+    for name, result in found[0][0].items():
+        other = found[1][0][name]
+        assert {m: s.value for m, s in result.scores.items()} == {m: s.value for m, s in other.scores.items()}
+        assert result.head_accuracy.value == other.head_accuracy.value
