@@ -152,7 +152,7 @@ class Run:
             in pieces; they count as well.
         pooling: how the features of a checkpoint without a head were pooled; None where they are the head's inputs.
         num_processes: number of processes that shared the rows.
-        num_padded: sounds that are shorter than the model needs, and were padded with silence.
+        num_padded: sounds shorter than the model needs, which were padded with silence.
     """
 
     processor: str
