@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,8 @@ from hf_leep.inference.outputs import PartialPass, RowWriter
 from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.inference.protocols import Classifier
 from hf_leep.inference.sampler import Batch, BatchSampler
-from hf_leep.records import Candidate, Run
+from hf_leep.inference.skipping import Skipping
+from hf_leep.records import BadRow, Candidate, Run
 
 COMPILED_BATCH_SIZE = 32  # torch.compile would compile again for each other size
 HEAD_TOLERANCE = 1e-3  # of head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
@@ -64,6 +66,7 @@ def run(
     advance: Callable[[int], object],
     output: RowWriter,
     processes: Processes,
+    most_bad_rows: int = 0,
 ) -> PartialPass:
     """Run this process's share of the rows, in evaluation mode and without gradients.
 
@@ -80,9 +83,11 @@ def run(
         advance: called after each batch with the number of rows that all processes together have run since.
         output: takes the rows of ``probabilities`` ``[n, s]`` (softmax in float32) and ``features`` ``[n, d]``.
         processes: the processes that share the rows.
+        most_bad_rows: number of rows that may be left out because they cannot be read, or the model fails on them.
 
     Raises:
         CandidateError: the model cannot be run on these rows.
+        TargetError: too many rows cannot be read.
     """
     started = time.perf_counter()
     model = _Model(classifier, device, dtype, compiled, loader.where)
@@ -95,31 +100,33 @@ def run(
         num_processes=processes.size,
     )
     sampler = BatchSampler(order, search, processes.index, processes.size)
-    num_truncated, num_run = 0, 0
+    skipping = Skipping(most_bad_rows, loader, classifier)
+    num_cut, num_padded, num_run = 0, 0, 0
     batch: Batch | None = None
     try:
-        with model, ReadAhead(loader, classifier) as ahead:
+        with _no_warnings_of_large_pictures(), model, ReadAhead(loader, classifier) as ahead:
             while not sampler.finished:
                 batch = sampler.next()
                 if batch is None:
                     if search.chosen is None:
                         search.choose(processes.gather(search.best_seconds))
                     continue
-                inputs = ahead.inputs(batch)
+                rest, inputs = skipping.readable(batch, ahead.inputs)
                 if (following := sampler.peek()) is not None:
                     ahead.start(following)
                 batch_started = time.perf_counter()
-                num_cut = int(inputs.pop("num_truncated", 0))
+                counts = [int(inputs.pop(name, 0)) for name in ("num_truncated", "num_padded")]
                 try:
-                    for name, values in model.outputs(inputs, batch).items():
-                        output.write(name, loader.examples(batch.positions), values)
-                except (RuntimeError, MemoryError) as error:
-                    if not _out_of_memory(error) or not sampler.halve(batch):
-                        raise
-                    model.release_memory()
-                    continue  # with half of the same rows
+                    outputs = model.outputs(inputs, rest) if len(rest.positions) else {}
+                except Exception as error:  # a model may raise anything
+                    if _out_of_memory(error) and sampler.halve(batch):
+                        model.release_memory()
+                        continue  # with half of the same rows
+                    rest, outputs = skipping.runnable(rest, error, model.outputs, _out_of_memory)
+                for name, values in outputs.items():
+                    output.write(name, loader.examples(rest.positions), values)
                 search.record(batch.setting, (time.perf_counter() - batch_started) / len(batch.positions))
-                num_truncated += num_cut
+                num_cut, num_padded = num_cut + counts[0], num_padded + counts[1]
                 num_run += (num_new := min(processes.size * len(batch.positions), len(order) - num_run))
                 advance(num_new)
     except HfLeepError:
@@ -131,7 +138,9 @@ def run(
         candidate,
         batch_size=min(sampler.max_batch_size, search.chosen.batch_size if search.chosen else 1),
         seconds=time.perf_counter() - started,
-        num_truncated=num_truncated,
+        num_cut=num_cut,
+        num_padded=num_padded,
+        bad_rows=skipping.found,
     )
 
 
@@ -213,14 +222,25 @@ class _Model:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def report(self, candidate: Candidate, *, batch_size: int, seconds: float, num_truncated: int) -> PartialPass:
+    def report(
+        self,
+        candidate: Candidate,
+        *,
+        batch_size: int,
+        seconds: float,
+        num_cut: int,
+        num_padded: int,
+        bad_rows: tuple[BadRow, ...],
+    ) -> PartialPass:
         """Describe the pass that was run.
 
         Args:
             candidate: its record, as it was before the pass.
             batch_size: rows per batch.
             seconds: wall time of the pass.
-            num_truncated: rows that were cut.
+            num_cut: rows that were cut.
+            num_padded: rows that were padded.
+            bad_rows: rows that were left out.
         """
         classifier = self._classifier
         described = replace(
@@ -239,10 +259,11 @@ class _Model:
             peak_memory_bytes=_peak_memory(self.device),
             max_length=classifier.max_length,
             max_seconds=classifier.max_seconds,
-            num_truncated=num_truncated,
+            num_truncated=num_cut,
+            num_padded=num_padded,
             pooling=getattr(classifier.model, "pooled_by", None),
         )
-        return PartialPass(described, record, self.missing)
+        return PartialPass(described, record, self.missing, bad_rows)
 
     def _placed(self, inputs: Mapping[str, torch.Tensor], setting: BatchSetting) -> dict[str, torch.Tensor]:
         """Inputs on the device, in the number type and the memory format of the model."""
@@ -277,6 +298,14 @@ class _Model:
         return None
 
 
+@contextlib.contextmanager
+def _no_warnings_of_large_pictures() -> Iterator[None]:
+    """Pillow warns of half the size that it refuses; a picture is either read or named."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+        yield
+
+
 def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: Batch) -> str | None:
     """The first row of a batch on which a model fails by itself; None if it only fails on the batch."""
     if model.device.type != "cpu":  # an error inside a GPU may make all later calls fail
@@ -286,6 +315,7 @@ def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: B
             try:
                 inputs = loader.batch(classifier, [int(position)])
                 inputs.pop("num_truncated", None)
+                inputs.pop("num_padded", None)
                 model.outputs(inputs, replace(batch, positions=np.array([position])))
             except Exception:  # whatever it is, the batch's own error is reported
                 return loader.where(int(position))

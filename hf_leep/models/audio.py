@@ -71,8 +71,11 @@ def _assemble(
 
     def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         waves = [_wave(row[column], rate) for row in rows]
+        padded = sum(len(wave) < shortest for wave in waves)
         waves = [np.pad(wave, (0, max(0, shortest - len(wave)))) for wave in waves]  # silence
         batch = in_one_batch([inputs([wave]) for wave in waves], 1) if alike else inputs(waves)
+        if padded:
+            batch = {**batch, "num_padded": torch.tensor(padded)}
         if longest is None:
             return batch
         return {**batch, "num_truncated": torch.tensor(sum(len(wave) > longest for wave in waves))}

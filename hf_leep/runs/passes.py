@@ -79,6 +79,7 @@ class PassRunner:
         keep_rows: keep decoded and processed rows in memory for later passes.
         num_sharing: number of runs that share this machine's memory, this one included.
         processes: the processes that share each pass.
+        most_bad_rows: number of rows that a pass may leave out.
     """
 
     target: Target
@@ -91,6 +92,7 @@ class PassRunner:
     keep_rows: bool = False
     num_sharing: int = 1
     processes: Processes = field(default_factory=Processes)
+    most_bad_rows: int = 0
 
     @cached_property
     def _loader(self) -> Loader:
@@ -186,6 +188,7 @@ class PassRunner:
             advance=advance,
             output=output,
             processes=self.processes,
+            most_bad_rows=self.most_bad_rows,
         )
 
     def _classifier(self, request: PassRequest, model: tuple[object, object] | None) -> Classifier:
