@@ -67,11 +67,9 @@ def _extra(name: str, packages: tuple[str, ...]) -> str:
 
 
 def _device() -> str:
-    import torch
+    from hf_leep.inference.forward import device_names
 
-    if torch.cuda.is_available():
-        return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return ", ".join(device_names())
 
 
 def _caches() -> dict[str, str]:

@@ -345,3 +345,10 @@ def _peak_memory(device: torch.device) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB on Linux
     return int(peak if psutil.MACOS else peak * 1024)
+
+
+def device_names() -> list[str]:
+    """The accelerators that a pass can run on, or the CPU where there is none."""
+    if torch.cuda.is_available():
+        return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ["mps" if torch.backends.mps.is_available() else "cpu"]
