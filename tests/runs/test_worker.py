@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -196,13 +197,13 @@ cli.main(sys.argv[1:])
 
 @pytest.mark.parametrize(
     ("number", "ignored", "code"),
-    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129), (signal.SIGHUP, True, 0)],
+    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129), (signal.SIGHUP, True, 3)],
 )
 def test_a_signal_ends_a_run_with_a_report_of_what_is_finished(
     python, checkpoints, pictures, tmp_path, number, ignored, code
 ):
     pictures.to_parquet(tmp_path / "rows.parquet")
-    models = [str(checkpoints[name]) for name in ("five", "seven-classes")]
+    models = [str(checkpoints[name]) for name in ("five", "seven-classes", "regression")]  # the plan refuses the last
     call = [
         "rank",
         "--dataset",
@@ -223,4 +224,7 @@ def test_a_signal_ends_a_run_with_a_report_of_what_is_finished(
     assert done.returncode == code, done.stderr
     assert ("what is finished is kept; the same command goes on" in done.stderr) == (not ignored)
     found = json.loads((tmp_path / "out" / "report.json").read_text())["candidates"]
-    assert [c["status"] for c in found] == ["ok", "ok" if ignored else "failed"]
+    assert [c["status"] for c in found] == ["ok", "ok" if ignored else "failed", "failed"]
+    reasons = {Path(c["id"]).name: c["reason"] for c in found}
+    assert (reasons["seven-classes"] or "").startswith("not run: ") == (not ignored)
+    assert reasons["regression"].startswith("a regression head (1 output)")  # a reason once given is kept
