@@ -176,7 +176,7 @@ class Report:
             raise UserError(f"the report cannot be written: {one_line(error)}") from None
 
     def _rendered(self, folder: Path) -> dict[str, bytes]:
-        """The other files of the report; where they cannot be made, its data is written all the same, if that is new."""
+        """The other files; where they cannot be made, report.json alone is written, if it replaces nothing."""
         try:
             return card.render(self.data)
         except Exception as error:

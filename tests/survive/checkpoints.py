@@ -90,7 +90,7 @@ def _index(files: object, folder: Path) -> None:
     """Replace the weights by an index of them."""
     names = list(_loaded(folder))
     (folder / WEIGHTS).rename(folder / "elsewhere.safetensors")
-    mapped = {name: files for name in names} if isinstance(files, str) else files
+    mapped = dict.fromkeys(names, files) if isinstance(files, str) else files
     text = json.dumps({"metadata": {"total_size": 1}, "weight_map": mapped})
     _write("model.safetensors.index.json", text.encode(), folder)
 
@@ -122,7 +122,18 @@ REFUSED: Mapping[str, Spoil] = {
     **{
         f"config-{number}": partial(_write, CONFIG, content)
         for number, content in enumerate(
-            (b"", b"[]", b"null", b'"text"', b"{", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b"{}", b"1" * 10**6)
+            (
+                b"",
+                b"[]",
+                b"null",
+                b'"text"',
+                b"{",
+                b"\xff\xfe",
+                b"[" * 100_000,
+                b'{"a":' * 100_000,
+                b"{}",
+                b"1" * 10**6,
+            )
         )
     },
     "depths-text": _config(depths="auto"),
@@ -165,11 +176,11 @@ REFUSED: Mapping[str, Spoil] = {
     "weights-header-long": partial(_write, WEIGHTS, struct.pack("<Q", 2**63) + b"{}"),
     "weights-header-text": partial(_write, WEIGHTS, struct.pack("<Q", 4) + b"text"),
     "weights-of-1-tb": partial(_sparse, WEIGHTS, 2**40),
-    "weights-overlap": partial(
-        _header, lambda header: header["classifier.1.weight"].update(data_offsets=[0, 2**50])
-    ),
+    "weights-overlap": partial(_header, lambda header: header["classifier.1.weight"].update(data_offsets=[0, 2**50])),
     "weights-other-shape": partial(_header, lambda header: header["classifier.1.weight"].update(shape=[16, 5])),
-    "weights-other-names": partial(_header, lambda h: [h.update({f"x.{k}": h.pop(k)}) for k in list(h) if k[0] != "_"]),
+    "weights-other-names": partial(
+        _header, lambda h: [h.update({f"x.{k}": h.pop(k)}) for k in list(h) if k[0] != "_"]
+    ),
     "weights-nan": partial(_numbers, float("nan")),
     "weights-infinite": partial(_numbers, float("inf")),
     "weights-pickled": _pickled,

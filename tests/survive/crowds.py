@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import math
 import os
-import re
 import resource
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tests.hub_server import Fault, Hub
@@ -72,7 +72,7 @@ def _small_disk(folder: Path, num_bytes: int) -> Iterator[bool]:
     """A file system of this size at a folder; False if this user may not mount one."""
     folder.mkdir(exist_ok=True)
     libc = ctypes.CDLL(None, use_errno=True)
-    size = f"size={num_bytes},nr_inodes=4k".encode()
+    size = f"size={max(num_bytes, 4096)},nr_inodes=4k".encode()
     if libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 0, size) != 0:
         yield False
         return
@@ -91,7 +91,7 @@ def _make_read_only(folder: Path) -> None:
 
 
 def full_disks(row: Row, ground: Ground, data: Path, models: Sequence[Path], sizes: Sequence[int]) -> None:
-    """Let the disk of the store, then that of the report, fill at several sizes; without mounts, limit files' sizes."""
+    """Let the disk of the store, then that of the report, fill up; limit the size of files where none is mounted."""
     good = ground.root / "disk-good"
     fault = ground.rank(data, models, good, home="disk-home-good").fault(0)
     disk = ground.root / "disk"
@@ -100,7 +100,9 @@ def full_disks(row: Row, ground: Ground, data: Path, models: Sequence[Path], siz
         output = ground.root / f"disk-out-{size}"
         with _small_disk(disk, size) as mounted:
             limits = {} if mounted else _limited(size)
-            done = ground.rank(data, models, output, home="disk/home" if mounted else f"home-{size}", env=elsewhere, **limits)
+            done = ground.rank(
+                data, models, output, home="disk/home" if mounted else f"home-{size}", env=elsewhere, **limits
+            )
             faults = [fault, done.fault(0) if mounted else done.fault(0, 2)]
             if done.code == 0 and ranks(output) != ranks(good):
                 faults.append("the ranking is another one")
@@ -149,7 +151,9 @@ def read_only_disks(row: Row, ground: Ground, data: Path, models: Sequence[Path]
         _make_read_only(disk)
         done = ground.rank(data, models, output, home="disk/home", env=elsewhere)
         same = done.code == 0 and ranks(output) == ranks(good)
-        row.check("the store", done.fault(0), not same and "another ranking", "nothing is kept" not in done.err and done.err)
+        row.check(
+            "the store", done.fault(0), not same and "another ranking", "nothing is kept" not in done.err and done.err
+        )
         for command in (["rank"], ["card"], ["validate"]):
             rank = ranking(data, models, disk / "report")
             done = ground.run(*(rank if command == ["rank"] else [*command, disk / "report"]), home="disk-home-good")
@@ -170,48 +174,77 @@ def many(row: Row, ground: Ground, data: Path, models: Sequence[Path]) -> None:
     row.tried += len(models) - 1
 
 
-class LimitedHub(Hub):
-    """A Hub that answers so many requests of the API in a window of some seconds, and 429 to the others.
+class Quotas:
+    """What the Hub grants of each kind of requests, in its own headers, with windows of seconds.
+
+    A window of the real Hub takes five minutes. Here it ends as soon as its quota is used up, on however slow a
+    machine, and others are refused for some seconds.
 
     Args:
-        quota: answers in a window.
-        window: seconds.
+        quotas: kind → answers in a window.
+        rest: seconds for which all others are refused then.
     """
 
-    def __init__(self, quota: int, window: float) -> None:
+    def __init__(self, quotas: Mapping[str, int], rest: float) -> None:
+        self.quotas, self.rest, self.num_refused = quotas, rest, 0
+        self._used = dict.fromkeys(quotas, 0)
+        self._until = dict.fromkeys(quotas, 0.0)
+        self._counting = threading.Lock()
+
+    def check(self, path: str, _token: str = "") -> tuple[bool, dict[str, str]]:
+        """Whether a request may pass, and the headers that say how many are left."""
+        kind = "resolvers" if "/resolve/" in path else "api" if path.startswith("/api/") else ""
+        if kind not in self.quotas:
+            return True, {}
+        with self._counting:
+            now, quota = time.monotonic(), self.quotas[kind]
+            if self._used[kind] == quota and now >= self._until[kind]:
+                self._used[kind] = 0
+            allowed = self._used[kind] < quota
+            self._used[kind] += allowed
+            self.num_refused += not allowed
+            if allowed and self._used[kind] == quota:
+                self._until[kind] = now + self.rest
+            left = quota - self._used[kind]
+            seconds = self.rest if left else max(self._until[kind] - now, 0)
+        return allowed, {
+            "RateLimit": f'"{kind}";r={left};t={math.ceil(seconds)}',
+            "RateLimit-Policy": f'"fixed window";"{kind}";q={quota};w={math.ceil(self.rest)}',
+        }
+
+
+class LimitedHub(Hub):
+    """A Hub with quotas, which are checked here if its server does not check any."""
+
+    def __init__(self, quotas: Quotas) -> None:
         super().__init__()
-        self.quota, self.window = quota, window
-        self.num_refused, self._began, self._num, self._counting = 0, 0.0, 0, threading.Lock()
+        self._checks_none = not hasattr(self, "limits")
+        self.limits = quotas
 
     def take_fault(self, request: str) -> Fault | None:
-        """Refuse what is beyond the quota of this window, in the words of the real Hub."""
-        if re.match(r"\w+ /api/", request):
-            with self._counting:
-                now = time.monotonic()
-                if now - self._began >= self.window:
-                    self._began, self._num = now, 0
-                self._num += 1
-                if self._num > self.quota:
-                    self.num_refused += 1
-                    left = max(1, round(self._began + self.window - now + 0.5))
-                    policy = f'"fixed window";"api";q={self.quota};w={round(self.window)}'
-                    return Fault("", status=429, headers={"RateLimit": f'"api";r=0;t={left}', "RateLimit-Policy": policy})
+        """Refuse what is beyond the quota."""
+        if self._checks_none:
+            allowed, headers = self.limits.check(request.partition(" ")[2])
+            if not allowed:
+                return Fault("", status=429, headers=headers)
         return super().take_fault(request)
 
 
-def plan_under_limits(row: Row, ground: Ground, data: Path, model: Path, num: int, quota: int, window: float) -> None:
-    """Plan with many candidates of a Hub that answers so many requests in a window: each is looked at in the end."""
-    with LimitedHub(quota, window) as hub:
+def plan_under_limits(row: Row, ground: Ground, data: Path, model: Path, num: int, quota: int, rest: float) -> None:
+    """Plan with many candidates of a Hub that refuses requests by turns: each candidate is looked at in the end."""
+    with LimitedHub(Quotas({"api": quota, "resolvers": 3 * quota}, rest)) as hub:
         hub.server.handle_error = lambda *_: None
         for number in range(num):
-            hub.add_folder(f"lab/net-{number}", model, pipeline_tag="image-classification", library_name="transformers")
+            hub.add_folder(
+                f"lab/net-{number}", model, pipeline_tag="image-classification", library_name="transformers"
+            )
         listed = ground.root / "listed.txt"
         listed.write_text("".join(f"lab/net-{number}\n" for number in range(num)))
         limited = Ground(ground.root, ground.python, hub.url, 9000)
         call = ("rank", "--dataset", data, "--split", "train", "--models-file", listed, "--dry-run", "--json")
         done = limited.run(*call, home="limited-home", timeout=5 * LIMIT)
         row.tried += num
-        row.note = f"{len(hub.log)} requests, {hub.num_refused} answered 429, {done.seconds:.0f} s"
+        row.note = f"{len(hub.log)} requests, {hub.limits.num_refused} answered 429, {done.seconds:.0f} s"
         if fault := done.fault(0, 3, 1):
             row.lost.append(fault)
             return
@@ -225,5 +258,6 @@ def token_in(row: Row, folders: Sequence[Path]) -> None:
     """Search for the token of all runs in every file that they wrote."""
     for path in (path for folder in folders for path in folder.rglob("*")):
         if path.is_file() and not path.is_symlink():
-            row.check(str(path), os.path.getsize(path) < 10**9 and CANARY.encode() in path.read_bytes() and "the token")
-
+            row.check(
+                str(path), os.path.getsize(path) < 10**9 and CANARY.encode() in path.read_bytes() and "the token"
+            )

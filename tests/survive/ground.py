@@ -264,9 +264,7 @@ def texts(root: Path, num: int) -> list[Path]:
     pieces.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
     size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    config = BertConfig(
-        vocab_size=len(words), max_position_embeddings=12, initializer_range=0.5, num_labels=4, **size
-    )
+    config = BertConfig(vocab_size=len(words), max_position_embeddings=12, initializer_range=0.5, num_labels=4, **size)
     made = []
     for number in range(num):
         folder = root / f"text-{number}"

@@ -135,7 +135,9 @@ class Killing:
             if ranks(output) != self._ranks:
                 faults.append("the same command came to another ranking")
             if num_from_store(output) != finished:
-                faults.append(f"{finished} passes were finished, and {num_from_store(output)} were taken from the store")
+                faults.append(
+                    f"{finished} passes were finished, and {num_from_store(output)} were taken from the store"
+                )
             faults.append(leftovers(home / "hf_leep", output))
         return faults
 
@@ -153,7 +155,9 @@ class Killing:
             if (folder / "report.json").read_bytes() != content[self._good / "report.json"]:
                 faults.append("report.json is damaged")
             faults.append(self._ground.run("card", folder).fault(0))
-            faults += [f"{p.name} differs" for p in content if (folder / p.relative_to(self._good)).read_bytes() != content[p]]
+            faults += [
+                f"{p.name} differs" for p in content if (folder / p.relative_to(self._good)).read_bytes() != content[p]
+            ]
             row.check(f"change {moment}", *faults, leftovers(folder))
 
     def pushing(self, row: Row, num: int, hub: Hub) -> None:
@@ -176,7 +180,12 @@ class Killing:
             running.append(self._ground.start("push", self._good, repo_id))
             done = running[0].wait()
             hub.faults.clear()
-            faults = [fault, done.fault(-9, 0), running[0].orphans(), self._ground.run("push", self._good, repo_id).fault(0)]
+            faults = [
+                fault,
+                done.fault(-9, 0),
+                running[0].orphans(),
+                self._ground.run("push", self._good, repo_id).fault(0),
+            ]
             repo = hub.repos.get(("dataset", repo_id))
             if repo is None or json.loads(repo.files("main").get("report.json", b"null")) != read(self._good):
                 faults.append("the report is not on the Hub")

@@ -54,13 +54,14 @@ for arguments in json.load(open(sys.argv[1])):
 """
 
 _TEXTS = (
-    "", "\0", "\ud800", "\x1b[31m", "[bold]x[/]", "{{ 7 * 7 }}", "{% include '/etc/passwd' %}", "<script>alert(1)</script>",
-    "| a | b |\n|---|", "```\n", "../../../etc/passwd", "/dev/zero", "https://stranger/x", "a" * 100_000, "\u202eabc", "−∞", "nan",
-    "1" * 5000, "---\nlicense: x\n---", "$(touch payload-ran)", "%s%n", "\r\nhf-leep: done", "hf-leep\nname\n", "🤗" * 99,
+    "", "\0", "\ud800", "\x1b[31m", "[bold]x[/]", "{{ 7 * 7 }}", "{% include '/etc/passwd' %}", "<script>a()</script>",
+    "| a | b |\n|---|", "```\n", "../../../etc/passwd", "/dev/zero", "https://stranger/x", "a" * 100_000, "\u202eabc",
+    "−∞", "nan", "1" * 5000, "---\nlicense: x\n---", "$(touch payload-ran)", "%s%n", "\r\nhf-leep: done",
+    "hf-leep\nname\n", "🤗" * 99,
 )  # fmt: skip
 _VALUES = (
-    None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, 0.5, -0.0, 1e-320, 1e100, -1e100, 1e308, [], {}, [[]], {"": None},
-    [None] * 3, [0, 1], ["a"], {"a": {"b": []}},
+    None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, 0.5, -0.0, 1e-320, 1e100, -1e100, 1e308, [], {}, [[]],
+    {"": None}, [None] * 3, [0, 1], ["a"], {"a": {"b": []}},
 )  # fmt: skip
 
 
@@ -126,7 +127,9 @@ def _change(data: dict, rng: np.random.Generator) -> None:
     elif kind == 3 and isinstance(holder, list):
         holder[key:key] = [json.loads(json.dumps(old))] * int(rng.integers(1, 30))
     elif isinstance(old, int | float) and not isinstance(old, bool):
-        holder[key] = old * float(rng.choice([-1, 1e3, 1e-9, 1e30])) if rng.random() < 0.5 else int(rng.integers(-3, 9))
+        holder[key] = (
+            old * float(rng.choice([-1, 1e3, 1e-9, 1e30])) if rng.random() < 0.5 else int(rng.integers(-3, 9))
+        )
     elif isinstance(holder, dict):
         holder[_TEXTS[rng.integers(0, len(_TEXTS))]] = holder.pop(key)
 
@@ -143,8 +146,8 @@ def _places(data: object) -> list[tuple]:
 
 # What is no change of a good report.
 _WHOLE = (
-    b"", b"null", b"[]", b"0", b"{}", b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"[" * 10**6, b'{"a":' * 10**5, b"1" * 10**6,
-    b'{"schema_version": 1}', b'{"schema_version": 1e400}', b'{"schema_version": NaN}', b" " * 10**6, b'"\\ud800"',
+    b"", b"null", b"[]", b"0", b"{}", b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"[" * 10**6, b'{"a":' * 10**5,
+    b"1" * 10**6, b'{"schema_version": 1}', b'{"schema_version": 1e400}', b'{"schema_version": NaN}', b" " * 10**6, b'"\\ud800"',
 )  # fmt: skip
 
 
