@@ -356,7 +356,7 @@ def test_a_page_that_cannot_be_made_loses_no_scores(ranked, tmp_path, monkeypatc
 def test_what_a_killed_run_left_half_written_is_removed(ranked, tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    machine, me = temporary.owner().split("-")
+    machine, _ = temporary.owner().split("-")
     (tmp_path / "plots").mkdir()
     left = [tmp_path / f"{name}.{machine}-{ended.pid}.tmp" for name in (".report.json", "plots/.scores.png")]
     others = [tmp_path / f".README.md.{machine}-{os.getppid()}.tmp", tmp_path / f".mine.{machine}-{ended.pid}.tmp"]

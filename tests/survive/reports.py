@@ -147,7 +147,8 @@ def _places(data: object) -> list[tuple]:
 # What is no change of a good report.
 _WHOLE = (
     b"", b"null", b"[]", b"0", b"{}", b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"[" * 10**6, b'{"a":' * 10**5,
-    b"1" * 10**6, b'{"schema_version": 1}', b'{"schema_version": 1e400}', b'{"schema_version": NaN}', b" " * 10**6, b'"\\ud800"',
+    b"1" * 10**6, b'{"schema_version": 1}', b'{"schema_version": 1e400}', b'{"schema_version": NaN}', b" " * 10**6,
+    b'"\\ud800"',
 )  # fmt: skip
 
 
