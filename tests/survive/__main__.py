@@ -75,6 +75,7 @@ def _prepared(root: Path) -> Iterator[tuple[Ground, hub_server.Hub]]:
         warm_python(root) as python,
         hub_server.Hub() as hub,
     ):
+        hub.limits = crowds.Quotas({}, 0)  # none
         hub.server.handle_error = lambda *_: None  # of connections of processes that were killed
         yield Ground(root, python), hub
 

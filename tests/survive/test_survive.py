@@ -36,6 +36,7 @@ def test_killed_processes_lose_nothing_and_no_finished_pass_is_run_twice(place):
     ground, data, good = place
     killing = Killing(ground, data, good[:3], np.random.default_rng(1))
     with mock.patch.object(hub_server, "WRITE_TOKEN", CANARY), hub_server.Hub() as hub:
+        hub.limits = crowds.Quotas({}, 0)  # none
         hub.server.handle_error = lambda *_: None
         assert lost(killing.main_processes, 1) == []
         assert lost(killing.workers, 1) == []
