@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -194,7 +195,9 @@ def _download_files(rows: Sequence[_Row], token: str | bool | None) -> None:
 
     cells = [(row, column) for row in rows for column, value in row.items() if _names_a_file(value)]
     with ThreadPoolExecutor(_DOWNLOADS) as pool:
-        list(pool.map(download, cells))
+        # In a copy of this thread's context, which limits how long the Hub may be silent.
+        for done in [pool.submit(copy_context().run, download, cell) for cell in cells]:
+            done.result()
 
 
 def _dataset(

@@ -2,6 +2,7 @@
 
 from hf_leep.hub.client import Client
 from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
+from hf_leep.hub.pace import no_longer_silent, say_waited
 from hf_leep.hub.prefetch import Prefetcher
 from hf_leep.hub.push import Committed, Proposal, check_destination, check_repo_id, commit, propose
 from hf_leep.hub.search import check_collection, collection, search
@@ -24,9 +25,11 @@ __all__ = [
     "configuration",
     "evict",
     "fetch",
+    "no_longer_silent",
     "peek",
     "pin_dataset",
     "propose",
     "resolve",
+    "say_waited",
     "search",
 ]

@@ -75,14 +75,14 @@ class _Push:
 
 
 def check_repo_id(repo_id: str, client: Client) -> None:
-    """Check before a push what can be checked without a request.
+    """Check before a push what can be checked without a request to the repository.
 
     Args:
         repo_id: OWNER/NAME.
         client: how to reach the Hub.
 
     Raises:
-        UserError: the id is not OWNER/NAME, HF_HUB_OFFLINE is set, or there is no login.
+        UserError: the id is not OWNER/NAME, HF_HUB_OFFLINE is set, or there is no valid login.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -242,7 +242,7 @@ def propose(
 
         # Checked before each try, since an earlier one may have succeeded although its answer was lost.
         discussions = api.get_repo_discussions(
-            repo_id, author=api.whoami()["name"], discussion_type="pull_request", discussion_status="open"
+            repo_id, author=api.whoami(cache=True)["name"], discussion_type="pull_request", discussion_status="open"
         )
         for discussion in discussions:
             if discussion.title == title:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, progress_bar
@@ -63,7 +63,7 @@ def carry_out(
                         result = attempt(step, run, job.memory)
                     results[step.name] = step.as_planned(result)
                     downloads.done(step)
-        except (KeyboardInterrupt, ProcessError) as error:
+        except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
     return results
@@ -159,12 +159,13 @@ def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
 
     Raises:
         ProcessError: another process has died.
+        HubLimitError: the Hub allows no more requests.
         UserError: the error is not the candidate's.
     """
     try:
         with memory.running(step.snapshot), errors_of_candidates():
             return run()
-    except (UserError, ProcessError):
+    except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Result(step.candidate, reason=plan.reason_of(error))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import ProcessError, UserError, one_line, option
+from hf_leep.errors import HubLimitError, ProcessError, UserError, one_line, option
 from hf_leep.text import duration
 from hf_leep.training.fine_tune import Examples, Network, Recipe, fine_tune
 from hf_leep.training.journal import Journal, Outcome, Trial
@@ -237,7 +237,7 @@ class _Run:
             trained = fine_tune(
                 self._network(candidate), self._examples, train, evaluate, recipe, on=self._on, advance=self._advance
             )
-        except (UserError, ProcessError):
+        except (UserError, ProcessError, HubLimitError):
             raise
         except Exception as error:  # one bad candidate never stops the others, whatever it raises
             self._journal.fail(candidate.name, one_line(error, 400))
