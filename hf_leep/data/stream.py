@@ -28,7 +28,7 @@ import datasets
 import numpy as np
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError, one_line
+from hf_leep.errors import HubLimitError, TargetError, one_line
 
 _SHARDS = 32
 _PARTS = 64
@@ -80,9 +80,12 @@ def sample(stream: datasets.IterableDataset, size: int, seed: int, name: str, to
 
     Raises:
         TargetError: the stream cannot be read.
+        HubLimitError: the Hub allows no more requests.
     """
     try:
         return _sample(stream.with_format(None), size, seed, token)
+    except HubLimitError:
+        raise
     except Exception as error:  # its readers raise exceptions of any kind
         raise TargetError(f"{name} cannot be streamed: {one_line(error.__cause__ or error)}") from None
 

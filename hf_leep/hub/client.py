@@ -29,7 +29,7 @@ _TRIES = 3  # while the Hub is busy or has an error
 _LONGEST_WAIT = 30.0
 _asking: ContextVar[bool] = ContextVar("_asking", default=False)  # in this thread, by `Client.ask`
 _hooking = threading.Lock()
-_login_checked: set[tuple[str, str]] = set()  # (endpoint, token)
+_login_valid: dict[tuple[str, str], bool] = {}  # (endpoint, checksum of the token) → as far as the Hub says
 _checking_login = threading.Lock()
 _NOT_VALID = "your token is not valid: hf auth login, or correct or unset HF_TOKEN"
 _BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - what the Hub says of one
@@ -141,17 +141,18 @@ class Client:
             return
         known = (self.api.endpoint, hashlib.sha256(secret.encode()).hexdigest())
         with _checking_login:
-            if known in _login_checked:
-                return
-            try:
-                with _without_retry_lines(), pace.no_longer_silent():
-                    self.api.whoami(cache=True)
-            except HTTPError as error:
-                if getattr(getattr(error, "response", None), "status_code", None) == 401:
-                    raise UserError(_NOT_VALID) from None
-            except (HfLeepError, OSError, ValueError, KeyError, TypeError):
-                pass
-            _login_checked.add(known)
+            if known not in _login_valid:
+                _login_valid[known] = True
+                try:
+                    with _without_retry_lines(), pace.no_longer_silent():
+                        self.api.whoami(cache=True)
+                except HTTPError as error:
+                    status = getattr(getattr(error, "response", None), "status_code", None)
+                    _login_valid[known] = status != 401
+                except (HfLeepError, OSError, ValueError, KeyError, TypeError):
+                    pass
+        if not _login_valid[known]:
+            raise UserError(_NOT_VALID)
 
     def ask(
         self,
@@ -284,6 +285,8 @@ def _without_retry_lines() -> Iterator[None]:
 
 def _is_wanted(record: logging.LogRecord) -> bool:
     said = str(record.msg)
+    if said.startswith("Rate limited"):  # `pace` says so itself, and waits in its place
+        return False
     return not (_asking.get() and ("Retrying in" in said or "thrown while requesting" in said))
 
 

@@ -41,6 +41,7 @@ class _Window:
     seconds: float = 0.0
     num_refused: int = 0  # in a row
     refused_since: float = math.inf
+    refused_until: float = -math.inf
     announced: float = -math.inf
 
 
@@ -135,14 +136,15 @@ def after(response: Response) -> None:
             window.num_refused, window.refused_since = 0, math.inf
             return
         asked = response.headers.get("Retry-After", "").strip()
-        patience = 2.0 ** min(window.num_refused, 8)
         if stated is not None and stated.remaining == 0:
             wait = float(stated.reset_in_seconds)
         else:
-            wait = float(asked) if asked.isdigit() else patience
-        wait = max(wait, patience / 10)  # a Hub that says 0 again and again
-        window.num_refused += 1
-        window.refused_since = min(window.refused_since, now)
+            wait = float(asked) if asked.isdigit() else 2.0 ** min(window.num_refused, 8)
+        if not wait:  # it may say so again and again
+            wait = 2.0 ** min(window.num_refused, 8) / 10
+        if now >= window.refused_until:  # other threads are refused at the same time
+            window.num_refused += 1
+        window.refused_since, window.refused_until = min(window.refused_since, now), now + wait
         window.left, window.ends = 0, now + wait
     # huggingface_hub tries some requests again: it should not wait as well.
     for name in ("RateLimit", "RateLimit-Policy"):
@@ -198,7 +200,7 @@ def _wait_for_turn(key: tuple[str, str]) -> None:
                 f"the Hub allows no more {_NAMES[key[1]]} for {wait:.0f} s: run the same command again later, "
                 "or log in for a higher limit (hf auth login)"
             )
-        if say and wait >= 1:
+        if say and wait >= 0.5:
             granted = f" ({window.limit:.0f} in {window.seconds:.0f} s)" if window.limit < math.inf else ""
             _LOG.warning("the Hub allows no more %s now%s: waiting %.0f s", _NAMES[key[1]], granted, math.ceil(wait))
         with _waiting():

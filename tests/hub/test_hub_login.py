@@ -30,7 +30,8 @@ def whoami(hub):
 def test_a_wrong_token_is_told_once_before_the_plan(hub, rank):
     done = rank("user/five", "user/other", HF_TOKEN=BAD)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", SAID)
-    assert [path for _, path, _ in hub.log] == ["/api/whoami-v2"]
+    assert hub.requested("user/") == []
+    assert whoami(hub) == 1
     assert BAD not in done.stderr
 
 
