@@ -48,12 +48,8 @@ def test_a_storm_of_429_on_300_candidates_ends_with_all_of_them_ranked(hub, clie
 def test_a_plan_of_many_candidates_stays_within_the_limits(hub, client, checkpoints, data):
     hub.limits = Limits({"api": 25, "resolvers": 60}, window=2.0)
     for k in range(60):
-        hub.add(
-            f"user/net-{k:02}",
-            {"README.md": b"# Nothing"},
-            library_name="transformers",
-            pipeline_tag="image-classification",
-        )
+        about = {"library_name": "transformers", "pipeline_tag": "image-classification"}
+        hub.add(f"user/net-{k:02}", {"README.md": b"# Nothing"}, **about)
     done = client("rank", "--dataset", data, "--search", "net", "--limit", "60", "--dry-run", "--json")
     assert done.returncode == 1, done.stderr
     reasons = {c["reason"] for c in json.loads(done.stdout)["candidates"]}

@@ -107,7 +107,7 @@ def test_what_is_planned_is_done_and_each_file_comes_once(fresh, hf_leep, tmp_pa
     names = ["user/five", "user/seven", "user/five@main", "user/headless"]
     done = hf_leep("--models", *names, "--json", "--evict")
     assert done.returncode == 3, done.stderr
-    assert [c["rank"] for c in json.loads(done.stdout)["candidates"]] == [1, 2, 3, None]
+    assert [c["rank"] for c in json.loads(done.stdout)["candidates"]] == [1, 2, None]
     got = [path for method, path, status in fresh.log if (method, status) == ("GET", 200) and "/resolve/" in path]
     # The data set, and three files of each, of the one without a head for its features.
     assert len(got) == len(set(got)) == 1 + 3 * 3
