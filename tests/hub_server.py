@@ -72,10 +72,10 @@ class Repo:
 class Fault:
     """What goes wrong with requests whose ``METHOD path`` matches, ``times`` times.
 
-    ``status`` answers with that code, and ``body`` if there is one; ``delay`` answers that many seconds later; ``until`` answers when it is set;
-    ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of the body; ``then`` is called when
-    the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is set as soon as a request has met
-    the fault.
+    ``status`` answers with that code, and with ``body`` if there is one; ``delay`` answers that many seconds later;
+    ``until`` answers when it is set; ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of
+    the body; ``then`` is called when the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is
+    set as soon as a request has met the fault.
     """
 
     match: str

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_weights_come_from_another_host_without_the_token_and_are_checked(hub, r
         Fault(r"^GET /cdn/model/user/damaged/", corrupt=True),
     ]
     names = ["user/five", "user/cut", "user/damaged"]
-    done = rank("--models", *names, "--output", "out", HF_TOKEN=WRITE_TOKEN)
+    done = rank("--models", *names, HF_TOKEN=WRITE_TOKEN)
     assert done.returncode == 3, done.stderr
     rows = {c["id"]: c for c in json.loads(done.stdout)["candidates"]}
     assert rows["user/five"]["status"] == rows["user/cut"]["status"] == "ok"
@@ -129,19 +130,15 @@ cli.main(sys.argv[1:])
 
 
 def test_a_search_in_a_silent_hub_is_given_up(hub, client, rank, tmp_path):
-    import threading
-
     hub.faults.append(Fault(r"^GET /api/models\?", until=threading.Event()))
     call = ("rank", "--dataset", tmp_path / "train.parquet", "--search", "net")
     done = client(*call, code=SHORT)
     assert done.returncode == 1
     assert re.fullmatch(r"hf-leep: the Hub did not answer for \d+ s: try again later\n", done.stderr)
-    assert len(hub.requested(r"^GET /api/models\?")) <= 3 or hub.faults[0].met.is_set()
+    assert hub.faults[0].met.is_set()
 
 
 def test_a_stream_from_a_silent_hub_is_given_up(hub, client, checkpoints, pictures, tmp_path):
-    import threading
-
     pictures.to_parquet(tmp_path / "train.parquet")
     hub.add("user/large", {"data/train.parquet": (tmp_path / "train.parquet").read_bytes()}, kind="dataset")
     hub.faults.append(Fault(r"^GET /datasets/user/large/resolve/.*parquet", until=threading.Event()))
