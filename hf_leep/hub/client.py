@@ -114,17 +114,16 @@ class Client:
         return self.token if isinstance(self.token, str) else get_token()
 
     def require_login(self, what: str) -> None:
-        """Raise an error if there is no login, or one that is not valid.
+        """Raise an error if there is no login.
 
         Args:
             what: what needs the login, to begin the message with.
 
         Raises:
-            UserError: there is none, or it is not valid.
+            UserError: there is none.
         """
         if not self.secret:
             raise UserError(f"{what} needs a login with write access: hf auth login, or HF_TOKEN")
-        self.check_login()
 
     def check_login(self) -> None:
         """Raise an error if the token that requests are sent with is not valid; the Hub is asked once a process.

@@ -80,14 +80,14 @@ class _Push:
 
 
 def check_repo_id(repo_id: str, client: Client) -> None:
-    """Check before a push what can be checked without a request to the repository.
+    """Check before a push what can be checked without a request.
 
     Args:
         repo_id: OWNER/NAME.
         client: how to reach the Hub.
 
     Raises:
-        UserError: the id is not OWNER/NAME, HF_HUB_OFFLINE is set, or there is no valid login.
+        UserError: the id is not OWNER/NAME, HF_HUB_OFFLINE is set, or there is no login.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -138,6 +138,7 @@ def commit(
     """
     client = client or Client()
     check_repo_id(repo_id, client)
+    client.check_login()
     refusals = {
         **dict.fromkeys((401, 403), f"this login may not write to {repo_id}: it needs a token that may"),
         412: f"somebody else committed to {repo_id} meanwhile, and nothing of this push is there: push again",
@@ -342,6 +343,7 @@ def check_destination(
         UserError: nothing may be pushed there.
         HubError: the Hub refused, or did not answer.
     """
+    client.check_login()
     found = client.ask(lambda api: _look_up(api, repo_id, repo_type), raises=HubError)
     if found is None:
         return False
