@@ -72,3 +72,9 @@ def test_a_token_that_expires_during_the_run_is_named_too(hub, rank):
     hub.faults.append(Fault(r"/api/whoami", times=1, then=hub.tokens.clear))
     done = rank("user/five", "user/other", HF_TOKEN=WRITE_TOKEN)
     assert (done.returncode, done.stderr) == (2, SAID)
+
+
+def test_a_push_is_told_before_it_looks_at_the_repository(hub, client):
+    done = client("push-metric", "user/leep", HF_TOKEN=BAD)
+    assert (done.returncode, done.stderr) == (2, SAID)
+    assert hub.requested("user/leep") == []
