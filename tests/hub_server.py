@@ -72,15 +72,16 @@ class Repo:
 class Fault:
     """What goes wrong with requests whose ``METHOD path`` matches, ``times`` times.
 
-    ``status`` answers with that code; ``delay`` answers that many seconds later; ``until`` answers when it is set;
-    ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of the body; ``then`` is called when
-    the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is set as soon as a request has met
-    the fault.
+    ``status`` answers with that code, and with ``body`` if there is one; ``delay`` answers that many seconds later;
+    ``until`` answers when it is set; ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of
+    the body; ``then`` is called when the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is
+    set as soon as a request has met the fault.
     """
 
     match: str
     times: int = 10**9
     status: int | None = None
+    body: dict | None = None
     headers: dict = field(default_factory=dict)
     delay: float = 0.0
     until: threading.Event | None = None
@@ -190,7 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.fault.until is not None:
                 self.fault.until.wait()
             if self.fault.status is not None:
-                self._send(self.fault.status, {"error": f"fault {self.fault.status}"}, self.fault.headers)
+                said = self.fault.body or {"error": f"fault {self.fault.status}"}
+                self._send(self.fault.status, said, self.fault.headers)
                 return
         try:
             self._check_request(parts.path)

@@ -17,7 +17,7 @@ from huggingface_hub import constants
 
 from hf_leep.data import delimited, folders
 from hf_leep.data.hints import about_suffix
-from hf_leep.errors import TargetError, one_line, option
+from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
 from hf_leep.text import with_article
 
@@ -171,7 +171,7 @@ def _open_name(
                 )
             sha = (pin(name, revision) if pin else None) or revision
             splits = datasets.load_dataset(name, config, revision=sha, token=token, streaming=streaming)
-    except TargetError:
+    except (UserError, HubLimitError):
         raise
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
         if "torchcodec" in str(error.__cause__ or error):  # datasets needs it to copy sounds into its cache

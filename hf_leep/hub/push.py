@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from hf_leep.errors import HubError, UserError, one_line, option
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HTTPError
     from huggingface_hub.hf_api import RepoSibling
 
+_LOG = logging.getLogger("hf_leep")
+_TITLE = re.compile(r"hf_leep: \d+ candidates? ranked")  # of the push of a report, whatever it ranks
 REPO_TYPES = ("dataset", "model", "space")
 _PUBLIC = "{} is public already: make it private on its page first, or push without {}"
 _UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
@@ -72,6 +76,7 @@ class _Push:
     message: str
     create_pr: bool
     url: str
+    ref: str | None = None
 
 
 def check_repo_id(repo_id: str, client: Client) -> None:
@@ -122,7 +127,7 @@ def commit(
         refuse: the paths in the repository → the reason why nothing may be pushed there, None if it may; not asked for
             a pull request.
         private: make a new repository private or public; None for the account's default.
-        create_pr: open a pull request instead.
+        create_pr: open a pull request instead, or add to the one that an earlier push of this login has opened.
         space_sdk: the SDK of a new Space.
         client: how to reach the Hub.
 
@@ -133,6 +138,7 @@ def commit(
     """
     client = client or Client()
     check_repo_id(repo_id, client)
+    client.check_login()
     refusals = {
         **dict.fromkeys((401, 403), f"this login may not write to {repo_id}: it needs a token that may"),
         412: f"somebody else committed to {repo_id} meanwhile, and nothing of this push is there: push again",
@@ -152,6 +158,10 @@ def commit(
     if private and not found.private:  # somebody else has created it in the meantime
         raise UserError(_PUBLIC.format(repo_id, option("private")))
     push = _Push(files, stale, repo_id, repo_type, message, create_pr, _url(client, repo_id, repo_type))
+    if create_pr:
+        opened = client.ask(lambda api: _add_to_open(api, push), raises=HubError, refusals=refusals)
+        if opened is not None:
+            return opened
     if found.holds(files, stale):
         return Committed(push.url, found.revision, pull_request=False, changed=False, private=found.private)
     return client.ask(lambda api: _commit(api, push, found), raises=HubError, missing=refusals[403], refusals=refusals)
@@ -174,6 +184,7 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
             commit_message=push.message,
             repo_type=push.repo_type,
             create_pr=push.create_pr,
+            revision=push.ref,
             parent_commit=found.revision,
         )
     except HTTPError as error:
@@ -185,6 +196,37 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         raise HubError(f"the Hub refuses the files for {push.repo_id}: {one_line(error)}") from None
     pull_request = made.pr_url is not None
     return Committed(made.pr_url or push.url, made.oid, pull_request, changed=True, private=found.private)
+
+
+def _add_to_open(api: HfApi, push: _Push) -> Committed | None:
+    """Commit to the pull request that this login has opened with an earlier push; None if none is open."""
+    me = api.whoami(cache=True)["name"]
+    number = next(
+        (
+            known.num
+            for known in api.get_repo_discussions(
+                push.repo_id,
+                author=me,
+                discussion_type="pull_request",
+                discussion_status="open",
+                repo_type=push.repo_type,
+            )
+            if known.title == push.message or (_TITLE.match(known.title) and _TITLE.match(push.message))
+        ),
+        None,
+    )
+    if number is None:
+        return None
+    ref, url = f"refs/pr/{number}", f"{push.url}/discussions/{number}"
+    there = _describe(api, push.repo_id, push.repo_type, ref)
+    if there.holds(push.files, push.stale):
+        return Committed(url, there.revision, pull_request=True, changed=False, private=there.private)
+    made = _commit(api, replace(push, create_pr=False, ref=ref), there)
+    conflicts = api.get_discussion_details(push.repo_id, number, repo_type=push.repo_type).conflicting_files
+    if conflicts:
+        named = f" ({', '.join(conflicts[:3])})" if isinstance(conflicts, list) else ""
+        _LOG.warning("%s is in conflict with main%s: resolve it there, or close it and push again", url, named)
+    return replace(made, url=url, pull_request=True)
 
 
 def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
@@ -200,7 +242,7 @@ def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
             raise HubError(_UNCLEAR.format(answer, f"{push.url}/discussions")) from None
     elif status == 412:
         # The other commit may be our own: our first try may have succeeded although a gateway reported an error.
-        now = _look_up(api, push.repo_id, push.repo_type)
+        now = _look_up(api, push.repo_id, push.repo_type, push.ref)
         if now is not None and now.holds(push.files, push.stale):
             return Committed(push.url, now.revision, pull_request=False, changed=True, private=now.private)
     return None
@@ -242,7 +284,7 @@ def propose(
 
         # Checked before each try, since an earlier one may have succeeded although its answer was lost.
         discussions = api.get_repo_discussions(
-            repo_id, author=api.whoami()["name"], discussion_type="pull_request", discussion_status="open"
+            repo_id, author=api.whoami(cache=True)["name"], discussion_type="pull_request", discussion_status="open"
         )
         for discussion in discussions:
             if discussion.title == title:
@@ -301,6 +343,7 @@ def check_destination(
         UserError: nothing may be pushed there.
         HubError: the Hub refused, or did not answer.
     """
+    client.check_login()
     found = client.ask(lambda api: _look_up(api, repo_id, repo_type), raises=HubError)
     if found is None:
         return False
@@ -316,20 +359,20 @@ def _check(repo_id: str, found: _Repository, private: bool | None, refuse: Calla
         raise UserError(_PUBLIC.format(repo_id, option("private")))
 
 
-def _look_up(api: HfApi, repo_id: str, repo_type: str) -> _Repository | None:
+def _look_up(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> _Repository | None:
     """A repository with the checksums of its files; None if there is none that this login can see."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return _describe(api, repo_id, repo_type)
+        return _describe(api, repo_id, repo_type, revision)
     except GatedRepoError:
         raise
     except RepositoryNotFoundError:
         return None
 
 
-def _describe(api: HfApi, repo_id: str, repo_type: str) -> _Repository:
-    info = api.repo_info(repo_id, repo_type=repo_type, files_metadata=True)
+def _describe(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> _Repository:
+    info = api.repo_info(repo_id, repo_type=repo_type, revision=revision, files_metadata=True)
     siblings: list[RepoSibling] = getattr(info, "siblings", None) or []  # a repository of kernels has none
     files = {sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in siblings}
     return _Repository(info.sha, bool(info.private), files)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_leep import data
 from hf_leep.data import DatasetLike
-from hf_leep.hub import Client, pin_dataset
+from hf_leep.hub import Client, no_longer_silent, pin_dataset
 from hf_leep.inference.processes import Processes
 from hf_leep.models import MODALITIES
 from hf_leep.options import Execution, HubAccess, Selection
@@ -77,22 +77,23 @@ class RunConfig:
             TargetError: the data set cannot be used.
         """
         chosen = self.selection
-        target, rows = data.load(
-            self.dataset,
-            MODALITIES,
-            config=chosen.config,
-            split=chosen.split,
-            revision=chosen.revision,
-            label=chosen.label,
-            inputs=chosen.inputs,
-            max_samples=chosen.max_samples,
-            streaming=chosen.streaming,
-            seed=chosen.seed,
-            skip_bad_rows=chosen.skip_bad_rows,
-            progress=progress,
-            pin=partial(pin_dataset, client=self.client),
-            token=self.hub.token,
-        )
+        with no_longer_silent():
+            target, rows = data.load(
+                self.dataset,
+                MODALITIES,
+                config=chosen.config,
+                split=chosen.split,
+                revision=chosen.revision,
+                label=chosen.label,
+                inputs=chosen.inputs,
+                max_samples=chosen.max_samples,
+                streaming=chosen.streaming,
+                seed=chosen.seed,
+                skip_bad_rows=chosen.skip_bad_rows,
+                progress=progress,
+                pin=partial(pin_dataset, client=self.client),
+                token=self.hub.token,
+            )
         return Job(
             target=target,
             rows=rows,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, note, progress_bar
@@ -67,7 +67,7 @@ def carry_out(
                     downloads.done(step)
                     place = f"[{len(results)}/{len(planned.steps)}]"
                     note(f"{place} {_in_a_line(results[step.name])}", progress and job.processes.is_main)
-        except (KeyboardInterrupt, ProcessError) as error:
+        except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
         for step in planned.in_order:
@@ -180,12 +180,13 @@ def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
 
     Raises:
         ProcessError: another process has died.
+        HubLimitError: the Hub allows no more requests.
         UserError: the error is not the candidate's.
     """
     try:
         with memory.running(step.snapshot), errors_of_candidates():
             return run()
-    except (UserError, ProcessError):
+    except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Result(step.candidate, reason=plan.reason_of(error))

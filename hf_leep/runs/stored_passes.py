@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from hf_leep import hub
 from hf_leep.hub import files
 from hf_leep.models import BY_NAME
-from hf_leep.models.modality import installed
+from hf_leep.models.modality import installed, version
 from hf_leep.records import PASS_VERSION, BadRow, Candidate, Extraction, Run, Target
 from hf_leep.store import JsonObject, Store, Writer
 
