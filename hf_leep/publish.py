@@ -12,7 +12,7 @@ from typing import cast
 
 from hf_leep import hub
 from hf_leep.errors import HubError, UserError, option
-from hf_leep.evaluate_module import metric_path
+from hf_leep.evaluate_module import bundle, metric_path
 from hf_leep.options import REPORT_REPO_TYPES, ReportRepoType
 from hf_leep.report import Report, card
 from hf_leep.report.schema import ReportData
@@ -239,6 +239,8 @@ def push_metric(
 ) -> Pushed:
     """Push a measure's `evaluate` module as a Space, so that ``evaluate.load(repo_id)`` finds it.
 
+    The Space holds what the module needs of hf_leep, so neither its page nor ``evaluate.load`` needs hf_leep.
+
     Args:
         repo_id: OWNER/NAME, where NAME is the measure's name in snake_case: evaluate loads NAME.py.
         metric: the measure.
@@ -264,9 +266,8 @@ def push_metric(
         other = sorted(present - {".gitattributes", "README.md"})
         return f"contains {other[0]} and no {module}: it is another Space" if other and module not in present else None
 
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
     committed = hub.commit(
-        files,
+        bundle.space_files(folder, repo_id, version("hf-leep")),
         repo_id,
         repo_type="space",
         message=f"hf_leep {version('hf-leep')}: the {folder.name} metric",

@@ -4,13 +4,16 @@ import copy
 import json
 import os
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
-from hf_leep import cli
+from hf_leep import cli, measures
 from hf_leep.errors import UserError
+from hf_leep.evaluate_module import names
 from hf_leep.publish import check_annotations
 from hf_leep.report import Report
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
@@ -410,6 +413,40 @@ def test_evaluate_loads_the_pushed_metric_by_its_name(hub, client):
     assert read.stdout.startswith("{'leep': -0.38")
     again = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
     assert again.stdout.startswith("Nothing to push")
+
+
+WITHOUT_HF_LEEP = """
+import importlib.util, json, sys, traceback
+sys.path.append(sys.argv[1])
+assert importlib.util.find_spec("hf_leep") is None
+import evaluate
+rows, labels = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]], [0, 0, 1, 1]
+print(json.dumps({m: evaluate.load(f"user/{m}").compute(predictions=rows, references=labels)[m] for m in sys.argv[2:]}))
+try:
+    evaluate.load("user/leep").compute(predictions=[[2, 3], [0, 1]], references=[0, 1])
+except ValueError:
+    traceback.print_exc()
+"""
+
+
+def test_evaluate_loads_pushed_metrics_where_hf_leep_is_not_installed(hub, client, tmp_path):
+    modules = [name.replace("-", "_") for name in names()]
+    for metric, module in zip(names(), modules, strict=True):
+        assert client("push-metric", f"user/{module}", "--metric", metric, HF_TOKEN=WRITE_TOKEN).returncode == 0
+        card = hub.repos["space", f"user/{module}"].files("main")["README.md"].decode()
+        assert f'`evaluate.load("user/{module}")`' in card
+    site = tmp_path / "site"
+    site.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if "hf_leep" not in path.name:
+            (site / path.name).symlink_to(path)
+    alone = {"interpreter": [sys.executable, "-I", "-S"], "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    read = client(site, *modules, code=WITHOUT_HF_LEEP, **alone)
+    rows = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
+    expected = {module: getattr(measures, module)(rows, [0, 0, 1, 1]) for module in modules}
+    assert json.loads(read.stdout) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert "hf_leep.errors.InputError: row 0 of probabilities sums to 5" in read.stderr
+    assert "raise InputError(" in read.stderr  # the traceback shows the lines of what was pushed
 
 
 def test_a_metric_goes_only_where_evaluate_finds_it_and_nothing_else_lives(hub, client):
