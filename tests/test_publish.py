@@ -209,7 +209,8 @@ def test_a_model_card_without_weights(hub, push, tmp_path):
     assert set(files) == FILES - {"scores.parquet"}
     (tmp_path / "card.md").write_bytes(files["README.md"])
     card = ModelCard.load(tmp_path / "card.md")
-    assert card.data.base_model == ["big/resnet", "small/resnet", "weak/resnet"]
+    assert "base_model" not in card.data.to_dict()  # the Hub would show a merge of them
+    assert card.data.license == "unknown"
     assert card.data.datasets == ["user/flowers"]
     assert card.content.encode() == files["README.md"]
 
@@ -282,17 +283,32 @@ def test_a_folder_without_a_report_is_one_line(tmp_path, capfd):
 
 
 PUSH = """
-import hf_leep, sys
+import hf_leep, json, sys
+from dataclasses import asdict
 report = hf_leep.Report.load(sys.argv[1])
-first = hf_leep.push(report, "user/ranking", token=sys.argv[2])
-second = hf_leep.push(sys.argv[1], "user/ranking", token=sys.argv[2])
-print(first.url, first.changed, second.changed, first.revision == second.revision)
+message = {"commit_message": "Ours", "commit_description": "As agreed."}
+first = hf_leep.push(report, "user/ranking", token=sys.argv[2], **message)
+second = hf_leep.push(sys.argv[1], "user/ranking", token=sys.argv[2], **message)
+third = hf_leep.push(report, "user/ranking", token=sys.argv[2], license="mit", create_pr=True)
+print(first.url, first.changed, second.changed, first.oid == second.revision)
+print(json.dumps([asdict(pushed) for pushed in (first, second, third)]))
 """
 
 
 def test_push_from_python_takes_a_report_or_its_folder_and_a_token(hub, client, folder):
     done = client(folder, WRITE_TOKEN, code=PUSH)
-    assert done.stdout.split() == [f"{hub.url}/datasets/user/ranking", "True", "False", "True"], done.stderr
+    words, results = done.stdout.splitlines()
+    url = f"{hub.url}/datasets/user/ranking"
+    assert words.split() == [url, "True", "False", "True"], done.stderr
+    first, second, third = json.loads(results)
+    pull = {"pr_url": f"{url}/discussions/1", "pr_num": 1, "pr_revision": "refs/pr/1"}
+    message = {"commit_message": "Ours", "commit_description": "As agreed."}
+    assert first | message | dict.fromkeys(pull) == first
+    assert first["commit_url"] == f"{url}/commit/{first['revision']}"
+    assert (second["commit_url"], second["commit_message"], second["repo_url"]) == (None, "", url)
+    assert third | pull | {"url": pull["pr_url"], "repo_url": url, "pull_request": True} == third
+    assert third["commit_message"].startswith("hf_leep: ")
+    assert b"license: mit" in hub.repos["dataset", "user/ranking"].files("refs/pr/1")["README.md"]
 
 
 # --- scores on the candidates' cards --------------------------------------------------------------------------------

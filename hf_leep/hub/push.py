@@ -22,7 +22,7 @@ _UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for
 
 @dataclass(frozen=True)
 class Committed:
-    """The result of a push.
+    """The result of a push. Attributes that `huggingface_hub.CommitInfo` has, too, have its names.
 
     Attributes:
         url: address of the pull request if there is one, else of the repository.
@@ -30,6 +30,13 @@ class Committed:
         pull_request: whether it is a pull request, still to be merged.
         changed: whether there was anything to commit.
         private: whether the repository is private.
+        repo_url: address of the repository.
+        commit_url: address of the commit that was made; None if none was, or its address is not known.
+        commit_message: its first line.
+        commit_description: the rest of its message.
+        pr_url: address of the pull request, if it is one.
+        pr_num: its number.
+        pr_revision: the ref that it can be loaded from, such as ``refs/pr/1``.
     """
 
     url: str
@@ -37,6 +44,13 @@ class Committed:
     pull_request: bool
     changed: bool
     private: bool
+    repo_url: str
+    commit_url: str | None = None
+    commit_message: str = ""
+    commit_description: str = ""
+    pr_url: str | None = None
+    pr_num: int | None = None
+    pr_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +84,13 @@ class _Push:
     repo_id: str
     repo_type: str
     message: str
+    description: str
     create_pr: bool
     url: str
+
+    def unchanged(self, found: _Repository, *, changed: bool) -> Committed:
+        """The result where the repository holds the files: ``changed`` by an earlier try of this push, or before."""
+        return Committed(self.url, found.revision, False, changed, found.private, self.url)
 
 
 def check_repo_id(repo_id: str, client: Client) -> None:
@@ -104,6 +123,7 @@ def commit(
     *,
     repo_type: str,
     message: str,
+    description: str = "",
     stale: Set[str] = frozenset(),
     refuse: Callable[[Set[str]], str | None] = lambda _paths: None,
     private: bool | None = None,
@@ -118,6 +138,7 @@ def commit(
         repo_id: OWNER/NAME.
         repo_type: ``dataset``, ``model`` or ``space``.
         message: first line of the commit message.
+        description: the rest of it.
         stale: paths that an earlier push may have written; those that are not in ``files`` are deleted.
         refuse: the paths in the repository → the reason why nothing may be pushed there, None if it may; not asked for
             a pull request.
@@ -151,9 +172,9 @@ def commit(
         _check(repo_id, found, private, (lambda _paths: None) if create_pr else refuse)
     if private and not found.private:  # somebody else has created it in the meantime
         raise UserError(_PUBLIC.format(repo_id, option("private")))
-    push = _Push(files, stale, repo_id, repo_type, message, create_pr, _url(client, repo_id, repo_type))
+    push = _Push(files, stale, repo_id, repo_type, message, description, create_pr, _url(client, repo_id, repo_type))
     if found.holds(files, stale):
-        return Committed(push.url, found.revision, pull_request=False, changed=False, private=found.private)
+        return push.unchanged(found, changed=False)
     return client.ask(lambda api: _commit(api, push, found), raises=HubError, missing=refusals[403], refusals=refusals)
 
 
@@ -172,6 +193,7 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
                 *(CommitOperationDelete(path, is_folder=False) for path in sorted(deleted)),
             ],
             commit_message=push.message,
+            commit_description=push.description,
             repo_type=push.repo_type,
             create_pr=push.create_pr,
             parent_commit=found.revision,
@@ -183,8 +205,20 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         return done
     except ValueError as error:  # huggingface_hub checks the card before it sends it
         raise HubError(f"the Hub refuses the files for {push.repo_id}: {one_line(error)}") from None
-    pull_request = made.pr_url is not None
-    return Committed(made.pr_url or push.url, made.oid, pull_request, changed=True, private=found.private)
+    return Committed(
+        made.pr_url or push.url,
+        made.oid,
+        pull_request=made.pr_url is not None,
+        changed=True,
+        private=found.private,
+        repo_url=push.url,
+        commit_url=made.commit_url,
+        commit_message=made.commit_message,
+        commit_description=made.commit_description,
+        pr_url=made.pr_url,
+        pr_num=made.pr_num,
+        pr_revision=made.pr_revision,
+    )
 
 
 def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
@@ -202,7 +236,7 @@ def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
         # The other commit may be our own: our first try may have succeeded although a gateway reported an error.
         now = _look_up(api, push.repo_id, push.repo_type)
         if now is not None and now.holds(push.files, push.stale):
-            return Committed(push.url, now.revision, pull_request=False, changed=True, private=now.private)
+            return push.unchanged(now, changed=True)
     return None
 
 
