@@ -2,7 +2,7 @@
 
 Repositories of models, datasets and spaces with commits and refs, LFS, range requests, search with paging,
 collections, gated and private repositories with tokens, pull requests, and faults that can be switched on. It keeps a
-log of every request. Clients run with HF_HUB_DISABLE_XET=1.
+log of every request. Clients run with HF_HUB_DISABLE_XET=1, but for the tests of Xet.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class Hub:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.collections: dict[str, list[tuple[str, str]]] = {}
         self.uploads: dict[str, bytes] = {}
+        self.cas, self.xet_hashes = "", {}  # address of the Xet storage, and SHA-256 of a file → its name there
         self.pulls: list[dict] = []
         self.faults: list[Fault] = []
         self.log: list[tuple[str, str, int]] = []  # method, path, status
@@ -363,12 +364,25 @@ class _Handler(BaseHTTPRequestHandler):
         headers["ETag"] = f'"{etag}"'
         if path.endswith(LFS_ENDINGS):
             headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
+        if xet_hash := self.hub.xet_hashes.get(etag):
+            route = f"{self.hub.url}/api/{kind or 'models'}/{repo.id}/xet-read-token/{sha}"
+            headers |= {"X-Xet-Hash": xet_hash, "X-Xet-Refresh-Route": route}
         if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or ""):
             first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
             self._send(206, content[first : last + 1], headers)
             return
         self._send(200, content, headers)
+
+    def xet_token(self, kind: str, repo_id: str, revision: str) -> None:
+        self._revision(self._repo(kind, repo_id), revision)
+        until = str(int(time.time()) + 3600)
+        headers = {"X-Xet-Cas-Url": self.hub.cas, "X-Xet-Access-Token": "xet", "X-Xet-Token-Expiration": until}
+        self._send(200, {}, headers)
+
+    def cas(self, path: str) -> None:
+        """A Xet storage for faults alone: one that works is a folder, ``local://…``."""
+        raise _Stop(404, {"error": f"{path} is not in this storage"}, {})
 
     def collection(self, slug: str) -> None:
         if slug not in self.hub.collections:
@@ -519,6 +533,8 @@ ROUTES = [
     ("POST", rf"{_API}/preupload/(?P<revision>[^/]+)", "preupload"),
     ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", "commit"),
     ("GET", r"/api/collections/(?P<slug>.+)", "collection"),
+    ("GET", rf"{_API}/xet-read-token/(?P<revision>[^/]+)", "xet_token"),
+    ("GET HEAD POST", r"/cas/(?P<path>.*)", "cas"),
     ("GET", r"/api/whoami-v2", "whoami"),
     ("GET", r"/api/agent-harnesses", "harnesses"),
     ("POST", r"/api/validate-yaml", "validate_yaml"),

@@ -87,6 +87,14 @@ def test_a_report_with_a_measure_that_is_not_installed_is_pushed(hub, push, fold
     assert "- **Made-Up Score**:" in hub.repos["dataset", "user/ranking"].files("main")["README.md"].decode()
 
 
+def test_a_push_goes_over_http_where_time_limits_hold_and_not_through_xet(hub, push):
+    done = push("user/ranking", HF_HUB_DISABLE_XET="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(hub.repos["dataset", "user/ranking"].files("main")) == FILES
+    assert hub.requested("xet") == []
+    assert len(hub.requested("PUT /lfs/")) == 2
+
+
 def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, folder):
     assert push("user/ranking", "--json").returncode == 0
     repo = hub.repos["dataset", "user/ranking"]
@@ -437,9 +445,10 @@ sys.path.append(sys.argv[1])
 assert importlib.util.find_spec("hf_leep") is None
 import evaluate
 rows, labels = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]], [0, 0, 1, 1]
-print(json.dumps({m: evaluate.load(f"user/{m}").compute(predictions=rows, references=labels)[m] for m in sys.argv[2:]}))
+loaded = {name: evaluate.load(f"user/{name}") for name in sys.argv[2:]}
+print(json.dumps({m: metric.compute(predictions=rows, references=labels)[m] for m, metric in loaded.items()}))
 try:
-    evaluate.load("user/leep").compute(predictions=[[2, 3], [0, 1]], references=[0, 1])
+    loaded["leep"].compute(predictions=[[2, 3], [0, 1]], references=[0, 1])
 except ValueError:
     traceback.print_exc()
 """

@@ -11,9 +11,10 @@ from pathlib import Path
 
 _NAME = "hf_leep_light"
 _PARTS = ("__init__.py", "errors.py", "arrays.py", "measures", "evaluate_module")  # of the package
-_METRIC, _PAGE = "import hf_leep.evaluate_module.metric  # From: hf-leep\n", "import hf_leep.evaluate_module.space\n"
+_METRIC = "import hf_leep.evaluate_module.metric  # From: hf-leep\n"
+_PAGE = "import hf_leep.evaluate_module.space\n"
 
-_FILE = '''"""What the metric beside this file needs of hf_leep {version}: where hf_leep is installed, that is used instead.
+_FILE = '''"""What the metric beside this file needs of hf_leep {version}; an hf_leep that is installed is used instead.
 
 Made by ``hf-leep push-metric``: to change it, change hf_leep and push again.
 """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
 from hf_leep.errors import HubError, UserError, one_line, option
@@ -183,13 +185,17 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HTTPError
 
+    logger = logging.getLogger("huggingface_hub._commit_api")
+    if _is_wanted not in logger.filters:
+        logger.addFilter(_is_wanted)
     deleted = push.stale & set(found.files) - set(push.files)
     try:
         made = api.create_commit(
             push.repo_id,
-            # New operations for each try, since they remember what was uploaded.
+            # New operations for each try, since they remember what was uploaded. As streams they go over HTTP and not
+            # through Xet: that brings nothing for files this small, and an upload through it has no time limit.
             [
-                *(CommitOperationAdd(path, content) for path, content in sorted(push.files.items())),
+                *(CommitOperationAdd(path, BytesIO(content)) for path, content in sorted(push.files.items())),
                 *(CommitOperationDelete(path, is_folder=False) for path in sorted(deleted)),
             ],
             commit_message=push.message,
@@ -219,6 +225,10 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         pr_num=made.pr_num,
         pr_revision=made.pr_revision,
     )
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return "not supported by Xet Storage" not in str(record.msg)
 
 
 def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:

@@ -66,7 +66,7 @@ def cases(module: str, folder: Path) -> list[dict]:
     typed = "\n".join(" ".join(map(str, row)) for row in logits)
     rows = theta if measure.needs == "probabilities" else logits
     np.save(folder / "rows.npy", rows[:20])
-    found = [
+    return [
         {"what": "as it opens", "value": measure.function(first, [0, 0, 1, 1])},
         {"what": "an error in place", "rows": "0.9 0.1\n0.2", "labels": "0 1", "error": "rows have different lengths"},
         {
@@ -83,7 +83,6 @@ def cases(module: str, folder: Path) -> list[dict]:
             "value": measure.function(rows[:20], labels[:20]),
         },
     ]
-    return found
 
 
 def page(python: Path, folder: Path) -> tuple[subprocess.Popen, str]:

@@ -63,7 +63,7 @@ def local_names(data: ReportData) -> list[str]:
 def metadata(data: ReportData, repo_type: str, licence: str) -> str:
     """Write a card's metadata as YAML, without the dashes around it.
 
-    The candidates are not in it: the Hub reads several models as ``base_model`` as a merge of them. The page links them.
+    It leaves out the candidates, which the page links: the Hub takes several models under ``base_model`` for a merge.
 
     Args:
         data: the content of report.json.
