@@ -14,7 +14,7 @@ _PARTS = ("__init__.py", "errors.py", "arrays.py", "measures", "evaluate_module"
 _METRIC = "import hf_leep.evaluate_module.metric  # From: hf-leep\n"
 _PAGE = "import hf_leep.evaluate_module.space\n"
 
-_FILE = '''"""What the metric beside this file needs of hf_leep {version}; an hf_leep that is installed is used instead.
+_FILE = '''"""What the metric beside this file needs of hf_leep {version}; an installed one is used instead.
 
 Made by ``hf-leep push-metric``: to change it, change hf_leep and push again.
 """
