@@ -522,7 +522,7 @@ def test_rank_pushes_and_a_push_that_fails_loses_no_report(hub, client, call, tm
     assert pushed["report.json"].decode() == done.stdout
     assert json.loads(done.stdout)["candidates"][0]["scores"] == report["candidates"][0]["scores"]
     card = ModelCard(pushed["README.md"].decode())
-    assert (card.data.base_model, card.data.datasets) == (["user/five"], ["user/pictures"])
+    assert (card.data.base_model, card.data.datasets) == (None, ["user/pictures"])
 
 
 def test_what_can_be_checked_of_a_push_is_checked_before_anything_is_run(hub, client, call, capfd, checkpoints):
