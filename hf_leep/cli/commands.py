@@ -187,6 +187,13 @@ def push(
     ] = "dataset",
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+    license: Annotated[  # noqa: A002 - the option's name
+        str | None,
+        typer.Option(help="The report's licence, as the Hub calls it, such as cc-by-4.0; unknown by default."),
+    ] = None,
+    commit_message: Annotated[
+        str | None, typer.Option(help="First line of the commit's message, and the title of a pull request.")
+    ] = None,
     annotate_models: Annotated[
         bool,
         typer.Option(
@@ -209,7 +216,15 @@ def push(
     report = Report.load(folder)
     if annotate_models:
         publish.check_annotations(report, private, repo_id=repo_id, repo_type=repo_type)
-    pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
+    pushed = publish.push(
+        report,
+        repo_id,
+        repo_type=repo_type,
+        private=private or None,
+        create_pr=create_pr,
+        license=license,
+        commit_message=commit_message,
+    )
     announce(pushed, error=json)
     annotations = publish.annotate(report, pushed) if annotate_models else []
     for done in annotations:

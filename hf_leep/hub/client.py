@@ -263,6 +263,9 @@ def _refusal(
         return _Refusal(f"{unreachable}the Hub {answer}: {text}", busy, response)
     if isinstance(error, errors.SafetensorsParsingError):
         return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
+    if isinstance(error, RuntimeError):  # hf_xet has no class of its own for most of its errors
+        by_http = "with HF_HUB_DISABLE_XET=1 it comes over HTTP"
+        return _Refusal(f"it could not be downloaded from the Hub's Xet storage ({by_http}): {one_line(error)}")
     if isinstance(error, (OSError, ValueError)):  # a full disk, an incomplete file, a name that is not allowed
         return _Refusal(f"it could not be downloaded from the Hub: {one_line(error)}")
     if isinstance(error, (TypeError, KeyError, AttributeError)):  # huggingface_hub cannot read the answer

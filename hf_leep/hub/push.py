@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
+from io import BytesIO
 from typing import TYPE_CHECKING, Literal
 
 from hf_leep.errors import HubError, UserError, one_line, option
@@ -26,7 +27,7 @@ _UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for
 
 @dataclass(frozen=True)
 class Committed:
-    """The result of a push.
+    """The result of a push. Attributes that `huggingface_hub.CommitInfo` has, too, have its names.
 
     Attributes:
         url: address of the pull request if there is one, else of the repository.
@@ -34,6 +35,13 @@ class Committed:
         pull_request: whether it is a pull request, still to be merged.
         changed: whether there was anything to commit.
         private: whether the repository is private.
+        repo_url: address of the repository.
+        commit_url: address of the commit that was made; None if none was, or its address is not known.
+        commit_message: its first line.
+        commit_description: the rest of its message.
+        pr_url: address of the pull request, if it is one.
+        pr_num: its number.
+        pr_revision: the ref that it can be loaded from, such as ``refs/pr/1``.
     """
 
     url: str
@@ -41,6 +49,13 @@ class Committed:
     pull_request: bool
     changed: bool
     private: bool
+    repo_url: str
+    commit_url: str | None = None
+    commit_message: str = ""
+    commit_description: str = ""
+    pr_url: str | None = None
+    pr_num: int | None = None
+    pr_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,9 +89,14 @@ class _Push:
     repo_id: str
     repo_type: str
     message: str
+    description: str
     create_pr: bool
     url: str
     ref: str | None = None
+
+    def unchanged(self, found: _Repository, *, changed: bool) -> Committed:
+        """The result where the repository holds the files: ``changed`` by an earlier try of this push, or before."""
+        return Committed(self.url, found.revision, False, changed, found.private, self.url)
 
 
 def check_repo_id(repo_id: str, client: Client) -> None:
@@ -109,6 +129,7 @@ def commit(
     *,
     repo_type: str,
     message: str,
+    description: str = "",
     stale: Set[str] = frozenset(),
     refuse: Callable[[Set[str]], str | None] = lambda _paths: None,
     private: bool | None = None,
@@ -123,6 +144,7 @@ def commit(
         repo_id: OWNER/NAME.
         repo_type: ``dataset``, ``model`` or ``space``.
         message: first line of the commit message.
+        description: the rest of it.
         stale: paths that an earlier push may have written; those that are not in ``files`` are deleted.
         refuse: the paths in the repository → the reason why nothing may be pushed there, None if it may; not asked for
             a pull request.
@@ -157,13 +179,13 @@ def commit(
         _check(repo_id, found, private, (lambda _paths: None) if create_pr else refuse)
     if private and not found.private:  # somebody else has created it in the meantime
         raise UserError(_PUBLIC.format(repo_id, option("private")))
-    push = _Push(files, stale, repo_id, repo_type, message, create_pr, _url(client, repo_id, repo_type))
+    push = _Push(files, stale, repo_id, repo_type, message, description, create_pr, _url(client, repo_id, repo_type))
     if create_pr:
         opened = client.ask(lambda api: _add_to_open(api, push), raises=HubError, refusals=refusals)
         if opened is not None:
             return opened
     if found.holds(files, stale):
-        return Committed(push.url, found.revision, pull_request=False, changed=False, private=found.private)
+        return push.unchanged(found, changed=False)
     return client.ask(lambda api: _commit(api, push, found), raises=HubError, missing=refusals[403], refusals=refusals)
 
 
@@ -172,16 +194,21 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HTTPError
 
+    logger = logging.getLogger("huggingface_hub._commit_api")
+    if _is_wanted not in logger.filters:
+        logger.addFilter(_is_wanted)
     deleted = push.stale & set(found.files) - set(push.files)
     try:
         made = api.create_commit(
             push.repo_id,
-            # New operations for each try, since they remember what was uploaded.
+            # New operations for each try, since they remember what was uploaded. As streams they go over HTTP and not
+            # through Xet: that brings nothing for files this small, and an upload through it has no time limit.
             [
-                *(CommitOperationAdd(path, content) for path, content in sorted(push.files.items())),
+                *(CommitOperationAdd(path, BytesIO(content)) for path, content in sorted(push.files.items())),
                 *(CommitOperationDelete(path, is_folder=False) for path in sorted(deleted)),
             ],
             commit_message=push.message,
+            commit_description=push.description,
             repo_type=push.repo_type,
             create_pr=push.create_pr,
             revision=push.ref,
@@ -194,8 +221,24 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         return done
     except ValueError as error:  # huggingface_hub checks the card before it sends it
         raise HubError(f"the Hub refuses the files for {push.repo_id}: {one_line(error)}") from None
-    pull_request = made.pr_url is not None
-    return Committed(made.pr_url or push.url, made.oid, pull_request, changed=True, private=found.private)
+    return Committed(
+        made.pr_url or push.url,
+        made.oid,
+        pull_request=made.pr_url is not None,
+        changed=True,
+        private=found.private,
+        repo_url=push.url,
+        commit_url=made.commit_url,
+        commit_message=made.commit_message,
+        commit_description=made.commit_description,
+        pr_url=made.pr_url,
+        pr_num=made.pr_num,
+        pr_revision=made.pr_revision,
+    )
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return "not supported by Xet Storage" not in str(record.msg)
 
 
 def _add_to_open(api: HfApi, push: _Push) -> Committed | None:
@@ -218,15 +261,16 @@ def _add_to_open(api: HfApi, push: _Push) -> Committed | None:
     if number is None:
         return None
     ref, url = f"refs/pr/{number}", f"{push.url}/discussions/{number}"
+    where = {"url": url, "pr_url": url, "pr_num": number, "pr_revision": ref}
     there = _describe(api, push.repo_id, push.repo_type, ref)
     if there.holds(push.files, push.stale):
-        return Committed(url, there.revision, pull_request=True, changed=False, private=there.private)
+        return replace(push.unchanged(there, changed=False), pull_request=True, **where)
     made = _commit(api, replace(push, create_pr=False, ref=ref), there)
     conflicts = api.get_discussion_details(push.repo_id, number, repo_type=push.repo_type).conflicting_files
     if conflicts:
         named = f" ({', '.join(conflicts[:3])})" if isinstance(conflicts, list) else ""
         _LOG.warning("%s is in conflict with main%s: resolve it there, or close it and push again", url, named)
-    return replace(made, url=url, pull_request=True)
+    return replace(made, pull_request=True, **where)
 
 
 def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
@@ -244,7 +288,7 @@ def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
         # The other commit may be our own: our first try may have succeeded although a gateway reported an error.
         now = _look_up(api, push.repo_id, push.repo_type, push.ref)
         if now is not None and now.holds(push.files, push.stale):
-            return Committed(push.url, now.revision, pull_request=False, changed=True, private=now.private)
+            return push.unchanged(now, changed=True)
     return None
 
 
