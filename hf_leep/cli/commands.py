@@ -283,3 +283,26 @@ def verify(
         say(verification.table(checks))
         say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {version('hf-leep')}")
     raise typer.Exit(1 if failed else 0)
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
+) -> None:
+    """Show versions, device, caches, login, extras, and whether the Hub can be reached; no secret is shown."""
+    from json import dumps
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from hf_leep.doctor import findings
+
+    found = findings()
+    if json:
+        typer.echo(dumps(found, ensure_ascii=False, indent=2))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in found.items():
+        table.add_row(Text(name), Text(value))
+    say(table)

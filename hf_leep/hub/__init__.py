@@ -4,7 +4,8 @@ from hf_leep.hub.client import Client
 from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
 from hf_leep.hub.pace import no_longer_silent, say_waited
 from hf_leep.hub.prefetch import Prefetcher, fetch_within
-from hf_leep.hub.push import Committed, Proposal, check_destination, check_repo_id, commit, propose
+from hf_leep.hub.proposal import Proposal, propose
+from hf_leep.hub.push import Committed, check_destination, check_repo_id, commit
 from hf_leep.hub.search import check_collection, collection, search
 from hf_leep.hub.snapshot import RepoId, Snapshot, resolve
 from hf_leep.hub.target import pin_dataset

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from hf_leep.errors import HubError, UserError, one_line, option
 from hf_leep.hub.client import Client
@@ -22,7 +22,7 @@ _LOG = logging.getLogger("hf_leep")
 _TITLE = re.compile(r"hf_leep: \d+ candidates? ranked")  # of the push of a report, whatever it ranks
 REPO_TYPES = ("dataset", "model", "space")
 _PUBLIC = "{} is public already: make it private on its page first, or push without {}"
-_UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
+UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,8 @@ def commit(
         _check(repo_id, found, private, (lambda _paths: None) if create_pr else refuse)
     if private and not found.private:  # somebody else has created it in the meantime
         raise UserError(_PUBLIC.format(repo_id, option("private")))
-    push = _Push(files, stale, repo_id, repo_type, message, description, create_pr, _url(client, repo_id, repo_type))
+    url = address(client, repo_id, repo_type)
+    push = _Push(files, stale, repo_id, repo_type, message, description, create_pr, url)
     if create_pr:
         opened = client.ask(lambda api: _add_to_open(api, push), raises=HubError, refusals=refusals)
         if opened is not None:
@@ -261,16 +262,19 @@ def _add_to_open(api: HfApi, push: _Push) -> Committed | None:
     if number is None:
         return None
     ref, url = f"refs/pr/{number}", f"{push.url}/discussions/{number}"
-    where = {"url": url, "pr_url": url, "pr_num": number, "pr_revision": ref}
     there = _describe(api, push.repo_id, push.repo_type, ref)
     if there.holds(push.files, push.stale):
-        return replace(push.unchanged(there, changed=False), pull_request=True, **where)
+        return _in_pull_request(push.unchanged(there, changed=False), url, number)
     made = _commit(api, replace(push, create_pr=False, ref=ref), there)
     conflicts = api.get_discussion_details(push.repo_id, number, repo_type=push.repo_type).conflicting_files
     if conflicts:
         named = f" ({', '.join(conflicts[:3])})" if isinstance(conflicts, list) else ""
         _LOG.warning("%s is in conflict with main%s: resolve it there, or close it and push again", url, named)
-    return replace(made, pull_request=True, **where)
+    return _in_pull_request(made, url, number)
+
+
+def _in_pull_request(made: Committed, url: str, number: int) -> Committed:
+    return replace(made, url=url, pull_request=True, pr_url=url, pr_num=number, pr_revision=f"refs/pr/{number}")
 
 
 def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
@@ -283,87 +287,13 @@ def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
     if push.create_pr:
         if status is None or (status >= 500 and status != 503):
             answer = "no answer" if status is None else str(status)
-            raise HubError(_UNCLEAR.format(answer, f"{push.url}/discussions")) from None
+            raise HubError(UNCLEAR.format(answer, f"{push.url}/discussions")) from None
     elif status == 412:
         # The other commit may be our own: our first try may have succeeded although a gateway reported an error.
         now = _look_up(api, push.repo_id, push.repo_type, push.ref)
         if now is not None and now.holds(push.files, push.stale):
             return push.unchanged(now, changed=True)
     return None
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A pull request on a model's card.
-
-    Attributes:
-        url: address of the pull request, or of the repository where the card needs no change.
-        state: ``opened`` now, ``already open`` before, or ``already there``: the card needs no change.
-    """
-
-    url: str
-    state: Literal["opened", "already open", "already there"]
-
-
-def propose(
-    repo_id: str, rewrite: Callable[[str], str], *, title: str, description: str, client: Client | None = None
-) -> Proposal:
-    """Open a pull request that rewrites a model's card, unless this login has one of the same title open.
-
-    Args:
-        repo_id: the model.
-        rewrite: the present card, empty if there is none → the new one; raises ValueError if it cannot.
-        title: title of the pull request.
-        description: its text.
-        client: how to reach the Hub.
-
-    Raises:
-        HubError: the Hub or the repository refused, the card cannot be read, or the Hub did not answer.
-    """
-    client = client or Client()
-
-    def ask(api: HfApi) -> Proposal:
-        from huggingface_hub import CommitOperationAdd
-        from huggingface_hub.errors import HTTPError
-
-        # Checked before each try, since an earlier one may have succeeded although its answer was lost.
-        discussions = api.get_repo_discussions(
-            repo_id, author=api.whoami(cache=True)["name"], discussion_type="pull_request", discussion_status="open"
-        )
-        for discussion in discussions:
-            if discussion.title == title:
-                return Proposal(discussion.url, "already open")
-        info = api.model_info(repo_id)
-        content = ""
-        if any(sibling.rfilename == "README.md" for sibling in info.siblings or ()):
-            path = api.hf_hub_download(repo_id, "README.md", revision=info.sha)
-            with open(path, encoding="utf-8-sig", newline="") as stream:
-                content = stream.read()
-        try:
-            changed = rewrite(content)
-            if changed == content:
-                return Proposal(_url(client, repo_id, "model"), "already there")
-            made = api.create_commit(
-                repo_id,
-                [CommitOperationAdd("README.md", changed.encode())],
-                commit_message=title,
-                commit_description=description,
-                repo_type="model",
-                create_pr=True,
-                parent_commit=info.sha,
-            )
-        except HTTPError:
-            raise
-        except ValueError as error:
-            raise HubError(one_line(error)) from None
-        return Proposal(str(made.pr_url), "opened")
-
-    return client.ask(
-        ask,
-        raises=HubError,
-        missing="this login can see no such repository",
-        refusals=dict.fromkeys((401, 403), "it takes no pull requests from this login"),
-    )
 
 
 def check_destination(
@@ -427,6 +357,7 @@ def _blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _url(client: Client, repo_id: str, repo_type: str) -> str:
+def address(client: Client, repo_id: str, repo_type: str) -> str:
+    """The address of a repository's page."""
     folder = "" if repo_type == "model" else f"/{repo_type}s"
     return f"{client.api.endpoint}{folder}/{repo_id}"
