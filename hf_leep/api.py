@@ -270,6 +270,7 @@ def extract(
         device=how.device,
         dtype=how.dtype,
         compiled=how.compile,
+        workers=how.workers,
         worker=worker,
     )
     if isinstance(candidate, tuple):

@@ -175,6 +175,10 @@ def rank(
             "--compile", help="Compile each model first (torch.compile): worth it on many rows.", rich_help_panel=_RUN
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that read and decode rows; chosen by timing by default.", rich_help_panel=_RUN),
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="local, or ray: each candidate a task of a cluster.", rich_help_panel=_RUN),
@@ -250,6 +254,7 @@ def rank(
         device=device,
         dtype=dtype,
         compile=compile,
+        workers=workers,
         cache=not no_cache,
         candidate_timeout=candidate_timeout,
         retry=retry,

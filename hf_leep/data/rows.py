@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
+from hf_leep.data.source import in_file
 from hf_leep.data.words import Words
 from hf_leep.errors import TargetError, one_line
 
@@ -82,11 +83,41 @@ class Rows:
             text = re.sub(r"<_io\.BytesIO object at \w+>", "its content", one_line(error))
             text = _known_contents(self._stored(index)) or text
             raise TargetError(f"{self.where(index)} cannot be decoded: {text}") from None
-        if self.words is None:
-            return {column: _scaled(value, self.dataset.features[column], column) for column, value in row.items()}
-        start, end = self.words.offsets[index], self.words.offsets[index + 1]
-        labelled = self.words.places[start:end].tolist()
-        return {column: {"words": words, "labelled": labelled} for column, words in row.items()}
+        return self._shaped(index, row)
+
+    def read(self, indices: Sequence[int]) -> list[dict[str, object]]:
+        """Decode some rows, which are read from Arrow at once: one at a time takes several times as long.
+
+        Args:
+            indices: their positions among the chosen rows.
+
+        Raises:
+            TargetError: one of them cannot be decoded.
+        """
+        if len(indices) < 2:
+            return [self[index] for index in indices]
+        try:
+            columns = self.dataset[self.row_ids[list(indices)].tolist()]
+        except Exception:  # decoders raise errors of any kind: the row is found, and named, one at a time
+            return [self[index] for index in indices]
+        return [
+            self._shaped(index, {column: values[k] for column, values in columns.items()})
+            for k, index in enumerate(indices)
+        ]
+
+    def for_processes(self, new_file: Callable[[int], str]) -> Rows:
+        """The same rows as other processes can open them: in files that are there.
+
+        Args:
+            new_file: number of bytes → path of a file to write to.
+
+        Raises:
+            OSError: there is no room for a file.
+        """
+        files = [Path(file["filename"]) for file in self.dataset.cache_files]
+        if files and all(file.is_file() for file in files):
+            return self
+        return replace(self, dataset=in_file(self.dataset, Path(new_file(self.dataset.data.nbytes))))
 
     def where(self, index: int) -> str:
         """Which row it is, with the name of its file where it has one, for messages.
@@ -96,6 +127,14 @@ class Rows:
         """
         names = [name for value in self._stored(index).values() if (name := _named(value))]
         return f"row {int(self.row_ids[index])} of {self.source}" + (f" ({names[0]})" if names else "")
+
+    def _shaped(self, index: int, row: Mapping[str, object]) -> dict[str, object]:
+        """A row that was read, as processors take it."""
+        if self.words is None:
+            return {column: _scaled(value, self.dataset.features[column], column) for column, value in row.items()}
+        start, end = self.words.offsets[index], self.words.offsets[index + 1]
+        labelled = self.words.places[start:end].tolist()
+        return {column: {"words": words, "labelled": labelled} for column, words in row.items()}
 
     def _stored(self, index: int) -> dict[str, object]:
         """A row as it is stored, not decoded."""

@@ -105,6 +105,7 @@ class RunConfig:
             progress=progress,
             processes=processes or Processes(),
             num_sharing=num_sharing,
+            workers=self.execution.workers,
             retry=self.execution.retry,
             timeout=self.execution.timeout_seconds,
             worker=worker,

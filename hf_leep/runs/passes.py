@@ -13,6 +13,7 @@ from hf_leep import data, hub
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError, one_line
 from hf_leep.inference.outputs import Arrays, Output, PartialPass, RowWriter, combine
+from hf_leep.inference.pool import Pool
 from hf_leep.inference.processes import Processes
 from hf_leep.inference.shards import Shards
 from hf_leep.records import Candidate, Extraction, Target
@@ -78,6 +79,8 @@ class PassRunner:
         compiled: compile each model first (torch.compile).
         keep_rows: keep decoded and processed rows in memory for later passes.
         num_sharing: number of runs that share this machine's memory, this one included.
+        workers: processes that read and process rows; 0 for none, None to choose their number by timing.
+        pool: these processes.
         processes: the processes that share each pass.
     """
 
@@ -90,6 +93,8 @@ class PassRunner:
     compiled: bool = False
     keep_rows: bool = False
     num_sharing: int = 1
+    workers: int | None = 0
+    pool: Pool = field(default_factory=Pool)
     processes: Processes = field(default_factory=Processes)
 
     @cached_property
@@ -186,6 +191,9 @@ class PassRunner:
             advance=advance,
             output=output,
             processes=self.processes,
+            pool=self.pool,
+            workers=self.workers,
+            num_sharing=self.num_sharing,
         )
 
     def _classifier(self, request: PassRequest, model: tuple[object, object] | None) -> Classifier:
