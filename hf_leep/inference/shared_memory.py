@@ -41,13 +41,14 @@ class Block:
 
         Args:
             size: number of bytes.
-            room: bytes that are free in shared memory; by default what the system says.
+            room: largest number of bytes to take from shared memory; at most half of the free memory by default.
 
         Raises:
             MemoryError: there is no room in memory, and none in the folder of temporary files.
         """
         made: int | None = None
-        if size <= (_room() if room is None else room):
+        # Reserving more than there is would end other processes, whatever the caller says.
+        if size <= (_room() if room is None else min(room, _room())):
             made = _reserved(_in_memory, size)
         if made is None:
             made = _reserved(_in_file, size)
