@@ -29,6 +29,7 @@ _AHEAD = 2  # batches that are ready or being made, beside the one that the mode
 _TIMED = 3  # batches, before the number of processes is chosen
 _WORTH = 1.2  # times as fast as one thread, or no process is started
 _START_SECONDS = 20.0  # that processes must save, which take a while to start
+_WAIT_SECONDS = 120.0  # for processes that the user asked for
 _MEMORY = 2**29  # bytes that a process takes, once it has imported torch and transformers
 _MOST = 16  # processes, if their number is chosen here
 
@@ -80,6 +81,8 @@ class Feed:
         torch.set_num_threads(num_threads)
         if self._pool is not None and self._workers:
             self._pool.start(self._workers)
+            if not self._pool.wait(_WAIT_SECONDS):
+                _LOG.warning("the processes that read rows have not started: this process reads them until they have")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,7 @@
-"""A process that makes inputs for a model in another one: ``python -m hf_leep.inference.feeder SOCKET NUMBER``.
+"""A process that makes inputs for a model in another one: ``python -m hf_leep.inference.feeder NUMBER``.
 
-It uses one thread of torch and none of the tokenizers' own, and ends when the process that started it closes the
-socket or dies.
+Its standard input is a socket. It uses one thread of torch and none of the tokenizers' own, and ends when the process
+that started it closes the socket or dies.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_leep.errors import CandidateError, HfLeepError, TargetError, one_line
+from hf_leep.errors import CandidateError, HfLeepError, one_line
 from hf_leep.inference.channel import Channel
 from hf_leep.inference.chunks import (
     CHANNELS,
@@ -36,6 +36,7 @@ from hf_leep.inference.chunks import (
     StoredTensor,
 )
 from hf_leep.inference.protocols import Collate, Row, Rows
+from hf_leep.inference.reading import collate_rows, read_rows
 from hf_leep.inference.shared_memory import Block
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def main() -> None:
     for name in _IGNORED:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    channel = Channel(socket.socket(fileno=os.dup(0)))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     waiting: queue.SimpleQueue[tuple[object, list[int]]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(channel, waiting), daemon=True).start()
     import torch
@@ -60,7 +64,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     channel.send(Ready())
-    maker = _Maker(channel, int(sys.argv[2]))
+    maker = _Maker(channel, int(sys.argv[1]))
     while True:
         maker.handle(*waiting.get())
 
@@ -137,48 +141,6 @@ class _Maker:
             self._blocks.take_dropped(),
         )
         self._channel.send(made, [block.fd for block in blocks.values()])
-
-
-def read_rows(rows: Rows, positions: Sequence[int], decoded: Mapping[int, Row]) -> list[Row]:
-    """Read and decode some rows, but those that are decoded already.
-
-    Args:
-        rows: all rows.
-        positions: which of them.
-        decoded: position → row.
-
-    Raises:
-        TargetError: a row cannot be decoded.
-    """
-    missing = [position for position in positions if position not in decoded]
-    read = dict(zip(missing, rows.read(missing), strict=True)) if missing else {}
-    return [decoded[position] if position in decoded else read[position] for position in positions]
-
-
-def collate_rows(
-    rows: Rows, collate: Collate, positions: Sequence[int], read: Sequence[Row]
-) -> dict[str, torch.Tensor]:
-    """The inputs of some rows; a row that is no input for any model is named.
-
-    Args:
-        rows: all rows.
-        collate: makes inputs.
-        positions: which rows.
-        read: these rows.
-
-    Raises:
-        TargetError: a row is no input for any model.
-    """
-    try:
-        # A convolution may choose another algorithm for another layout: it is always the plain one.
-        return {name: x.contiguous() for name, x in collate(read).items()}
-    except TargetError:
-        for position, row in zip(positions, read, strict=True):
-            try:
-                collate([row])
-            except TargetError as error:
-                raise TargetError(f"{rows.where(position)}: {error.marked()}") from None
-        raise
 
 
 def _sendable(error: Exception) -> Exception:

@@ -11,9 +11,9 @@ import psutil
 import torch
 
 from hf_leep.arrays import Integers
-from hf_leep.inference.feeder import collate_rows, read_rows
 from hf_leep.inference.pool import Pool
 from hf_leep.inference.protocols import Classifier, Row, Rows
+from hf_leep.inference.reading import collate_rows, read_rows
 
 _SHARE_OF_MEMORY, _MAX_BYTES = 0.25, 4 * 2**30
 _NUMBERS = count(1)  # of loaders

@@ -228,18 +228,10 @@ class Pool:
         with theirs:
             try:
                 popen = subprocess.Popen(  # noqa: S603 - this interpreter
-                    [
-                        *INTERPRETER,
-                        "-P",
-                        "-m",
-                        "hf_leep.inference.feeder",
-                        str(theirs.fileno()),
-                        str(self._num_started),
-                    ],
-                    stdin=subprocess.DEVNULL,
+                    [*INTERPRETER, "-P", "-m", "hf_leep.inference.feeder", str(self._num_started)],
+                    stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     env=_environment(),
-                    pass_fds=[theirs.fileno()],
                     start_new_session=True,  # a terminal's Ctrl-C is for the run, which ends its processes
                 )
             except OSError as error:

@@ -179,6 +179,8 @@ class PassRunner:
 
         from hf_leep.inference import forward
 
+        if self.workers:
+            self.pool.start(self.workers)  # they import torch and transformers while the checkpoint is loaded
         device = self._accelerator.device  # a wrong device is the user's error: it is reported before the candidate's
         return forward.run(
             self._classifier(request, model),

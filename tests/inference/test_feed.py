@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 
+import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
 from hf_leep.inference.batch_size import BatchSetting
@@ -19,7 +20,8 @@ from hf_leep.inference.feed import Feed, worthwhile
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.pool import Pool
 from hf_leep.inference.sampler import Batch
-from hf_leep.models import MODALITIES, image
+from hf_leep.models import ADAPTERS, MODALITIES, image
+from tests.videos import as_lists, save_watchers
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,57 @@ def test_what_one_process_decoded_is_not_decoded_again(checkpoints, tmp_path, pi
     assert_same(all_inputs(replace(classifier, processor="another"), loader, pool, 13), regrouped(alone, 13))
     with pytest.raises(TargetError, match="cannot be decoded"):
         all_inputs(classifier, Loader(rows, budget=0), pool, 17)
+
+
+def loaded(modality, path, columns, dataset, **choice):
+    target, rows = data.load(dataset, MODALITIES, **choice)
+    assert target.modality == modality
+    return ADAPTERS[modality].load(path, columns), rows
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+@pytest.mark.parametrize("columns", [("text",), ("text", "second")])
+def test_texts_are_the_same(text_checkpoints, texts, pool, name, columns):
+    classifier, rows = loaded("text", text_checkpoints[name], columns, texts, inputs=list(columns))
+    assert_same(*(all_inputs(classifier, Loader(rows, budget=0), pool, 7, workers) for workers in (2, 0)))
+
+
+def test_words_are_the_same(token_checkpoints, tagged, pool):
+    classifier, rows = loaded("token", next(iter(token_checkpoints.values())), ("tokens",), tagged)
+    assert_same(*(all_inputs(classifier, Loader(rows, budget=0), pool, 7, workers) for workers in (2, 0)))
+
+
+def test_videos_are_the_same(tmp_path, pool):
+    classifier, rows = loaded("video", save_watchers(tmp_path)["videomae"], ("frames",), as_lists())
+    for budget in (0, 10**6):
+        loader = Loader(rows, budget=budget)
+        assert_same(*(all_inputs(classifier, loader, pool, 6, workers) for workers in (2, 0)))
+
+
+@pytest.mark.parametrize("kind", ["spectrum", "wave"])
+def test_sounds_are_the_same(pool, kind):
+    import datasets
+    import transformers as t
+
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    if kind == "spectrum":
+        sizes = {"num_mel_bins": 16, "max_length": 64}
+        model = t.ASTForAudioClassification(t.ASTConfig(num_labels=3, **sizes, **small))
+        extractor = t.ASTFeatureExtractor(**sizes)
+    else:
+        wave = {"conv_dim": (8, 8), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_feat_extract_layers": 2}
+        wave |= {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 8}
+        model = t.Wav2Vec2ForSequenceClassification(t.Wav2Vec2Config(num_labels=3, **wave, **small))
+        extractor = t.Wav2Vec2FeatureExtractor(return_attention_mask=False)
+    generator = np.random.default_rng(1)
+    waves = [0.1 * generator.standard_normal(int(size)) for size in generator.integers(4000, 12000, 20)]
+    sounds = [{"array": wave.tolist(), "sampling_rate": 8000 * (1 + k % 2)} for k, wave in enumerate(waves)]
+    features = {"array": datasets.List(datasets.Value("float32")), "sampling_rate": datasets.Value("int64")}
+    features = datasets.Features({"audio": features, "label": datasets.Value("int64")})
+    dataset = datasets.Dataset.from_dict({"audio": sounds, "label": [0, 1] * 10}, features=features)
+    _, rows = data.load(dataset, MODALITIES)
+    classifier = ADAPTERS["audio"].wrap(model.eval(), extractor, ("audio",))
+    assert_same(*(all_inputs(classifier, Loader(rows, budget=0), pool, 6, workers) for workers in (2, 0)))
 
 
 def regrouped(batches, size):
@@ -145,10 +198,16 @@ def double(rows):
     return {"x": torch.tensor([[2.0 * row["number"]] for row in rows])}
 
 
-def ends_at_20(rows):
-    if any(row["number"] == 20 for row in rows) and "feeder" in " ".join(psutil.Process().cmdline()):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return double(rows)
+@dataclass
+class EndsAt20:
+    """Ends the process that makes inputs of row 20, unless it is this one."""
+
+    own: int = field(default_factory=os.getpid)
+
+    def __call__(self, rows):
+        if any(row["number"] == 20 for row in rows) and os.getpid() != self.own:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return double(rows)
 
 
 def processes(rows):
@@ -181,8 +240,7 @@ def test_both_processes_work_and_each_has_one_thread(pool):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("row_wise", [True, False])
-def test_a_process_that_dies_is_a_reason_and_the_next_candidate_gets_another(row_wise):
+def test_a_process_that_dies_is_a_reason_and_the_next_candidate_gets_another():
     pool = Pool()
     pool.start(2)
     assert pool.wait(120)
@@ -190,7 +248,7 @@ def test_a_process_that_dies_is_a_reason_and_the_next_candidate_gets_another(row
     with pytest.raises(
         CandidateError, match=r"a process that reads rows was killed.* positions 16 to 31: .*workers 0"
     ):
-        all_inputs(Classifier(ends_at_20, row_wise=row_wise), loader, pool, 32 if row_wise else 16)
+        all_inputs(Classifier(EndsAt20()), loader, pool, 32)
     pool.start(2)
     assert pool.wait(120)
     assert numbers(all_inputs(Classifier(), loader, pool, 32)) == [2.0 * i for i in range(64)]
@@ -257,3 +315,14 @@ def test_processes_end_with_the_one_that_started_them():
             return
         time.sleep(0.1)
     raise AssertionError("it still runs")
+
+
+def test_a_ranking_is_the_same_with_processes(checkpoints, pictures):
+    """Candidates are run in the worker process, which starts these."""
+    paths = [str(checkpoints[name]) for name in ("five", "seven-classes")]
+    execution = hf_leep.Execution(cache=False, batch_size=8)
+    alone, together = (
+        hf_leep.rank(paths, pictures, progress=False, execution=replace(execution, workers=workers))
+        for workers in (0, 2)
+    )
+    assert [c["scores"] for c in alone.candidates] == [c["scores"] for c in together.candidates]
