@@ -14,7 +14,7 @@ from pathlib import Path
 from hf_leep import data
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
-from hf_leep.errors import ProcessError, UserError, name_options
+from hf_leep.errors import CandidateError, ProcessError, UserError, name_options
 from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
 from hf_leep.ranking import scoring
@@ -271,6 +271,8 @@ def extract(
         dtype=how.dtype,
         compiled=how.compile,
         workers=how.workers,
+        retry=how.retry,
+        timeout=how.timeout_seconds,
         worker=worker,
     )
     if isinstance(candidate, tuple):
@@ -278,7 +280,11 @@ def extract(
     else:
         snapshot = hub_client.resolve(str(candidate), client)
         step = Step(str(candidate), snapshot.candidate, snapshot=snapshot)
-    return job.extraction(step, partial(hub_client.fetch, client=client), advance)[0]
+        if (refusal := job.memory.refusal(snapshot)) is not None and not job.is_stored(step):
+            raise CandidateError(refusal)
+    fetch = partial(hub_client.fetch_within, client=client, timeout=job.timeout)
+    with job.memory.running(step.snapshot):
+        return job.extraction(step, fetch, advance)[0]
 
 
 def read_names(path: Path) -> list[str]:

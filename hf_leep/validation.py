@@ -7,8 +7,9 @@ re-trained head. Each example is classified by a linear head that was fitted wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from hf_leep import api, data, options
 from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, ProcessError, TargetError, UserError, option
+from hf_leep.errors import CandidateError, ProcessError, TargetError, UserError, name_options, option
 from hf_leep.hub import Client, pin_dataset
 from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.models import MODALITIES
@@ -40,7 +41,9 @@ from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
 from hf_leep.text import with_article
+from hf_leep.training import comparison
 from hf_leep.training.shortlist import by_name, in_memory, shortlist
+from hf_leep.training.trainers import Trainers, memory_of_trainings
 
 _OF_THE_SAME_HEAD = {"ridge", "ridge-log-likelihood"}  # measures that would be compared with themselves
 
@@ -55,7 +58,10 @@ def validate(
     device: Device | None = None,
     dtype: Dtype | None = None,
     hub: HubAccess | None = None,
+    candidate_timeout: str | float = Execution.candidate_timeout,
+    retry: bool = False,
     progress: bool = True,
+    command: Sequence[str] | None = None,
 ) -> Report:
     """Train heads on a ranking's candidates, or fine-tune the first of them, and compare the outcome with its order.
 
@@ -65,6 +71,9 @@ def validate(
     opinion, on three fifths of the ranked rows. One fifth chooses learning rates and finalists, and the last fifth
     judges them. What has been trained is kept in the store (``<HF_HOME>/hf_leep``), so that the same call after an
     interruption trains nothing twice, and goes on with what is left of the budget.
+
+    As in `hf_leep.rank`, candidates are loaded, run and trained in a process of their own: one that ends it, or gives
+    no sign of life, is a row with the reason, and the others go on.
 
     Args:
         report: a finished ranking, or the folder of one. Its data set and candidates must not have changed.
@@ -76,7 +85,11 @@ def validate(
         device: ``cpu``, ``cuda`` or ``mps``: for passes that are no longer in the store, and for fine-tuning.
         dtype: number type for passes that are no longer in the store; by default that of the ranking.
         hub: token, cache folder and pickled weights, for candidates and data sets on the Hub.
+        candidate_timeout: time without a sign of life (a batch or a step of training done, bytes that arrived) after
+            which a candidate is given up, in seconds or as text such as ``10m``.
+        retry: try again the candidates that ended the process that ran or trained them, in an earlier run.
         progress: show progress on stderr.
+        command: the command line that made this call; reasons then name options as its flags.
 
     Returns:
         The report with ``validation`` or ``fine_tuning`` in its data: each candidate's accuracy with its standard
@@ -86,11 +99,12 @@ def validate(
         UserError: fewer than two candidates, no report in the folder, an unknown device or number type, rows other
             than those that were ranked, too few or not fit for fine-tuning, or a budget that is too short.
         TargetError: the data set cannot be read.
+        ProcessError: no worker can be started.
     """
     if top is not None:
         options.check_count("top", top, at_least=2)
     check_device("device", device)
-    check_available(device)
+    limits = Execution(candidate_timeout=candidate_timeout, retry=retry)
     if dtype is not None:
         check_dtype("dtype", dtype)
     report = report if isinstance(report, Report) else Report.load(report)
@@ -99,14 +113,19 @@ def validate(
             raise UserError(
                 f"{option(name)} is {with_article(type(given).__name__)}; give a hf_leep.{record.__name__}"
             )
-    how = _How(by_name(models, report.candidates), device, dtype, hub or HubAccess(), progress)
-    if fine_tune is not None:
-        if top is not None or dtype is not None:
-            given_too = option("top") if top is not None else option("dtype")
-            raise UserError(
-                f"{given_too} is for heads: leave it out with {option('fine_tune')}, which trains in float32"
-            )
-        return _fine_tuned(report, fine_tune, dataset, how)
+    if fine_tune is not None and (top is not None or dtype is not None):
+        given_too = option("top") if top is not None else option("dtype")
+        raise UserError(f"{given_too} is for heads: leave it out with {option('fine_tune')}, which trains in float32")
+    in_memory = by_name(models, report.candidates)
+    with _worker(limits.timeout_seconds, device) as worker:
+        how = _How(in_memory, device, dtype, hub or HubAccess(), progress, limits, worker, command is not None)
+        if fine_tune is not None:
+            return _fine_tuned(report, fine_tune, dataset, how)
+        return _with_heads(report, top, dataset, how)
+
+
+def _with_heads(report: Report, top: int | None, dataset: DatasetLike | None, how: _How) -> Report:
+    """The report with the accuracies of heads on the features of its candidates."""
     ranked = [candidate for candidate in report.candidates if is_ranked(candidate)][:top]
     if len(ranked) < 2:
         raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two candidates")
@@ -115,10 +134,10 @@ def validate(
         raise UserError("no class has two examples, so no head can be tested on examples that it was not fitted to")
     names = dict(zip(map(id, report.candidates), short_names(report.candidates), strict=True))
     trials = []
-    with progress_bar(len(ranked), progress, "head") as bar, Worker(Execution().timeout_seconds) as worker:
+    with progress_bar(len(ranked), how.progress, "head") as bar:
         for candidate in ranked:
             bar.set_description(names[id(candidate)][-30:])
-            trials.append(_trial(candidate, target, rows, how, worker if num_launched() == 1 else None))
+            trials.append(_trial(candidate, target, rows, how))
             bar.update(1)
     described: ReportData = {**report.data, "validation": _as_data(report.data, ranked, trials, top)}
     return Report(described)
@@ -148,6 +167,13 @@ class _How:
     dtype: Dtype | None
     hub: HubAccess
     progress: bool
+    limits: Execution
+    worker: Worker | None
+    from_command_line: bool
+
+    def spelled(self, reason: str | None) -> str | None:
+        """A reason with options named as the caller names them."""
+        return None if reason is None else name_options(reason, flags=self.from_command_line)
 
     def client(self, store: Store) -> Client:
         """How to reach the Hub."""
@@ -155,34 +181,53 @@ class _How:
         return Client(self.hub.token, cache_dir, self.hub.allow_pickle, store.file_digest)
 
 
+@contextlib.contextmanager
+def _worker(timeout: float, device: Device | None) -> Iterator[Worker | None]:
+    """The worker; none for one of several launched processes.
+
+    Raises:
+        UserError: the device is not available.
+    """
+    if num_launched() > 1:
+        check_available(device)
+        yield None
+        return
+    with Worker(timeout) as worker:
+        if device in ("cuda", "mps"):
+            worker.call(check_available, device)
+        yield worker
+
+
 def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None, how: _How) -> Report:
     """The report with the outcome of fine-tuning its shortlist."""
-    from hf_leep.training import comparison  # imports torch
-
     known = report.data["target"]
     comparison.check(known["modality"], options)
+    if how.worker is None:
+        raise AssertionError  # of one of several processes, which have been refused
     chosen, joined = _shortlist(report, options.top)
     if not chosen:
         raise UserError("none of the candidates has a rank")
     target, rows = _reopened(known, dataset, how)
     store = Store(Store.default_root())
-    subject = comparison.Subject(
-        candidates=chosen,
-        names=short_names(chosen),
-        joined=joined,
+    trainers = Trainers(
         target=target,
         rows=rows,
         models=how.models,
+        client=how.client(store),
+        wanted=how.device,
+        worker=how.worker,
+        memory=memory_of_trainings(store, target, how.device, how.limits.retry),
+        timeout=how.limits.timeout_seconds,
     )
     described = comparison.fine_tuned(
-        subject,
+        comparison.Subject(candidates=chosen, names=short_names(chosen), joined=joined, trainers=trainers),
         options,
-        device=how.device,
         store=store,
-        client=how.client(store),
         num_ranked=sum(map(is_ranked, report.candidates)),
         progress=how.progress,
     )
+    for one in described["candidates"]:
+        one["reason"] = how.spelled(one["reason"])
     placed = [(candidate, one["place"]) for candidate, one in zip(chosen, described["candidates"], strict=True)]
     described["agreement"] = {
         measure: _agreement(
@@ -242,30 +287,28 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
     return found
 
 
-def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How, worker: Worker | None) -> Score:
+def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Score:
     """One candidate's accuracy, or why it has none."""
     try:
         with errors_of_candidates():
-            return _judged(_extraction(candidate, target, rows, how, worker))
+            return _judged(_extraction(candidate, target, rows, how))
     except (UserError, ProcessError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
-        return Score(None, reason=plan.reason_of(error))
+        return Score(None, reason=how.spelled(plan.reason_of(error)))
 
 
-def _extraction(
-    candidate: RankedData, target: Target, rows: data.Rows, how: _How, worker: Worker | None
-) -> Extraction:
+def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Extraction:
     """The candidate's pass, from the store if it is there, or else run again."""
     ran_in = candidate["run"]["dtype"] if candidate["run"] else "float32"
     known: Dtype = next((name for name in DTYPES if name == ran_in), "float32")
-    execution = Execution(device=how.device, dtype=how.dtype or known)
+    execution = replace(how.limits, device=how.device, dtype=how.dtype or known)
     revision = candidate["revision"]
     if revision is None:
         return api.extract(in_memory(candidate, how.models), target, rows, execution=execution)
     local = revision.startswith("sha256:")
     name = candidate["id"] if local else f"{candidate['id']}@{revision}"
-    found = api.extract(name, target, rows, execution=execution, hub=how.hub, worker=worker)
+    found = api.extract(name, target, rows, execution=execution, hub=how.hub, worker=how.worker)
     if found.candidate.revision != revision:
         raise CandidateError("the folder has changed since it was ranked: rank it again")
     return found

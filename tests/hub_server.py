@@ -1,8 +1,9 @@
 """A small Hub over real HTTP on loopback, for the unmodified clients: set HF_ENDPOINT to its ``url``.
 
-Repositories of models, datasets and spaces with commits and refs, LFS, range requests, search with paging,
-collections, gated and private repositories with tokens, pull requests, and faults that can be switched on. It keeps a
-log of every request. Clients run with HF_HUB_DISABLE_XET=1.
+Repositories of models, datasets and spaces with commits and refs, LFS (large files in parts), range requests, search
+with paging, collections, gated, private, disabled and renamed repositories, tokens, limits of requests, pull requests,
+and faults that can be switched on. Large files come from another host when ``cdn`` is set. It keeps a log of every
+request. Clients run with HF_HUB_DISABLE_XET=1.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from tests.hub_rules import Limits, card_errors
 
 READ_TOKEN, WRITE_TOKEN = "hf_reads", "hf_writes"  # the latter may see gated and private repositories too
 LFS_ENDINGS = (".safetensors", ".bin", ".parquet", ".png")
@@ -42,6 +45,8 @@ class Repo:
     kind: str = "model"
     private: bool = False
     gated: bool = False
+    disabled: bool = False  # by the Hub's staff: 403
+    illegal: bool = False  # unavailable for legal reasons: 451
     info: dict = field(default_factory=dict)  # further keys of the API's answer: tags, downloads, pipeline_tag, …
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
@@ -89,6 +94,12 @@ class Hub:
     """The server; a context manager that runs it in a thread."""
 
     def __init__(self) -> None:
+        self.limits = Limits()
+        self.tokens = {READ_TOKEN, WRITE_TOKEN}  # any other one is not valid
+        self.cdn = False  # whether large files come from another host
+        self.part_size: int | None = None  # uploads of more bytes come in parts of so many
+        self.moved: dict[tuple[str, str], str] = {}  # old names
+        self.parts: dict[tuple[str, int], bytes] = {}
         self.repos: dict[tuple[str, str], Repo] = {}
         self.collections: dict[str, list[tuple[str, str]]] = {}
         self.uploads: dict[str, bytes] = {}
@@ -96,22 +107,28 @@ class Hub:
         self.faults: list[Fault] = []
         self.log: list[tuple[str, str, int]] = []  # method, path, status
         self.lock = threading.RLock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
-        self.server.daemon_threads = True
+        self.server, self.cdn_server = (
+            ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self})) for _ in range(2)
+        )
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.cdn_url = f"http://localhost:{self.cdn_server.server_port}"
 
     def __enter__(self) -> Hub:
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        for server in (self.server, self.cdn_server):
+            server.daemon_threads = True
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, *_) -> None:
         self.release()
-        self.server.shutdown()
-        self.server.server_close()
+        for server in (self.server, self.cdn_server):
+            server.shutdown()
+            server.server_close()
 
     def add(self, repo_id: str, files: dict[str, bytes] | None = None, kind: str = "model", **options) -> Repo:
         """Add a repository with one commit; options are fields of `Repo`, and ``info`` keys by name."""
-        known = {name: options.pop(name) for name in ("private", "gated") if name in options}
+        states = ("private", "gated", "disabled", "illegal")
+        known = {name: options.pop(name) for name in states if name in options}
         repo = self.repos[kind, repo_id] = Repo(repo_id, kind, info=options, **known)
         repo.commit(files or {})
         return repo
@@ -120,6 +137,12 @@ class Hub:
         """Add a repository with the files of a folder."""
         files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         return self.add(repo_id, files, **options)
+
+    def rename(self, old: str, new: str, kind: str = "model") -> None:
+        """Give a repository another name; its old one leads there."""
+        repo = self.repos[kind, new] = self.repos.pop((kind, old))
+        repo.id = new
+        self.moved[kind, old] = new
 
     def release(self) -> None:
         """Let every request that waits be answered."""
@@ -160,6 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         self.query = dict(parse_qs(parts.query, keep_blank_values=True))
         self.body = self._read_body()
+        self.limit_headers = {}
         self.fault = self.hub.take_fault(f"{self.command} {self.path}")
         if self.fault is not None:
             time.sleep(self.fault.delay)
@@ -169,6 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(self.fault.status, {"error": f"fault {self.fault.status}"}, self.fault.headers)
                 return
         try:
+            self._check_request(parts.path)
             for method, pattern, name in ROUTES:
                 found = re.fullmatch(pattern, parts.path)
                 if found and self.command in method:
@@ -193,9 +218,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         return body
 
+    def _check_request(self, path: str) -> None:
+        """Refuse what the Hub refuses whatever is asked for: a token that is not valid, too many requests."""
+        if path.startswith("/cdn/"):
+            if self.server is self.hub.server:
+                raise _Stop(404, b"", {})
+            if self.token:  # as a signed address does
+                raise _Stop(400, {"error": "Only one auth mechanism allowed"}, {})
+            return
+        if self.token and self.token not in self.hub.tokens:
+            said = "Invalid credentials in Authorization header"
+            raise _Stop(401, {"error": said}, {"X-Error-Message": said})
+        allowed, self.limit_headers = self.hub.limits.check(path, self.token)
+        if not allowed:
+            said = "We had to rate limit you, you hit the quota of requests. Please retry later."
+            raise _Stop(429, {"error": said}, {})
+
     def _send(self, status: int, body=b"", headers=None) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", **(headers or {})}
+        headers = {"Content-Type": "application/json", **self.limit_headers, **(headers or {})}
         self.hub.log.append((self.command, self.path, status))
         if self.fault is not None and self.fault.then is not None:
             self.fault.then()
@@ -225,9 +266,23 @@ class _Handler(BaseHTTPRequestHandler):
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
 
     def _repo(self, kind: str | None, repo_id: str) -> Repo:
-        repo = self.hub.repos.get((_KINDS.get(kind, "model"), repo_id))
+        kind = _KINDS.get(kind, "model")
+        if (kind, repo_id) in self.hub.moved:
+            location = self.path.replace(f"/{repo_id}", f"/{self.hub.moved[kind, repo_id]}", 1)
+            raise _Stop(307, b"", {"Location": location})
+        repo = self.hub.repos.get((kind, repo_id))
         if repo is None or (repo.private and self.token != WRITE_TOKEN):
-            raise self._error(404 if self.token else 401, "RepoNotFound", "Repository not found")
+            if self.token:
+                raise self._error(404, "RepoNotFound", "Repository not found")
+            # Without a token the Hub does not even say that it is about a repository.
+            said = "Invalid username or password."
+            raise _Stop(401, {"error": said}, {"X-Error-Message": said})
+        if repo.disabled:
+            said = "Access to this resource is disabled."
+            raise _Stop(403, {"error": said}, {"X-Error-Message": said})
+        if repo.illegal:
+            said = "This repository is unavailable for legal reasons"
+            raise _Stop(451, {"error": said}, {"X-Error-Message": said})
         return repo
 
     def _revision(self, repo: Repo, revision: str | None) -> str:
@@ -359,10 +414,26 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"X-Repo-Commit": sha, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         if content is None:
             raise _Stop(404, b"", {**headers, "X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
-        etag = sha256(content) if path.endswith(LFS_ENDINGS) else blob_id(content)
-        headers["ETag"] = f'"{etag}"'
-        if path.endswith(LFS_ENDINGS):
-            headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
+        if not path.endswith(LFS_ENDINGS):
+            # A weak one: on its way, the content of a small file is compressed.
+            self._content(content, {**headers, "ETag": f'W/"{blob_id(content)}"'})
+            return
+        headers |= {"X-Linked-Etag": f'"{sha256(content)}"', "X-Linked-Size": str(len(content))}
+        if self.hub.cdn:
+            name = f"/cdn/{_KINDS.get(kind, 'model')}/{quote(repo.id)}/{sha}/{quote(path)}"
+            location = f"{self.hub.cdn_url}{name}?X-Amz-Signature=secret"
+            self._send(302, b"", {**headers, "Location": location})
+            return
+        self._content(content, {**headers, "ETag": f'"{sha256(content)}"'})
+
+    def cdn(self, kind: str, repo_id: str, sha: str, path: str) -> None:
+        """A large file, on another host: its ETag there is not its checksum."""
+        content = self.hub.repos[kind, repo_id].commits[sha][path]
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        self._content(content, {**headers, "ETag": f'"{hashlib.md5(content).hexdigest()}"'})
+
+    def _content(self, content: bytes, headers: dict) -> None:
+        """Send a file, or the range of it that is asked for."""
         if asked := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or ""):
             first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
@@ -398,7 +469,9 @@ class _Handler(BaseHTTPRequestHandler):
     # --- writing --------------------------------------------------------------------------------------------------
 
     def validate_yaml(self) -> None:
-        self._send(200, {"errors": [], "warnings": []})
+        asked = json.loads(self.body)
+        errors = [{"message": text} for text in card_errors(asked["content"], asked["repoType"])]
+        self._send(400 if errors else 200, {"errors": errors, "warnings": []})
 
     def create(self) -> None:
         self._check_write()
@@ -432,6 +505,10 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"oid": asked["oid"], "size": asked["size"]}
             if asked["oid"] not in self.hub.uploads:
                 upload = {"href": f"{self.hub.url}/lfs/{asked['oid']}", "header": {}}
+                if self.hub.part_size is not None and asked["size"] > self.hub.part_size:
+                    count = -(-asked["size"] // self.hub.part_size)
+                    urls = {f"{k:05}": f"{self.hub.url}/lfs/{asked['oid']}/{k}" for k in range(1, count + 1)}
+                    upload["header"] = {"chunk_size": str(self.hub.part_size), **urls}
                 answer["actions"] = {"upload": upload, "verify": {"href": f"{self.hub.url}/lfs-verify", "header": {}}}
             objects.append(answer)
         self._send(200, {"transfer": "basic", "objects": objects})
@@ -441,6 +518,21 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Stop(400, {"error": "wrong checksum"}, {})
         self.hub.uploads[oid] = self.body
         self._send(200, b"")
+
+    def lfs_part(self, oid: str, number: str) -> None:
+        self.hub.parts[oid, int(number)] = self.body
+        self._send(200, b"", {"ETag": f'"{hashlib.md5(self.body).hexdigest()}"'})
+
+    def lfs_complete(self, oid: str) -> None:
+        """Put the parts of a large file together."""
+        parts = json.loads(self.body)["parts"]
+        found = [self.hub.parts[oid, part["partNumber"]] for part in parts]
+        etags = [f'"{hashlib.md5(part).hexdigest()}"' for part in found]
+        content = b"".join(found)
+        if etags != [part["etag"] for part in parts] or sha256(content) != oid:
+            raise _Stop(400, {"error": "the parts do not make the file"}, {})
+        self.hub.uploads[oid] = content
+        self._send(200, {})
 
     def lfs_verify(self) -> None:
         self._send(200, {})
@@ -462,15 +554,23 @@ class _Handler(BaseHTTPRequestHandler):
                 deleted.append(value["path"])
         pull = bool(self.query.get("create_pr"))
         parent = header.get("parentCommit")
+        card = changes.get("README.md", b"").decode(errors="replace")
+        if errors := card_errors(card, repo.kind):
+            raise _Stop(400, {"error": f"Invalid metadata in README.md: {errors[0]}"}, {})
         with self.hub.lock:
+            for known in self.hub.pulls:
+                if revision == f"refs/pr/{known['num']}" and known["status"] != "open":
+                    raise _Stop(403, {"error": "This pull request is closed"}, {})
             if not pull and parent not in (None, repo.sha(revision)):
                 raise _Stop(412, {"error": "A commit has happened since. Please refresh and try again."}, {})
             answer, ref = {"success": True}, revision
             if pull:
                 number = len(self.hub.pulls) + 1
-                self.hub.pulls.append({**self._pull(repo, number, header.get("summary")), "header": header})
+                base = parent or repo.sha(revision)
+                opened = self._pull(repo, number, header.get("summary"))
+                self.hub.pulls.append({**opened, "header": header, "base": base})
                 ref = f"refs/pr/{number}"
-                repo.refs[ref] = parent or repo.sha(revision)
+                repo.refs[ref] = base
                 answer["pullRequestUrl"] = f"{self._url(repo)}/discussions/{number}"
             sha = repo.commit(changes, deleted, ref)
         self._send(200, {**answer, "commitUrl": f"{self._url(repo)}/commit/{sha}", "commitOid": sha})
@@ -494,7 +594,7 @@ class _Handler(BaseHTTPRequestHandler):
         repo = self._repo(kind, repo_id)
         query = {key: values[0] for key, values in self.query.items()}
         found = [
-            {key: value for key, value in pull.items() if key != "header"}
+            {key: value for key, value in pull.items() if key not in ("header", "base")}
             for pull in self.hub.pulls
             if pull["repo"] == {"name": repo.id, "type": repo.kind}
             and query.get("author", pull["author"]["name"]) == pull["author"]["name"]
@@ -502,6 +602,20 @@ class _Handler(BaseHTTPRequestHandler):
         ]
         start = int(query.get("p", 0)) * PAGE
         self._send(200, {"discussions": found[start : start + PAGE], "count": len(found), "start": start})
+
+    def discussion(self, kind: str, repo_id: str, number: str) -> None:
+        """A pull request, with the files that its branch and main have both changed since it was opened."""
+        repo = self._repo(kind, repo_id)
+        pull = self.hub.pulls[int(number) - 1]
+        base, own, main = (repo.files(ref) for ref in (pull["base"], f"refs/pr/{number}", "main"))
+        both = [
+            path
+            for path in {*base, *own, *main}
+            if base.get(path) != own.get(path) != main.get(path) != base.get(path)
+        ]
+        about = {key: value for key, value in pull.items() if key not in ("header", "base")}
+        changes = {"base": "refs/heads/main"}
+        self._send(200, {**about, "events": [], "diff": "", "filesWithConflicts": sorted(both), "changes": changes})
 
 
 _REPO = r"(?P<repo_id>[^/]+/[^/]+)"
@@ -516,6 +630,7 @@ ROUTES = [
     ("GET", rf"{_API}/refs", "refs"),
     ("GET", rf"{_API}/auth-check", "auth_check"),
     ("GET", rf"{_API}/discussions", "discussions"),
+    ("GET", rf"{_API}/discussions/(?P<number>\d+)", "discussion"),
     ("POST", rf"{_API}/preupload/(?P<revision>[^/]+)", "preupload"),
     ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", "commit"),
     ("GET", r"/api/collections/(?P<slug>.+)", "collection"),
@@ -525,6 +640,9 @@ ROUTES = [
     ("POST", r"/api/repos/create", "create"),
     ("POST", rf"{_PLACE}\.git/info/lfs/objects/batch", "lfs_batch"),
     ("PUT", r"/lfs/(?P<oid>[0-9a-f]+)", "lfs_put"),
+    ("PUT", r"/lfs/(?P<oid>[0-9a-f]+)/(?P<number>\d+)", "lfs_part"),
+    ("POST", r"/lfs/(?P<oid>[0-9a-f]+)", "lfs_complete"),
+    ("GET HEAD", rf"/cdn/(?P<kind>\w+)/{_REPO}/(?P<sha>[0-9a-f]+)/(?P<path>.+)", "cdn"),
     ("POST", r"/lfs-verify", "lfs_verify"),
     ("GET HEAD", rf"{_PLACE}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
 ]

@@ -1,4 +1,4 @@
-"""What the README says is so."""
+"""What README and docs say is so."""
 
 import doctest
 import re
@@ -15,25 +15,66 @@ from hf_leep import cli
 from hf_leep.measures import MEASURES
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {page: page.read_text(encoding="utf-8") for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]}
+TEXT = "\n".join(PAGES.values())
 COMMANDS = get_command(cli.app).commands
 
 
+def read(name):
+    return PAGES[ROOT / name]
+
+
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def anchors(page):
+    """The ids that GitHub and the Hub give to a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_mentioned(command):
-    assert f"hf-leep {command}" in README
+    assert f"`hf-leep {command}" in read("docs/command-line.md")
 
 
-def test_every_option_of_rank_is_mentioned():
-    for parameter in COMMANDS["rank"].params:
-        assert f"`{parameter.opts[0]}`" in README, parameter.opts[0]
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_mentioned(command):
+    for parameter in COMMANDS[command].params:
+        if parameter.opts[0].startswith("--"):
+            assert re.search(rf"`?{parameter.opts[0]}\b", TEXT), parameter.opts[0]
+    if command == "rank":
+        for parameter in COMMANDS["rank"].params:
+            assert f"`{parameter.opts[0]}`" in read("docs/command-line.md"), parameter.opts[0]
 
 
-def test_every_command_line_in_the_readme_has_options_that_exist():
+@pytest.mark.parametrize("name", [name for name in hf_leep.__all__ if name != "__version__"])
+def test_every_public_name_is_mentioned(name):
+    page = read("docs/python.md")
+    assert f"hf_leep.{name}" in page or f"from hf_leep import {name}" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        path, _, anchor = link.partition("#")
+        if link.startswith(("https://", "http://")):
+            continue
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_every_page_is_linked_from_the_readme():
+    for page in DOCS:
+        assert f"(docs/{page.name}" in read("README.md"), page.name
+
+
+def test_every_command_line_has_options_that_exist():
     lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
     calls = [shlex.split(line, comments=True) for line in lines if line.startswith("hf-leep")]
     assert calls
@@ -44,7 +85,7 @@ def test_every_command_line_in_the_readme_has_options_that_exist():
 
 def test_every_name_in_the_python_blocks_exists():
     code = "\n".join(blocks("python"))
-    compile(code, "README", "exec")
+    compile(code, "docs", "exec")
     for name in set(re.findall(r"(?<![\w.])measures\.(\w+)", code)):
         assert hasattr(hf_leep.measures, name)
     for name in set(re.findall(r"hf_leep\.(\w+)", code)):

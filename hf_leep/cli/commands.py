@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -122,6 +123,13 @@ def validate(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Accept pickled weights where there are no safetensors.")
     ] = False,
+    candidate_timeout: Annotated[
+        str, typer.Option(help="Give a candidate up after this long without a sign of life: 90s, 30m or 1h.")
+    ] = "30m",
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Try candidates again that ended the process of an earlier run."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
 ) -> None:
     """Train a head on each candidate of a report, or fine-tune the first ones, and say how far to trust the order."""
@@ -129,6 +137,7 @@ def validate(
     from hf_leep.report import Report
     from hf_leep.report.card import fine_tuning
     from hf_leep.report.card.validation import terminal
+    from hf_leep.runs import interruptions
 
     options = None
     if fine_tune:
@@ -144,13 +153,17 @@ def validate(
         device=device,
         dtype=dtype,
         hub=HubAccess(cache_dir=cache_dir, allow_pickle=allow_pickle),
+        candidate_timeout=candidate_timeout,
+        retry=retry,
         progress=not json,
+        command=["hf-leep", *sys.argv[1:]],
     )
-    report.save(folder)
-    if json:
-        print_json(report)
-    say((fine_tuning.terminal if fine_tune else terminal)(report.data), error=json)
-    say(f"Report: {Path(folder) / 'README.md'}", error=json)
+    with interruptions.held():
+        report.save(folder)
+        if json:
+            print_json(report)
+        say((fine_tuning.terminal if fine_tune else terminal)(report.data), error=json)
+        say(f"Report: {Path(folder) / 'README.md'}", error=json)
     raise typer.Exit(validation.exit_code(report, fine_tuned=fine_tune))
 
 

@@ -2,7 +2,7 @@
 
 from hf_leep.hub.client import Client
 from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
-from hf_leep.hub.prefetch import Prefetcher
+from hf_leep.hub.prefetch import Prefetcher, fetch_within
 from hf_leep.hub.push import Committed, Proposal, check_destination, check_repo_id, commit, propose
 from hf_leep.hub.search import check_collection, collection, search
 from hf_leep.hub.snapshot import RepoId, Snapshot, resolve
@@ -24,6 +24,7 @@ __all__ = [
     "configuration",
     "evict",
     "fetch",
+    "fetch_within",
     "peek",
     "pin_dataset",
     "propose",

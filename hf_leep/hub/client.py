@@ -188,6 +188,8 @@ def _refusal(
         return _Refusal(f"the repository has no revision {revision!r}")
     if isinstance(error, errors.HTTPError) and status is not None and status in refusals:
         return _Refusal(refusals[status])
+    if isinstance(error, errors.HTTPError) and status == 401:  # also of what only some logins can see
+        return _Refusal(missing)
     if isinstance(error, errors.HTTPError):
         busy = hidden is None and (status is None or status == 429 or status >= 500)
         answer = "did not answer" if status is None else f"answered {status}"

@@ -132,3 +132,20 @@ class Prefetcher:
                     prefetcher._advance(int(n))
 
         return Progress
+
+
+def fetch_within(snapshot: Snapshot, client: Client, timeout: float) -> Path:
+    """Download a snapshot, and return its folder.
+
+    Args:
+        snapshot: from `resolve`.
+        client: how to reach the Hub.
+        timeout: seconds without any byte after which it is given up.
+
+    Raises:
+        CandidateError: it could not be downloaded.
+    """
+    if snapshot.path is not None:
+        return snapshot.path
+    with Prefetcher([snapshot], client, 0, lambda _bytes: None, timeout) as prefetcher:
+        return prefetcher.take(snapshot)

@@ -14,6 +14,7 @@ from hf_leep.arrays import Integers
 from hf_leep.inference.pool import Pool
 from hf_leep.inference.protocols import Classifier, Row, Rows
 from hf_leep.inference.reading import collate_rows, read_rows
+from hf_leep.inference.sampler import examples_of
 
 _SHARE_OF_MEMORY, _MAX_BYTES = 0.25, 4 * 2**30
 _NUMBERS = count(1)  # of loaders
@@ -49,10 +50,7 @@ class Loader:
 
     def examples(self, positions: Integers) -> Integers:
         """The examples of some rows, in the order in which a batch of these rows returns them."""
-        offsets = self._rows.offsets
-        if offsets is None:
-            return positions
-        return np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in positions])
+        return examples_of(self._rows.offsets, positions)
 
     def order(self) -> Integers:
         """The order in which to run the rows, ``[n]``: the longest texts first.

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+import numpy as np
+
 from hf_leep.arrays import Integers
 from hf_leep.inference.batch_size import BatchSetting, BatchSizeSearch
 
@@ -23,6 +25,18 @@ class Batch:
 
     positions: Integers
     setting: BatchSetting
+
+
+def examples_of(offsets: Integers | None, positions: Integers) -> Integers:
+    """The examples of some rows, in the order in which a batch of these rows returns them.
+
+    Args:
+        offsets: number of examples before each row, and of all, ``[n + 1]``; None if each row is one example.
+        positions: the rows.
+    """
+    if offsets is None:
+        return positions
+    return np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in positions])
 
 
 class BatchSampler:

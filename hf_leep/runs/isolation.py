@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from hf_leep import hub
+from hf_leep import data, hub
 from hf_leep.data.source import on_disk
 from hf_leep.inference.outputs import Arrays, combine
 from hf_leep.models import Inspection
@@ -38,12 +38,25 @@ class Isolation:
     worker: Worker | None = None
 
     def holds(self, folder: Path) -> bool:
-        """Whether a candidate is run in the worker: a class that the caller registered is known in this process alone.
+        """Whether a candidate belongs into the worker: a class that the caller registered is known here alone.
 
         Args:
             folder: a folder with its config.json.
         """
-        return self.worker is not None and not _is_registered(folder)
+        return self.worker is not None and not is_registered(folder)
+
+    def opens_rows(self) -> bool:
+        """Let the worker open the rows of the run; False if it cannot, since they need what the caller defined.
+
+        Raises:
+            ProcessError: no worker can be started.
+        """
+        worker = self._worker()
+
+        def opened(rows: data.Rows, num_threads: int | None) -> None:
+            worker.call(tasks.open_rows, replace(self.runner, rows=rows), num_threads)
+
+        return worker.prepare(self.runner, lambda: with_rows_on_disk(self.runner.rows, opened))
 
     def inspect(self, peeked: hub.Peek, target: Target) -> Inspection:
         """Judge a candidate by its configuration and the shapes of its weights.
@@ -80,33 +93,43 @@ class Isolation:
             ProcessError: no worker can be started.
             UserError: the device is not available, or a row cannot be decoded.
         """
-        if self.worker is None:
-            raise AssertionError  # `holds` says so
-        worker = self.worker
-        worker.prepare(self.runner, lambda: self._open(worker))
-        done = worker.call(tasks.run_pass, request, writer, advance=advance)
+        self.opens_rows()  # again, where the worker was lost meanwhile
+        done = self._worker().call(tasks.run_pass, request, writer, advance=advance)
         arrays = {**done.arrays, **writer.adopt(done.kept)}
         output = Arrays(len(target.labels), filled=arrays)
         return combine([done.part], output, target.labels, target.sentences)
 
-    def _open(self, worker: Worker) -> None:
-        """Let the worker open the rows; those in memory are written to a file, which is gone once it has opened it."""
-        torch = sys.modules.get("torch")
-        num_threads = None if torch is None else torch.get_num_threads()
-        with tempfile.TemporaryDirectory(prefix="hf-leep-rows-", ignore_cleanup_errors=True) as folder:
-            rows = self.runner.rows
-            rows = replace(rows, dataset=on_disk(rows.dataset, Path(folder)))
-            worker.call(tasks.open_rows, replace(self.runner, rows=rows), num_threads)
+    def _worker(self) -> Worker:
+        if self.worker is None:
+            raise AssertionError  # `holds` says so
+        return self.worker
 
     def _call(self, folder: Path, function: Callable[..., _T], *arguments: object) -> _T:
-        if self.worker is not None and self.holds(folder):
-            return self.worker.call(function, *arguments)
+        if self.holds(folder):
+            return self._worker().call(function, *arguments)
         with errors_of_candidates():
             return function(*arguments)
 
 
-def _is_registered(folder: Path) -> bool:
-    """Whether a checkpoint is of a class that was registered with the auto classes of transformers in this process."""
+def with_rows_on_disk(rows: data.Rows, call: Callable[[data.Rows, int | None], object]) -> None:
+    """Make a call that lets a worker open rows; those in memory are in a file, which is gone once it has opened it.
+
+    Args:
+        rows: the rows.
+        call: gets rows that can be sent, and the number of threads of torch where this process has chosen it.
+    """
+    torch = sys.modules.get("torch")
+    num_threads = None if torch is None else torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="hf-leep-rows-", ignore_cleanup_errors=True) as folder:
+        call(replace(rows, dataset=on_disk(rows.dataset, Path(folder))), num_threads)
+
+
+def is_registered(folder: Path) -> bool:
+    """Whether a checkpoint is of a class that was registered with the auto classes of transformers in this process.
+
+    Args:
+        folder: a folder with its config.json.
+    """
     if "transformers" not in sys.modules:
         return False
     try:

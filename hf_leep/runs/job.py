@@ -89,7 +89,7 @@ class Job:
     @cached_property
     def memory(self) -> Memory:
         """What is remembered of candidates that ended the process that ran them."""
-        return Memory(self.passes, self.store.attempts, self.retry)
+        return Memory(self.store.attempts, self.passes.candidate_key, self.retry)
 
     @cached_property
     def passes(self) -> StoredPasses:
@@ -202,7 +202,7 @@ class Job:
         def run(writer: Writer) -> Extraction:
             folder = snapshot.path or fetch(snapshot)
             request = PassRequest(snapshot.candidate, snapshot, folder, self.positions)
-            if self.isolation.holds(folder):
+            if self.isolation.holds(folder) and self.isolation.opens_rows():
                 extraction = self.isolation.run(self.target, request, writer, advance)
             else:
                 extraction = self.runner.run(request, writer, advance)

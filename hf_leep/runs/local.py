@@ -91,6 +91,7 @@ class Downloads:
         prefetcher: hub.Prefetcher,
     ) -> None:
         self._client, self._evict, self._bar, self._prefetcher = job.client, evict, bar, prefetcher
+        self._timeout = job.timeout
         self._bytes_left = None if budget is None else budget - planned.download_bytes
         self._num_uses = Counter(step.snapshot.pinned for step in planned.steps if step.snapshot and step.is_run)
         self.advance: Callable[[int], object] = bar.update
@@ -122,7 +123,7 @@ class Downloads:
         if self._bytes_left is not None and snapshot.download_bytes > self._bytes_left:
             raise CandidateError("its stored pass is damaged, and the budget does not hold its download: run it again")
         self._bytes_left = None if self._bytes_left is None else self._bytes_left - snapshot.download_bytes
-        return hub.fetch(snapshot, self._client)
+        return hub.fetch_within(snapshot, self._client, self._timeout)
 
 
 @contextlib.contextmanager

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hf_leep import hub
 from hf_leep.errors import option
-from hf_leep.runs.stored_passes import StoredPasses
 from hf_leep.store.attempts import Attempt, Attempts
 
 _MOST_KILLED = 2  # runs at one candidate, after which it is not tried any more
@@ -19,13 +18,13 @@ class Memory:
     """What a run remembers of earlier attempts at its candidates.
 
     Attributes:
-        passes: the stored passes over all rows of the run.
         attempts: the attempts that came to no orderly end.
+        key: the key of a candidate and of what is done with it.
         retry: try such candidates again.
     """
 
-    passes: StoredPasses
     attempts: Attempts
+    key: Callable[[hub.Snapshot], str]
     retry: bool = False
 
     def refusal(self, snapshot: hub.Snapshot) -> str | None:
@@ -63,8 +62,8 @@ class Memory:
         if snapshot is None:
             yield
             return
-        with self.attempts.running(self.passes.candidate_key(snapshot), forget):
+        with self.attempts.running(self.key(snapshot), forget):
             yield
 
     def _known(self, snapshot: hub.Snapshot) -> Attempt | None:
-        return None if self.retry else self.attempts.get(self.passes.candidate_key(snapshot))
+        return None if self.retry else self.attempts.get(self.key(snapshot))

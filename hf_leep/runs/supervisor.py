@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar, cast
 
-from hf_leep.errors import ProcessError, WorkerError, option
+from hf_leep.errors import ProcessError, UserError, WorkerError, one_line, option
 from hf_leep.runs.messages import LOG, Answer, Event, Failure, Ready, Work, receive, send
 
 _T = TypeVar("_T")
@@ -40,7 +40,8 @@ class Worker:
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._prepared: object = None
+        self._prepared: object = None  # the rows that the process has opened
+        self._unknown: object = None  # rows that none can open
 
     def __enter__(self) -> Self:
         """Return this object."""
@@ -84,24 +85,42 @@ class Worker:
             raise AssertionError  # it is the first message alone
         return cast(_T, answer.value)
 
-    def prepare(self, what: object, call: Callable[[], object]) -> None:
-        """Make a call unless this process has been prepared for the same thing.
+    def prepare(self, rows: object, call: Callable[[], object]) -> bool:
+        """Let this process open rows, unless it has opened the same ones.
 
         Args:
-            what: the thing; the same object is the same thing.
-            call: makes the call.
+            rows: what stands for them; the same object is the same rows.
+            call: lets it open them.
+
+        Returns:
+            Whether it could; False where they need what the caller's program alone defines, such as a feature of its
+            own.
 
         Raises:
             ProcessError: the worker was lost meanwhile, for which no candidate is to blame.
+            UserError: a device is not available.
         """
+        if self._unknown is rows:
+            return False
         self._running()
-        if self._prepared is what:
-            return
+        if self._prepared is rows:
+            return True
         try:
             call()
         except WorkerError as error:
             raise ProcessError(f"the worker cannot read the rows: {error.marked()}") from None
-        self._prepared = what
+        except (UserError, ProcessError):
+            raise
+        except Exception as error:  # whatever pickle raises, here or there
+            self._unknown = rows
+            _LOG.warning(
+                "the rows need what this program alone defines (%s): candidates run in this process, and one that "
+                "crashes ends the run",
+                one_line(error),
+            )
+            return False
+        self._prepared = rows
+        return True
 
     def end(self) -> None:
         """End the process, if one is running."""

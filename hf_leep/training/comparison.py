@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_leep import data, hub
-from hf_leep.arrays import Integers
 from hf_leep.data.content import digests_of
 from hf_leep.errors import UserError, option
-from hf_leep.inference.forward import accelerator
-from hf_leep.inference.loader import Loader
 from hf_leep.inference.processes import num_launched
+from hf_leep.inference.sampler import examples_of
 from hf_leep.models import BY_NAME, MODALITIES
-from hf_leep.options import Device, FineTuning
-from hf_leep.records import Target
+from hf_leep.options import FineTuning
 from hf_leep.report.candidate_schema import CandidateData
 from hf_leep.report.validation_schema import FineTuningData
 from hf_leep.store import Store
 from hf_leep.training.display import Display
-from hf_leep.training.fine_tune import Examples
 from hf_leep.training.halving import compare
 from hf_leep.training.journal import Journal
 from hf_leep.training.records import Compared, Settings
-from hf_leep.training.shortlist import identity, network_loader
+from hf_leep.training.shortlist import identity
 from hf_leep.training.splitting import Split, split_rows
 from hf_leep.training.summary import Judged, candidates_data
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from hf_leep.models import Classifier
-    from hf_leep.runs.plan import ModelInMemory
-    from hf_leep.training.fine_tune import Network
-
-TRAINING_VERSION = 1  # part of the key of a journal: raise it when trainings give other numbers than before
+from hf_leep.training.trainers import VERSION, Trainers
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +36,13 @@ class Subject:
         candidates: the shortlist.
         names: what to call each of them.
         joined: position of the one that is there by the second opinion alone; None without one.
-        target: the examples.
-        rows: its rows.
-        models: models in memory by name.
+        trainers: what trains them, on which rows.
     """
 
     candidates: Sequence[CandidateData]
     names: Sequence[str]
     joined: int | None
-    target: Target
-    rows: data.Rows
-    models: Mapping[str, ModelInMemory]
+    trainers: Trainers
 
 
 def check(target_modality: str, options: FineTuning) -> None:
@@ -84,9 +66,7 @@ def fine_tuned(
     subject: Subject,
     options: FineTuning,
     *,
-    device: Device | None,
     store: Store,
-    client: hub.Client,
     num_ranked: int,
     progress: bool,
 ) -> FineTuningData:
@@ -98,9 +78,7 @@ def fine_tuned(
     Args:
         subject: the shortlist and its rows.
         options: how.
-        device: ``cpu``, ``cuda`` or ``mps``; None for the best one available.
         store: where the trainings are kept.
-        client: how to reach the Hub.
         num_ranked: number of ranked candidates.
         progress: show progress on stderr.
 
@@ -110,14 +88,16 @@ def fine_tuned(
     Raises:
         UserError: the rows cannot be fine-tuned on or are too few, the budget is too short, or the device is not
             available.
+        ProcessError: no worker can be started.
     """
-    target = subject.target
+    target, rows = subject.trainers.target, subject.trainers.rows
     check(target.modality, options)
-    on = accelerator(device)
-    groups = np.unique(digests_of(subject.rows.dataset, target.input_columns, target.row_ids), return_inverse=True)[1]
+    groups = np.unique(digests_of(rows.dataset, target.input_columns, target.row_ids), return_inverse=True)[1]
     split = split_rows(target.labels if target.sentences is None else None, groups, target.seed)
     settings = Settings(budget=options.seconds, steps=options.steps, flip=options.flip, seed=target.seed)
-    found, examples, seconds = _compared(subject, split, settings, on, store, client, progress)
+    device = subject.trainers.device(subject.candidates)
+    found, seconds = _compared(subject, split, settings, device, store, progress)
+    examples = partial(examples_of, rows.offsets)
     group_of = groups if target.sentences is None else groups[target.sentences]
     judged = Judged(group_of[examples(split.choose)], group_of[examples(split.judge)])
     return {
@@ -130,7 +110,7 @@ def fine_tuned(
         "num_train": len(examples(split.train)),
         "num_choose": len(examples(split.choose)),
         "num_judge": len(examples(split.judge)),
-        "device": on.device.type,
+        "device": device,
         "seconds": seconds,
         "candidates": candidates_data(subject.candidates, subject.joined, found, judged),
         "agreement": {},
@@ -138,33 +118,16 @@ def fine_tuned(
 
 
 def _compared(
-    subject: Subject,
-    split: Split,
-    settings: Settings,
-    on: Accelerator,
-    store: Store,
-    client: hub.Client,
-    progress: bool,
-) -> tuple[list[Compared], Callable[[Integers], Integers], float]:
-    """Run the comparison: what it found, what gives the examples of some rows, and the seconds of all trainings."""
-    target = subject.target
-    loader = Loader(subject.rows)
-    loaded: list[Classifier] = []
-
-    def load(candidate: CandidateData) -> Network:
-        loaded.clear()  # before the next one is loaded: one network in memory at a time
-        loaded.append(network_loader(candidate, target, client, subject.models)())
-        return loaded[0]
-
-    examples = Examples(
-        lambda rows: loader.batch(loaded[0], rows.tolist()), loader.examples, target.labels, len(target.class_names)
-    )
+    subject: Subject, split: Split, settings: Settings, device: str, store: Store, progress: bool
+) -> tuple[list[Compared], float]:
+    """Run the comparison: what it found, and the seconds of all trainings."""
+    trainers, shortlist = subject.trainers, dict(zip(subject.names, subject.candidates, strict=True))
     about: dict[str, str | int | None] = {
-        "training": TRAINING_VERSION,
-        "rows": target.fingerprint,
-        "candidates": "\n".join(identity(candidate, subject.models) for candidate in subject.candidates),
+        "training": VERSION,
+        "rows": trainers.target.fingerprint,
+        "candidates": "\n".join(identity(candidate, trainers.models) for candidate in subject.candidates),
         "settings": repr(sorted(asdict(settings).items())),
-        "device": on.device.type,
+        "device": device,
         "torch": version("torch"),
         "transformers": version("transformers"),
     }
@@ -172,14 +135,13 @@ def _compared(
     with store.lock(key), Display(progress) as display:
         journal = Journal(store.journal(key), about)
         found = compare(
-            {name: partial(load, one) for name, one in zip(subject.names, subject.candidates, strict=True)},
-            examples,
+            {name: trainers.trainer(one) for name, one in shortlist.items()},
             split,
             settings,
-            on=on,
             journal=journal,
             joined=None if subject.joined is None else subject.names[subject.joined],
+            suspects=[name for name, one in shortlist.items() if trainers.is_suspect(one)],
             tell=display.tell,
             advance=display.advance,
         )
-    return found, loader.examples, journal.seconds
+    return found, journal.seconds

@@ -25,7 +25,7 @@ from torch.nn import functional
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
 from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout, without_masks
-from hf_leep.training.records import BATCH_SIZE
+from hf_leep.training.records import Recipe, Trained
 
 HEAD_FACTOR = 10.0  # the new head's learning rate, as a multiple of the others'
 WARM_UP = 0.1  # share of the steps
@@ -68,46 +68,6 @@ class Examples:
     num_classes: int
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    Attributes:
-        learning_rate: peak learning rate of the pre-trained weights.
-        steps: optimiser steps.
-        seed: seed of the order of the rows and of dropout.
-        batch_size: rows a step.
-        flip: whether images are flipped at random, left to right.
-    """
-
-    learning_rate: float
-    steps: int
-    seed: int = 0
-    batch_size: int = BATCH_SIZE
-    flip: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What came of training one network.
-
-    Attributes:
-        correct: whether each example that was evaluated on is classified rightly, by its position, ``[m]``.
-        loss: mean cross-entropy on these examples, in nats; infinite where training diverged.
-        seconds_per_step: seconds a training step, the first one aside where there are several.
-        seconds: seconds in all.
-        micro_batch: rows that were run at once; fewer than the batch size where memory ran out.
-        keep_probability: a dropout rate that was taken for a probability of keeping, and turned round; else None.
-    """
-
-    correct: NDArray[np.bool_]
-    loss: float
-    seconds_per_step: float
-    seconds: float
-    micro_batch: int
-    keep_probability: float | None = None
-
-
 class _FeatureCatcher:
     """Keep what goes into the source head, with its gradient."""
 
@@ -126,11 +86,11 @@ class _FeatureCatcher:
 class _WithNewHead:
     """A network whose features go into a new head; the network's own weights are given back in the end."""
 
-    def __init__(self, network: Network, num_classes: int, device: torch.device) -> None:
+    def __init__(self, network: Network, num_classes: int, device: torch.device, alive: Callable[[], object]) -> None:
         if network.head is None or "features" in network.missing:
             raise CandidateError(network.missing.get("features", "no features can be caught to put a new head on"))
         self.model = network.model.to(device)
-        self._num_classes, self.device = num_classes, device
+        self._num_classes, self.device, self.alive = num_classes, device, alive
         self._catcher = _FeatureCatcher()
         self._handle = network.head.register_forward_pre_hook(self._catcher)
         self._source_head = network.head
@@ -200,7 +160,7 @@ def fine_tune(
         evaluate: positions of the rows to evaluate on, ascending.
         recipe: how to train.
         on: where to train.
-        advance: called with 1 after each step.
+        advance: called with 1 after each step, and with 0, as a sign of life, after each batch of an evaluation.
 
     Raises:
         CandidateError: it has no features, or runs out of memory even for one row.
@@ -214,7 +174,7 @@ def fine_tune(
         torch.backends.cudnn.flags(benchmark=False, deterministic=True),  # the same numbers each time
     ):
         torch.manual_seed(recipe.seed)
-        net = _WithNewHead(network, examples.num_classes, device)
+        net = _WithNewHead(network, examples.num_classes, device, alive=lambda: advance(0))
         try:
             with plausible_dropout(net.model) as turned_round, without_masks(net.model):
                 micro_batch, times, diverged = _train(net, examples, train, recipe, on, advance)
@@ -332,6 +292,7 @@ def _parts(
                 raise CandidateError(f"out of memory on {net.device} for one row") from None
             size = -(-len(part) // 2)
             continue
+        net.alive()
         yield part, result
         start += len(part)
 

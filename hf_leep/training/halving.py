@@ -9,23 +9,23 @@ are judged on rows that have chosen nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import ProcessError, UserError, one_line, option
+from hf_leep.errors import ProcessError, UserError, option
+from hf_leep.runs.plan import reason_of
 from hf_leep.text import duration
-from hf_leep.training.fine_tune import Examples, Network, Recipe, fine_tune
 from hf_leep.training.journal import Journal, Outcome, Trial
-from hf_leep.training.records import Compared, Progress, Settings
+from hf_leep.training.records import Compared, Progress, Recipe, Settings, Trained
 from hf_leep.training.splitting import Split
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+Train: TypeAlias = Callable[[Recipe, Integers, Integers, Callable[[int], object]], Trained]
+"""Trains a candidate: the recipe, the rows to train and to evaluate on, and what is told of the steps done."""
 
 GROWTH = 3  # each rung takes so many times the steps of the one before
 SEEDS = 3  # of the finalists
@@ -41,7 +41,7 @@ _MARGIN = 0.85  # share of the budget to plan for: trials differ in how long the
 @dataclass
 class _Candidate:
     name: str
-    load: Callable[[], Network]
+    train: Train
     seconds_per_step: float = 0.0
     overhead: float = 0.0  # seconds of loading and evaluating, a trial
     seconds: float = 0.0
@@ -51,14 +51,13 @@ class _Candidate:
 
 
 def compare(
-    candidates: Mapping[str, Callable[[], Network]],
-    examples: Examples,
+    candidates: Mapping[str, Train],
     split: Split,
     settings: Settings,
     *,
-    on: Accelerator,
     journal: Journal,
     joined: str | None = None,
+    suspects: Collection[str] = (),
     tell: Callable[[Progress], object] = lambda _progress: None,
     advance: Callable[[int], object] = lambda _steps: None,
 ) -> list[Compared]:
@@ -70,15 +69,14 @@ def compare(
     rows. Once the budget is spent, no further seed is started.
 
     Args:
-        candidates: name → what loads it.
-        examples: the rows.
+        candidates: name → what trains it.
         split: which rows train, choose and judge.
         settings: budget or steps, rates and seeds.
-        on: where to train.
         journal: what has been trained before is not trained again.
         joined: the candidate that is there by the second opinion alone, for messages.
+        suspects: candidates at which an earlier run was killed: they are the last of each round.
         tell: called before each trial.
-        advance: called with 1 after each step.
+        advance: called with the number of steps done since, 0 as a sign of life.
 
     Returns:
         One for each candidate, in the order given.
@@ -88,7 +86,7 @@ def compare(
     """
     if (settings.budget is None) == (settings.steps is None):
         raise UserError("fine-tuning takes either a budget or a number of steps")
-    run = _Run(candidates, examples, split, settings, on, journal, joined, tell, advance)
+    run = _Run(candidates, split, settings, journal, joined, suspects, tell, advance)
     return run.compare()
 
 
@@ -97,28 +95,27 @@ class _Run:
 
     def __init__(
         self,
-        candidates: Mapping[str, Callable[[], Network]],
-        examples: Examples,
+        candidates: Mapping[str, Train],
         split: Split,
         settings: Settings,
-        on: Accelerator,
         journal: Journal,
         joined: str | None,
+        suspects: Collection[str],
         tell: Callable[[Progress], object],
         advance: Callable[[int], object],
     ) -> None:
-        self._all = [_Candidate(name, load) for name, load in candidates.items()]
-        self._examples, self._split, self._settings = examples, split, settings
-        self._on, self._journal, self._joined, self._tell, self._advance = on, journal, joined, tell, advance
+        self._all = [_Candidate(name, train) for name, train in candidates.items()]
+        self._split, self._settings = split, settings
+        self._journal, self._joined, self._suspects = journal, joined, suspects
+        self._tell, self._advance = tell, advance
         self._started = time.perf_counter() - journal.seconds
-        self._loaded: tuple[str, Network] | None = None  # trials of one candidate follow each other
         most = MAX_EPOCHS * -(-(len(split.train) + len(split.choose)) // settings.batch_size)
         self._most_steps = max(MIN_STEPS, most // GROWTH ** (_RUNGS - 1))  # of the first rung
 
     def compare(self) -> list[Compared]:
         """Run all rungs."""
         if self._settings.steps is None:
-            for candidate in self._all:
+            for candidate in sorted(self._all, key=self._is_suspect):
                 self._probe(candidate)
         pairs = [(c, rate) for c in self._able() for rate in self._settings.learning_rates]
         self._check_budget(pairs)
@@ -152,6 +149,9 @@ class _Run:
                 f"candidates ({option('fine_tune.top')})"
             )
 
+    def _is_suspect(self, candidate: _Candidate) -> bool:
+        return candidate.name in self._suspects
+
     def _able(self) -> list[_Candidate]:
         return [c for c in self._all if self._journal.failure(c.name) is None]
 
@@ -161,14 +161,13 @@ class _Run:
             return
         known = self._journal.timing(candidate.name)
         if known is None or self._journal.steps(0) is None:  # nothing depends on an older timing yet
-            started = time.perf_counter()
             recipe = Recipe(self._settings.learning_rates[0], _PROBE_STEPS, batch_size=self._settings.batch_size)
             outcome = self._attempt(candidate, recipe, self._split.train, self._split.choose)
             if outcome is None:
                 return
-            seconds, per_step = time.perf_counter() - started, outcome.seconds_per_step
-            known = per_step, max(0.0, seconds - _PROBE_STEPS * per_step)
-            self._journal.time(candidate.name, *known, seconds)
+            per_step = outcome.seconds_per_step
+            known = per_step, max(0.0, outcome.seconds - _PROBE_STEPS * per_step)
+            self._journal.time(candidate.name, *known, outcome.seconds)
         candidate.seconds_per_step, candidate.overhead = known
 
     def _rung(self, rung: int, pairs: Sequence[tuple[_Candidate, float]]) -> None:
@@ -176,7 +175,7 @@ class _Run:
         steps = self._steps(rung, pairs)
         for candidate in {id(c): c for c, _ in pairs}.values():
             candidate.outcomes = {}
-        for candidate, rate in pairs:
+        for candidate, rate in sorted(pairs, key=lambda pair: self._is_suspect(pair[0])):
             trial = Trial(candidate.name, rate, steps, self._settings.seed, False)
             outcome = self._outcome(candidate, trial, rung, pairs)
             if outcome is not None and np.isfinite(outcome.loss):
@@ -196,7 +195,8 @@ class _Run:
         steps = self._steps(_RUNGS - 1, pairs)
         judged: dict[str, tuple[int, list[Outcome]]] = {}
         for seed in range(self._settings.seed, self._settings.seed + SEEDS):
-            trials = [(c, Trial(c.name, c.best[0], steps, seed, True)) for c in finalists if c.best is not None]
+            in_turn = sorted(finalists, key=self._is_suspect)
+            trials = [(c, Trial(c.name, c.best[0], steps, seed, True)) for c in in_turn if c.best is not None]
             new = any(self._journal.outcome(trial) is None for _, trial in trials)
             if judged and new and self._settings.budget is not None and self._spent() > self._settings.budget:
                 break
@@ -232,31 +232,21 @@ class _Run:
         return known
 
     def _attempt(self, candidate: _Candidate, recipe: Recipe, train: Integers, evaluate: Integers) -> Outcome | None:
-        started = time.perf_counter()
         try:
-            trained = fine_tune(
-                self._network(candidate), self._examples, train, evaluate, recipe, on=self._on, advance=self._advance
-            )
+            trained = candidate.train(recipe, train, evaluate, self._advance)
         except (UserError, ProcessError):
             raise
         except Exception as error:  # one bad candidate never stops the others, whatever it raises
-            self._journal.fail(candidate.name, one_line(error, 400))
+            self._journal.fail(candidate.name, reason_of(error))
             return None
-        seconds = time.perf_counter() - started
         return Outcome(
             trained.correct,
             trained.loss,
             trained.seconds_per_step,
-            seconds,
+            trained.seconds,
             trained.micro_batch,
             trained.keep_probability,
         )
-
-    def _network(self, candidate: _Candidate) -> Network:
-        if self._loaded is None or self._loaded[0] != candidate.name:
-            self._loaded = None  # one network in memory at a time
-            self._loaded = (candidate.name, candidate.load())
-        return self._loaded[1]
 
     def _steps(self, rung: int, pairs: Sequence[tuple[_Candidate, float]]) -> int:
         """Steps of each trial of a rung: so many that all rungs from here on fit into what is left of the budget."""

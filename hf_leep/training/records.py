@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hf_leep.arrays import Integers
 
 LEARNING_RATES = (5e-5, 2.5e-4, 1.25e-3)
 BATCH_SIZE = 32
@@ -30,6 +33,65 @@ class Settings:
     batch_size: int = BATCH_SIZE
     seed: int = 0
     learning_rates: tuple[float, ...] = LEARNING_RATES
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        learning_rate: peak learning rate of the pre-trained weights.
+        steps: optimiser steps.
+        seed: seed of the order of the rows and of dropout.
+        batch_size: rows a step.
+        flip: whether images are flipped at random, left to right.
+    """
+
+    learning_rate: float
+    steps: int
+    seed: int = 0
+    batch_size: int = BATCH_SIZE
+    flip: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One training of one candidate.
+
+    Attributes:
+        candidate: what tells the candidate from the others.
+        folder: its files; None for a model in memory.
+        recipe: how it is trained.
+        train: positions of the rows to train on.
+        evaluate: positions of the rows to evaluate on, ascending.
+    """
+
+    candidate: str
+    folder: Path | None
+    recipe: Recipe
+    train: Integers
+    evaluate: Integers
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of training one network.
+
+    Attributes:
+        correct: whether each example that was evaluated on is classified rightly, by its position, ``[m]``.
+        loss: mean cross-entropy on these examples, in nats; infinite where training diverged.
+        seconds_per_step: seconds a training step, the first one aside where there are several.
+        seconds: seconds in all.
+        micro_batch: rows that were run at once; fewer than the batch size where memory ran out.
+        keep_probability: a dropout rate that was taken for a probability of keeping, and turned round; else None.
+    """
+
+    correct: NDArray[np.bool_]
+    loss: float
+    seconds_per_step: float
+    seconds: float
+    micro_batch: int
+    keep_probability: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

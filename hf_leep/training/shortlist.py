@@ -1,22 +1,18 @@
-"""Which candidates of a ranking are fine-tuned, and how their networks are loaded."""
+"""Which candidates of a ranking are fine-tuned, and where they come from."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError, UserError, option
-from hf_leep.models import ADAPTERS
-from hf_leep.records import Target
 from hf_leep.report.candidate_schema import CandidateData
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel
 
-    from hf_leep.models import Classifier
     from hf_leep.runs.plan import ModelInMemory
 
 
@@ -80,37 +76,22 @@ def in_memory(candidate: CandidateData, models: Mapping[str, ModelInMemory]) -> 
     return model
 
 
-def network_loader(
-    candidate: CandidateData, target: Target, client: hub.Client, models: Mapping[str, ModelInMemory]
-) -> Callable[[], Classifier]:
-    """What loads a candidate as it was ranked.
+def resolved(candidate: CandidateData, client: hub.Client) -> hub.Snapshot:
+    """The files of a candidate, as it was ranked.
 
     Args:
-        candidate: the candidate.
-        target: the examples.
+        candidate: the candidate, not in memory.
         client: how to reach the Hub.
-        models: models in memory by name.
+
+    Raises:
+        CandidateError: they are gone, or have changed.
     """
-    import torch
-
-    adapter, columns, names = ADAPTERS[target.modality], target.input_columns, target.class_names
-
-    def load() -> Classifier:
-        revision = candidate["revision"]
-        if revision is None:
-            _, model, processor = in_memory(candidate, models)
-            dtype = next(model.parameters()).dtype
-            if dtype != torch.float32:
-                raise CandidateError(f"its weights are {dtype}, and are trained in float32: convert it with .float()")
-            return adapter.wrap(cast("PreTrainedModel", model), processor, columns, class_names=names)
-        local = revision.startswith("sha256:")
-        snapshot = hub.resolve(candidate["id"] if local else f"{candidate['id']}@{revision}", client)
-        if snapshot.candidate.revision != revision:
-            raise CandidateError("the folder has changed since it was ranked: rank it again")
-        folder = hub.fetch(snapshot, client)
-        return adapter.load(folder, columns, torch.float32, client.allow_pickle, class_names=names)
-
-    return load
+    revision = str(candidate["revision"])
+    local = revision.startswith("sha256:")
+    snapshot = hub.resolve(candidate["id"] if local else f"{candidate['id']}@{revision}", client)
+    if snapshot.candidate.revision != revision:
+        raise CandidateError("the folder has changed since it was ranked: rank it again")
+    return snapshot
 
 
 def identity(candidate: CandidateData, models: Mapping[str, ModelInMemory]) -> str:

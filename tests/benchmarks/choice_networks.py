@@ -12,7 +12,8 @@ from hf_leep.errors import CandidateError
 from hf_leep.inference.forward import accelerator
 from hf_leep.inference.loader import Loader
 from hf_leep.models import BY_NAME, MODALITIES
-from hf_leep.training.fine_tune import Examples, Recipe, fine_tune
+from hf_leep.training.fine_tune import Examples, fine_tune
+from hf_leep.training.records import Recipe
 
 
 def networks(data, folder, kinds, draws=6):

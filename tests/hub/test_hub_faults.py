@@ -12,7 +12,7 @@ AT_ONCE = {"Retry-After": "0"}
 # Candidate → its fault, and what stands on its row (None: it passes, and the candidate is ranked).
 FAULTS = {
     "user/good": (None, None),
-    "user/401": (Fault(r"^GET /api/models/user/401", status=401), r"the Hub answered 401"),
+    "user/401": (Fault(r"^GET /api/models/user/401", status=401), r"no such repository on the Hub that this login"),
     "user/403": (Fault(r"^GET /api/models/user/403", status=403), r"the Hub answered 403"),
     "user/404": (Fault(r"/user/404/resolve/.*preprocessor_config", status=404), r"404"),
     "user/429": (Fault(r"user/429", times=2, status=429, headers=AT_ONCE), None),

@@ -54,7 +54,7 @@ def missing(module):
     row = next((line for line in lines if line.startswith(f"| `{name}` |")), None)
     if row is None:
         suggested = f"| `{name}` | {measure.needs} | {measure.unit or '–'} | {measure.summary} |"
-        yield f"it is not in the table of measures: add a row such as {suggested!r} to README.md"
+        yield f"it is not in the table of measures: add a row such as {suggested!r} to docs/measures.md"
     elif measure.needs not in row or (measure.unit or "–") not in row:
         yield f"its row in the table of measures does not name {measure.needs} and {measure.unit or '–'}"
     if name not in CHECKS:

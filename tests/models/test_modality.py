@@ -26,7 +26,8 @@ def test_every_modality_is_complete(modality):
 @pytest.mark.parametrize("modality", MODALITIES, ids=lambda modality: modality.name)
 def test_a_modality_brings_what_contributing_asks_for(modality):
     assert (ROOT / "tests" / "models" / f"test_{modality.name}.py").is_file()
-    assert f"whatever `{modality.adapter.auto_model}` loads" in (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = (ROOT / "docs" / "candidates.md").read_text(encoding="utf-8")
+    assert f"whatever `{modality.adapter.auto_model}` loads" in pages
     code = (ROOT / "hf_leep" / "models" / f"{modality.name}.py").read_text(encoding="utf-8")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for package, extra in re.findall(r'files_need\("(\w+)", "(\w+)"\)', code):

@@ -11,11 +11,11 @@ from torch import nn
 
 from hf_leep.errors import CandidateError, UserError
 from hf_leep.inference.forward import accelerator
-from hf_leep.training.fine_tune import Examples, Recipe, fine_tune
+from hf_leep.training.fine_tune import Examples, fine_tune
 from hf_leep.training.halving import compare
 from hf_leep.training.journal import Journal, Outcome, Trial
 from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout
-from hf_leep.training.records import Settings
+from hf_leep.training.records import Recipe, Settings
 from hf_leep.training.splitting import split_rows
 
 N, CLASSES = 150, 3
@@ -197,6 +197,15 @@ def test_a_dropout_rate_that_keeps_nothing_is_taken_for_a_probability_of_keeping
     )
 
 
+def trains(examples, on, load):
+    """What trains a network, as a comparison wants it."""
+
+    def train(recipe, train, evaluate, advance):
+        return fine_tune(load(), examples, train, evaluate, recipe, on=on, advance=advance)
+
+    return train
+
+
 def test_halving_finds_the_useful_networks_repeats_and_goes_on_after_a_kill(on, examples, tmp_path):
     loads = []
 
@@ -207,7 +216,7 @@ def test_halving_finds_the_useful_networks_repeats_and_goes_on_after_a_kill(on, 
                 raise CandidateError("it is broken")
             return network(len(name), **options)
 
-        return load
+        return trains(examples, on, load)
 
     candidates = {
         "good": loader("good"),
@@ -222,7 +231,7 @@ def test_halving_finds_the_useful_networks_repeats_and_goes_on_after_a_kill(on, 
         loads.clear()
         trials = []
         journal = Journal(path, {"about": list(about)})
-        found = compare(candidates, examples, parts, settings, on=on, journal=journal, tell=trials.append)
+        found = compare(candidates, parts, settings, journal=journal, tell=trials.append)
         return found, trials
 
     found, trials = run(tmp_path / "a" / "journal.jsonl")
@@ -257,10 +266,10 @@ def test_halving_finds_the_useful_networks_repeats_and_goes_on_after_a_kill(on, 
 def test_a_budget_becomes_steps_and_is_kept_in_the_journal(on, examples, tmp_path):
     parts = split_rows(examples.labels, np.arange(N), seed=0)
     journal = Journal(tmp_path / "j.jsonl", {})
-    candidates = {"a": lambda: network(1), "b": lambda: network(2)}
+    candidates = {name: trains(examples, on, lambda seed=seed: network(seed)) for seed, name in ((1, "a"), (2, "b"))}
     settings = Settings(budget=1e3, learning_rates=(1e-3, 1e-2))
     trials = []
-    found = compare(candidates, examples, parts, settings, on=on, journal=journal, tell=trials.append)
+    found = compare(candidates, parts, settings, journal=journal, tell=trials.append)
     assert [f.steps for f in found] == [117] * 2, "30 epochs are the most that are worth a budget"
     decided = [json.loads(line) for line in (tmp_path / "j.jsonl").read_text().splitlines() if '"rung"' in line]
     assert [(d["rung"], d["steps"]) for d in decided] == [(0, 13), (1, 39), (2, 117)]
@@ -278,10 +287,10 @@ def test_a_budget_that_cannot_say_anything_is_refused_with_one_that_can(on, exam
     parts = split_rows(examples.labels, np.arange(N), seed=0)
     settings = Settings(budget=1e-3)
     with pytest.raises(UserError, match=r"^fine_tune\.budget is 0\.0 s, and the least .* 1 candidates takes about \d"):
-        compare({"a": lambda: network(1)}, examples, parts, settings, on=on, journal=Journal(None, {}))
-    two = {"a": lambda: network(1), "b": lambda: network(1)}
+        compare({"a": trains(examples, on, network)}, parts, settings, journal=Journal(None, {}))
+    two = dict.fromkeys("ab", trains(examples, on, network))
     with pytest.raises(UserError, match=r"these 2 candidates \(b is one of them by the second opinion\) takes about"):
-        compare(two, examples, parts, settings, on=on, journal=Journal(None, {}), joined="b")
+        compare(two, parts, settings, journal=Journal(None, {}), joined="b")
 
 
 def test_no_seed_is_started_once_the_budget_is_spent(on, examples, tmp_path):
@@ -291,20 +300,14 @@ def test_no_seed_is_started_once_the_budget_is_spent(on, examples, tmp_path):
     for rung, steps in enumerate((6, 18, 54)):
         journal.decide(rung, steps)
     journal.time("c", 1.0, 1.0, 3600.0)
-    found = compare(
-        {"a": lambda: network(1), "b": lambda: network(2)},
-        examples,
-        parts,
-        Settings(budget=600.0),
-        on=on,
-        journal=journal,
-    )
+    two = dict.fromkeys("ab", trains(examples, on, network))
+    found = compare(two, parts, Settings(budget=600.0), journal=journal)
     assert [f.correct.shape[0] for f in found] == [1, 1]
 
 
-def test_one_of_budget_and_steps(on, examples):
+def test_one_of_budget_and_steps():
     with pytest.raises(UserError, match="either a budget or a number of steps"):
-        compare({}, examples, None, Settings(budget=1.0, steps=5), on=on, journal=Journal(None, {}))
+        compare({}, None, Settings(budget=1.0, steps=5), journal=Journal(None, {}))
 
 
 def test_a_journal_reads_back_what_it_wrote(tmp_path):

@@ -25,7 +25,7 @@ def auto_sentence(data: ReportData) -> str | None:
     if found is None:
         return None
     rule = (
-        f"The order is by {title(data, data['sort_by'])}, which lost least in our trials (README, Which measure): it "
+        f"The order is by {title(data, data['sort_by'])}, which lost least in our trials (docs/measures.md): it "
         "scores each candidate alone, with or without a head."
     )
     if not found["num_headless"]:
