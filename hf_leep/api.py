@@ -262,7 +262,7 @@ def extract(
     client = hub_client.Client(access.token, cache_dir, access.allow_pickle, store.file_digest)
     job = Job(
         target,
-        rows,
+        replace(rows, reduced=how.fast_decode),
         (),
         store,
         client,

@@ -40,6 +40,8 @@ class Execution:
         compile: compile each model first (``torch.compile``), which pays off on many examples.
         workers: processes that read, decode and process rows while the model runs; 0 for none, and by default chosen
             by timing the first batches: none where the model is the slower part. The numbers do not depend on it.
+        fast_decode: decode JPEGs at reduced size, where they are more than twice as large as most models need. Scores
+            change a little, for all candidates alike.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and reuse those that are there.
         candidate_timeout: time without a sign of life (a batch done, bytes that arrived) after which a candidate is
             given up, in seconds or as text such as ``10m``; no limit on its time in total.
@@ -54,6 +56,7 @@ class Execution:
     dtype: Dtype = "float32"
     compile: bool = False
     workers: int | None = None
+    fast_decode: bool = False
     cache: bool = True
     candidate_timeout: str | float = "30m"
     retry: bool = False
@@ -66,7 +69,7 @@ class Execution:
             check_count("execution.workers", self.workers, at_least=0)
         check_device("execution.device", self.device)
         check_dtype("execution.dtype", self.dtype)
-        for name in ("compile", "cache", "retry"):
+        for name in ("compile", "fast_decode", "cache", "retry"):
             check_flag(f"execution.{name}", getattr(self, name))
         _ = self.timeout_seconds
 

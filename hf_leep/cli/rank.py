@@ -179,6 +179,10 @@ def rank(
         int | None,
         typer.Option(help="Processes that read and decode rows; chosen by timing by default.", rich_help_panel=_RUN),
     ] = None,
+    fast_decode: Annotated[
+        bool,
+        typer.Option("--fast-decode", help="Decode large JPEGs at reduced size, for all alike.", rich_help_panel=_RUN),
+    ] = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="local, or ray: each candidate a task of a cluster.", rich_help_panel=_RUN),
@@ -255,6 +259,7 @@ def rank(
         dtype=dtype,
         compile=compile,
         workers=workers,
+        fast_decode=fast_decode,
         cache=not no_cache,
         candidate_timeout=candidate_timeout,
         retry=retry,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import datasets
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
+from hf_leep.data import jpeg
 from hf_leep.data.source import in_file
 from hf_leep.data.words import Words
 from hf_leep.errors import TargetError, one_line
@@ -30,12 +32,14 @@ class Rows:
         source: what the positions refer to, for messages.
         words: where words are labelled, those of the chosen rows; a row's input is then
             ``{"words": [...], "labelled": [positions of the labelled words]}``.
+        reduced: whether JPEGs are decoded at reduced size (see `hf_leep.data.jpeg`).
     """
 
     dataset: datasets.Dataset
     row_ids: Integers
     source: str = "the split"
     words: Words | None = None
+    reduced: bool = False
 
     def __len__(self) -> int:
         """Number of chosen rows n."""
@@ -53,7 +57,7 @@ class Rows:
             positions: positions of the rows, ascending.
         """
         words = None if self.words is None else self.words.of(positions)
-        return Rows(self.dataset, self.row_ids[positions], self.source, words)
+        return replace(self, row_ids=self.row_ids[positions], words=words)
 
     def lengths(self) -> Integers | None:
         """Number of characters in each row's texts, or of its words, ``[n]``; None for other inputs."""
@@ -78,7 +82,7 @@ class Rows:
         """
         row_id = int(self.row_ids[index])
         try:
-            row = dict(self.dataset[row_id])
+            row = self._decoded(self._read_from[row_id])
         except Exception as error:  # decoders raise errors of any kind
             text = re.sub(r"<_io\.BytesIO object at \w+>", "its content", one_line(error))
             text = _known_contents(self._stored(index)) or text
@@ -97,13 +101,13 @@ class Rows:
         if len(indices) < 2:
             return [self[index] for index in indices]
         try:
-            columns = self.dataset[self.row_ids[list(indices)].tolist()]
+            columns = self._read_from[self.row_ids[list(indices)].tolist()]
+            rows = [
+                self._decoded({column: values[k] for column, values in columns.items()}) for k in range(len(indices))
+            ]
         except Exception:  # decoders raise errors of any kind: the row is found, and named, one at a time
             return [self[index] for index in indices]
-        return [
-            self._shaped(index, {column: values[k] for column, values in columns.items()})
-            for k, index in enumerate(indices)
-        ]
+        return [self._shaped(index, row) for index, row in zip(indices, rows, strict=True)]
 
     def for_processes(self, new_file: Callable[[int], str]) -> Rows:
         """The same rows as other processes can open them: in files that are there.
@@ -127,6 +131,25 @@ class Rows:
         """
         names = [name for value in self._stored(index).values() if (name := _named(value))]
         return f"row {int(self.row_ids[index])} of {self.source}" + (f" ({names[0]})" if names else "")
+
+    @cached_property
+    def _read_from(self) -> datasets.Dataset:
+        """The split, with images that are not decoded where that is done here."""
+        if not self.reduced:
+            return self.dataset
+        rows = self.dataset
+        for column in self._images:
+            rows = rows.cast_column(column, datasets.Image(decode=False))
+        return rows
+
+    @cached_property
+    def _images(self) -> list[str]:
+        return [name for name, feature in self.dataset.features.items() if isinstance(feature, datasets.Image)]
+
+    def _decoded(self, row: Mapping[str, object]) -> dict[str, object]:
+        if not self.reduced:
+            return dict(row)
+        return {column: jpeg.decode(value) if column in self._images else value for column, value in row.items()}
 
     def _shaped(self, index: int, row: Mapping[str, object]) -> dict[str, object]:
         """A row that was read, as processors take it."""

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,8 +61,8 @@ def main() -> None:
     waiting: queue.SimpleQueue[tuple[object, list[int]]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(channel, waiting), daemon=True).start()
     import torch
-    import transformers  # noqa: F401 - the processors need it
 
+    import_module("transformers")  # the processors need it
     torch.set_num_threads(1)
     channel.send(Ready())
     maker = _Maker(channel, int(sys.argv[1]))

@@ -95,7 +95,13 @@ class Job:
     def passes(self) -> StoredPasses:
         """The stored passes over these rows."""
         return StoredPasses(
-            self.target, self.store, self.client, self.dtype, self.compiled, self.isolation.reads_names
+            self.target,
+            self.store,
+            self.client,
+            self.dtype,
+            self.compiled,
+            self.isolation.reads_names,
+            self.rows.reduced,
         )
 
     @cached_property
