@@ -18,8 +18,9 @@ import numpy as np
 import psutil
 import torch
 
+from hf_leep.errors import option
 from hf_leep.inference.loader import Loader
-from hf_leep.inference.pool import Chunk, Pool, UnusableError
+from hf_leep.inference.pool import POSSIBLE, Chunk, Pool, UnusableError
 from hf_leep.inference.protocols import Classifier
 from hf_leep.inference.sampler import Batch
 
@@ -65,7 +66,8 @@ class Feed:
         num_sharing: int = 1,
     ) -> None:
         self._loader, self._classifier, self._pin = loader, classifier, pin
-        self._pool, self._workers, self._num_sharing = pool, workers, num_sharing
+        self._pool = pool if POSSIBLE else None
+        self._workers, self._num_sharing = workers, num_sharing
         self._coming: list[_Coming] = []
         self._together_wanted = bool(workers)  # whether other processes make inputs of this pass
         self._opened = self._unusable = False
@@ -79,6 +81,8 @@ class Feed:
         num_threads = torch.get_num_threads()
         self._executor.submit(torch.set_num_threads, 1).result()
         torch.set_num_threads(num_threads)
+        if self._workers and not POSSIBLE:
+            _LOG.warning("%s needs Linux or macOS: this process alone reads the rows", option("execution.workers"))
         if self._pool is not None and self._workers:
             self._pool.start(self._workers)
             if not self._pool.wait(_WAIT_SECONDS):

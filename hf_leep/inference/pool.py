@@ -40,6 +40,8 @@ from hf_leep.inference.shared_memory import Block
 if TYPE_CHECKING:
     from hf_leep.inference.protocols import Collate, Rows
 
+POSSIBLE = hasattr(socket, "send_fds")
+"""Whether this system can hand open files to another process; Windows cannot."""
 INTERPRETER = [sys.executable]
 """The command that a process is started with."""
 _WAITING = 2  # chunks that a process has been asked for at a time: it need not wait for the next one

@@ -13,7 +13,7 @@ from hf_leep import data, hub
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError, one_line
 from hf_leep.inference.outputs import Arrays, Output, PartialPass, RowWriter, combine
-from hf_leep.inference.pool import Pool
+from hf_leep.inference.pool import POSSIBLE, Pool
 from hf_leep.inference.processes import Processes
 from hf_leep.inference.shards import Shards
 from hf_leep.records import Candidate, Extraction, Target
@@ -179,7 +179,7 @@ class PassRunner:
 
         from hf_leep.inference import forward
 
-        if self.workers:
+        if self.workers and POSSIBLE:
             self.pool.start(self.workers)  # they import torch and transformers while the checkpoint is loaded
         device = self._accelerator.device  # a wrong device is the user's error: it is reported before the candidate's
         return forward.run(
