@@ -18,7 +18,6 @@ import numpy as np
 import psutil
 import torch
 
-from hf_leep.errors import option
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.pool import POSSIBLE, Chunk, Pool, UnusableError
 from hf_leep.inference.protocols import Classifier
@@ -82,7 +81,7 @@ class Feed:
         self._executor.submit(torch.set_num_threads, 1).result()
         torch.set_num_threads(num_threads)
         if self._workers and not POSSIBLE:
-            _LOG.warning("%s needs Linux or macOS: this process alone reads the rows", option("execution.workers"))
+            _LOG.warning("workers need Linux or macOS: this process alone reads the rows")
         if self._pool is not None and self._workers:
             self._pool.start(self._workers)
             if not self._pool.wait(_WAIT_SECONDS):
