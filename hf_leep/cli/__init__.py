@@ -18,6 +18,7 @@ from hf_leep.runs import interruptions
 
 _INTERRUPTED = 130
 _RESUMED = ("rank", "validate")
+_PUSHES = ("push", "push-metric")
 
 app = typer.Typer(
     name="hf-leep",
@@ -65,6 +66,8 @@ def _what_is_kept(arguments: Sequence[str]) -> str:
         return "interrupted: nothing is kept but what is in the report (--no-cache)"
     if any(command in arguments[:1] for command in _RESUMED):
         return "interrupted: what is finished is kept; the same command goes on from there"
+    if any(command in arguments[:1] for command in _PUSHES):
+        return "interrupted: what was committed stays; the same command pushes what is missing"
     return "interrupted"
 
 

@@ -160,7 +160,8 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     trusted &= not single_draw  # one draw does not show how much another would differ
     influence = None
     try:
-        if trusted:
+        # Its error is not computed where its value alone shows that it says nothing.
+        if trusted and not _uninformed(measure, inputs, extraction):
             value, influence = _computed(measure, inputs, extraction.labels, extraction.draws)
         else:
             value = measure.value_by_draw(inputs, extraction.labels, extraction.draws)
@@ -184,6 +185,13 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         num_draws = len(extraction.labels) if draws is None else int(draws.max()) + 1
         score = _with_error(score, measure, value, influence, num_draws)
     return _with_shuffled(score, measure, inputs, extraction.labels, draws) if measure.shuffled_baseline else score
+
+
+def _uninformed(measure: Measure, inputs: FloatMatrix, extraction: Extraction) -> bool:
+    if measure.uninformed is None:
+        return False
+    value = measure.value_by_draw(inputs, extraction.labels, extraction.draws)
+    return value <= measure.uninformed(extraction.labels)
 
 
 def _computed(

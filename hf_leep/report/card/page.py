@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
 from hf_leep.report.candidate_schema import CandidateData
-from hf_leep.report.card import explanation, fine_tuning, order, second_opinion, validation, wording
+from hf_leep.report.card import explanation, fine_tuning, next_steps, order, second_opinion, validation, wording
 from hf_leep.report.card.certificate import passed_sentence
-from hf_leep.report.card.metadata import metadata, on_hub
+from hf_leep.report.card.metadata import metadata, on_hub, target_on_hub
 from hf_leep.report.card.race import race_rows, race_sentence
-from hf_leep.report.card.verdict import disagreement, headless_note, verdict
-from hf_leep.report.letters import in_short
+from hf_leep.report.card.verdict import doubts, headless_note, verdict
+from hf_leep.report.letters import in_short, told_apart
 from hf_leep.report.schema import MeasureData, ReportData
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import jinja2
 
 _MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # of the best and of the worst predicted classes, and of unexpected labels
+_MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
 
@@ -51,7 +53,13 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         order=wording.title(data, data["sort_by"]),
         checked_by=wording.title(data, data["checked_by"]) if data["checked_by"] else None,
         best_by=wording.title(data, data["best_by"]),
-        disagreement=disagreement(data),
+        doubts=doubts(data),
+        loading=next_steps.loading(data),
+        costs=next_steps.costs(data, code),
+        finding=prose(_finding(data)),
+        sort_unit=prose(data["measure_details"][data["sort_by"]]["unit"]),
+        most_rows=_MOST_ROWS,
+        subject=_subject(data),
         headless=headless_note(data),
         notes=wording.notes(data, code),
         warnings=wording.warnings(data, code),
@@ -109,6 +117,7 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
     return {
         **candidate,
         "name": _linked(candidate, name),
+        "score": _whole(wording.with_interval(candidate["scores"].get(data["sort_by"]))),
         "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
         "behind": "–" if candidate["rank"] == 1 else _whole(wording.with_error(candidate["behind_best"])),
         "tie_letters": in_short(candidate),
@@ -116,6 +125,28 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
         "chance": wording.chance(data, candidate),
         "head_note": second_opinion.head_note(candidate),
     }
+
+
+def _subject(data: ReportData) -> str:
+    """What the target is called in the title: its id, or the last part of a path."""
+    name = plain(data["target"]["dataset"])
+    return name if target_on_hub(data) else PurePath(name).name or name
+
+
+def _finding(data: ReportData) -> str:
+    """What the plot shows, for those who do not see it."""
+    candidates = wording.ranked(data)
+    if not candidates:
+        return ""
+    name, best = candidates[0]
+    score = wording.with_interval(best["scores"][data["sort_by"]])
+    close = sum(not told_apart(best, other) for _, other in candidates[1:])
+    rest = (
+        "it is told apart from all others"
+        if not close
+        else f"{close} of the other {len(candidates) - 1} may be as good"
+    )
+    return f"{wording.title(data, data['sort_by'])} of {name} is the best, {score}; {rest}"
 
 
 def _race(data: ReportData) -> dict[str, object]:
@@ -170,11 +201,13 @@ def _fine_tuned(data: ReportData) -> dict[str, object]:
 def _why(data: ReportData) -> dict[str, object] | None:
     """The explanation of the best candidate that has one, as far as a page has room."""
     first = None
+    names = {candidate["rank"]: name for name, candidate in wording.ranked(data)}
     for name, candidate in wording.ranked(data, code):
         found = candidate["explanation"]
         if found is not None:
             return {
                 "name": name,
+                "plain": _entities(names[candidate["rank"]]),
                 "first": first,
                 "rank": candidate["rank"],
                 "ran": f"{candidate['num_examples']:,}" if candidate["stopped"] else None,
@@ -187,6 +220,11 @@ def _why(data: ReportData) -> dict[str, object] | None:
             reason = prose(explanation.why_unexplained(data, candidate))
             first = f"{name} comes first, but has no explanation: {reason}."
     return None
+
+
+def _entities(name: str) -> str:
+    """A name inside HTML, where a renderer may read Markdown or not: whatever either could mean is an entity."""
+    return "".join(c if c.isalnum() or c in " -./" else f"&#{ord(c)};" for c in plain(name))
 
 
 def _cell(candidate: CandidateData, measure: str, sort_by: str) -> str:
