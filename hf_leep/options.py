@@ -288,6 +288,7 @@ class Selection:
         max_samples: size of the sample.
         streaming: read only the sample from the Hub.
         seed: seed of the sample, at least 0.
+        skip_bad_rows: number of rows that may be left out because they cannot be read or processed.
 
     Raises:
         UserError: a value of another type, or a negative seed.
@@ -301,6 +302,7 @@ class Selection:
     max_samples: int | None = None
     streaming: bool = False
     seed: int = 0
+    skip_bad_rows: int = 0
 
     def __post_init__(self) -> None:
         """Check the types, and the seed."""
@@ -310,6 +312,7 @@ class Selection:
             check_text("input", column)
         check_flag("streaming", self.streaming)
         check_count("seed", self.seed, at_least=0)
+        check_count("skip_bad_rows", self.skip_bad_rows, at_least=0)
 
 
 def check_device(name: str, device: Device | None) -> None:

@@ -85,6 +85,11 @@ class Rows:
             row = self._decoded(self._read_from[row_id])
         except Exception as error:  # decoders raise errors of any kind
             text = re.sub(r"<_io\.BytesIO object at \w+>", "its content", one_line(error))
+            text = re.sub(
+                r"Image size \((\d+) pixels\) exceeds limit of (\d+) pixels.*",
+                r"it has \1 pixels, more than \2: scale it down",
+                text,
+            )
             text = _known_contents(self._stored(index)) or text
             raise TargetError(f"{self.where(index)} cannot be decoded: {text}") from None
         return self._shaped(index, row)

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ def main() -> None:
 
     import_module("transformers")  # the processors need it
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")  # it is read, or named
     channel.send(Ready())
     maker = _Maker(channel, int(sys.argv[1]))
     while True:

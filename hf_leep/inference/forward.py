@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,7 +24,8 @@ from hf_leep.inference.pool import Pool
 from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.inference.protocols import Classifier
 from hf_leep.inference.sampler import Batch, BatchSampler
-from hf_leep.records import Candidate, Run
+from hf_leep.inference.skipping import Skipping
+from hf_leep.records import BadRow, Candidate, Run
 
 COMPILED_BATCH_SIZE = 32  # torch.compile would compile again for each other size
 HEAD_TOLERANCE = 1e-3  # of head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
@@ -68,6 +70,7 @@ def run(
     pool: Pool | None = None,
     workers: int | None = 0,
     num_sharing: int = 1,
+    most_bad_rows: int = 0,
 ) -> PartialPass:
     """Run this process's share of the rows, in evaluation mode and without gradients.
 
@@ -88,9 +91,11 @@ def run(
         pool: other processes that read and process rows.
         workers: their number; 0 for none, None to choose it by timing the first batches.
         num_sharing: number of runs that share this machine's cores, this one included.
+        most_bad_rows: number of rows that may be left out because they cannot be read, or the model fails on them.
 
     Raises:
         CandidateError: the model cannot be run on these rows.
+        TargetError: too many rows cannot be read.
     """
     started = time.perf_counter()
     model = _Model(classifier, device, dtype, compiled, loader.where)
@@ -104,10 +109,12 @@ def run(
     )
     sampler = BatchSampler(order, search, processes.index, processes.size)
     shared = _Pass(loader, len(order), output, advance, processes.size)
+    skipping = Skipping(most_bad_rows, loader, classifier)
     batch: Batch | None = None
+    overlaps = model.placement.overlaps
     feed = Feed(loader, classifier, pool, workers, model.placement.pinned, num_sharing * processes.size)
     try:
-        with model, feed:
+        with _no_warnings_of_large_pictures(), model, feed:
             while not sampler.finished:
                 batch = sampler.next()
                 if batch is None:
@@ -115,21 +122,22 @@ def run(
                         search.choose(processes.gather(search.best_seconds))
                     continue
                 feed.start([batch, *sampler.upcoming(feed.depth)])
-                inputs = feed.inputs(batch)
+                rest, inputs = skipping.readable(batch, feed.inputs)
                 batch_started = time.perf_counter()
-                num_cut = int(inputs.pop("num_truncated", 0))
+                counts = [int(inputs.pop(name, 0)) for name in ("num_truncated", "num_padded")]
                 try:
-                    results = model.start(inputs, batch)
-                    if not model.placement.overlaps or search.chosen is None:  # while batches are timed
+                    results = model.start(inputs, rest) if len(rest.positions) else None
+                    # At once while batches are timed, and where bad rows are to be found one by one.
+                    if results is not None and (not overlaps or search.chosen is None or most_bad_rows):
                         results.wait()
-                except (RuntimeError, MemoryError) as error:
-                    if not _out_of_memory(error) or not sampler.halve(batch):
-                        raise
-                    model.placement.release_memory()
-                    continue  # with half of the same rows
+                except Exception as error:  # a model may raise anything
+                    if _out_of_memory(error) and sampler.halve(batch):
+                        model.placement.release_memory()
+                        continue  # with half of the same rows
+                    results = _Results.of(*skipping.runnable(rest, error, model.outputs, _out_of_memory))
                 seconds = (time.perf_counter() - batch_started) / len(batch.positions)
                 search.record(batch.setting, seconds)
-                shared.take(results, num_cut, later=model.placement.overlaps)
+                shared.take(results, len(batch.positions), counts, later=overlaps)
                 feed.choose(seconds, model.placement.num_threads, len(order) - shared.num_run)
             shared.finish()
     except HfLeepError:
@@ -141,7 +149,9 @@ def run(
         candidate,
         batch_size=min(sampler.max_batch_size, search.chosen.batch_size if search.chosen else 1),
         seconds=time.perf_counter() - started,
-        num_truncated=shared.num_truncated,
+        num_cut=shared.num_cut,
+        num_padded=shared.num_padded,
+        bad_rows=skipping.found,
     )
 
 
@@ -152,6 +162,11 @@ class _Results:
     batch: Batch
     copies: Copies
     where: Callable[[int], str]
+
+    @classmethod
+    def of(cls, batch: Batch, outputs: Mapping[str, torch.Tensor]) -> _Results:
+        """Those that are there already."""
+        return cls(batch, Copies({**outputs, "nan": torch.zeros(1, dtype=torch.bool)}), str)
 
     def wait(self) -> Mapping[str, torch.Tensor]:
         """The results: ``probabilities`` ``[b, s]`` and ``features`` ``[b, d]``, without those that are missing.
@@ -174,15 +189,22 @@ class _Pass:
     def __init__(
         self, loader: Loader, num_rows: int, output: RowWriter, advance: Callable[[int], object], num_processes: int
     ) -> None:
-        self.num_run = self.num_truncated = 0
+        self.num_run = self.num_cut = self.num_padded = 0
         self._loader, self._num_rows, self._output = loader, num_rows, output
         self._advance, self._num_processes = advance, num_processes
-        self._last: tuple[_Results, int] | None = None
+        self._last: tuple[_Results | None, int, list[int]] | None = None
 
-    def take(self, results: _Results, num_cut: int, later: bool) -> None:
-        """Write the results of a batch, or those of the batch before it."""
+    def take(self, results: _Results | None, num_rows: int, counts: list[int], later: bool) -> None:
+        """Write the results of a batch, or those of the batch before it.
+
+        Args:
+            results: the results; None if all of its rows were left out.
+            num_rows: number of its rows, with those that were left out.
+            counts: numbers of rows that were cut, and padded.
+            later: whether to write them after the next batch has started.
+        """
         self.finish()
-        self._last = results, num_cut
+        self._last = results, num_rows, counts
         if not later:
             self.finish()
 
@@ -190,12 +212,14 @@ class _Pass:
         """Write the results that were left for later."""
         if self._last is None:
             return
-        (results, num_cut), self._last = self._last, None
-        positions = results.batch.positions
-        for name, values in results.wait().items():
-            self._output.write(name, self._loader.examples(positions), values.numpy())
-        self.num_truncated += num_cut
-        self.num_run += (num_new := min(self._num_processes * len(positions), self._num_rows - self.num_run))
+        (results, num_rows, (num_cut, num_padded)), self._last = self._last, None
+        if results is not None:
+            examples = self._loader.examples(results.batch.positions)
+            for name, values in results.wait().items():
+                self._output.write(name, examples, values.numpy())
+        self.num_cut += num_cut
+        self.num_padded += num_padded
+        self.num_run += (num_new := min(self._num_processes * num_rows, self._num_rows - self.num_run))
         self._advance(num_new)
 
 
@@ -262,14 +286,29 @@ class _Model:
             results["features"] = self._head_input.features.flatten(1).float()
         return _Results(batch, self.placement.start_copying(results), self._where)
 
-    def report(self, candidate: Candidate, *, batch_size: int, seconds: float, num_truncated: int) -> PartialPass:
+    def outputs(self, inputs: Mapping[str, torch.Tensor], batch: Batch) -> Mapping[str, torch.Tensor]:
+        """Run a batch, and wait for its results."""
+        return self.start(inputs, batch).wait()
+
+    def report(
+        self,
+        candidate: Candidate,
+        *,
+        batch_size: int,
+        seconds: float,
+        num_cut: int,
+        num_padded: int,
+        bad_rows: tuple[BadRow, ...],
+    ) -> PartialPass:
         """Describe the pass that was run.
 
         Args:
             candidate: its record, as it was before the pass.
             batch_size: rows per batch.
             seconds: wall time of the pass.
-            num_truncated: rows that were cut.
+            num_cut: rows that were cut.
+            num_padded: rows that were padded.
+            bad_rows: rows that were left out.
         """
         classifier = self._classifier
         described = replace(
@@ -288,10 +327,11 @@ class _Model:
             peak_memory_bytes=self.placement.peak_memory(),
             max_length=classifier.max_length,
             max_seconds=classifier.max_seconds,
-            num_truncated=num_truncated,
+            num_truncated=num_cut,
+            num_padded=num_padded,
             pooling=getattr(classifier.model, "pooled_by", None),
         )
-        return PartialPass(described, record, self.missing)
+        return PartialPass(described, record, self.missing, bad_rows)
 
     def _problem_with_features(self, logits: torch.Tensor) -> str | None:
         """Why the input of the head is not the penultimate feature of each row; None if it is."""
@@ -308,6 +348,14 @@ class _Model:
         return None
 
 
+@contextlib.contextmanager
+def _no_warnings_of_large_pictures() -> Iterator[None]:
+    """Pillow warns of half the size that it refuses; a picture is either read or named."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+        yield
+
+
 def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: Batch) -> str | None:
     """The first row of a batch on which a model fails by itself; None if it only fails on the batch."""
     if model.device.type != "cpu":  # an error inside a GPU may make all later calls fail
@@ -317,6 +365,7 @@ def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: B
             try:
                 inputs = loader.batch(classifier, [int(position)])
                 inputs.pop("num_truncated", None)
+                inputs.pop("num_padded", None)
                 model.start(inputs, replace(batch, positions=np.array([position]))).wait()
             except Exception:  # whatever it is, the batch's own error is reported
                 return loader.where(int(position))

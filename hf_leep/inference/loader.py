@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -39,6 +40,7 @@ class Loader:
         if budget is None:
             budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MAX_BYTES) // num_sharing
         self._number = next(_NUMBERS)
+        self._lock = threading.RLock()  # a batch with bad rows is made row by row beside the next one
         self._budget_decoded = self._bytes_left_decoded = int(_DECODED_SHARE * budget)
         self._budget_processed = budget - self._budget_decoded
         self._decoded: dict[int, Row] = {}
@@ -79,9 +81,10 @@ class Loader:
         Raises:
             TargetError: a row cannot be decoded.
         """
-        new = self.missing(classifier, positions)
-        inputs = self._collated(classifier, new) if new else {}
-        return self.complete(classifier, positions, new, inputs)
+        with self._lock:
+            new = self.missing(classifier, positions)
+            inputs = self._collated(classifier, new) if new else {}
+            return self.complete(classifier, positions, new, inputs)
 
     def missing(self, classifier: Classifier, positions: Sequence[int]) -> list[int]:
         """Those of some rows whose inputs are not kept.
@@ -106,12 +109,13 @@ class Loader:
         """
         if not self._keeps(classifier):
             return inputs
-        kept = self._processed.get(classifier.processor)
-        if kept is None:
-            kept = self._make_room(classifier.processor, inputs)
-        self._processed.move_to_end(classifier.processor)
-        kept.keep(new, inputs)
-        return inputs if len(new) == len(positions) else kept.combine(positions, new, inputs)
+        with self._lock:
+            kept = self._processed.get(classifier.processor)
+            if kept is None:
+                kept = self._make_room(classifier.processor, inputs)
+            self._processed.move_to_end(classifier.processor)
+            kept.keep(new, inputs)
+            return inputs if len(new) == len(positions) else kept.combine(positions, new, inputs)
 
     def open(self, pool: Pool, classifier: Classifier) -> None:
         """Let other processes read these rows, and keep what they decode.

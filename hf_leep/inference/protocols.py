@@ -13,7 +13,7 @@ from hf_leep.arrays import Integers
 Row: TypeAlias = Mapping[str, object]
 """The inputs of one row, by column."""
 Collate: TypeAlias = Callable[[Sequence[Row]], dict[str, torch.Tensor]]
-"""Makes the model's inputs from the rows of a batch; ``num_truncated`` among them is the number of rows it cut."""
+"""Makes the model's inputs from the rows of a batch; ``num_truncated`` and ``num_padded`` among them count rows."""
 
 
 class Rows(Protocol):

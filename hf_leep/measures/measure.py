@@ -152,3 +152,18 @@ class Measure:
     def standard_error(self, value: float, influence: Float64, num_draws: int) -> float:
         """Return the standard error of a score, with `unseen_variance`; arguments as there."""
         return float(np.hypot(standard_error(influence), self.unseen_variance(value, influence, num_draws) ** 0.5))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the checks of some measures found.
+
+    Attributes:
+        num_checks: number of checks.
+        failed: measure and claim of each check that failed.
+        unchecked: measures that have no checks, since they come from other packages.
+    """
+
+    num_checks: int
+    failed: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()

@@ -71,8 +71,11 @@ class _Collate:
         from hf_leep.models.ragged import in_one_batch
 
         waves = [_wave(row[self.column], self.extract.rate) for row in rows]
+        padded = sum(len(wave) < self.shortest for wave in waves)
         waves = [np.pad(wave, (0, max(0, self.shortest - len(wave)))) for wave in waves]  # silence
         batch = in_one_batch([self.extract([wave]) for wave in waves], 1) if self.alike else self.extract(waves)
+        if padded:
+            batch = {**batch, "num_padded": torch.tensor(padded)}
         if self.longest is None:
             return batch
         return {**batch, "num_truncated": torch.tensor(sum(len(wave) > self.longest for wave in waves))}

@@ -77,6 +77,9 @@ def score(extraction: Extraction, measures: Sequence[str], advance: Callable[[],
     if extraction.run.num_truncated:
         truncated = _truncation(extraction)
         scores = {name: _warned(s, truncated) for name, s in scores.items()}
+    if padded := extraction.run.num_padded:
+        text = f"{padded} of {len(extraction.labels)} sounds are shorter than the model needs: padded with silence"
+        scores = {name: _warned(s, text) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     return Result(
         candidate=extraction.candidate,

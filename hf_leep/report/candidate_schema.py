@@ -196,6 +196,7 @@ class RunData(TypedDict):
         peak_memory_bytes: peak memory.
         max_length: tokens beyond which a text was cut, if there is a limit.
         num_truncated: texts or sounds that were longer than the limit.
+        num_padded: sounds that were shorter than the model needs.
         pooling: how the features of a model without a head were pooled.
         num_processes: processes that shared the rows.
         max_seconds: seconds beyond which a sound was cut, if there is a limit.
@@ -211,6 +212,7 @@ class RunData(TypedDict):
     peak_memory_bytes: Count
     max_length: Count | None
     num_truncated: Count
+    num_padded: Count
     pooling: str | None
     num_processes: Count
     max_seconds: NonNegative | None

@@ -77,6 +77,11 @@ class Call:
             )
         if self.cluster is not None:
             ray_engine.check(self.hub)
+            if self.selection.skip_bad_rows:
+                raise UserError(
+                    f"{option('skip_bad_rows')} compares what the passes of all candidates found, on one machine: "
+                    f"leave it out with {option('cluster')}, or drop the bad rows first"
+                )
             if self.race is not None:
                 raise UserError(
                     f"{option('race')} decides on one machine which rows are run next: "

@@ -13,6 +13,7 @@ from hf_leep.inference.processes import Processes
 from hf_leep.models import MODALITIES
 from hf_leep.options import Execution, HubAccess, Selection
 from hf_leep.runs.job import Job
+from hf_leep.runs.left_out import LeftOut
 from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
 
@@ -92,6 +93,7 @@ class RunConfig:
             max_samples=chosen.max_samples,
             streaming=chosen.streaming,
             seed=chosen.seed,
+            skip_bad_rows=chosen.skip_bad_rows,
             progress=progress,
             pin=partial(pin_dataset, client=self.client),
             token=self.hub.token,
@@ -117,4 +119,5 @@ class RunConfig:
             retry=self.execution.retry,
             timeout=self.execution.timeout_seconds,
             worker=worker,
+            left_out=LeftOut(max(0, chosen.skip_bad_rows - len(target.bad_rows))),
         )

@@ -51,6 +51,7 @@ def carry_out(
         UserError: the device is not available, or a row cannot be decoded.
     """
     results: dict[str, Result] = {}
+    num_left_out: dict[str, int] = {}
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         try:
             with sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext():
@@ -62,10 +63,18 @@ def carry_out(
                         run = partial(job.result, step, downloads.fetch(step), downloads.advance)
                         result = attempt(step, run, job.memory)
                     results[step.name] = step.as_planned(result)
+                    num_left_out[step.name] = len(job.left_out)
                     downloads.done(step)
         except (KeyboardInterrupt, ProcessError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
+        for step in planned.in_order:
+            known = results[step.name]
+            if (known.scores or known.head_accuracy) and num_left_out[step.name] < len(job.left_out):
+                # A later candidate found another bad row: the stored pass is scored again, without that row.
+                run = partial(job.result, step, downloads.fetch(step), lambda _rows: None)
+                again = step.as_planned(attempt(step, run, job.memory))
+                results[step.name] = replace(again, from_store=known.from_store)
     return results
 
 

@@ -82,6 +82,7 @@ class PassRunner:
         workers: processes that read and process rows; 0 for none, None to choose their number by timing.
         pool: these processes.
         processes: the processes that share each pass.
+        most_bad_rows: number of rows that a pass may leave out.
     """
 
     target: Target
@@ -96,6 +97,7 @@ class PassRunner:
     workers: int | None = 0
     pool: Pool = field(default_factory=Pool)
     processes: Processes = field(default_factory=Processes)
+    most_bad_rows: int = 0
 
     @cached_property
     def _loader(self) -> Loader:
@@ -196,6 +198,7 @@ class PassRunner:
             pool=self.pool,
             workers=self.workers,
             num_sharing=self.num_sharing,
+            most_bad_rows=self.most_bad_rows,
         )
 
     def _classifier(self, request: PassRequest, model: tuple[object, object] | None) -> Classifier:

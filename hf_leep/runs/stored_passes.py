@@ -17,7 +17,7 @@ from hf_leep.data import jpeg
 from hf_leep.hub import files
 from hf_leep.models import BY_NAME
 from hf_leep.models.modality import installed
-from hf_leep.records import PASS_VERSION, Candidate, Extraction, Run, Target
+from hf_leep.records import PASS_VERSION, BadRow, Candidate, Extraction, Run, Target
 from hf_leep.store import JsonObject, Store, Writer
 
 _LIBRARIES = ("peft", "sentencepiece", "tiktoken", "timm", "torchvision")  # that transformers uses where they are
@@ -40,6 +40,7 @@ class PassDescription(TypedDict):
     candidate: StoredCandidate
     run: JsonObject
     missing: dict[str, str]
+    bad_rows: list[JsonObject]
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class StoredPasses:
             Run(**description["run"]),
             description["missing"],
             self.target.sentences,
+            bad_rows(description),
         )
 
     def _files(self, snapshot: hub.Snapshot) -> list[str]:
@@ -196,6 +198,15 @@ def _is_of(description: PassDescription, candidate: Candidate) -> bool:
         return False
 
 
+def bad_rows(description: PassDescription) -> tuple[BadRow, ...]:
+    """The rows that a stored pass left out.
+
+    Args:
+        description: its description.
+    """
+    return tuple(BadRow(**row) for row in description["bad_rows"])
+
+
 def restore_candidate(stored: StoredCandidate, candidate: Candidate) -> Candidate:
     """What is stored of a candidate, under the name, card and licence that it has now."""
     return replace(
@@ -216,4 +227,5 @@ def _describe(extraction: Extraction) -> JsonObject:
         "candidate": asdict(extraction.candidate),
         "run": asdict(extraction.run),
         "missing": dict(extraction.missing),
+        "bad_rows": [asdict(row) for row in extraction.bad_rows],
     }

@@ -82,7 +82,7 @@ def run(model, rows, batch_size=8):
         output=output,
         processes=Processes(),
     )
-    return output.arrays(("probabilities", "features"))
+    return output.arrays(("probabilities", "features"), np.array([], dtype=np.int64))
 
 
 @pytest.fixture
