@@ -129,7 +129,7 @@ class Feed:
         """
         if self._pool is None or self._workers is not None or self._together_wanted or self._unusable:
             return
-        if len(self._thread_seconds) < _TIMED:
+        if len(self._thread_seconds) < _TIMED or rows_left < 1:
             return
         own = float(np.median(self._thread_seconds[1:]))
         cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -326,3 +326,14 @@ def test_a_ranking_is_the_same_with_processes(checkpoints, pictures):
         for workers in (0, 2)
     )
     assert [c["scores"] for c in alone.candidates] == [c["scores"] for c in together.candidates]
+
+
+def test_the_times_of_the_first_batches_choose_and_the_last_batch_chooses_nothing():
+    pool, loader = Pool(), Loader(Numbers(64), budget=0)
+    batches = batches_of(loader.order(), 16)
+    with Feed(loader, Classifier(), pool, workers=None) as feed:
+        for batch in batches:
+            feed.inputs(batch)
+            feed.choose(model_seconds=1.0, model_threads=1, rows_left=64)  # a slow model
+        feed.choose(model_seconds=1e-9, model_threads=0, rows_left=0)
+        assert pool.size == 0
