@@ -273,7 +273,7 @@ def extract(
     client = hub_client.Client(access.token, cache_dir, access.allow_pickle, store.file_digest)
     job = Job(
         target,
-        rows,
+        replace(rows, reduced=how.fast_decode),
         (),
         store,
         client,
@@ -281,6 +281,7 @@ def extract(
         device=how.device,
         dtype=how.dtype,
         compiled=how.compile,
+        workers=how.workers,
         retry=how.retry,
         timeout=how.timeout_seconds,
         worker=worker,

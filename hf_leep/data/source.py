@@ -246,10 +246,17 @@ def on_disk(dataset: datasets.Dataset, folder: Path) -> datasets.Dataset:
         dataset: the rows.
         folder: where to write a file.
     """
-    if dataset.cache_files:
-        return dataset
+    return dataset if dataset.cache_files else in_file(dataset, folder / "rows.arrow")
+
+
+def in_file(dataset: datasets.Dataset, path: Path) -> datasets.Dataset:
+    """The same rows in a file that is mapped into memory.
+
+    Args:
+        dataset: the rows.
+        path: the file to write.
+    """
     table = dataset.with_format("arrow")[:]
-    path = folder / "rows.arrow"
     with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
     return datasets.Dataset.from_file(str(path), info=datasets.DatasetInfo(features=dataset.features))

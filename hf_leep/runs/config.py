@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from hf_leep import data
-from hf_leep.data import DatasetLike
+from hf_leep.data import DatasetLike, jpeg
 from hf_leep.hub import Client, no_longer_silent, pin_dataset
 from hf_leep.inference.processes import Processes
 from hf_leep.models import MODALITIES
@@ -16,6 +16,11 @@ from hf_leep.runs.job import Job
 from hf_leep.runs.left_out import LeftOut
 from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
+
+_FAST_DECODE = (
+    f"JPEGs whose shorter side has at least {2 * jpeg.SIDE} pixels were decoded at reduced size, for all candidates "
+    "alike: scores differ a little from those of whole images"
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,9 @@ class RunConfig:
                 pin=partial(pin_dataset, client=self.client),
                 token=self.hub.token,
             )
+        if self.execution.fast_decode:
+            rows = replace(rows, reduced=True)
+            target = replace(target, warnings=(*target.warnings, _FAST_DECODE))
         return Job(
             target=target,
             rows=rows,
@@ -108,6 +116,7 @@ class RunConfig:
             progress=progress,
             processes=processes or Processes(),
             num_sharing=num_sharing,
+            workers=self.execution.workers,
             retry=self.execution.retry,
             timeout=self.execution.timeout_seconds,
             worker=worker,
