@@ -99,7 +99,7 @@ def test_scores_of_the_same_head_are_not_compared_with_it(files):
     assert list(found.data["validation"]["agreement"]) == ["lfc"]
     said = "The agreement of ridge accuracy and ridge log-likelihood with accuracy is not shown, as they are scores of"
     assert said in validation.method(found.data)
-    assert "this is no independent check of it" in validation.sentences(found.data, str)[1]
+    assert "this is not an independent check" in validation.sentences(found.data, str)[1]
     report = hf_leep.rank(names, rows, measures=["ridge"], progress=False)
     found = validate(report, progress=False)
     assert found.data["validation"]["agreement"] == {}
@@ -172,8 +172,8 @@ def test_a_measure_whose_lower_scores_are_better_is_turned_round(ranked):
         assert before["validation"]["agreement"]["logme"][key] != 0
         assert after["validation"]["agreement"]["logme"][key] == -before["validation"]["agreement"]["logme"][key]
         assert after["validation"]["agreement"]["lfc"][key] == before["validation"]["agreement"]["lfc"][key]
-    assert "count with the opposite sign" in validation.method(after)
-    assert "count with the opposite sign" not in validation.method(before)
+    assert "change their sign first" in validation.method(after)
+    assert "change their sign first" not in validation.method(before)
 
 
 def test_the_first_two_alone(ranked):
@@ -242,7 +242,7 @@ def test_the_command_adds_it_to_the_report(ranked, files, tmp_path, capsysbinary
     assert json.loads(printed.out)["validation"]["top"] == 2
     assert "place" in printed.err.decode()
     page = (tmp_path / "README.md").read_text()
-    assert "## Does accuracy follow the order?" in page
+    assert "<summary>Does accuracy follow the order?</summary>" in page
     assert "the first 2 of 3 ranked candidates" in page
     assert hf_leep.Report.load(tmp_path).data["validation"]["pairs"]
 
@@ -307,7 +307,7 @@ def test_words_of_a_sample_of_sentences_are_judged_by_sentence(token_checkpoints
     paths = [str(token_checkpoints[name]) for name in ("bert", "roberta")]
     report = hf_leep.rank(paths, tagged, max_samples=25, seed=4, progress=False)
     found = validate(report, dataset=tagged, progress=False)
-    assert "each word was judged by a head that was fitted to all other sentences" in validation.method(found.data)
+    assert "Each word was judged by a head fitted to all other sentences." in validation.method(found.data)
     target, rows = data.load(tagged, MODALITIES, max_samples=25, seed=4, progress=False)
     assert target.sentences.max() == 24
     for one in found.data["validation"]["candidates"]:

@@ -295,7 +295,7 @@ def test_a_report_with_a_measure_that_is_not_installed_is_loaded_rendered_and_ex
     use(loaded)
     loaded.save(tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
-    assert "- **Made-Up Score**: how made up it is. Nobody, 2030." in page
+    assert "- **Made-Up Score**: how made up it is (Nobody, 2030)." in page
     assert "| Made-Up Score (points) |" in page
     assert "Made-Up Score" in validation.sentences(loaded.data, str)[0]
     assert cli.run(["explain", str(tmp_path / "out")]) == 0

@@ -16,8 +16,8 @@ def passed_sentence(data: ReportData) -> str | None:
     if found is None or found["failed"] or not found["num_checks"]:
         return None
     passed = (
-        f"Its measures passed all {found['num_checks']} of their checks against proved bounds and independent "
-        "implementations, on the machine that made it (hf-leep verify shows each check)."
+        f"All {found['num_checks']} checks of its measures passed on the machine that made it: they compare the "
+        "measures with proved bounds and independent implementations (hf-leep verify shows each check)."
     )
     unchecked = ", ".join(map(plain, found["unchecked"]))
     return f"{passed} Measures of other packages have no checks: {unchecked}." if unchecked else passed

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-USELESS = "its predictions say no more about these labels than the class frequencies do"
+USELESS = "its predictions are no better than guessing by class frequency"
+
+EXAMPLE_HEADINGS = ("row", "label", "its probability", "most likely", "source class")
 
 _MOST_CLASSES = 12  # in a terminal, from the best predicted and from the worst predicted each
 _MOST_SOURCES = 12  # in a terminal
@@ -161,9 +163,9 @@ def terminal(data: ReportData, candidate: CandidateData, everything: bool = Fals
         Text(),
         Text("Target classes, best predicted first", style="bold"),
         Text(
-            "right: probability that the predictions give the true class, as a geometric mean; ×: ratio of that to "
-            "the frequency of the class; predicted by: the checkpoint's own classes z that the prediction comes from, "
-            "with their share, and in brackets P̂(y|z), the share of z that is of the class",
+            "right: probability of the true class, given the predictions (geometric mean). ×: that probability over "
+            "the frequency of the class. predicted by: the checkpoint's own classes z that this probability comes "
+            "from, each with its share, and P̂(y|z) in brackets",
             style="dim",
         ),
         _table(("class", "examples", "right", "×", "predicted by"), rows, (1, 2, 3)),
@@ -177,10 +179,8 @@ def terminal(data: ReportData, candidate: CandidateData, everything: bool = Fals
             Text(),
         ]
     parts += [
-        Text("Rows whose label is least expected: labelled wrongly, or hard", style="bold"),
-        _table(
-            ("row", "label", "expected", "more likely", "seen as"), example_rows(explanation["examples"], plain), (2,)
-        ),
+        Text("Rows with the least likely labels: they may be mislabelled, or hard", style="bold"),
+        _table(EXAMPLE_HEADINGS, example_rows(explanation["examples"], plain), (2,)),
     ]
     if not everything and (num_classes > 2 * _MOST_CLASSES or num_used > _MOST_SOURCES):
         parts += [Text(), Text("--all shows every class that report.json holds.", style="dim")]
@@ -199,13 +199,13 @@ def _head(data: ReportData, candidate: CandidateData) -> list[RenderableType]:
         parts.append(
             Text(
                 f"Leave-one-out LEEP is {number(calibration['as_is'])} nats, and {number(calibration['value'])} at "
-                f"the best temperature, {temperature(calibration)}; temperatures from 0.5 to 2 change it by "
+                f"the best temperature, {temperature(calibration)}. Temperatures from 0.5 to 2 change it by "
                 f"{number(calibration['spread'], 2)}."
             )
         )
     if candidate["stopped"]:
         ran = f"{candidate['num_examples'] or 0:,} {examples(data)}"
-        parts.append(Text(f"It did not run all {examples(data)}: all of this is about the {ran} that it ran."))
+        parts.append(Text(f"It was stopped early: all of this is about the {ran} that it ran."))
     return parts
 
 

@@ -62,13 +62,12 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
         said.append(f"Fine-tuned, {_listed([who for who, _ in close])} cannot be told apart ({values} %){tail}.")
     if stopped:
         said.append(
-            f"{_listed(stopped)} {'was' if len(stopped) == 1 else 'were'} clearly behind in an earlier round, and "
-            "stopped there."
+            f"{_listed(stopped)} {'was' if len(stopped) == 1 else 'were'} stopped in an earlier round, clearly behind."
         )
     if open_:
         said.append(
-            f"{_listed(open_)} {'was' if len(open_) == 1 else 'were'} less accurate in an earlier round, by less than "
-            "the error there."
+            f"{_listed(open_)} {'was' if len(open_) == 1 else 'were'} stopped in an earlier round by a gap smaller "
+            "than its error."
         )
     return said
 
@@ -105,12 +104,11 @@ def method(data: ReportData) -> str:
     if found["budget"]:
         limit = f"a budget of {duration(found['budget'])}"
     return (
-        f"{which} {'was' if len(found['candidates']) == 1 else 'were'} fine-tuned, all weights, with {limit}: on "
-        f"{found['num_train']:,} {what}, while "
-        f"{found['num_choose']:,} others chose learning rates and finalists. Each finalist was then trained on both "
-        f"parts with {seeds} {'seed' if seeds == 1 else 'seeds'}, and judged on {found['num_judge']:,} {what} that "
-        f"chose nothing. "
-        f"± is the half-width of a {level(data)} interval for the {what} and the seeds. "
+        f"All weights of {which} were fine-tuned on {found['num_train']:,} {what}, with {limit}. "
+        f"{found['num_choose']:,} other {what} were used to choose learning rates and finalists. Each finalist was "
+        f"then trained on both parts with {seeds} {'seed' if seeds == 1 else 'seeds'}, and tested on "
+        f"{found['num_judge']:,} {what} that were used for neither. "
+        f"± is the half-width of a {level(data)} interval that covers the sampling of {what} and seeds. "
         f"It took {duration(found['seconds'])} on {plain(found['device'])}."
     )
 
@@ -222,10 +220,10 @@ def _which(found: FineTuningData) -> str:
     joined = any(one["second_opinion"] for one in found["candidates"])
     number_first = count - joined
     first = (
-        f"The first {number_first} of {found['num_ranked']} candidates" if number_first > 1 else "The first candidate"
+        f"the first {number_first} of {found['num_ranked']} candidates" if number_first > 1 else "the first candidate"
     )
     if number_first == found["num_ranked"]:
-        return f"All {number_first} candidates" if number_first > 1 else "The only candidate"
+        return f"all {number_first} candidates" if number_first > 1 else "the only candidate"
     return f"{first}{' and the first by the second opinion' if joined else ''}"
 
 

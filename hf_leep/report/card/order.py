@@ -25,13 +25,13 @@ def auto_sentence(data: ReportData) -> str | None:
     if found is None:
         return None
     rule = (
-        f"The order is by {title(data, data['sort_by'])}, which lost least in our trials (docs/measures.md): it "
-        "scores each candidate alone, with or without a head."
+        f"The order is by {title(data, data['sort_by'])}, which chose best in our trials (docs/measures.md). "
+        "It scores candidates with and without a trained head."
     )
     if not found["num_headless"]:
         return rule
     lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
-    return f"{rule} {lack} no trained head: scores that need one are shown too; compare them only with one another."
+    return f"{rule} {lack} no trained head, and so no score by the measures that need one."
 
 
 def consensus(data: ReportData, name: Callable[[str], str]) -> dict[str, str] | None:
@@ -112,8 +112,8 @@ def calibration_sentence(data: ReportData) -> str:
     if not changed:
         return "With each candidate at its best temperature, the order by leave-one-out LEEP stays the same."
     return (
-        f"With each candidate at its best temperature, leave-one-out LEEP reverses {changed} of {pairs} "
-        f"{'pair' if pairs == 1 else 'pairs'}: the order of those depends on calibration."
+        f"With each candidate at its best temperature, leave-one-out LEEP reverses the order of {changed} of {pairs} "
+        f"{'pair' if pairs == 1 else 'pairs'}."
     )
 
 

@@ -143,9 +143,7 @@ def _finding(data: ReportData) -> str:
     score = wording.with_interval(best["scores"][data["sort_by"]])
     close = sum(not told_apart(best, other) for _, other in candidates[1:])
     rest = (
-        "it is told apart from all others"
-        if not close
-        else f"{close} of the other {len(candidates) - 1} may be as good"
+        "all others are clearly behind" if not close else f"{close} of the other {len(candidates) - 1} may be as good"
     )
     return f"{wording.title(data, data['sort_by'])} of {name} is the best, {score}; {rest}"
 
@@ -217,10 +215,11 @@ def _why(data: ReportData) -> dict[str, object] | None:
                 "classes": explanation.best_and_worst_rows(found, _MOST_CLASSES, code),
                 "sources": explanation.source_rows(found, _MOST_SOURCES, code),
                 "examples": explanation.example_rows(found["examples"][:_MOST_EXAMPLES], code),
+                "example_headings": explanation.EXAMPLE_HEADINGS,
             }
         if first is None:
             reason = prose(explanation.why_unexplained(data, candidate))
-            first = f"{name} comes first, but has no explanation: {reason}."
+            first = f"{name} ranks first, but has no explanation: {reason}."
     return None
 
 

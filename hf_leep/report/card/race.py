@@ -25,12 +25,12 @@ def race_sentence(data: ReportData) -> str | None:
     num_interrupted = sum(stop is not None and stop["behind"] is None for stop in stops)
     best = "the best candidate" if race["top"] == 1 else f"the best {race['top']} candidates"
     if len(stops) <= race["top"] and not num_interrupted:
-        return f"A race for {best} of {len(stops)} has nothing to decide: all of them ran all {n:,} {what}."
+        return f"The race for {best} of {len(stops)} had nothing to decide: every candidate ran all {n:,} {what}."
     share = 100 * race["num_examples_run"] / race["num_examples_of_all"]
     said = (
-        f"This was a race for {best}, with {percent(race['confidence'])} confidence: {num_behind} of {len(stops)} "
-        f"candidates were clearly behind by {title(data, race['decided_by'])} and stopped before they had run all "
-        f"{n:,} {what}. Together the candidates ran {share:.0f} % of the {what} of a full run."
+        f"This was a race for {best}, with {percent(race['confidence'])} confidence. {num_behind} of {len(stops)} "
+        f"candidates {'was' if num_behind == 1 else 'were'} clearly behind in {title(data, race['decided_by'])} and "
+        f"stopped before running all {n:,} {what}. The race took {share:.0f} % of the {what} of a full run."
     )
     if num_interrupted:
         still = "1 candidate was" if num_interrupted == 1 else f"{num_interrupted} candidates were"
@@ -66,9 +66,8 @@ def gap_sentence(data: ReportData) -> str | None:
     if data["race"] is None or not any(stop and stop["behind"] is not None for stop in stops):
         return None
     return (
-        f"How far a stopped candidate was behind is in {title(data, data['race']['decided_by'])}, which decides the "
-        f"race, on the {examples(data)} that both candidates ran; its ± is at the race's level, so it is wider than "
-        f"at {level(data)}."
+        f"Candidates are stopped by their gap in {title(data, data['race']['decided_by'])}, on the {examples(data)} "
+        f"that both candidates ran. Its ± is at the level of the race, so it is wider than at {level(data)}."
     )
 
 

@@ -25,11 +25,11 @@ def contradiction(data: ReportData, name: Callable[[str], str]) -> str | None:
     by = title(data, data["sort_by"])
     why = ""
     if data["measure_details"][data["sort_by"]]["needs"] == "probabilities":
-        why = f": {by} sees only what {first}'s own classes say about yours"
+        why = f" {by} measures only how well the classes that {first} already knows predict yours."
     return (
-        f"By {by} {first} is first, but a linear head on the features of {best} is "
-        f"{_points(found['gap'])} ± {_points(found['half_width'])} points more accurate{_on(data)}{why}. "
-        "Fine-tuning both will tell: hf-leep validate DIR --fine-tune."
+        f"{first} is first by {by}, but a linear head on the features of {best} is "
+        f"{_points(found['gap'])} ± {_points(found['half_width'])} points more accurate{_on(data)}.{why} "
+        "Fine-tune both to find out which is better: hf-leep validate DIR --fine-tune."
     )
 
 
@@ -45,15 +45,14 @@ def confirmation(data: ReportData, name: Callable[[str], str]) -> str | None:
         return None
     first, best = _names(data, name, found)
     if found["first"] == found["best"]:
-        said = f"A linear head on its features agrees: that of {first} is the most accurate"
-        return f"{said}{_lead(data, name)}{_on(data)}."
+        return f"A linear head on the features of {first} is also the most accurate{_lead(data, name)}{_on(data)}."
     ahead = (
-        f"that of {best} is the most accurate, {_points(found['gap'])} ± {_points(found['half_width'])} points ahead "
-        f"of that of {first}{_on(data)}"
+        f"A linear head on the features of {best} is {_points(found['gap'])} ± {_points(found['half_width'])} points "
+        f"more accurate than one on {first}{_on(data)}"
     )
     if found["verdict"] == "agrees":
-        return f"Linear heads on the features do not contradict this: {ahead}."
-    return f"There are too few {examples(data)} to say whether linear heads on the features agree: {ahead}."
+        return f"{ahead}, which may be chance."
+    return f"{ahead}. There are too few {examples(data)} to say whether that is chance."
 
 
 def head_cells(candidates: Sequence[CandidateData], with_error: bool = True) -> list[str] | None:
@@ -112,8 +111,8 @@ def _lead(data: ReportData, name: Callable[[str], str]) -> str:
         return ""
     value, written = max(others, key=lambda one: one[0])
     if own[0] <= value:
-        return f", level with that of {written}"
-    return f", {_points(own[0] - value)} ± {_points(found['half_width'])} points ahead of that of {written}"
+        return f", as accurate as one on {written}"
+    return f", {_points(own[0] - value)} ± {_points(found['half_width'])} points ahead of {written}"
 
 
 def _on(data: ReportData) -> str:

@@ -86,12 +86,13 @@ def sentences(data: ReportData, name: Callable[[str], str]) -> list[str]:
         return ["No head could be trained, so this says nothing about the order."]
     said = [_first(trained, measure)]
     if data["sort_by"] not in found["agreement"]:
-        said.append("The order is by a score of the same head, so this is no independent check of it.")
+        said.append("The order is by a score of the same linear head, so this is not an independent check.")
     pairs = found["pairs"]
     if pairs["told_apart"]:
         said.append(
-            f"Of {pairs['told_apart']} pairs of candidates that share no tie letter, accuracy confirms the order of "
-            f"{pairs['confirmed']}, contradicts that of {pairs['contradicted']}, and leaves {pairs['open']} open."
+            f"Of {pairs['told_apart']} {'pair' if pairs['told_apart'] == 1 else 'pairs'} of candidates without a "
+            f"common tie letter, accuracy confirms {pairs['confirmed']}, contradicts {pairs['contradicted']}, and "
+            f"leaves {pairs['open']} open."
         )
     agreement = found["agreement"].get(data["sort_by"])
     if len(trained) >= _FEW and (correlation := _correlation(agreement, measure, level(data))):
@@ -155,8 +156,8 @@ def method(data: ReportData) -> str:
     words = data["target"]["num_sentences"] is not None
     each, others = ("word", "all other sentences") if words else ("example", "all the others")
     return (
-        f"A linear head was fitted to the features of {_which(data['validation'])} ranked candidates, and each "
-        f"{each} was judged by a head that was fitted to {others}; ± is the half-width of a {level(data)} interval."
+        f"A linear head was fitted to the features of {_which(data['validation'])} ranked candidates. Each {each} was "
+        f"judged by a head fitted to {others}. ± is the half-width of a {level(data)} interval."
         f"{_turned(data)}{_left_out(data)}"
     )
 
@@ -165,7 +166,7 @@ def _turned(data: ReportData) -> str:
     """A sentence on measures whose lower scores are better, if there are any."""
     if all(data["measure_details"][measure]["higher_is_better"] for measure in data["measures"]):
         return ""
-    return " Scores that are better when lower count with the opposite sign, so +1 always means the same order."
+    return " Measures for which lower is better change their sign first, so +1 always means the same order."
 
 
 def _left_out(data: ReportData) -> str:

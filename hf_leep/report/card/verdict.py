@@ -37,12 +37,12 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     if not candidates:
         return [f"No candidate could be ranked: all {len(data['candidates'])} were refused or failed."]
     tried = fine_tuning.lead(data, name)
-    said = [*tried, "What follows is from the scores, before any training."] if tried else []
+    said = [*tried, "The rest of this page is about the scores before any training."] if tried else []
     said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(
-            "By leave-one-out LEEP, no candidate explains these labels measurably better than the class frequencies "
-            f"alone. Treat the order as noise; try more {examples(data)} or other candidates."
+            "By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency, so this order is "
+            f"noise. Try more {examples(data)} or other candidates."
         )
     said += [*_best(data, candidates), *_seen(data, candidates)]
     return [*said, *(text for text in (confirmation(data, name), _calibrated(data, candidates)) if text)]
@@ -73,15 +73,12 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     lead = number(gap["value"]) + ("" if gap["half_width"] is None else f" ± {number(gap['half_width'])}")
     known = "" if len(others) == len(candidates) - 1 else " whose error is known"
     said = [
-        f"{name} comes first of {len(candidates)}, with {measure} {value}. It is ahead of the second, {second}, by "
-        f"{lead}. Compared with each other candidate{known} in turn, its lead is larger than the sampling "
-        "error.",
+        f"{name} ranks first of {len(candidates)}, with {measure} {value}. Its lead over the second, {second}, is "
+        f"{lead}. Its lead over each other candidate{known} is larger than the sampling error.",
         *_without_error(candidates),
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
-        said.append(
-            f"If all pairs are compared at once, these {examples(data)} leave it the ranks {rank_range(best)}."
-        )
+        said.append(f"If all pairs are compared at once, its rank may be {rank_range(best)}.")
     return said
 
 
@@ -89,20 +86,23 @@ def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_s
     """Which candidates may be the best, where the first is not told apart from all others."""
     best = candidates[0][1]
     if best["tie_letters"] is None:
-        return [
-            f"{best_score} Its error is not known, so these {examples(data)} tell it apart from no other candidate."
-        ]
+        return [f"{best_score} Its error is not known, so any other candidate may be as good."]
     unknown = _without_error(candidates)
     tied = [(other, c) for other, c in candidates[1:] if c["tie_letters"] is not None and not told_apart(best, c)]
     if not tied:
         return [best_score, *unknown]
-    which = "the only other candidate" if len(candidates) == 2 else f"{len(tied)} of the other {len(candidates) - 1}"
     names = _listed([other for other, _ in tied])
-    said = [f"{best_score} These {examples(data)} do not tell it apart from {which}: {names}."]
+    which = f"{names} may be as good"
+    if len(candidates) > 2:
+        which = f"{len(tied)} of the other {len(candidates) - 1} may be as good: {names}"
     sized = [(size, other) for other, candidate in tied if (size := candidate["num_parameters"])]
     size, smallest = min(sized, key=lambda one: one[0], default=(0, ""))
-    if 0 < size < (best["num_parameters"] or 0):
-        said.append(f"The smallest of them is {smallest} ({count(size)} parameters).")
+    smaller = f"{count(size)} parameters" if 0 < size < (best["num_parameters"] or 0) else ""
+    if smaller and len(tied) == 1:
+        which += f", {'and' if len(candidates) == 2 else 'which'} is smaller ({smaller})"
+    said = [f"{best_score} With these {examples(data)}, {which}."]
+    if smaller and len(tied) > 1:
+        said.append(f"The smallest of these is {smallest} ({smaller}).")
     at_once = sum((candidate["rank_interval"] or [2])[0] == 1 for _, candidate in candidates)
     if at_once > 1 + len(tied):
         total = f"the {len(candidates)} candidates"
@@ -118,10 +118,8 @@ def _without_error(candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
     if not unknown:
         return []
     if len(unknown) == 1:
-        return [f"The error of the score of {unknown[0]} is not known, so neither is how certain its rank is."]
-    return [
-        f"The errors of the scores of {_listed(unknown)} are not known, so neither is how certain their ranks are."
-    ]
+        return [f"The error of the score of {unknown[0]} is not known, so its rank is uncertain."]
+    return [f"The errors of the scores of {_listed(unknown)} are not known, so their ranks are uncertain."]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -140,7 +138,7 @@ def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
         return []
     by = title(data, data["best_by"])
     among = "" if num_compared(data) == len(candidates) or data["race"] else " among those with a known error"
-    said = f"The probability of the highest true {by}{among}, given these {examples(data)}: {_listed(chances)}."
+    said = f"The probability of having the best {by}{among} is {_listed(chances)}."
     return [said, *_copies(data, candidates)]
 
 
@@ -150,8 +148,8 @@ def _copies(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> l
     for name, candidate in candidates:
         same.setdefault(candidate["same_as"] or candidate["rank"], []).append(name)
     return [
-        f"{_listed(names)} have the same scores on all of these {examples(data)}, as exact copies have. They share "
-        "one probability, and more of the same will not tell them apart."
+        f"{_listed(names)} have the same scores on all {examples(data)}, so they are probably copies. They share one "
+        f"probability, and more {examples(data)} will not tell them apart."
         for names in same.values()
         if len(names) > 1
     ][:_MOST_COPIES]
@@ -167,8 +165,8 @@ def _calibrated(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) 
         return None
     value, name, _ = best
     return (
-        f"With the confidence of each candidate's predictions calibrated, {name} would be first: leave-one-out LEEP "
-        f"{number(value)}, against {number(first[1]['calibration']['value'])} for {first[0]}."
+        f"If all predictions were calibrated, {name} would be first: its leave-one-out LEEP would be "
+        f"{number(value)}, and that of {first[0]} {number(first[1]['calibration']['value'])}."
     )
 
 
@@ -189,7 +187,7 @@ def settling(data: ReportData) -> list[str]:
     if needed is None or (at_least := _two_digits(needed)) <= have:
         return []
     return [
-        f"To settle the first place with a probability of 80 %, it takes at least about {at_least:,} {examples(data)}."
+        f"At least about {at_least:,} {examples(data)} are needed to settle the first place with 80 % probability."
     ]
 
 
@@ -206,8 +204,7 @@ def disagreement(data: ReportData) -> str | None:
     pairs, check = data["num_pairs"], title(data, data["checked_by"])
     return (
         f"{title(data, data['sort_by'])} and {check} order {data['num_disagreements']} of {pairs} "
-        f"{'pair' if pairs == 1 else 'pairs'} of candidates differently. No such pair counts as told apart; the "
-        f"order by {check} is the safer one."
+        f"{'pair' if pairs == 1 else 'pairs'} of candidates differently. Those count as tied; trust {check} more."
     )
 
 

@@ -21,7 +21,7 @@ def test_a_terminal_shows_classes_and_rows(report):
     text = shown(report)
     flat = " ".join(text.split())
     assert text.startswith("big/resnet, number 1 of the ranking\n")
-    assert "LEEP is −1.021 nats, and −0.971 at the best temperature, 1.41;" in flat
+    assert "LEEP is −1.021 nats, and −0.971 at the best temperature, 1.41." in flat
     assert "daisy 250 90 % 9.0 × daisy, Bellis perennis, a… 91 % (80 %), bee 4.0 % (80 %)" in flat
     assert "weed 258 9.1 % 0.9 × hay 31 % (80 %), rapeseed 20 % (80 %), broom 5.0 % (80 %)" in flat
     assert "41234 weed 0.01 % daisy 97 % daisy, Bellis perennis, a… 91 %" in flat
@@ -93,31 +93,29 @@ def test_the_card_explains_the_best_candidate_that_can_be_and_says_so(report):
     first.update(explanation=None, num_source_classes=None)
     section = page(report).split("<summary>Why small/resnet</summary>\n\n")[1]
     assert section.startswith(
-        "`big/resnet` comes first, but has no explanation: it has no head, so it makes no predictions that could be "
+        "`big/resnet` ranks first, but has no explanation: it has no head, so it makes no predictions that could be "
         "explained. "
         "Number 2 is the best candidate with an explanation.\n"
     )
-    assert "comes first, but" not in shown(report, 1)
+    assert "ranks first, but" not in shown(report, 1)
     second.update(stopped={"behind": "big/resnet", "gap": 0.5, "margin": 0.1}, num_examples=313)
-    assert "It did not run all images: all of this is about the 313 images that it ran.\n" in page(report)
-    assert "It did not run all images: all of this is about the 313 images that it ran." in shown(report, 1)
+    assert "It was stopped early: all of this is about the 313 images that it ran.\n" in page(report)
+    assert "It was stopped early: all of this is about the 313 images that it ran." in shown(report, 1)
 
 
 def test_a_temperature_at_the_end_of_what_was_tried_is_marked(report):
     calibration = report["candidates"][0]["calibration"]
     calibration.update(temperature=2.0)
-    assert "at the best temperature, ≥ 2;" in shown(report)
+    assert "at the best temperature, ≥ 2." in shown(report)
     calibration.update(temperature=0.5)
-    assert "at the best temperature, ≤ 0.5;" in shown(report)
+    assert "at the best temperature, ≤ 0.5." in shown(report)
     assert "| `big/resnet` | −1.021 | ≤ 0.5 | −0.971 |" in page(report)
 
 
 def test_predictions_without_information_are_not_explained(report):
     for candidate in report["candidates"][:3]:
         candidate["explanation"] = {**candidate["explanation"], "prior_weight": None}
-    words = (
-        "There is nothing to explain: its predictions say no more about these labels than the class frequencies do."
-    )
+    words = "There is nothing to explain: its predictions are no better than guessing by class frequency."
     assert words in " ".join(shown(report).split())
     section = page(report).split("<summary>Why big/resnet</summary>\n\n")[1]
     assert section.startswith(words)

@@ -82,8 +82,8 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     said = "Fine-tuned, small/resnet and weak/resnet cannot be told apart (93.1 ± 1.2 and 92.8 ± 1.2 %)."
     assert verdict.verdict(close, str)[:3] == [
         said,
-        "big/resnet was clearly behind in an earlier round, and stopped there.",
-        "What follows is from the scores, before any training.",
+        "big/resnet was stopped in an earlier round, clearly behind.",
+        "The rest of this page is about the scores before any training.",
     ]
     page = card.page(close)
     lines = page[page.index("# Which") :].splitlines()
@@ -100,7 +100,7 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     )
     assert "| 1 | `small/resnet` | 2 | 93.1 ± 1.2 | – | 3 of 3 | 90.0 | 0.00025 | 90 | 1 min 15 s |" in page
     assert "| LEEP | 3 | −0.90 | −1.00 |" in page
-    assert "with 3 seeds, and judged on 500 images that chose nothing" in page
+    assert "with 3 seeds, and tested on 500 images that were used for neither" in page
 
 
 def test_one_best_and_one_that_an_earlier_round_could_not_tell_from_it(report):
@@ -109,7 +109,7 @@ def test_one_best_and_one_that_an_earlier_round_could_not_tell_from_it(report):
     )
     assert fine_tuning.lead(data, str) == [
         "Fine-tuned, big/resnet is the most accurate (95.0 ± 1.2 %); it beats small/resnet.",
-        "weak/resnet was less accurate in an earlier round, by less than the error there.",
+        "weak/resnet was stopped in an earlier round by a gap smaller than its error.",
     ]
     assert not any("the first by" in sentence for sentence in fine_tuning.remarks(data, str))
 
@@ -144,11 +144,13 @@ def test_what_was_done_is_said(report):
     rows = (row(0, 1, 0.9, (0.0, 0.0)), row(1, 2, 0.5, (0.4, 0.1), second_opinion=True))
     said = fine_tuning.method(with_rows(report, *rows, top=1))
     assert said.startswith(
-        "The first candidate and the first by the second opinion were fine-tuned, all weights, with a budget of "
-        "20 min 0 s: on 1,500 images, while 500 others chose"
+        "All weights of the first candidate and the first by the second opinion were fine-tuned on 1,500 images, with "
+        "a budget of 20 min 0 s. 500 other images were used to choose"
     )
     said = fine_tuning.method(with_rows(report, *rows[:1], budget=None, steps=90))
-    assert said.startswith("The first candidate was fine-tuned, all weights, with 90 steps for each finalist")
+    assert said.startswith(
+        "All weights of the first candidate were fine-tuned on 1,500 images, with 90 steps for each finalist."
+    )
 
 
 @pytest.mark.parametrize(("number", "said"), [(2, False), (3, True), (5, False)])

@@ -85,11 +85,11 @@ def test_many_measures_are_compared_with_the_one_that_makes_the_order(report):
 def test_scores_are_shown_before_and_after_calibration(report):
     assert calibration_rows(report, str)[0] == ["big/resnet", "−1.021", "1.41", "−0.971", "0.35"]
     assert len(calibration_rows(report, str)) == 3  # the ranked ones
-    assert "reverses 1 of 3 pairs" in calibration_sentence(report)
+    assert "reverses the order of 1 of 3 pairs." in calibration_sentence(report)
     report["calibration"]["num_reordered"] = 0
     assert "stays the same" in calibration_sentence(report)
     report["calibration"] = {"num_pairs": 1, "num_reordered": 1}
-    assert "reverses 1 of 1 pair" in calibration_sentence(report)
+    assert "reverses the order of 1 of 1 pair." in calibration_sentence(report)
 
 
 def test_bands_name_the_best_of_each_size(report):
@@ -155,8 +155,8 @@ def test_an_order_like_one_that_does_not_depend_on_the_labels_is_called_that(rep
 
 
 @pytest.mark.parametrize(("num_headless", "words"), [
-    (0, "with or without a head."),
-    (1, "1 candidate has no trained head: scores that need one are shown too"),
+    (0, "with and without a trained head."),
+    (1, "1 candidate has no trained head, and so no score by the measures that need one."),
     (3, "3 candidates have no trained head"),
 ])  # fmt: skip
 def test_an_order_left_to_hf_leep_says_by_what_it_is(report, num_headless, words):

@@ -14,6 +14,7 @@ from hf_leep.report.card.verdict import verdict
 from hf_leep.report.card.wording import short_names, with_error, with_interval
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
 from tests.report.conftest import measure
+from tests.test_readme import paragraphs
 
 GOLDEN = Path(__file__).with_name("golden.md")
 
@@ -100,20 +101,32 @@ def test_a_command_cannot_leave_its_block(report):
     assert sum(line.startswith("```") for line in block.splitlines()) == 2
 
 
+@pytest.mark.parametrize("opinion", ["agrees", "contradicted", "too few rows"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_no_sentence_outside_the_folds_is_long(report, opinion, apart):
+    report["second_opinion"]["verdict"] = opinion
+    if apart:
+        letters(report, "a", "b", "c")
+    text = re.sub(r"<details>.*?</details>", "", page(report).split("---\n", 2)[2], flags=re.DOTALL)
+    lines = [sentence for paragraph in paragraphs(text) for sentence in re.split(r"\n|(?<=[.:;?!])\s+", paragraph)]
+    assert any("LEEP" in line for line in lines)
+    assert max(len(line.split()) for line in lines) <= 30, max(lines, key=lambda line: len(line.split()))
+
+
 def test_one_winner_is_named_with_its_lead(report):
     for candidate, letter in zip(report["candidates"], "abb", strict=False):
         candidate["tie_letters"] = letter
     report["num_disagreements"] = 0
     text = page(report)
     assert (
-        "`big/resnet` comes first of 3, with LEEP −0.812 nats. It is ahead of the second, `small/resnet`, by 0.018 ± "
+        "`big/resnet` ranks first of 3, with LEEP −0.812 nats. Its lead over the second, `small/resnet`, is 0.018 ± "
         "0.029." in text
     )
     assert "orders disagree" not in text
 
 
 def test_predictions_that_say_nothing_are_called_that(report):
-    words = "no candidate explains these labels measurably better than the class frequencies alone"
+    words = "no candidate is clearly better than guessing by class frequency, so this order is noise."
     for candidate in report["candidates"][:2]:
         candidate["scores"]["leave-one-out-leep"]["value"] = -2.31
     assert words not in page(report)  # the third does
@@ -131,29 +144,28 @@ def test_predictions_that_say_nothing_are_called_that(report):
 
 
 def test_what_it_takes_at_least_to_settle_the_first_place_is_said(report):
-    assert ("To settle the first place with a probability of 80 %, it takes at least about 6,600 images.\n") in page(
-        report
-    )
+    words = "At least about 6,600 images are needed to settle the first place with 80 % probability.\n"
+    assert words in page(report)
     report["settling"] = [{"places": 1, "num_examples": 2599}]  # rounded down: it is a lower bound
-    assert "to settle" not in page(report)
+    assert "needed to settle" not in page(report)
     for unknown in ([{"places": 1, "num_examples": None}], []):
         report["settling"] = unknown
-        assert "To settle" not in page(report)
+        assert "needed to settle" not in page(report)
 
 
 def test_the_likely_best_of_a_tie_are_named(report):
     words = (
-        "The probability of the highest true leave-one-out LEEP, given these images: 70\u00a0% for "
-        "`small/resnet` and 30\u00a0% for `big/resnet`.\n"
+        "The probability of having the best leave-one-out LEEP is 70\u00a0% for `small/resnet` and 30\u00a0% for "
+        "`big/resnet`.\n"
     )
     assert words in page(report)
     for candidate in report["candidates"]:
         candidate["probability_best"] = None
-    assert "The probability of the highest" not in page(report)
+    assert "The probability of having the best" not in page(report)
 
 
 def test_it_says_that_only_candidates_with_a_known_error_have_a_probability(report):
-    words = ("among those with a known error,", "the others get a dash, though one of them may be the best.")
+    words = ("among those with a known error is", "The others get a dash, but may still be the best.")
     assert not any(part in page(report) for part in words)
     report["candidates"][2]["probability_best"] = None
     assert all(part in page(report) for part in words)
@@ -161,8 +173,8 @@ def test_it_says_that_only_candidates_with_a_known_error_have_a_probability(repo
 
 def test_copies_are_named_where_they_share_the_probability(report):
     words = (
-        "`big/resnet` and `small/resnet` have the same scores on all of these images, as exact copies have. They "
-        "share one probability, and more of the same will not tell them apart.\n"
+        "`big/resnet` and `small/resnet` have the same scores on all images, so they are probably copies. They share "
+        "one probability, and more images will not tell them apart.\n"
     )
     assert words not in page(report)
     report["candidates"][1]["same_as"] = 1
@@ -211,10 +223,10 @@ def test_a_streamed_sample_is_not_called_stratified(report):
 
 def test_the_checks_of_the_measures_stand_on_the_page_and_before_everything_if_they_failed(report):
     report["certificate"]["unchecked"] = ["my-measure"]
-    assert "passed all 10 of their checks" in page(report)
+    assert "All 10 checks of its measures passed" in page(report)
     assert "have no checks: my-measure." in page(report)
     report["certificate"]["failed"] = ["leep: constant predictions score −Ĥ(Y)"]
-    assert "passed all" not in page(report)
+    assert "measures passed" not in page(report)
     assert "1 of 10 checks of the measures failed" in verdict(report, code)[0]
 
 
@@ -222,10 +234,10 @@ def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
     report["candidates"][0]["rank_interval"] = [1, 1]
     for group, candidate in enumerate(report["candidates"][:3], start=1):
         candidate.update(tie_group=group, tie_letters="abc"[group - 1])
-    assert "Compared with each other candidate in turn" in verdict(report, code)[0]
+    assert "Its lead over each other candidate is larger" in verdict(report, code)[0]
     assert not any("compared at once" in sentence for sentence in verdict(report, code))
     report["candidates"][0]["rank_interval"] = [1, 2]
-    assert verdict(report, code)[1] == "If all pairs are compared at once, these images leave it the ranks 1–2."
+    assert verdict(report, code)[1] == "If all pairs are compared at once, its rank may be 1–2."
 
 
 def letters(report, *texts):
@@ -237,18 +249,24 @@ def test_in_a_chain_the_verdict_names_only_those_that_the_first_is_not_told_apar
     letters(report, "a", "ab", "b")
     said = verdict(report, code)
     assert said[0] == (
-        "`big/resnet` has the highest LEEP, −0.812 nats. These images do not tell it apart from 1 of the other 2: "
-        "`small/resnet`."
+        "`big/resnet` has the highest LEEP, −0.812 nats. With these images, 1 of the other 2 may be as good: "
+        "`small/resnet`, which is smaller (5M parameters)."
     )
-    assert said[1] == "The smallest of them is `small/resnet` (5M parameters)."
     assert any("`weak/resnet` would be first" in sentence for sentence in _calibrated_best(report, 2))
     assert not any("would be first" in sentence for sentence in _calibrated_best(report, 1))
     report["candidates"][2]["rank_interval"] = [1, 3]
-    assert verdict(report, code)[2] == "If all pairs are compared at once, 3 of the 3 candidates may be the best."
+    assert verdict(report, code)[1] == "If all pairs are compared at once, 3 of the 3 candidates may be the best."
     rows = [line for line in page(report).splitlines() if re.match(r"\| \d \| [a-z]+ \|", line)]
     assert [row.split(" | ")[1] for row in rows] == ["a", "ab", "b"] * 2
     del report["candidates"][2]
-    assert "do not tell it apart from the only other candidate: `small/resnet`." in verdict(report, code)[0]
+    assert (
+        "With these images, `small/resnet` may be as good, and is smaller (5M parameters)." in verdict(report, code)[0]
+    )
+
+
+def test_of_several_that_may_be_as_good_the_smallest_is_named(report):
+    letters(report, "a", "a", "a")
+    assert verdict(report, code)[1] == "The smallest of these is `small/resnet` (5M parameters)."
 
 
 def _calibrated_best(report, position):
@@ -262,24 +280,26 @@ def test_a_candidate_without_an_error_is_not_told_apart_and_not_tied_either(repo
     for candidate in report["candidates"]:
         candidate["rank_interval"] = None
     said = verdict(report, code)
-    assert "Compared with each other candidate whose error is known in turn, its lead is larger" in said[0]
-    assert said[1] == "The error of the score of `weak/resnet` is not known, so neither is how certain its rank is."
+    assert "Its lead over each other candidate whose error is known is larger" in said[0]
+    assert said[1] == "The error of the score of `weak/resnet` is not known, so its rank is uncertain."
     assert not any("would be first" in sentence for sentence in _calibrated_best(report, 2))
     assert "| 3 | – | " in page(report)
-    assert "A dash: the error of the score is not known" in page(report)
+    assert "A dash means that the error of the score is not known" in page(report)
     letters(report, "a", None, None)
     assert verdict(report, code)[:2] == [
         "`big/resnet` has the highest LEEP, −0.812 nats.",
-        "The errors of the scores of `small/resnet` and `weak/resnet` are not known, so neither is how certain their "
-        "ranks are.",
+        "The errors of the scores of `small/resnet` and `weak/resnet` are not known, so their ranks are uncertain.",
     ]
     letters(report, "a", "a", None)
-    assert "do not tell it apart from 1 of the other 2: `small/resnet`." in verdict(report, code)[0]
+    assert (
+        "1 of the other 2 may be as good: `small/resnet`, which is smaller (5M parameters)."
+        in verdict(report, code)[0]
+    )
     letters(report, None, "a", "b")
-    assert "Its error is not known, so these images tell it apart from no other candidate." in verdict(report, code)[0]
+    assert "Its error is not known, so any other candidate may be as good." in verdict(report, code)[0]
     report["candidates"][1]["behind_best"].update(standard_error=None, half_width=None)
     letters(report, "a", None, "b")
-    assert "ahead of the second, `small/resnet`, by 0.018. Compared" in verdict(report, code)[0]
+    assert "the second, `small/resnet`, is 0.018. Its lead over each" in verdict(report, code)[0]
 
 
 def test_a_page_without_a_rank_has_no_empty_tables(report):

@@ -21,19 +21,17 @@ def raced(report):
 
 
 def test_card_terminal_and_notebook_say_how_much_each_ran_and_why_it_stopped(raced):
-    said = (
-        "1 of 3 candidates were clearly behind by leave-one-out LEEP and stopped before they had run all 2,500 images"
-    )
+    said = "1 of 3 candidates was clearly behind in leave-one-out LEEP and stopped before running all 2,500 images"
     why = "behind small/resnet by 0.731 ± 0.120"
     written = page(raced)
     assert said in written
     assert "| `weak/resnet` | 313 | behind `small/resnet` by 0.731 ± 0.120 |" in written
-    assert "Together the candidates ran 71 % of the images of a full run." in written
+    assert "The race took 71 % of the images of a full run." in written
     assert "| candidate | images | why it stopped (leave-one-out LEEP, ± at the race's level) |" in written
     assert "Only the 2 candidates that ran all images are compared." in written
     named = (
-        "How far a stopped candidate was behind is in leave-one-out LEEP, which decides the race, on the images that "
-        "both candidates ran; its ± is at the race's level, so it is wider than at 95 %."
+        "Candidates are stopped by their gap in leave-one-out LEEP, on the images that both candidates ran. Its ± is "
+        "at the level of the race, so it is wider than at 95 %."
     )
     console = Console(width=120, file=io.StringIO(), color_system=None)
     console.print(terminal(raced, 120), crop=False)
@@ -44,7 +42,7 @@ def test_card_terminal_and_notebook_say_how_much_each_ran_and_why_it_stopped(rac
     html = notebook(raced)
     assert "<th>images run</th>" in html
     assert f"■ weak/resnet stopped after 313 images: {why}" in html
-    assert "± is at the race" in html
+    assert "± is at the level of the race" in html
     assert plot_scores(raced).startswith(b"\x89PNG")
 
 
@@ -77,5 +75,5 @@ def test_a_race_for_as_many_as_there_are_decides_nothing(raced):
     raced["race"]["top"] = 3
     raced["candidates"][2]["stopped"] = None
     assert race_sentence(raced) == (
-        "A race for the best 3 candidates of 3 has nothing to decide: all of them ran all 2,500 images."
+        "The race for the best 3 candidates of 3 had nothing to decide: every candidate ran all 2,500 images."
     )

@@ -23,9 +23,9 @@ def test_a_contradiction_is_the_first_sentence_with_numbers_and_a_name(report):
     report["second_opinion"] |= {"verdict": "contradicted", "gap": 0.08, "half_width": 0.014}
     first = verdict(report, str)[0]
     assert first == (
-        "By LEEP big/resnet is first, but a linear head on the features of small/resnet is 8.0 ± 1.4 points more "
-        "accurate: LEEP sees only what big/resnet's own classes say about yours. Fine-tuning both will tell: hf-leep "
-        "validate DIR --fine-tune."
+        "big/resnet is first by LEEP, but a linear head on the features of small/resnet is 8.0 ± 1.4 points more "
+        "accurate. LEEP measures only how well the classes that big/resnet already knows predict yours. Fine-tune "
+        "both to find out which is better: hf-leep validate DIR --fine-tune."
     )
     card, text, html = shown(report)
     assert card.split("\n# ")[1].split("\n\n")[1].startswith(verdict(report, code)[0])
@@ -46,20 +46,20 @@ def test_a_measure_of_features_is_not_said_to_see_classes(report):
         (
             "agrees",
             "big/resnet",
-            "A linear head on its features agrees: that of big/resnet is the most accurate, level with that of "
+            "A linear head on the features of big/resnet is also the most accurate, as accurate as one on "
             "small/resnet.",
         ),
         (
             "agrees",
             "small/resnet",
-            "Linear heads on the features do not contradict this: that of small/resnet is the most accurate, "
-            "1.1 ± 1.2 points ahead of that of big/resnet.",
+            "A linear head on the features of small/resnet is 1.1 ± 1.2 points more accurate than one on big/resnet, "
+            "which may be chance.",
         ),
         (
             "too few rows",
             "small/resnet",
-            "There are too few images to say whether linear heads on the features agree: that of small/resnet is the "
-            "most accurate, 1.1 ± 1.2 points ahead of that of big/resnet.",
+            "A linear head on the features of small/resnet is 1.1 ± 1.2 points more accurate than one on big/resnet. "
+            "There are too few images to say whether that is chance.",
         ),
     ],
 )
@@ -71,7 +71,7 @@ def test_agreement_and_too_few_rows_are_said_as_well(report, verdict, best, word
 
 def test_a_race_says_how_many_examples_the_heads_saw(report):
     report["second_opinion"] |= {"best": "big/resnet", "num_examples": 313}
-    assert "level with that of small/resnet on the 313 of 2,500 images that all candidates ran." in confirmation(
+    assert "as accurate as one on small/resnet on the 313 of 2,500 images that all candidates ran." in confirmation(
         report, str
     )
 
@@ -103,6 +103,6 @@ def test_calibration_that_changes_the_first_place_is_in_the_verdict(report):
     for candidate, value in ((first, -1.0), (second, -1.1), (last, -0.9)):
         candidate["calibration"] = {**curve, "as_is": -1.2, "value": value}
     assert (
-        "With the confidence of each candidate's predictions calibrated, weak/resnet would be first: leave-one-out "
-        "LEEP −0.900, against −1.000 for big/resnet."
+        "If all predictions were calibrated, weak/resnet would be first: its leave-one-out LEEP would be −0.900, and "
+        "that of big/resnet −1.000."
     ) in verdict(report, str)
