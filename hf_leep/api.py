@@ -233,7 +233,7 @@ def plan(
         command=command,
     )
     if num_launched() > 1:
-        raise UserError("a plan runs nothing: make it in one process")
+        raise UserError("a plan runs nothing: make it in one process, without a launcher")
     try:
         with worker_of(call) as worker:
             return make_plan(call, read_rows(call, Processes(), worker))[0]

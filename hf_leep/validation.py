@@ -129,7 +129,7 @@ def _with_heads(report: Report, top: int | None, dataset: DatasetLike | None, ho
     """The report with the accuracies of heads on the features of its candidates."""
     ranked = [candidate for candidate in report.candidates if is_ranked(candidate)][:top]
     if len(ranked) < 2:
-        raise UserError(f"{len(ranked)} of the candidates has a rank; an order has at least two candidates")
+        raise UserError(f"{len(ranked)} of the candidates has a rank; an order needs at least two candidates")
     target, rows = _reopened(report.data["target"], dataset, how)
     if np.bincount(target.labels).max() < 2:
         raise UserError("no class has two examples, so no head can be tested on examples that it was not fitted to")

@@ -101,7 +101,7 @@ def test_a_foreign_readme_is_not_replaced(dataset, checkpoints, tmp_path, capfd)
         call = ["rank", "--dataset", dataset, "--models", str(checkpoints["five"]), "--output", output]
         assert cli.run(call) == 2
     assert (tmp_path / "README.md").read_text() == "precious"
-    assert "holds a README.md that is no report's" in capfd.readouterr().err
+    assert "holds a README.md that is not part of a report" in capfd.readouterr().err
 
 
 def test_measures_may_stand_apart(hf_leep, dataset, checkpoints):

@@ -155,10 +155,10 @@ def test_every_field_of_fine_tuning_is_an_option_of_validate():
         ),
         (["--max-samples", "1"], "--max-samples is 1; a score needs a whole number of at least 2 examples"),
         (["--streaming"], "--streaming reads a sample: say how many rows with --max-samples"),
-        (["--confidence", "0.9"], "--confidence and --top are about a race: add --race"),
-        (["--top", "2"], "--confidence and --top are about a race: add --race"),
-        (["--resources", "cpus=1"], "--resources and --ray-address are about a cluster: add --engine ray"),
-        (["--limit", "3"], "--limit: of which search? --search TEXT asks for part of a name, '' for any"),
+        (["--confidence", "0.9"], "--confidence and --top are for a race: add --race"),
+        (["--top", "2"], "--confidence and --top are for a race: add --race"),
+        (["--resources", "cpus=1"], "--resources and --ray-address are for a cluster: add --engine ray"),
+        (["--limit", "3"], "--limit needs a search: add --search TEXT, part of a name, or --search '' for any"),
     ],
 )
 def test_messages_of_the_command_line_name_its_flags(arguments, message, capfd):

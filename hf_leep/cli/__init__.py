@@ -67,7 +67,7 @@ def _what_is_kept(arguments: Sequence[str]) -> str:
     if "--no-cache" in arguments:
         return "interrupted: nothing is kept but what is in the report (--no-cache)"
     if any(command in arguments[:1] for command in _RESUMED):
-        return "interrupted: what is finished is kept; the same command goes on from there"
+        return "interrupted: what is finished is kept; run the same command again to continue"
     if any(command in arguments[:1] for command in _PUSHES):
         return "interrupted: what was committed stays; the same command pushes what is missing"
     return "interrupted"

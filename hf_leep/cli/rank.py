@@ -251,7 +251,7 @@ def rank(
         publish.check(push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
     elif private or create_pr or repo_type != "dataset":
         raise UserError(
-            "--private, --create-pr and --repo-type are about a push: name its target, --push-to-hub OWNER/NAME"
+            "--private, --create-pr and --repo-type are for a push: add its target, --push-to-hub OWNER/NAME"
         )
     names = [*(models or []), *(api.read_names(models_file) if models_file else [])]
     chosen = [name for name in measures.split(",") if name.strip()]

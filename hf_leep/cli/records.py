@@ -26,7 +26,10 @@ def search_of(
     if all(condition is None for condition in conditions):
         given = {"library": library, "limit": limit, "sort": sort}
         if names := [f"--{name}" for name, value in given.items() if value is not None]:
-            raise UserError(f"{', '.join(names)}: of which search? --search TEXT asks for part of a name, '' for any")
+            need = "needs" if len(names) == 1 else "need"
+            raise UserError(
+                f"{', '.join(names)} {need} a search: add --search TEXT, part of a name, or --search '' for any"
+            )
         return None
     return Search(
         text=text,
@@ -49,7 +52,7 @@ def race_of(race: bool, confidence: float | None, top: int | None) -> Race | Non
             confidence=Race.confidence if confidence is None else confidence, top=Race.top if top is None else top
         )
     if confidence is not None or top is not None:
-        raise UserError("--confidence and --top are about a race: add --race")
+        raise UserError("--confidence and --top are for a race: add --race")
     return None
 
 
@@ -58,5 +61,5 @@ def cluster_of(engine: Literal["local", "ray"], address: str | None, resources: 
     if engine == "ray":
         return Cluster(address=address, resources=resources)
     if address is not None or resources is not None:
-        raise UserError("--resources and --ray-address are about a cluster: add --engine ray")
+        raise UserError("--resources and --ray-address are for a cluster: add --engine ray")
     return None

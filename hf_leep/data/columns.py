@@ -344,7 +344,7 @@ def classes_of(labels: NDArray[np.generic], feature: object, column: str) -> tup
     if names is not None and len(classes) and int(classes[-1]) >= len(names):
         beyond = int(np.greater_equal(labels, len(names)).sum())
         raise TargetError(
-            f"{beyond} of {len(labels)} labels in column {column!r} lie beyond its {len(names)} declared classes "
+            f"{beyond} of {len(labels)} labels in column {column!r} are outside its {len(names)} declared classes "
             f"(0 to {len(names) - 1}: {', '.join(map(str, names[:5]))}), such as {int(classes[-1])}: correct them"
         )
     return codes, [names[int(value)] if names else str(value) for value in classes]

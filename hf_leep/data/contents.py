@@ -126,7 +126,7 @@ def check_lost(before: Sequence[str], after: Sequence[str], bad: Sequence[BadRow
     """
     if lost := [name for name in before if name not in set(after)]:
         raise TargetError(
-            f"{option('skip_bad_rows')} would leave out all rows of {', '.join(map(repr, lost[:5]))}: mend them, or "
+            f"{option('skip_bad_rows')} would leave out all rows of {', '.join(map(repr, lost[:5]))}: fix them, or "
             f"drop these classes first ({first_few(bad)})"
         )
 

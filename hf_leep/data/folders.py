@@ -185,8 +185,8 @@ def _check_labels(
     stray = [file for file in data if len(file.relative_to(folder).parts) != usual]
     if stray:
         raise TargetError(
-            f"{name}: there are no labels, for {len(stray)} of {len(data)} files do not lie in the folder of a class "
-            f"as the others do, such as {_within(stray[0], folder)}: move them"
+            f"{name}: there are no labels: {len(stray)} of {len(data)} files are not in the folder of a class, "
+            f"such as {_within(stray[0], folder)}: move them"
         )
 
 

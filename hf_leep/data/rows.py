@@ -210,7 +210,7 @@ def _scaled(value: object, feature: object, column: str) -> object:
         return value
     if kind.endswith("64"):
         raise TargetError(
-            f"column {column!r} holds samples of type {kind}, whose range says nothing: store them as int16, or as "
+            f"column {column!r} holds samples of type {kind}, whose range is not known: store them as int16, or as "
             "floats between −1 and 1"
         )
     info = np.iinfo(kind)

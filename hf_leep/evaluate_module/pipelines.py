@@ -106,8 +106,8 @@ def check_unsorted(matrix: arrays.FloatMatrix) -> None:
     if (matrix == matrix[0]).all():
         return
     raise InputError(
-        f"each of the {len(matrix)} rows is in descending order, as the scores of a pipeline with top_k=None are: "
-        "they are sorted, and it is lost which class each is of. Pass the pipeline's own output, the lists of "
+        f"each of the {len(matrix)} rows is in descending order, like scores of a pipeline with top_k=None: "
+        "the class of each score is not known. Pass the pipeline's own output, the lists of "
         "{'label': …, 'score': …}, which are placed by label; if column 0 really is the likeliest class of every "
         "example, pass allow_sorted=True"
     )

@@ -155,7 +155,9 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
             return path
         path.resolve().unlink()  # the blob that the snapshot's link points to
     path.unlink(missing_ok=True)
-    raise CandidateError(f"{file} was downloaded twice without the checksum that the Hub states: it was deleted")
+    raise CandidateError(
+        f"{file} was downloaded twice, and did not match the checksum that the Hub states: it was deleted"
+    )
 
 
 def _no_bar() -> type[tqdm]:

@@ -106,7 +106,7 @@ def _shards(folder: Path, index: str, single: str) -> list[str]:
     for name in names:
         # An index must not point outside its folder, nor to weights of another format.
         if not isinstance(name, str) or Path(name).suffix != Path(single).suffix:
-            raise CandidateError(f"{index} names {name!r}, which is no {Path(single).suffix} file")
+            raise CandidateError(f"{index} names {name!r}, which is not a {Path(single).suffix} file")
         if Path(name).name != name or not (folder / name).is_file():
             raise CandidateError(f"{index} names {name!r}, which is not in the folder")
     return names

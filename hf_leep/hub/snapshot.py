@@ -171,7 +171,7 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
         client.ask(lambda api: api.auth_check(repo_id))
     sha = str(info.sha)
     if not re.fullmatch(r"[0-9a-f]{40}", sha):
-        raise CandidateError(f"the Hub names no commit for it, but {sha[:50]!r}")
+        raise CandidateError(f"the Hub gives no commit hash for it, but {sha[:50]!r}")
     files = {
         name: File(
             stated[name].size,

@@ -137,7 +137,7 @@ def check_number(rows: list[BadRow], most: int) -> None:
         return
     allowed = f"more than {option('skip_bad_rows')} allows"
     if rows[0].unreadable:
-        raise TargetError(f"{len(rows)} rows that were read so far are no input, {allowed}: {first_few(rows)}")
+        raise TargetError(f"{len(rows)} rows that were read so far cannot be used, {allowed}: {first_few(rows)}")
     raise CandidateError(f"the forward pass fails on {len(rows)} rows so far, {allowed}: {first_few(rows)}")
 
 

@@ -243,7 +243,7 @@ def _sentence_modes(path: Path) -> tuple[str, ...] | None:
     except (ValueError, RecursionError):
         raise CandidateError("1_Pooling/config.json is not valid JSON") from None
     if not isinstance(content, dict):
-        raise CandidateError(f"1_Pooling/config.json holds no JSON object, but {type(content).__name__}")
+        raise CandidateError(f"1_Pooling/config.json holds {type(content).__name__}, not a JSON object")
     stated = content.get("pooling_mode")
     if stated is None:
         named = {key for key, value in content.items() if key.startswith("pooling_mode_") and value is True}

@@ -58,7 +58,7 @@ def check_numbers(folder: Path) -> None:
             continue
         content = _read(path)
         if not isinstance(content, dict):
-            raise CandidateError(f"{name} holds no JSON object, but {type(content).__name__}")
+            raise CandidateError(f"{name} holds {type(content).__name__}, not a JSON object")
         labels = content.get("id2label")
         if isinstance(labels, dict) and len(labels) > _MAX_LABELS:
             raise CandidateError(f"{name} names {len(labels):,} classes; hf_leep accepts up to {_MAX_LABELS:,}")

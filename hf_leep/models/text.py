@@ -211,7 +211,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], columns: int) -
         reason = "it reads a list of texts as the words of one text"
     except Exception as error:  # tokenizers raise exceptions of any kind
         reason = describe(error)
-    raise CandidateError(f"its tokenizer takes no plain texts: {reason}")
+    raise CandidateError(f"its tokenizer does not take plain texts: {reason}")
 
 
 def adjust(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

@@ -23,8 +23,8 @@ ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts
 HEAD_MEASURE = "ridge"  # the accuracy of a linear head, which each candidate with features gets
 FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
 NO_BETTER_THAN_FLOOR = (
-    "by leave-one-out LEEP these predictions explain nothing measurable about the labels: what this score has above "
-    "the floor is in-sample bias"
+    "by leave-one-out LEEP these predictions are no better than guessing by class frequency: the small lead of this "
+    "score is overfitting"
 )
 MOST_BY_CHANCE = 0.5  # share of the largest score that shuffled labels may have on average without a warning
 ENOUGH_PER_SOURCE_CLASS = 5  # with fewer examples per source class, an in-sample score is too high
@@ -276,25 +276,31 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
         what = "in-sample scores are too high; compare leave-one-out LEEP"
         what = what if in_sample else f"the error of {measure.title} is rough"
         if n < ENOUGH_PER_SOURCE_CLASS * width:
-            few = f"only {n / width:.2g} examples per source class (fewer than {ENOUGH_PER_SOURCE_CLASS})"
+            few = f"only {_examples(n / width)} per source class (fewer than {ENOUGH_PER_SOURCE_CLASS})"
             found.append(f"{few}: {what}")
         elif in_sample and n < ENOUGH_PER_CELL * width * len(counts):
-            few = f"only {n / width / len(counts):.2g} examples per pair of source and target class"
+            few = f"only {_examples(n / width / len(counts))} per pair of source and target class"
             found.append(f"{few} (fewer than {ENOUGH_PER_CELL}): {what}")
         if width == 2:
             found.append("a head with 2 classes gives at most log 2 = 0.69 nats of information about the target")
     elif measure.saturates_at is not None and n < ENOUGH_PER_FEATURE * width:
         found.append(
-            f"only {n / width:.3g} examples per feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too "
-            "high, more so for wider features; it has no error here, so it tells no candidates apart"
+            f"only {_examples(n / width, 3)} per feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too "
+            "high, most of all for wide features; its error is not known, so it cannot tell candidates apart"
         )
         trusted = False
     usual = min(n / len(counts), float(np.median(counts)))  # a large class does not make up for small ones
     if trusted and usual < ENOUGH_PER_TARGET_CLASS:
         found.append(
-            f"only {usual:.2g} examples per target class (fewer than {ENOUGH_PER_TARGET_CLASS}): errors are "
+            f"only {_examples(usual)} per target class (fewer than {ENOUGH_PER_TARGET_CLASS}): errors are "
             "rough, most of them slightly too large"
         )
-    if (counts == 1).any():
-        found.append(f"{int((counts == 1).sum())} of {len(counts)} classes have only one example")
+    if alone := int((counts == 1).sum()):
+        found.append(f"{alone} of {len(counts)} classes {'has' if alone == 1 else 'have'} only one example")
     return tuple(found), trusted
+
+
+def _examples(number: float, digits: int = 2) -> str:
+    """A mean number of examples in words, such as 1 example or 2.5 examples."""
+    written = f"{number:.{digits}g}"
+    return f"{written} example{'' if written == '1' else 's'}"

@@ -24,14 +24,13 @@ def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
     found = []
     if seen := trained_on_target(candidate, target):
         found.append(
-            f"trained on {seen}, according to its card or tags, so it may have seen these rows in training, which "
-            "would raise its score and its rank"
+            f"trained on {seen}, according to its card or tags: if it has seen these rows, its score and rank are too "
+            "high"
         )
     if candidate.task == "zero-shot-image-classification" and candidate.source_labels:
         found.append(
-            "zero-shot, so prompts with your class names are its source classes: its LEEP says how well it knows "
-            "these very classes, while that of a classifier is about classes of its own; the measure logme compares "
-            "features alone"
+            "zero-shot: its source classes are prompts with your class names, so do not compare its LEEP with that of "
+            "a classifier; the measure logme compares the features alone"
         )
     stated = [part.strip() for part in (candidate.license or "").split(",") if part.strip()]
     for name in stated:

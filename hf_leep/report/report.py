@@ -119,7 +119,9 @@ class Report:
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file: the report needs a folder")
         if (folder / "README.md").exists() and not (folder / "report.json").exists():
-            raise UserError(f"{folder} holds a README.md that is no report's: give the report a folder of its own")
+            raise UserError(
+                f"{folder} holds a README.md that is not part of a report: give the report a folder of its own"
+            )
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         try:
             Path(tempfile.mkdtemp(dir=existing)).rmdir()

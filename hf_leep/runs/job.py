@@ -262,4 +262,4 @@ class Job:
         if not revision.startswith("sha256:"):
             return
         if hub.resolve(str(snapshot.path), self.client).candidate.revision != revision:
-            raise CandidateError("the folder changed while it was run: run it again when it is at rest")
+            raise CandidateError("the folder changed while it was run: run it again when nothing writes to it")

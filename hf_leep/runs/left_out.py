@@ -122,7 +122,7 @@ def without(target: Target, positions: Integers) -> Target:
     if lost:
         names = ", ".join(repr(target.class_names[code]) for code in lost[:5])
         raise TargetError(
-            f"the {len(positions)} rows that cannot be read or processed were all rows of {names}: mend them, or drop "
+            f"the {len(positions)} rows that cannot be read or processed were all rows of {names}: fix them, or drop "
             "these classes first"
         )
     return rest

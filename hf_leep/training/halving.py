@@ -144,7 +144,7 @@ class _Run:
         if needed > _TOO_LONG * budget:
             also = f" ({self._joined} is one of them by the second opinion)" if self._joined else ""
             raise UserError(
-                f"{option('fine_tune.budget')} is {duration(budget)}, and the least that says anything about these "
+                f"{option('fine_tune.budget')} is {duration(budget)}, but comparing these "
                 f"{len(self._all)} candidates{also} takes about {duration(needed)} here: give it more, or fewer "
                 f"candidates ({option('fine_tune.top')})"
             )

@@ -25,7 +25,7 @@ FAULTS = {
     "user/small-once": (Fault(r"^GET /user/small-once/.*preprocessor_config", times=1, corrupt=True), None),
     "user/small": (
         Fault(r"^GET /user/small/.*preprocessor_config", corrupt=True),
-        r"downloaded twice without the checksum",
+        r"downloaded twice, and did not match the checksum",
     ),
     "user/nonsense": (Fault(r"^GET /api/models/user/nonsense", status=200), r"an answer that makes no sense"),
     "user/moving": (None, None),

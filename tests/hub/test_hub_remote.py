@@ -129,7 +129,7 @@ LASTING = {
     ),
     "a damaged file": (
         [Fault(r"^GET /user/bad/.*model.safetensors", corrupt=True)],
-        r"downloaded twice without the checksum",
+        r"downloaded twice, and did not match the checksum",
     ),
 }
 

@@ -107,7 +107,7 @@ def test_a_wrong_search_is_refused_before_the_hub_is_asked(models, ask, wanted, 
 def test_how_to_search_is_nothing_without_what_to_search_for(capsys):
     call = ["rank", "--dataset", "x", "--models", "y", "--limit", "3", "--sort", "likes"]
     assert cli.run(call) == 2
-    assert capsys.readouterr().err.startswith("hf-leep: --limit, --sort: of which search? --search TEXT asks")
+    assert capsys.readouterr().err.startswith("hf-leep: --limit, --sort need a search: add --search TEXT")
 
 
 def test_a_collection_gives_its_models_in_its_order(hub, ask):

@@ -81,7 +81,11 @@ def test_a_processor_may_not_ask_for_endless_images(checkpoints, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [("[" * 10**5, "not valid JSON"), ("[]", "holds no JSON object"), ("{" + '"a":{' * 60 + "}" * 61, "levels deep")],
+    [
+        ("[" * 10**5, "not valid JSON"),
+        ("[]", "holds list, not a JSON object"),
+        ("{" + '"a":{' * 60 + "}" * 61, "levels deep"),
+    ],
 )
 def test_a_configuration_that_is_no_object(checkpoints, tmp_path, content, reason):
     copy = edited(checkpoints["five"], tmp_path)
@@ -125,7 +129,7 @@ def test_an_index_of_safetensors_names_no_other_format(checkpoints, tmp_path):
     copy = edited(checkpoints["five"], tmp_path)
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
     (copy / "model.safetensors.index.json").write_text('{"weight_map": {"a": "pytorch_model.bin"}}')
-    with pytest.raises(CandidateError, match=r"names 'pytorch_model.bin', which is no .safetensors file"):
+    with pytest.raises(CandidateError, match=r"names 'pytorch_model.bin', which is not a .safetensors file"):
         hub.resolve(str(copy))
 
 

@@ -43,11 +43,13 @@ def test_few_examples_per_source_class_and_other_limits_give_warnings(rng):
     y[0] = 3
     wide = score(extraction("wide", signal(rng, y, 20, 1.0), y), ("leep", "leave-one-out-leep", "nce"))
     assert any("only 3 examples per source class" in w for w in wide.scores["leep"].warnings)
-    assert any("1 of 4 classes have only one example" in w for w in wide.scores["leep"].warnings)
+    assert any("1 of 4 classes has only one example" in w for w in wide.scores["leep"].warnings)
     assert any(
         "source class (fewer than 5): the error of leave-one-out LEEP is rough" in w
         for w in wide.scores["leave-one-out-leep"].warnings
     )
+    one = score(extraction("one", signal(rng, y, 60, 1.0), y), ("leep",))
+    assert any(w.startswith("only 1 example per source class (") for w in one.scores["leep"].warnings)
     guesses = score(extraction("guesses", softmax(9 * rng.normal(size=(60, 6))), y), ("leep", "leave-one-out-leep"))
     assert any("only 2.5 examples per pair of source and target" in w for w in guesses.scores["leep"].warnings)
     assert not any("source" in w for w in guesses.scores["leave-one-out-leep"].warnings)
@@ -70,10 +72,13 @@ def test_predictions_that_explain_nothing_give_a_warning_about_in_sample_bias(rn
     p[np.arange(500), rng.integers(0, s, 500)] += 0.98
     p = p if sharp else np.full((500, s), 1 / s) * rng.uniform(0.5, 1.5, (500, s))
     scores = score(extraction("guesses", p / p.sum(axis=1, keepdims=True), y), (*MEASURED, "nce")).scores
-    said = {name: any("explain nothing measurable" in w for w in found.warnings) for name, found in scores.items()}
+    said = {
+        name: any("no better than guessing by class frequency" in w for w in found.warnings)
+        for name, found in scores.items()
+    }
     assert said == {"leep": True, "leave-one-out-leep": False, "nce": True}
     knowing = score(extraction("knowing", signal(rng, y, 10, 2.0), y), MEASURED).scores["leep"]
-    assert not any("explain nothing" in w for w in knowing.warnings)
+    assert not any("no better than guessing" in w for w in knowing.warnings)
 
 
 @pytest.mark.parametrize(("name", "saturates_at"), [("h-score", "t − 1"), ("sfda", "1")])

@@ -37,7 +37,7 @@ def test_a_candidate_that_was_trained_on_the_target_gets_a_note(names, dataset, 
     assert trained_on_target(candidate, target(dataset, revision)) == called
     found = notes(candidate, target(dataset, revision))
     assert len(found) == (called is not None)
-    assert not found or found[0].startswith(f"trained on {called}, according to its card or tags, so ")
+    assert not found or found[0].startswith(f"trained on {called}, according to its card or tags: ")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,9 @@ def test_a_gated_candidate_gets_a_note():
 
 def test_a_note_says_what_the_source_classes_of_a_zero_shot_candidate_are():
     told = Candidate("x", None, task="zero-shot-image-classification", source_labels=("a", "b"))
-    assert [note.startswith("zero-shot, so prompts with your class names") for note in notes(told, target())] == [True]
+    assert [
+        note.startswith("zero-shot: its source classes are prompts with your class names")
+        for note in notes(told, target())
+    ] == [True]
     assert notes(replace(told, source_labels=()), target()) == ()
     assert notes(replace(told, task="image-classification"), target()) == ()

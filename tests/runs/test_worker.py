@@ -260,7 +260,7 @@ def test_a_signal_ends_a_run_with_a_report_of_what_is_finished(
         preexec_fn=lambda: signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL),
     )
     assert done.returncode == code, done.stderr
-    assert ("what is finished is kept; the same command goes on" in done.stderr) == (not ignored)
+    assert ("what is finished is kept; run the same command again" in done.stderr) == (not ignored)
     found = json.loads((tmp_path / "out" / "report.json").read_text())["candidates"]
     assert [c["status"] for c in found] == ["ok", "ok" if ignored else "failed", "failed"]
     reasons = {Path(c["id"]).name: c["reason"] for c in found}

@@ -122,7 +122,7 @@ def annotated(content: str, data: ReportData, candidate: CandidateData, source: 
         source: URL of the report.
 
     Raises:
-        ValueError: the card's metadata cannot be read, its model-index is no list of models with results, or the
+        ValueError: the card's metadata cannot be read, its model-index is not a list of models with results, or the
             candidate has no finite score.
     """
     from huggingface_hub import RepoCard
@@ -136,7 +136,7 @@ def annotated(content: str, data: ReportData, candidate: CandidateData, source: 
         raise ValueError(f"its card's metadata cannot be read: {one_line(error)}") from None
     index = card.data.get("model-index") or [{"name": candidate["id"].split("/")[-1], "results": []}]
     if not _is_index(index):
-        raise ValueError("its card's model-index is no list of models with results")
+        raise ValueError("its card's model-index is not a list of models with results")
     entry = _entry(data, candidate, source)
     earlier = [
         (results, position)
