@@ -156,8 +156,8 @@ def test_a_card_with_little_in_it_gets_an_index_named_after_its_repository(repor
     [
         ("---\na: [\n---\n", "its card's metadata cannot be read"),
         ("---\n- a\n---\n", "its card's metadata cannot be read"),
-        ("---\nmodel-index: text\n---\n", "no list of models"),
-        ("---\nmodel-index:\n- name: x\n---\n", "no list of models"),
+        ("---\nmodel-index: text\n---\n", "not a list of models"),
+        ("---\nmodel-index:\n- name: x\n---\n", "not a list of models"),
     ],
 )
 def test_a_card_that_cannot_be_read_is_said_on_one_line(report, content, message):
