@@ -63,7 +63,8 @@ def broken(pictures):
 def nan(text_checkpoints, tmp_path_factory):
     """A checkpoint whose outputs are NaN for texts with the word j, and one whose outputs are NaN for all texts."""
     made = {}
-    for name, rows in (("nan", slice(13, 14)), ("nan-everywhere", slice(None))):
+    words = {f"nan-{word}": slice(row, row + 1) for word, row in zip("fghi", range(9, 13), strict=True)}
+    for name, rows in {"nan": slice(13, 14), "nan-everywhere": slice(None), **words}.items():
         folder = made[name] = tmp_path_factory.mktemp("nan") / name
         shutil.copytree(text_checkpoints["bert"], folder)
         weights = load_file(folder / "model.safetensors")
@@ -134,6 +135,41 @@ def test_a_candidate_that_fails_on_more_rows_fails_alone(text_checkpoints, nan, 
             assert message in failed["reason"]
             same(values(report), expected)
             assert report.data["target"]["bad_rows"] == []
+
+
+@pytest.mark.parametrize("options", [{}, {"execution": Execution(cache=False)}, {"race": Race(top=1)}])
+def test_candidates_whose_bad_rows_are_too_many_together_fail_in_any_order(text_checkpoints, nan, texts, options):
+    """Those that fail on the fewest rows are kept first, then by name."""
+    found = ["".join(c for c in text if c not in "fghi") or "a" for text in texts["text"]]
+    for row, words in {3: "a f g", 5: "f i", 8: "b g", 11: "g", 14: "h", 17: "i h"}.items():
+        found[row] = words
+    whole = datasets.Dataset.from_dict({"text": found, "label": texts["label"]})
+    fails_on = {"nan-f": {3, 5}, "nan-g": {3, 8, 11}, "nan-h": {14, 17}, "nan-i": {5, 17}}
+    for allowed, dropped in ((3, {"nan-g", "nan-h"}), (4, {"nan-g"}), (6, set())):
+        left_out = sorted(set().union(*(fails_on[name] for name in fails_on.keys() - dropped)))
+        rest = whole.select([k for k in range(len(whole)) if k not in left_out])
+        expected = values(rank([text_checkpoints["bert"]], rest, **options))
+        candidates = [text_checkpoints["bert"], *(nan[name] for name in fails_on)]
+        orders = list(itertools.permutations(candidates))[:: 31 if not options else 59]
+        reports = [rank(list(order), whole, skip_bad_rows=allowed, **options) for order in orders]
+        for report in reports:
+            failed = {c["id"]: c["reason"] for c in report.candidates if c["status"] == "failed"}
+            assert failed.keys() == {str(nan[name]) for name in dropped}
+            assert all("together with the bad rows of other candidates" in reason for reason in failed.values())
+            assert [row["row"] for row in report.data["target"]["bad_rows"]] == left_out
+            assert report.data["target"]["bad_rows"] == reports[0].data["target"]["bad_rows"]
+            same(values(report), values(reports[0]))
+            same(expected, {name: values(report)[name] for name in expected})
+
+
+def test_a_candidate_that_fails_on_a_whole_class_fails_alone(text_checkpoints, nan, with_two):
+    whole, _ = with_two
+    names = ["lost" if k in (5, 21) else "ab"[k % 2] for k in range(len(whole))]
+    labelled = whole.remove_columns("label").add_column("label", names)
+    report = rank([nan["nan"], text_checkpoints["bert"]], labelled, skip_bad_rows=5)
+    assert [c["status"] for c in report.candidates] == ["ok", "failed"]
+    assert "all rows of 'lost'" in report.candidates[1]["reason"]
+    same(values(report), values(rank([text_checkpoints["bert"]], labelled)))
 
 
 def test_stored_passes_are_used_again_without_the_rows(text_checkpoints, nan, with_two):
