@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import shutil
 
 import datasets
@@ -16,6 +17,7 @@ from hf_leep.errors import TargetError, UserError
 from hf_leep.measures import leave_one_out_leep
 from hf_leep.options import Cluster
 from tests.recorded import race
+from tests.runs.test_launched import arrays, launch
 from tests.runs.test_race import pool
 
 
@@ -229,6 +231,32 @@ def test_models_in_memory_are_scored_again(text_checkpoints, nan, with_two):
     model = AutoModelForSequenceClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     report = rank([("mine", *model), nan["nan"]], whole, skip_bad_rows=2)
     same({"mine": values(report)["mine"]}, values(rank([("mine", *model)], rest)))
+
+
+def test_two_processes_add_up_their_bad_rows(python, text_checkpoints, nan, with_two, tmp_path):
+    """Each of them runs half of the rows, finds one of the two bad ones, and leaves it out of the stored arrays."""
+    with_two[0].save_to_disk(tmp_path / "texts")
+    arguments = ["--dataset", tmp_path / "texts", "--models", nan["nan"], text_checkpoints["bert"], "--batch-size", 3]
+    reports, stored = [], []
+    for number in (1, 2):
+        home, output = tmp_path / f"home-{number}", tmp_path / f"report-{number}"
+        done = launch(python, number, [*arguments, "--skip-bad-rows", 2, "--output", output], home)
+        assert done.returncode == 0, done.stderr
+        reports.append(json.loads((output / "report.json").read_text()))
+        stored.append(arrays(home))
+        assert {c["run"]["num_processes"] for c in reports[-1]["candidates"]} == {number}
+    one, two = reports
+    assert stored[0] == stored[1]
+    assert one["target"] == two["target"]
+    assert [row["row"] for row in two["target"]["bad_rows"]] == [5, 21]
+    assert [c["scores"] for c in one["candidates"]] == [c["scores"] for c in two["candidates"]]
+    launch(
+        python, 2, [*arguments, "--skip-bad-rows", 1, "--no-cache", "--output", tmp_path / "r"], tmp_path / "home-3"
+    )
+    (failed,) = [
+        c for c in json.loads((tmp_path / "r" / "report.json").read_text())["candidates"] if c["status"] == "failed"
+    ]
+    assert "fails on 2 rows" in failed["reason"]
 
 
 def test_a_cluster_refuses_in_one_line(checkpoints, broken):
