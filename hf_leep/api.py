@@ -147,6 +147,7 @@ def rank(
             report = _ranked(call, job, planned, names, started)
         return report
     finally:
+        hub_client.say_waited()
         with contextlib.suppress(ProcessError):  # a process that has died needs no report
             processes.broadcast(report)
 
@@ -233,8 +234,11 @@ def plan(
     )
     if num_launched() > 1:
         raise UserError("a plan runs nothing: make it in one process")
-    with worker_of(call) as worker:
-        return make_plan(call, read_rows(call, Processes(), worker))[0]
+    try:
+        with worker_of(call) as worker:
+            return make_plan(call, read_rows(call, Processes(), worker))[0]
+    finally:
+        hub_client.say_waited()
 
 
 def extract(
@@ -269,7 +273,7 @@ def extract(
     client = hub_client.Client(access.token, cache_dir, access.allow_pickle, store.file_digest)
     job = Job(
         target,
-        rows,
+        replace(rows, reduced=how.fast_decode),
         (),
         store,
         client,
@@ -277,6 +281,7 @@ def extract(
         device=how.device,
         dtype=how.dtype,
         compiled=how.compile,
+        workers=how.workers,
         retry=how.retry,
         timeout=how.timeout_seconds,
         worker=worker,

@@ -19,7 +19,7 @@ import numpy as np
 from hf_leep import api, data, options
 from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, ProcessError, TargetError, UserError, name_options, option
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, TargetError, UserError, name_options, option
 from hf_leep.hub import Client, pin_dataset
 from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.models import MODALITIES
@@ -301,7 +301,7 @@ def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) ->
     try:
         with errors_of_candidates():
             return _judged(_extraction(candidate, target, rows, how))
-    except (UserError, ProcessError):
+    except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Score(None, reason=how.spelled(plan.reason_of(error)))

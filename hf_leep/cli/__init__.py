@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from hf_leep.cli import commands, doctor, rank
+from hf_leep.cli import commands, rank
 from hf_leep.cli.arguments import Command, SpaceSeparated
 from hf_leep.cli.examples import EXAMPLES
 from hf_leep.cli.output import complain
@@ -38,7 +38,7 @@ for _command in (
     commands.push_metric,
     commands.cache,
     commands.verify,
-    doctor.doctor,
+    commands.doctor,
 ):
     app.command(cls=Command, epilog=EXAMPLES[_command.__name__.replace("_", "-")])(_command)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
 
 if TYPE_CHECKING:
@@ -47,15 +48,25 @@ codecs.register_error(_SIMPLER, _simpler)
 
 
 def show_report(report: Report, output: Path | None, json: bool) -> None:
-    """Save a report if there is a folder for it, and print it."""
+    """Save a report if there is a folder for it, and print it, even where it cannot be saved.
+
+    Raises:
+        UserError: it cannot be saved.
+    """
     from hf_leep.report.card.table import terminal
 
     kept = output is not None and report.leaves_ranking(output)
+    problem: UserError | None = None
     if output is not None:
-        report.save(output)
+        try:
+            report.save(output)
+        except UserError as error:  # such as a full disk: what was found out is printed all the same
+            problem = error
     if json:
         print_json(report)
     say(terminal(report.data, shutil.get_terminal_size().columns), error=json or kept)
+    if problem is not None:
+        raise problem
     if kept:
         complain(f"nothing was ranked: the ranking in {output} stays, and the reasons are in {output}/failed.json")
     elif output is not None:

@@ -177,6 +177,14 @@ def rank(
             "--compile", help="Compile each model first (torch.compile): worth it on many rows.", rich_help_panel=_RUN
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that read and decode rows; chosen by timing by default.", rich_help_panel=_RUN),
+    ] = None,
+    fast_decode: Annotated[
+        bool,
+        typer.Option("--fast-decode", help="Decode large JPEGs at reduced size, for all alike.", rich_help_panel=_RUN),
+    ] = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="local, or ray: each candidate a task of a cluster.", rich_help_panel=_RUN),
@@ -252,6 +260,8 @@ def rank(
         device=device,
         dtype=dtype,
         compile=compile,
+        workers=workers,
+        fast_decode=fast_decode,
         cache=not no_cache,
         candidate_timeout=candidate_timeout,
         retry=retry,

@@ -35,6 +35,12 @@ class Rows(Protocol):
     def __getitem__(self, index: int, /) -> Row:
         """Decode a row."""
 
+    def read(self, indices: Sequence[int], /) -> Sequence[Row]:
+        """Decode some rows."""
+
+    def for_processes(self, new_file: Callable[[int], str], /) -> Rows:
+        """The same rows as other processes can open them; ``new_file`` gives the path of a file of so many bytes."""
+
 
 class Classifier(Protocol):
     """A loaded checkpoint; see `hf_leep.models`."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hf_leep.errors import CandidateError, TargetError, one_line, option
 from hf_leep.inference.bad_rows import check_number
@@ -67,9 +66,9 @@ class Skipping:
         self,
         batch: Batch,
         error: Exception,
-        run: Callable[[Mapping[str, torch.Tensor], Batch], dict[str, NDArray[np.float32]]],
+        run: Callable[[Mapping[str, torch.Tensor], Batch], Mapping[str, torch.Tensor]],
         fatal: Callable[[Exception], bool],
-    ) -> tuple[Batch, dict[str, NDArray[np.float32]]]:
+    ) -> tuple[Batch, dict[str, torch.Tensor]]:
         """Run the rows of a batch one by one, without those on which the model fails.
 
         Args:
@@ -105,7 +104,7 @@ class Skipping:
             raise error
         rest = replace(batch, positions=np.array(good, dtype=np.int64))
         names = outputs[0] if outputs else {}
-        return rest, {name: np.concatenate([of_row[name] for of_row in outputs]) for name in names}
+        return rest, {name: torch.cat([of_row[name] for of_row in outputs]) for name in names}
 
     def _can_be_read(self, position: int) -> bool:
         try:

@@ -260,6 +260,7 @@ def _evaluated(problem: _Problem, weights: Float64) -> _Evaluation:
     prepared, target, parts = problem.prepared, problem.target, problem.parts
     size, number, t = weights.shape
     flat = weights.reshape(size, number * t)
+    lifted: FloatMatrix
     if problem.narrow:
         lifted, blocks, constant = flat.astype(np.float32), prepared.coordinate_blocks(), parts.offsets
     else:

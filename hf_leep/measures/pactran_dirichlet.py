@@ -220,7 +220,7 @@ class _Evidence:
         """Return E[log V] ``[t, p, s]`` for the counts N; 0 for a class that is not present in a part."""
         from scipy.special import digamma
 
-        result = digamma(counts + prior[..., None])
+        result: Float64 = digamma(counts + prior[..., None])
         result -= digamma(counts.sum(axis=0) + self.alpha)
         result[~present] = 0.0
         return result

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from hf_leep import data, hub
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
+from hf_leep.inference.pool import Pool
 from hf_leep.inference.processes import Processes
 from hf_leep.records import Candidate, Extraction, Result, Target
 from hf_leep.runs import scores
@@ -49,6 +50,8 @@ class Job:
         compiled: compile each model first (torch.compile).
         keep_rows: keep decoded and processed rows in memory; worth it for more than one pass.
         num_sharing: number of runs that share this machine's memory, this one included.
+        workers: processes that read and process rows; 0 for none, None to choose their number by timing.
+        pool: these processes, of passes that are run in this process.
         processes: the processes that share each pass.
         positions: of a subset, the positions of its rows in those of the whole run; None for all rows.
         progress: show a bar while a pass is scored.
@@ -70,6 +73,8 @@ class Job:
     compiled: bool = False
     keep_rows: bool = False
     num_sharing: int = 1
+    workers: int | None = 0
+    pool: Pool = field(default_factory=Pool)
     processes: Processes = field(default_factory=Processes)
     positions: Integers | None = None
     progress: bool = False
@@ -93,7 +98,13 @@ class Job:
     def passes(self) -> StoredPasses:
         """The stored passes over these rows."""
         return StoredPasses(
-            self.target, self.store, self.client, self.dtype, self.compiled, self.isolation.reads_names
+            self.target,
+            self.store,
+            self.client,
+            self.dtype,
+            self.compiled,
+            self.isolation.reads_names,
+            self.rows.reduced,
         )
 
     @cached_property
@@ -109,6 +120,8 @@ class Job:
             self.compiled,
             self.keep_rows,
             self.num_sharing,
+            self.workers,
+            self.pool,
             self.processes,
             self.left_out.most,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, note, progress_bar
@@ -59,11 +59,11 @@ def carry_out(
                 if job.left_out.most:
                     try:
                         _find_bad_rows(planned, job, downloads, results, made)
-                    except (KeyboardInterrupt, ProcessError):
+                    except (KeyboardInterrupt, ProcessError, HubLimitError):
                         score(only_made=True)
                         raise
                 score()
-        except (KeyboardInterrupt, ProcessError) as error:
+        except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
     return results
@@ -214,12 +214,13 @@ def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
 
     Raises:
         ProcessError: another process has died.
+        HubLimitError: the Hub allows no more requests.
         UserError: the error is not the candidate's.
     """
     try:
         with memory.running(step.snapshot), errors_of_candidates():
             return run()
-    except (UserError, ProcessError):
+    except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Result(step.candidate, reason=plan.reason_of(error))

@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_leep import explain
 from hf_leep.arrays import Integers
-from hf_leep.errors import ProcessError
+from hf_leep.errors import HubLimitError, ProcessError
 from hf_leep.measures import find
 from hf_leep.options import Race
 from hf_leep.ranking import elimination
@@ -70,7 +70,7 @@ def carry_out(
             with sigterm_interrupts() if job.processes.size > 1 else nullcontext():
                 race.run()
                 race.run_for_features()
-        except (KeyboardInterrupt, ProcessError) as error:
+        except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             race.interrupt(error)
             add_not_run(planned, results, error)
             wait_for_report(job, error)

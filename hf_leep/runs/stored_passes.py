@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -13,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep import hub
+from hf_leep.data import jpeg
 from hf_leep.hub import files
 from hf_leep.models import BY_NAME
-from hf_leep.models.modality import installed
+from hf_leep.models.modality import installed, version
 from hf_leep.records import PASS_VERSION, BadRow, Candidate, Extraction, Run, Target
 from hf_leep.store import JsonObject, Store, Writer
 
@@ -53,6 +53,7 @@ class StoredPasses:
         dtype: name of the number type that models compute in.
         compiled: whether models are compiled.
         reads_names: folder with a candidate's config.json → whether its pass depends on the names of the classes.
+        fast_decode: whether JPEGs are decoded at reduced size.
     """
 
     target: Target
@@ -61,6 +62,7 @@ class StoredPasses:
     dtype: str
     compiled: bool
     reads_names: Callable[[Path], bool]
+    fast_decode: bool = False
 
     def key(self, snapshot: hub.Snapshot) -> str:
         """The key of a candidate's pass. Each candidate has one, with or without the names of the classes."""
@@ -182,6 +184,8 @@ class StoredPasses:
             "libraries": installed(_LIBRARIES),
             "files": ", ".join(self._files(snapshot)),
         }
+        if self.fast_decode:
+            fields["decoded"] = f"JPEGs with at least {jpeg.SIDE} pixels a side"
         return self.store.key(fields), self.store.key({**fields, "names": json.dumps(self.target.class_names)})
 
 

@@ -34,16 +34,17 @@ __all__ = [
 FILES = frozenset({"README.md", "scores.parquet", "plots/scores.png"})
 
 
-def render(data: ReportData, repo_type: str = "dataset") -> dict[str, bytes]:
+def render(data: ReportData, repo_type: str = "dataset", licence: str = "unknown") -> dict[str, bytes]:
     """Make every file of a report but report.json itself: relative path → content.
 
     Args:
         data: the content of report.json.
         repo_type: the kind of repository that the files are for: ``dataset``, as in a folder, or ``model``, which has
             no place for a table of data.
+        licence: the id of the report's licence on the Hub, for the page's metadata.
     """
     files = {"scores.parquet": parquet(data)} if repo_type == "dataset" else {}
     if any(candidate["rank"] is not None for candidate in data["candidates"]):
         files["plots/scores.png"] = plot_scores(data)
-    files["README.md"] = page(data, repo_type).encode("utf-8", "backslashreplace")
+    files["README.md"] = page(data, repo_type, licence).encode("utf-8", "backslashreplace")
     return files

@@ -36,12 +36,15 @@ def loading(data: ReportData) -> str | None:
     model, processor = classes
     where = json.dumps(plain(best["id"]), ensure_ascii=False)
     revision = f", revision={json.dumps(best['revision'])}" if on_hub(best["id"], best["revision"]) else ""
+    pinned = f"    {revision[2:]},\n" if revision else ""
     return (
         f"from transformers import {', '.join(sorted((model, processor)))}\n\n"
         f"processor = {processor}.from_pretrained({where}{revision})\n"
         f"model = {model}.from_pretrained(\n"
-        f"    {where}{revision},\n"
-        f"    num_labels={data['target']['num_classes']}, ignore_mismatched_sizes=True,  # a new head\n"
+        f"    {where},\n"
+        f"{pinned}"
+        f"    num_labels={data['target']['num_classes']},\n"
+        "    ignore_mismatched_sizes=True,  # a new head\n"
         ")"
     )
 

@@ -25,14 +25,15 @@ _MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
 
-def page(data: ReportData, repo_type: str = "dataset") -> str:
+def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown") -> str:
     """Write the card as Markdown with the Hub's metadata block in front.
 
     Args:
         data: the content of report.json.
         repo_type: the kind of repository that it is written for, ``dataset`` or ``model``.
+        licence: the id of the report's licence on the Hub, such as ``cc-by-4.0``.
     """
-    block, data = metadata(data, repo_type), _escaped(data)
+    block, data = metadata(data, repo_type, licence), _escaped(data)
     rows = [_row(data, candidate, name) for name, candidate in wording.named(data)]
     ranked = [row for row in rows if row["rank"] is not None]
     return _template().render(

@@ -1,4 +1,4 @@
-"""The ``doctor`` command: what this machine has that a run may need."""
+"""What this machine has that a run may need: versions, device, caches, login, extras, the Hub."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
-
-import typer
-
-from hf_leep.cli.output import say
+from urllib.parse import urlsplit, urlunsplit
 
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "huggingface-hub", "numpy", "scipy")
 _EXTRAS = {
@@ -22,16 +18,9 @@ _EXTRAS = {
 _SECONDS = 10  # to wait for the Hub
 
 
-def doctor(
-    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
-) -> None:
-    """Show versions, device, caches, login, extras, and whether the Hub can be reached; no secret is shown."""
-    from json import dumps
-
-    from rich.table import Table
-    from rich.text import Text
-
-    found = {
+def findings() -> dict[str, str]:
+    """Look at the machine; no secret is part of what is found."""
+    return {
         "hf_leep": _version("hf-leep"),
         "Python": f"{platform.python_version()} ({sys.platform}, {platform.machine()})",
         **{name: _version(name) for name in _PACKAGES},
@@ -42,15 +31,6 @@ def doctor(
         "Hub": _hub(),
         **{f"extra {name}": _extra(name, packages) for name, packages in _EXTRAS.items()},
     }
-    if json:
-        typer.echo(dumps(found, ensure_ascii=False, indent=2))
-        return
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in found.items():
-        table.add_row(Text(name), Text(value))
-    say(table)
 
 
 def _version(package: str) -> str:
@@ -67,11 +47,9 @@ def _extra(name: str, packages: tuple[str, ...]) -> str:
 
 
 def _device() -> str:
-    import torch
+    from hf_leep.inference.forward import device_names
 
-    if torch.cuda.is_available():
-        return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return ", ".join(device_names())
 
 
 def _caches() -> dict[str, str]:
@@ -98,8 +76,10 @@ def _hub() -> str:
 
     if constants.HF_HUB_OFFLINE:
         return "not asked: HF_HUB_OFFLINE is set"
+    parts = urlsplit(constants.ENDPOINT)
+    address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))  # without a password
     try:
         get_session().get(constants.ENDPOINT, timeout=_SECONDS)
     except Exception as error:  # whatever the client raises, the answer is the same
-        return f"{constants.ENDPOINT} cannot be reached: {type(error).__name__}"
-    return f"{constants.ENDPOINT} answers"
+        return f"{address} cannot be reached: {type(error).__name__}"
+    return f"{address} answers"
