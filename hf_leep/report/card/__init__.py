@@ -1,7 +1,8 @@
-"""The page, the plot and the table of a report: pure functions of report.json's content that write no file."""
+"""The page, the plots and the table of a report: pure functions of report.json's content that write no file."""
 
 from __future__ import annotations
 
+from hf_leep.report.card import plots
 from hf_leep.report.card.explanation import why_unexplained
 from hf_leep.report.card.metadata import (
     annotated,
@@ -12,7 +13,6 @@ from hf_leep.report.card.metadata import (
     target_on_hub,
 )
 from hf_leep.report.card.page import page
-from hf_leep.report.card.plot import plot_scores
 from hf_leep.report.card.table import notebook, parquet
 from hf_leep.report.card.wording import short_names
 from hf_leep.report.schema import ReportData
@@ -31,7 +31,7 @@ __all__ = [
     "why_unexplained",
 ]
 
-FILES = frozenset({"README.md", "scores.parquet", "plots/scores.png"})
+FILES = plots.FILES | {"README.md", "scores.parquet"}
 
 
 def render(data: ReportData, repo_type: str = "dataset") -> dict[str, bytes]:
@@ -43,7 +43,6 @@ def render(data: ReportData, repo_type: str = "dataset") -> dict[str, bytes]:
             no place for a table of data.
     """
     files = {"scores.parquet": parquet(data)} if repo_type == "dataset" else {}
-    if any(candidate["rank"] is not None for candidate in data["candidates"]):
-        files["plots/scores.png"] = plot_scores(data)
+    files |= plots.draw(data)
     files["README.md"] = page(data, repo_type).encode("utf-8", "backslashreplace")
     return files

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from hf_leep.report.candidate_schema import CandidateData
-from hf_leep.report.card import explanation, fine_tuning, order, second_opinion, validation, wording
+from hf_leep.report.card import explanation, fine_tuning, order, plots, second_opinion, validation, wording
 from hf_leep.report.card.certificate import passed_sentence
 from hf_leep.report.card.metadata import metadata, on_hub
 from hf_leep.report.card.race import race_rows, race_sentence
@@ -58,6 +58,7 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         why=_why(data),
         from_store=sum(c["run"] is not None and c["run"]["from_store"] for c in data["candidates"]),
         certificate=passed_sentence(data),
+        plots={name: prose(finding) for name, finding in plots.findings(data).items()},
         **_race(data),
         **_order_holds(data),
         validation=_validation(data) if "validation" in data else None,
