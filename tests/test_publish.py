@@ -17,7 +17,8 @@ from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
 from tests.report.conftest import REPORT
 
 FRESH = (sys.executable,)  # once for each command: an interpreter of its own
-FILES = {".gitattributes", "README.md", "plots/scores.png", "report.json", "scores.parquet"}
+PLOTS = plots.FILES
+FILES = PLOTS | {".gitattributes", "README.md", "report.html", "report.json", "scores.parquet"}
 WRITES = r"^(POST|PUT|DELETE) "
 
 

@@ -15,6 +15,7 @@ from hf_leep.report.card.metadata import (
 from hf_leep.report.card.page import page
 from hf_leep.report.card.table import notebook, parquet
 from hf_leep.report.card.wording import short_names
+from hf_leep.report.html import interactive
 from hf_leep.report.schema import ReportData
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
     "why_unexplained",
 ]
 
-FILES = plots.FILES | {"README.md", "scores.parquet"}
+FILES = plots.FILES | {"README.md", "report.html", "scores.parquet"}
 
 
 def render(data: ReportData, repo_type: str = "dataset") -> dict[str, bytes]:
@@ -40,9 +41,11 @@ def render(data: ReportData, repo_type: str = "dataset") -> dict[str, bytes]:
     Args:
         data: the content of report.json.
         repo_type: the kind of repository that the files are for: ``dataset``, as in a folder, or ``model``, which has
-            no place for a table of data.
+            no place for a table of data and for report.html.
     """
-    files = {"scores.parquet": parquet(data)} if repo_type == "dataset" else {}
+    files = {}
+    if repo_type == "dataset":
+        files = {"scores.parquet": parquet(data), "report.html": interactive(data)}
     files |= plots.draw(data)
     files["README.md"] = page(data, repo_type).encode("utf-8", "backslashreplace")
     return files
