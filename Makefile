@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test paper check style
+.PHONY: demo test paper check style page
 
 demo: $(READY)
 	$(BIN)/hf-leep demo
@@ -34,6 +34,10 @@ style: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# Opens report.html in Chromium (a package of your system, or CHROMIUM=PATH) and uses it; playwright is in .spaces.
+page: $(READY)
+	$(BIN)/python -m tests.page $(if $(CHROMIUM),--chromium $(CHROMIUM))
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -13,12 +13,12 @@ from hf_leep import cli
 from hf_leep.errors import UserError
 from hf_leep.publish import check_annotations
 from hf_leep.report import Report
+from hf_leep.report.card import plots
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
 from tests.report.conftest import REPORT
 
 FRESH = (sys.executable,)  # once for each command: an interpreter of its own
-PLOTS = plots.FILES
-FILES = PLOTS | {".gitattributes", "README.md", "report.html", "report.json", "scores.parquet"}
+FILES = plots.FILES | {".gitattributes", "README.md", "report.html", "report.json", "scores.parquet"}
 WRITES = r"^(POST|PUT|DELETE) "
 
 
@@ -111,7 +111,7 @@ def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, 
     assert changed["changed"]
     assert changed["revision"] == repo.refs["main"]
     assert len(repo.commits) == before + 1
-    assert set(repo.files("main")) == FILES - {"plots/scores.png"} | {"LICENSE"}
+    assert set(repo.files("main")) == FILES - plots.FILES | {"LICENSE"}
 
 
 def test_somebody_elses_commit_meanwhile_is_noticed_and_kept(hub, push, folder):
@@ -204,7 +204,7 @@ def test_a_model_card_without_weights(hub, push, tmp_path):
     assert done.stdout == f"Pushed: {hub.url}/user/ranking\n"
     assert done.stderr == ""
     files = hub.repos["model", "user/ranking"].files("main")
-    assert set(files) == FILES - {"scores.parquet"}
+    assert set(files) == FILES - {"report.html", "scores.parquet"}
     (tmp_path / "card.md").write_bytes(files["README.md"])
     card = ModelCard.load(tmp_path / "card.md")
     assert card.data.base_model == ["big/resnet", "small/resnet", "weak/resnet"]

@@ -29,7 +29,7 @@ from hf_leep.text import classes, count, duration, number, percent, plain
 
 MOST_BYTES = 8_000_000  # of the candidates' details; explanations that do not fit are left out, the last ones first
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | dict[str, Json] | None"
 
 
 def embedded(data: ReportData) -> str:
@@ -128,7 +128,10 @@ def _facts(data: ReportData, candidate: RankedData) -> list[tuple[str, str]]:
         ("accuracy its card states", (stated_cells([candidate], plain) or ["–"])[0]),
         ("trained on", plain(", ".join(candidate["trained_on"]))),
         (f"{examples(data)} run", f"{candidate['num_examples']:,}"),
-        ("forward pass", f"{duration(run['seconds'])} on {plain(run['device'])}, {plain(run['dtype'])}" if run else "–"),
+        (
+            "forward pass",
+            f"{duration(run['seconds'])} on {plain(run['device'])}, {plain(run['dtype'])}" if run else "–",
+        ),
         ("revision", plain(candidate["revision"] or "–")[:19]),
     ]
 

@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import RankedData
-from hf_leep.report.card.metadata import on_hub, target_on_hub
+from hf_leep.report.card.metadata import target_on_hub
 from hf_leep.report.card.second_opinion import head_cells
 from hf_leep.report.card.verdict import verdict
 from hf_leep.report.card.wording import (
@@ -59,7 +59,6 @@ class _Row:
     Attributes:
         index: its position among the ranked candidates.
         name: what to call it.
-        url: its page on the Hub, if it has one.
         cells: its cells, by column, without those of number, letters, name and score.
         rank: its number.
         letters: its tie letters.
@@ -73,7 +72,6 @@ class _Row:
 
     index: int
     name: str
-    url: str | None
     cells: Sequence[_Cell]
     rank: int
     letters: str
@@ -134,9 +132,13 @@ def _described(data: ReportData) -> str:
     """The target in a line."""
     target = data["target"]
     where = ", ".join(
-        f"{word} {plain(target[key])}" for word, key in (("configuration", "config"), ("split", "split")) if target[key]
+        f"{word} {plain(target[key])}"
+        for word, key in (("configuration", "config"), ("split", "split"))
+        if target[key]
     )
-    return f"{where}{': ' if where else ''}{target['num_examples']:,} {examples(data)}, {target['num_classes']} classes"
+    return (
+        f"{where}{': ' if where else ''}{target['num_examples']:,} {examples(data)}, {target['num_classes']} classes"
+    )
 
 
 def _rows(data: ReportData) -> list[_Row]:
@@ -154,7 +156,6 @@ def _rows(data: ReportData) -> list[_Row]:
             _Row(
                 index=index,
                 name=name,
-                url=_url(candidate),
                 cells=[column[index] for column in cells],
                 rank=candidate["rank"],
                 letters=in_short(candidate),
@@ -231,16 +232,12 @@ def _tip(data: ReportData, name: str, candidate: RankedData) -> str:
     """A candidate's intervals in words."""
     said = f"{name}: {title(data, data['sort_by'])} {with_interval(candidate['scores'][data['sort_by']])}"
     if candidate["interval"]:
-        said += f"; {level(data)} interval from {number(candidate['interval'][0])} to {number(candidate['interval'][1])}"
+        said += (
+            f"; {level(data)} interval from {number(candidate['interval'][0])} to {number(candidate['interval'][1])}"
+        )
     if candidate["rank_interval"]:
         said += f"; ranks {rank_range(candidate)}"
     return said
-
-
-def _url(candidate: RankedData) -> str | None:
-    if not on_hub(candidate["id"], candidate["revision"]):
-        return None
-    return f"https://huggingface.co/{candidate['id']}/tree/{candidate['revision']}"
 
 
 def _limits(data: ReportData) -> list[tuple[int, str]]:
