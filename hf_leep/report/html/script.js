@@ -283,7 +283,12 @@ function plot(cost) {
   svg.append(draw("text", { x: 4, y: 14 }, `${data.measure}, ${data.higher ? "higher" : "lower"} is better`));
   const best = cost.points.filter((point) => point[3]);
   svg.append(draw("polyline", { points: best.map(([, a, b]) => x(a) + "," + y(b)).join(" ") }));
-  const points = cost.points.map(([index, a, b, isBest], k) => {
+  const numbered = [];
+  const free = (a, b) => numbered.every(([c, d]) => Math.abs(a - c) > 16 || Math.abs(b - d) > 14) && numbered.push([a, b]);
+  const inOrder = [...cost.points].sort((one, other) => other[3] - one[3] || one[0] - other[0]);
+  const withNumber = new Set(inOrder.filter(([, a, b]) => free(x(a), y(b))));
+  const points = cost.points.map((point, k) => {
+    const [index, a, b, isBest] = point;
     const candidate = data.candidates[index];
     const what = cost.unit === "parameters" ? count(a) + " parameters" : count(a) + " seconds";
     const group = draw("g", { tabindex: k === focused ? 0 : -1, role: "button",
@@ -292,7 +297,7 @@ function plot(cost) {
       (isBest ? "; none that costs as little is as good" : "");
     group.setAttribute("aria-label", group.dataset.tip);
     group.append(draw("circle", { cx: x(a), cy: y(b), r: isBest ? 7 : 4.5 }));
-    if (isBest || cost.points.length <= 25)
+    if (withNumber.has(point))
       group.append(draw("text", { x: x(a), y: y(b) - 11, "text-anchor": "middle" }, candidate.rank));
     group.addEventListener("click", () => show(index));
     group.addEventListener("keydown", (event) => {
