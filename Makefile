@@ -1,16 +1,23 @@
-# `make demo` runs the main job, `make test` the tests, `make paper` the paper's study on real data; each makes its own
-# .venv where there is none.
+# `make demo` runs the main job, `make test` the tests, `make survive` the trials of SECURITY.md, `make paper` the paper's
+# study on real data. Each installs what it needs into .venv: `make demo` what users need, the others the rest. After that
+# only `make spaces` needs a network.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+READY_TO_TEST := .venv/.ready-to-test
+INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test paper check style page
+.PHONY: demo test survive paper check style spaces page
 
 demo: $(READY)
 	$(BIN)/hf-leep demo
 
-test: $(READY)
+test: $(READY_TO_TEST)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# About a quarter of an hour on two free cores; exit code 1 if anything is lost. SECURITY.md says what is promised.
+survive: $(READY_TO_TEST)
+	$(BIN)/python -m tests.survive
 
 # Small: about a quarter of an hour on two free cores. What is finished is not repeated; README says how to run more.
 DATA ?= ../shared/data
@@ -30,10 +37,15 @@ paper: $(READY)
 
 check: style test
 
-style: $(READY)
+style: $(READY_TO_TEST)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# Pushes each metric to a Hub of the tests, installs the Space as the Hub would, and uses its page in Chromium (a
+# package of your system, or CHROMIUM=PATH). The environments are in .spaces.
+spaces: $(READY)
+	$(BIN)/python -m tests.spaces $(if $(CHROMIUM),--chromium $(CHROMIUM))
 
 # Opens report.html in Chromium (a package of your system, or CHROMIUM=PATH) and uses it; playwright is in .spaces.
 page: $(READY)
@@ -41,5 +53,9 @@ page: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) .
+	touch $@
+
+$(READY_TO_TEST): $(READY)
+	$(INSTALL) '.[dev]'
 	touch $@

@@ -48,6 +48,7 @@ def rank(
     max_samples: int | None = None,
     streaming: bool = False,
     seed: int = 0,
+    skip_bad_rows: int = 0,
     execution: Execution | None = None,
     hub: HubAccess | None = None,
     search: Search | None = None,
@@ -88,6 +89,8 @@ def rank(
         streaming: read a sample of ``max_samples`` rows from the Hub instead of the whole data set; the sample is
             seeded, but not stratified.
         seed: seed of the sample.
+        skip_bad_rows: leave out up to so many rows that cannot be read or processed, the same for all candidates; the
+            report lists them.
         execution: batch size, device, number type, compilation and use of the store.
         hub: token, cache folder, pickled weights, download limit, prefetching and removal of downloads.
         search: add the candidates that a search on the Hub finds. Its default task is the one that fits the data set.
@@ -119,6 +122,7 @@ def rank(
             max_samples=max_samples,
             streaming=streaming,
             seed=seed,
+            skip_bad_rows=skip_bad_rows,
         ),
         measures=measures,
         sort_by=sort_by,
@@ -143,6 +147,7 @@ def rank(
             report = _ranked(call, job, planned, names, started)
         return report
     finally:
+        hub_client.say_waited()
         with contextlib.suppress(ProcessError):  # a process that has died needs no report
             processes.broadcast(report)
 
@@ -161,6 +166,7 @@ def plan(
     max_samples: int | None = None,
     streaming: bool = False,
     seed: int = 0,
+    skip_bad_rows: int = 0,
     execution: Execution | None = None,
     hub: HubAccess | None = None,
     search: Search | None = None,
@@ -185,6 +191,7 @@ def plan(
         max_samples: size of the sample.
         streaming: read a sample alone.
         seed: seed of the sample.
+        skip_bad_rows: number of rows that may be left out.
         execution: batch size, device, number type, compilation and use of the store.
         hub: token, cache folder, pickled weights, download limit, prefetching and removal of downloads.
         search: add the candidates that a search on the Hub finds.
@@ -212,6 +219,7 @@ def plan(
             max_samples=max_samples,
             streaming=streaming,
             seed=seed,
+            skip_bad_rows=skip_bad_rows,
         ),
         measures=measures,
         sort_by=sort_by,
@@ -226,8 +234,11 @@ def plan(
     )
     if num_launched() > 1:
         raise UserError("a plan runs nothing: make it in one process")
-    with worker_of(call) as worker:
-        return make_plan(call, read_rows(call, Processes(), worker))[0]
+    try:
+        with worker_of(call) as worker:
+            return make_plan(call, read_rows(call, Processes(), worker))[0]
+    finally:
+        hub_client.say_waited()
 
 
 def extract(
@@ -262,7 +273,7 @@ def extract(
     client = hub_client.Client(access.token, cache_dir, access.allow_pickle, store.file_digest)
     job = Job(
         target,
-        rows,
+        replace(rows, reduced=how.fast_decode),
         (),
         store,
         client,
@@ -270,6 +281,7 @@ def extract(
         device=how.device,
         dtype=how.dtype,
         compiled=how.compile,
+        workers=how.workers,
         retry=how.retry,
         timeout=how.timeout_seconds,
         worker=worker,
@@ -307,7 +319,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
         measures, order = scoring.auto_measures(measures)
         job = replace(job, measures=scoring.with_checks(measures))
     results, ranking, race = carry_out(call, job, planned, names, order)
-    target = job.target
+    target = job.left_out.target(job.target)
     warnings = tuple(name_options(text, flags=call.command is not None) for text in target.warnings)
     with held():
         return Report(

@@ -12,6 +12,7 @@
         ├── CandidateError   this checkpoint cannot be loaded or run
         │   └── WorkerError  the process that judged or ran it ended, or showed no sign of life
         ├── HubError         the Hub refused something other than a candidate, or did not answer
+        │   └── HubLimitError  the Hub allows no more requests, for longer than it is waited for
         └── ProcessError     another process of this run died
 
 Every message is one line that says what was wrong, where, and what to do.
@@ -96,6 +97,10 @@ class WorkerError(CandidateError):
 
 class HubError(WorldError):
     """The Hub refused a search, a collection or a push, or did not answer."""
+
+
+class HubLimitError(HubError):
+    """The Hub allows no more requests for now, and this is no candidate's fault: a run ends, and keeps what it has."""
 
 
 class ProcessError(WorldError):

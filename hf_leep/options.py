@@ -7,6 +7,7 @@ is declared, documented and checked once.
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from numbers import Real
@@ -29,6 +30,11 @@ DEFAULT_BUDGET = "20m"  # of fine-tuning
 _RAY_NAMES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
 
 
+def verbose() -> bool:
+    """Whether the messages of the libraries underneath are shown; set for all processes of a run (`--verbose`)."""
+    return bool(os.environ.get("HF_LEEP_VERBOSE"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How the forward pass of each candidate is run.
@@ -38,6 +44,10 @@ class Execution:
         device: ``cpu``, ``cuda`` or ``mps``; by default the best one available.
         dtype: number type to compute in, where that is safe (autocast): ``float32``, ``bfloat16`` or ``float16``.
         compile: compile each model first (``torch.compile``), which pays off on many examples.
+        workers: processes that read, decode and process rows while the model runs; 0 for none, and by default chosen
+            by timing the first batches: none where the model is the slower part. The numbers do not depend on it.
+        fast_decode: decode JPEGs at reduced size, where they are more than twice as large as most models need. Scores
+            change a little, for all candidates alike.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and reuse those that are there.
         candidate_timeout: time without a sign of life (a batch done, bytes that arrived) after which a candidate is
             given up, in seconds or as text such as ``10m``; no limit on its time in total.
@@ -51,6 +61,8 @@ class Execution:
     device: Device | None = None
     dtype: Dtype = "float32"
     compile: bool = False
+    workers: int | None = None
+    fast_decode: bool = False
     cache: bool = True
     candidate_timeout: str | float = "30m"
     retry: bool = False
@@ -59,9 +71,11 @@ class Execution:
         """Check the values."""
         if self.batch_size is not None:
             check_count("execution.batch_size", self.batch_size, at_least=1)
+        if self.workers is not None:
+            check_count("execution.workers", self.workers, at_least=0)
         check_device("execution.device", self.device)
         check_dtype("execution.dtype", self.dtype)
-        for name in ("compile", "cache", "retry"):
+        for name in ("compile", "fast_decode", "cache", "retry"):
             check_flag(f"execution.{name}", getattr(self, name))
         _ = self.timeout_seconds
 
@@ -280,6 +294,7 @@ class Selection:
         max_samples: size of the sample.
         streaming: read only the sample from the Hub.
         seed: seed of the sample, at least 0.
+        skip_bad_rows: number of rows that may be left out because they cannot be read or processed.
 
     Raises:
         UserError: a value of another type, or a negative seed.
@@ -293,6 +308,7 @@ class Selection:
     max_samples: int | None = None
     streaming: bool = False
     seed: int = 0
+    skip_bad_rows: int = 0
 
     def __post_init__(self) -> None:
         """Check the types, and the seed."""
@@ -302,6 +318,7 @@ class Selection:
             check_text("input", column)
         check_flag("streaming", self.streaming)
         check_count("seed", self.seed, at_least=0)
+        check_count("skip_bad_rows", self.skip_bad_rows, at_least=0)
 
 
 def check_device(name: str, device: Device | None) -> None:

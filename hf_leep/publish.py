@@ -12,7 +12,7 @@ from typing import cast
 
 from hf_leep import hub
 from hf_leep.errors import HubError, UserError, option
-from hf_leep.evaluate_module import metric_path
+from hf_leep.evaluate_module import bundle, metric_path
 from hf_leep.options import REPORT_REPO_TYPES, ReportRepoType
 from hf_leep.report import Report, card
 from hf_leep.report.schema import ReportData
@@ -28,7 +28,7 @@ _DESCRIPTION = (
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where something was pushed.
+    """Where something was pushed. Attributes that `huggingface_hub.CommitInfo` has, too, have its names.
 
     Attributes:
         url: of the pull request if there is one, else of the repository.
@@ -38,6 +38,13 @@ class Pushed:
         pull_request: whether it is a pull request, still to be merged.
         changed: whether anything was committed; False if the repository had all of it.
         private: whether the repository is private.
+        repo_url: address of the repository.
+        commit_url: address of the commit; None if there is none, or the Hub does not name it.
+        commit_message: its first line.
+        commit_description: the rest of its message.
+        pr_url: address of the pull request; None if it is none.
+        pr_num: its number.
+        pr_revision: the ref that it can be loaded from, such as ``refs/pr/1``.
         local_names: paths of this machine that the pushed page names.
         private_names: private repositories that it names.
     """
@@ -49,8 +56,20 @@ class Pushed:
     pull_request: bool
     changed: bool
     private: bool
+    repo_url: str
+    commit_url: str | None
+    commit_message: str
+    commit_description: str
+    pr_url: str | None
+    pr_num: int | None
+    pr_revision: str | None
     local_names: tuple[str, ...] = ()
     private_names: tuple[str, ...] = ()
+
+    @property
+    def oid(self) -> str | None:
+        """The commit, as `huggingface_hub.CommitInfo` calls it: the same as ``revision``."""
+        return self.revision
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,9 @@ def push(
     repo_type: ReportRepoType = "dataset",
     private: bool | None = None,
     create_pr: bool = False,
+    license: str | None = None,  # noqa: A002 - as huggingface_hub calls it
+    commit_message: str | None = None,
+    commit_description: str | None = None,
     token: str | bool | None = None,
 ) -> Pushed:
     """Push a report to the Hub in one commit: its page, report.json, the plot, and the scores for ``load_dataset``.
@@ -90,6 +112,9 @@ def push(
         repo_type: ``dataset``, or ``model`` for a model card without weights.
         private: make a new repository private.
         create_pr: open a pull request instead of committing.
+        license: the report's licence, as the Hub calls it, such as ``cc-by-4.0``; stated as ``unknown`` by default.
+        commit_message: first line of the commit's message, and the title of a pull request.
+        commit_description: the rest of it.
         token: token for the Hub; by default that of the login.
 
     Raises:
@@ -102,14 +127,16 @@ def push(
     client = hub.Client(token=token)
     clean = Report(cast(ReportData, _without_tokens(report.data, client.secret)))
     try:
-        files = {"report.json": clean.to_bytes(), **card.render(clean.data, repo_type)}
+        files = {"report.json": clean.to_bytes(), **card.render(clean.data, repo_type, license or "unknown")}
     except ValueError as error:  # a number that JSON does not allow, in a report.json that was edited
         raise UserError(f"the report cannot be written: {error}") from None
+    num_ranked = sum(candidate["rank"] is not None for candidate in clean.candidates)
     committed = hub.commit(
         files,
         repo_id,
         repo_type=repo_type,
-        message=f"hf_leep: {sum(c['rank'] is not None for c in clean.candidates)} candidates ranked",
+        message=commit_message or f"hf_leep: {num_ranked} candidates ranked",
+        description=commit_description or "",
         stale=_FILES,
         refuse=_no_report,
         private=private,
@@ -239,6 +266,8 @@ def push_metric(
 ) -> Pushed:
     """Push a measure's `evaluate` module as a Space, so that ``evaluate.load(repo_id)`` finds it.
 
+    The Space holds what the module needs of hf_leep, so neither its page nor ``evaluate.load`` needs hf_leep.
+
     Args:
         repo_id: OWNER/NAME, where NAME is the measure's name in snake_case: evaluate loads NAME.py.
         metric: the measure.
@@ -264,9 +293,8 @@ def push_metric(
         other = sorted(present - {".gitattributes", "README.md"})
         return f"contains {other[0]} and no {module}: it is another Space" if other and module not in present else None
 
-    files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
     committed = hub.commit(
-        files,
+        bundle.space_files(folder, repo_id, version("hf-leep")),
         repo_id,
         repo_type="space",
         message=f"hf_leep {version('hf-leep')}: the {folder.name} metric",

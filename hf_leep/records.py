@@ -15,7 +15,30 @@ from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
 
-PASS_VERSION = 7  # part of the key of each stored pass: raise it when passes give other numbers than before
+PASS_VERSION = 8  # part of the key of each stored pass: raise it when passes give other numbers than before
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be read or processed, and is left out.
+
+    Attributes:
+        position: its position among the rows of a pass; in a `Target`, in the split.
+        name: what messages call it, such as ``row 5 of the split (a.png)``.
+        reason: why, on one line.
+        unreadable: whether it is no input for any model; otherwise one model fails on it.
+        drawn: whether it was among the drawn rows; otherwise it was left out before rows were drawn.
+    """
+
+    position: int
+    name: str
+    reason: str
+    unreadable: bool = True
+    drawn: bool = True
+
+    def __str__(self) -> str:
+        """Its name and the reason, for messages."""
+        return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,7 @@ class Target:
         warnings: what a reader must know about these rows.
         sentences: where the examples are words, the sentence of each, as a position in ``row_ids``, ``[n]``.
         words: where the examples are words, the position of each in its sentence, from 0, ``[n]``.
+        bad_rows: rows that were left out.
     """
 
     dataset: str
@@ -101,6 +125,7 @@ class Target:
     warnings: tuple[str, ...] = ()
     sentences: Integers | None = None
     words: Integers | None = None
+    bad_rows: tuple[BadRow, ...] = ()
 
     @property
     def class_entropy(self) -> float:
@@ -127,6 +152,7 @@ class Run:
             in pieces; they count as well.
         pooling: how the features of a checkpoint without a head were pooled; None where they are the head's inputs.
         num_processes: number of processes that shared the rows.
+        num_padded: sounds shorter than the model needs, which were padded with silence.
     """
 
     processor: str
@@ -141,6 +167,7 @@ class Run:
     pooling: str | None = None
     num_processes: int = 1
     max_seconds: float | None = None
+    num_padded: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +183,7 @@ class Extraction:
         missing: the reason for each of ``probabilities`` and ``features`` that is None.
         draws: the draw that each example belongs to, 0 … g−1, ``[n]``, where several examples are drawn together, such
             as the words of a sentence; None where each example is a draw of its own.
+        bad_rows: rows that were left out, by their position; their probabilities and features are NaN.
     """
 
     candidate: Candidate
@@ -165,6 +193,7 @@ class Extraction:
     run: Run
     missing: Mapping[str, str] = field(default_factory=dict)
     draws: Integers | None = None
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,18 +412,3 @@ class Result:
     interpretation: Interpretation = field(default_factory=Interpretation)
     num_examples: int | None = None
     stop: Stop | None = None
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What the checks of some measures found.
-
-    Attributes:
-        num_checks: number of checks.
-        failed: measure and claim of each check that failed.
-        unchecked: measures that have no checks, since they come from other packages.
-    """
-
-    num_checks: int
-    failed: tuple[str, ...] = ()
-    unchecked: tuple[str, ...] = ()

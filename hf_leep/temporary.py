@@ -9,9 +9,9 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 _OWNED = re.compile(r"\.([0-9a-f]{8})-(\d+)\.")  # the machine and the process in a temporary name
 _MAX_AGE = 2 * 24 * 3600.0  # seconds without a change, after which what belongs to another machine is removed
@@ -27,19 +27,42 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{owner()}.tmp")
 
 
+def pattern(name: str) -> str:
+    """The glob pattern of temporary names of a file, of whichever process.
+
+    Args:
+        name: the name of the file, or a path to it.
+    """
+    path = PurePath(name)
+    return str(path.with_name(f".{path.name}.*.tmp"))
+
+
 def write(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all.
 
     Raises:
         OSError: it cannot be written; what was at its place is still there.
     """
-    temporary = beside(path)
+    write_all({path: content})
+
+
+def write_all(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together: all of them are on disk before the first one moves to its place.
+
+    Args:
+        files: path → content; they move to their places in this order.
+
+    Raises:
+        OSError: one of them cannot be written, and none was replaced; or one cannot be moved.
+    """
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        for path, content in files.items():
+            beside(path).write_bytes(content)
+        for path in files:
+            beside(path).replace(path)
+    except BaseException:  # an interruption, too
+        for path in files:
+            remove(beside(path))
         raise
 
 

@@ -6,6 +6,7 @@ Names come from other people's repositories: nothing in them may act as markup.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from hf_leep.errors import UserError
 
@@ -35,6 +36,12 @@ def prose(value: object) -> str:
 def with_article(word: str) -> str:
     """A word with "a" or "an" before it, by its first letter."""
     return f"{'an' if word[:1] in 'AEIOUaeiou' else 'a'} {word}"
+
+
+def first_few(items: Sequence[object]) -> str:
+    """The first three of some items, and how many more there are."""
+    named = "; ".join(map(str, items[:3]))
+    return named + (f"; and {len(items) - 3} more" if len(items) > 3 else "")
 
 
 def number(value: float | None, digits: int = 3) -> str:

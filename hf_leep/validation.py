@@ -19,7 +19,7 @@ import numpy as np
 from hf_leep import api, data, options
 from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, ProcessError, TargetError, UserError, name_options, option
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, TargetError, UserError, name_options, option
 from hf_leep.hub import Client, pin_dataset
 from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.models import MODALITIES
@@ -37,6 +37,7 @@ from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
+from hf_leep.runs.left_out import without
 from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
@@ -260,6 +261,9 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
             f"the ranking was of {known['dataset']} in memory: say where its rows are with {option('dataset')}"
         )
     used = known["num_examples"] if known["num_sentences"] is None else known["num_sentences"]
+    bad = known.get("bad_rows", [])
+    drawn = used + sum(row["drawn"] for row in bad)
+    there_are = known["num_rows"] - sum(not row["drawn"] for row in bad)
     try:
         found = data.load(
             known["dataset"] if dataset is None else dataset,
@@ -269,9 +273,10 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
             revision=known["revision"] if dataset is None else None,
             label=known["label_column"],
             inputs=known["input_columns"],
-            max_samples=used if known["streamed"] or used < known["num_rows"] else None,
+            max_samples=drawn if known["streamed"] or drawn < there_are else None,
             streaming=known["streamed"],
             seed=known["seed"],
+            skip_bad_rows=len(bad),
             progress=how.progress,
             token=how.hub.token,
             pin=None if dataset is None else partial(pin_dataset, client=Client(how.hub.token)),
@@ -282,9 +287,13 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
         problem = error.marked().partition(":")[0].replace(option("input"), "column")  # the rest is about `rank`
         columns = ", ".join(map(repr, (*known["input_columns"], known["label_column"])))
         raise TargetError(f"this is not the data set that was ranked, with the columns {columns}: {problem}") from None
-    if found[0].fingerprint != known["fingerprint"]:
-        raise UserError(f"{found[0].dataset} has other rows than those that were ranked: rank them first")
-    return found
+    target, rows = found
+    which = np.flatnonzero(np.isin(target.row_ids, [row["row"] for row in bad]))
+    if len(which):  # that passes found
+        target, rows = without(target, which), rows.subset(np.setdiff1d(np.arange(len(rows)), which))
+    if target.fingerprint != known["fingerprint"]:
+        raise UserError(f"{target.dataset} has other rows than those that were ranked: rank them first")
+    return target, rows
 
 
 def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Score:
@@ -292,7 +301,7 @@ def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) ->
     try:
         with errors_of_candidates():
             return _judged(_extraction(candidate, target, rows, how))
-    except (UserError, ProcessError):
+    except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Score(None, reason=how.spelled(plan.reason_of(error)))

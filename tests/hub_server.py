@@ -3,7 +3,7 @@
 Repositories of models, datasets and spaces with commits and refs, LFS (large files in parts), range requests, search
 with paging, collections, gated, private, disabled and renamed repositories, tokens, limits of requests, pull requests,
 and faults that can be switched on. Large files come from another host when ``cdn`` is set. It keeps a log of every
-request. Clients run with HF_HUB_DISABLE_XET=1.
+request. Clients run with HF_HUB_DISABLE_XET=1, but for the tests of Xet.
 """
 
 from __future__ import annotations
@@ -72,15 +72,16 @@ class Repo:
 class Fault:
     """What goes wrong with requests whose ``METHOD path`` matches, ``times`` times.
 
-    ``status`` answers with that code; ``delay`` answers that many seconds later; ``until`` answers when it is set;
-    ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of the body; ``then`` is called when
-    the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is set as soon as a request has met
-    the fault.
+    ``status`` answers with that code, and with ``body`` if there is one; ``delay`` answers that many seconds later;
+    ``until`` answers when it is set; ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of
+    the body; ``then`` is called when the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is
+    set as soon as a request has met the fault.
     """
 
     match: str
     times: int = 10**9
     status: int | None = None
+    body: dict | None = None
     headers: dict = field(default_factory=dict)
     delay: float = 0.0
     until: threading.Event | None = None
@@ -103,6 +104,7 @@ class Hub:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.collections: dict[str, list[tuple[str, str]]] = {}
         self.uploads: dict[str, bytes] = {}
+        self.cas, self.xet_hashes = "", {}  # address of the Xet storage, and SHA-256 of a file → its name there
         self.pulls: list[dict] = []
         self.faults: list[Fault] = []
         self.log: list[tuple[str, str, int]] = []  # method, path, status
@@ -190,7 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.fault.until is not None:
                 self.fault.until.wait()
             if self.fault.status is not None:
-                self._send(self.fault.status, {"error": f"fault {self.fault.status}"}, self.fault.headers)
+                said = self.fault.body or {"error": f"fault {self.fault.status}"}
+                self._send(self.fault.status, said, self.fault.headers)
                 return
         try:
             self._check_request(parts.path)
@@ -419,6 +422,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._content(content, {**headers, "ETag": f'W/"{blob_id(content)}"'})
             return
         headers |= {"X-Linked-Etag": f'"{sha256(content)}"', "X-Linked-Size": str(len(content))}
+        if xet_hash := self.hub.xet_hashes.get(sha256(content)):
+            route = f"{self.hub.url}/api/{kind or 'models'}/{repo.id}/xet-read-token/{sha}"
+            headers |= {"X-Xet-Hash": xet_hash, "X-Xet-Refresh-Route": route}
         if self.hub.cdn:
             name = f"/cdn/{_KINDS.get(kind, 'model')}/{quote(repo.id)}/{sha}/{quote(path)}"
             location = f"{self.hub.cdn_url}{name}?X-Amz-Signature=secret"
@@ -440,6 +446,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(206, content[first : last + 1], headers)
             return
         self._send(200, content, headers)
+
+    def xet_token(self, kind: str, repo_id: str, revision: str) -> None:
+        self._revision(self._repo(kind, repo_id), revision)
+        until = str(int(time.time()) + 3600)
+        headers = {"X-Xet-Cas-Url": self.hub.cas, "X-Xet-Access-Token": "xet", "X-Xet-Token-Expiration": until}
+        self._send(200, {}, headers)
+
+    def cas(self, path: str) -> None:
+        """A Xet storage for faults alone: one that works is a folder, ``local://…``."""
+        raise _Stop(404, {"error": f"{path} is not in this storage"}, {})
 
     def collection(self, slug: str) -> None:
         if slug not in self.hub.collections:
@@ -634,6 +650,8 @@ ROUTES = [
     ("POST", rf"{_API}/preupload/(?P<revision>[^/]+)", "preupload"),
     ("POST", rf"{_API}/commit/(?P<revision>[^/]+)", "commit"),
     ("GET", r"/api/collections/(?P<slug>.+)", "collection"),
+    ("GET", rf"{_API}/xet-read-token/(?P<revision>[^/]+)", "xet_token"),
+    ("GET HEAD POST", r"/cas/(?P<path>.*)", "cas"),
     ("GET", r"/api/whoami-v2", "whoami"),
     ("GET", r"/api/agent-harnesses", "harnesses"),
     ("POST", r"/api/validate-yaml", "validate_yaml"),

@@ -41,7 +41,7 @@ MODULES = [
 for _name in MODULES:
     import_module(_name)
 for _module in pkgutil.walk_packages(hf_leep.__path__, "hf_leep."):
-    if not _module.name.endswith(("__main__", "runs.worker")):  # they are run, and not imported
+    if not _module.name.endswith(("__main__", "runs.worker", "inference.feeder")):  # they are run, and not imported
         import_module(_module.name)
 
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping

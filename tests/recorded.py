@@ -7,7 +7,8 @@ import numpy as np
 
 from hf_leep.options import Race
 from hf_leep.ranking import scoring
-from hf_leep.records import Candidate, Extraction, Run, Target
+from hf_leep.records import BadRow, Candidate, Extraction, Run, Target
+from hf_leep.runs.left_out import LeftOut
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.race import RunningRace
@@ -35,13 +36,25 @@ def extraction_of(name, arrays, target):
 class Job:
     """What a race needs of `hf_leep.runs.job.Job`, with recorded passes; counts the rows that each candidate ran."""
 
-    def __init__(self, passes, target, measures=("leave-one-out-leep",), positions=None, ran=None, examples=None):
+    def __init__(
+        self,
+        passes,
+        target,
+        measures=("leave-one-out-leep",),
+        positions=None,
+        ran=None,
+        examples=None,
+        left_out=None,
+        bad=None,
+    ):
         self.passes, self.target, self.measures = passes, target, scoring.with_checks(measures)
         self.positions = np.arange(len(target.row_ids)) if positions is None else positions
         self.rows = self.positions
         self.examples = np.arange(len(target.labels)) if examples is None else examples  # of the recorded arrays
         self.memory = Memory(None, Attempts(None))
         self.ran = {name: [] for name in passes} if ran is None else ran
+        self.left_out = LeftOut() if left_out is None else left_out
+        self.bad = bad or {}  # name → rows on which the candidate fails
 
     progress = False
 
@@ -53,6 +66,8 @@ class Job:
             self.positions[positions],
             self.ran,
             self.examples[examples_of(self.target, positions)],
+            self.left_out,
+            self.bad,
         )
 
     def is_stored(self, _step):
@@ -65,16 +80,23 @@ class Job:
             raise arrays
         self.ran[step.name].append(len(self.positions))
         advance(len(self.positions))
-        return extraction_of(step.name, {k: array[self.examples] for k, array in arrays.items()}, self.target), False
+        made = extraction_of(step.name, {k: array[self.examples] for k, array in arrays.items()}, self.target)
+        found = np.flatnonzero(np.isin(self.positions, self.bad.get(step.name, ())))
+        rows = tuple(BadRow(int(k), f"row {self.positions[k]}", "NaN", unreadable=False) for k in found)
+        for array in filter(lambda array: array is not None, (made.probabilities, made.features)):
+            array[found] = np.nan
+        self.left_out.add(step.candidate, rows, self.positions)
+        return replace(made, bad_rows=rows), False
 
     def replace_subsets(self, _step, _extraction, _subsets):
         pass
 
     def result(self, step, fetch, advance):
-        return scoring.score(self.extraction(step, fetch, advance)[0], self.measures)
+        return self.score(step, self.extraction(step, fetch, advance)[0], False)
 
     def score(self, _step, extraction, from_store):
-        return replace(scoring.score(extraction, self.measures), from_store=from_store)
+        rest = self.left_out.rest(extraction, self.target)
+        return replace(scoring.score(rest, self.measures), from_store=from_store)
 
 
 class Downloads:
@@ -93,12 +115,13 @@ class Downloads:
         pass
 
 
-def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True, for_features=()):
+def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True, for_features=(), bad=None):
     """A race over recorded passes: name → result, the race, and the job, which counts the rows of each candidate.
 
     Those in ``for_features`` have no head, and are run for their features alone.
     """
-    job = Job(passes, target, (sort_by,))
+    left_out = LeftOut(sum(map(len, bad.values()))) if bad else None
+    job = Job(passes, target, (sort_by,), left_out=left_out, bad=bad)
     scored = {}
     steps = [Step(name, Candidate(name), reason="no head" if name in for_features else None) for name in passes]
     steps = [replace(step, for_features=step.reason is not None) for step in steps]
@@ -107,5 +130,6 @@ def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True, for
     if run:
         running.run()
         running.run_for_features()
+        running.score_again()
         running.compare_heads()
     return scored, running, job

@@ -66,12 +66,13 @@ def test_orders_of_candidates_and_rows_repeats_and_copies_change_no_score(checkp
     assert "60 of 120 rows repeat an earlier row" in twice.data["target"]["warnings"][0]
 
 
-def test_a_candidate_listed_twice_has_two_equal_rows(checkpoints, pictures):
-    report = rank([checkpoints["five"]] * 2, pictures)
-    first, second = report.candidates
-    assert first["scores"] == second["scores"]
-    assert first["tie_group"] == second["tie_group"] == 1
-    assert first["tie_letters"] == second["tie_letters"] == "a"
+def test_a_candidate_listed_twice_counts_once_and_is_named(checkpoints, pictures, caplog):
+    folder = checkpoints["five"]
+    report = rank([folder, folder, f"{folder}/../five"], pictures)
+    (only,) = report.candidates
+    assert (only["id"], only["rank"]) == (str(folder), 1)
+    assert f"{folder} is named 2 times: it counts once" in caplog.text
+    assert f"{folder}/../five is {folder} again: it counts once" in caplog.text
 
 
 def test_one_bad_candidate_never_stops_the_others(checkpoints, pictures, tmp_path):

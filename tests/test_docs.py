@@ -1,8 +1,11 @@
 """What README and docs say is so."""
 
 import doctest
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -108,6 +111,31 @@ def test_the_two_commands_are_targets_of_the_makefile():
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert {"demo", "test", "check", "style"} <= set(targets)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_a_demo_installs_what_a_user_needs_and_the_tests_add_the_rest(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def commands(target):
+        return subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "--editable .\n" in commands("demo")
+    assert "[dev]" not in commands("demo")
+    assert "'.[dev]'" in commands("test")
+    (tmp_path / ".venv").mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".venv" / ".ready").touch()  # after a demo
+    assert "pip" not in commands("demo")
+    assert "--editable .\n" not in commands("test")
+    assert "'.[dev]'" in commands("test")
+
+
+def test_what_few_users_need_is_an_extra_that_the_tests_install():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"audio", "ray", "timm", "video"} <= set(extras)
+    assert "hf-leep[audio,ray,video]" in extras["dev"]
 
 
 def test_versions_agree():

@@ -4,13 +4,16 @@ import copy
 import json
 import os
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
-from hf_leep import cli
+from hf_leep import cli, measures
 from hf_leep.errors import UserError
+from hf_leep.evaluate_module import names
 from hf_leep.publish import check_annotations
 from hf_leep.report import Report
 from hf_leep.report.card import plots
@@ -85,6 +88,14 @@ def test_a_report_with_a_measure_that_is_not_installed_is_pushed(hub, push, fold
     assert "- **Made-Up Score**:" in hub.repos["dataset", "user/ranking"].files("main")["README.md"].decode()
 
 
+def test_a_push_goes_over_http_where_time_limits_hold_and_not_through_xet(hub, push):
+    done = push("user/ranking", HF_HUB_DISABLE_XET="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(hub.repos["dataset", "user/ranking"].files("main")) == FILES
+    assert hub.requested("xet") == []
+    assert len(hub.requested("PUT /lfs/")) == 2
+
+
 def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, folder):
     assert push("user/ranking", "--json").returncode == 0
     repo = hub.repos["dataset", "user/ranking"]
@@ -99,6 +110,10 @@ def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, 
         "pull_request": False,
         "changed": False,
         "private": False,
+        "repo_url": f"{hub.url}/datasets/user/ranking",
+        "commit_message": "",
+        "commit_description": "",
+        **dict.fromkeys(("commit_url", "pr_url", "pr_num", "pr_revision")),
         "local_names": [],
         "private_names": [],
         "annotations": [],
@@ -207,7 +222,8 @@ def test_a_model_card_without_weights(hub, push, tmp_path):
     assert set(files) == FILES - {"report.html", "scores.parquet"}
     (tmp_path / "card.md").write_bytes(files["README.md"])
     card = ModelCard.load(tmp_path / "card.md")
-    assert card.data.base_model == ["big/resnet", "small/resnet", "weak/resnet"]
+    assert "base_model" not in card.data.to_dict()  # the Hub would show a merge of them
+    assert card.data.license == "unknown"
     assert card.data.datasets == ["user/flowers"]
     assert card.content.encode() == files["README.md"]
 
@@ -280,17 +296,32 @@ def test_a_folder_without_a_report_is_one_line(tmp_path, capfd):
 
 
 PUSH = """
-import hf_leep, sys
+import hf_leep, json, sys
+from dataclasses import asdict
 report = hf_leep.Report.load(sys.argv[1])
-first = hf_leep.push(report, "user/ranking", token=sys.argv[2])
-second = hf_leep.push(sys.argv[1], "user/ranking", token=sys.argv[2])
-print(first.url, first.changed, second.changed, first.revision == second.revision)
+message = {"commit_message": "Ours", "commit_description": "As agreed."}
+first = hf_leep.push(report, "user/ranking", token=sys.argv[2], **message)
+second = hf_leep.push(sys.argv[1], "user/ranking", token=sys.argv[2], **message)
+third = hf_leep.push(report, "user/ranking", token=sys.argv[2], license="mit", create_pr=True)
+print(first.url, first.changed, second.changed, first.oid == second.revision)
+print(json.dumps([asdict(pushed) for pushed in (first, second, third)]))
 """
 
 
 def test_push_from_python_takes_a_report_or_its_folder_and_a_token(hub, client, folder):
     done = client(folder, WRITE_TOKEN, code=PUSH)
-    assert done.stdout.split() == [f"{hub.url}/datasets/user/ranking", "True", "False", "True"], done.stderr
+    words, results = done.stdout.splitlines()
+    url = f"{hub.url}/datasets/user/ranking"
+    assert words.split() == [url, "True", "False", "True"], done.stderr
+    first, second, third = json.loads(results)
+    pull = {"pr_url": f"{url}/discussions/1", "pr_num": 1, "pr_revision": "refs/pr/1"}
+    message = {"commit_message": "Ours", "commit_description": "As agreed."}
+    assert first | message | dict.fromkeys(pull) == first
+    assert first["commit_url"] == f"{url}/commit/{first['revision']}"
+    assert (second["commit_url"], second["commit_message"], second["repo_url"]) == (None, "", url)
+    assert third | pull | {"url": pull["pr_url"], "repo_url": url, "pull_request": True} == third
+    assert third["commit_message"].startswith("hf_leep: ")
+    assert b"license: mit" in hub.repos["dataset", "user/ranking"].files("refs/pr/1")["README.md"]
 
 
 # --- scores on the candidates' cards --------------------------------------------------------------------------------
@@ -413,6 +444,41 @@ def test_evaluate_loads_the_pushed_metric_by_its_name(hub, client):
     assert again.stdout.startswith("Nothing to push")
 
 
+WITHOUT_HF_LEEP = """
+import importlib.util, json, sys, traceback
+sys.path.append(sys.argv[1])
+assert importlib.util.find_spec("hf_leep") is None
+import evaluate
+rows, labels = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]], [0, 0, 1, 1]
+loaded = {name: evaluate.load(f"user/{name}") for name in sys.argv[2:]}
+print(json.dumps({m: metric.compute(predictions=rows, references=labels)[m] for m, metric in loaded.items()}))
+try:
+    loaded["leep"].compute(predictions=[[2, 3], [0, 1]], references=[0, 1])
+except ValueError:
+    traceback.print_exc()
+"""
+
+
+def test_evaluate_loads_pushed_metrics_where_hf_leep_is_not_installed(hub, client, tmp_path):
+    modules = [name.replace("-", "_") for name in names()]
+    for metric, module in zip(names(), modules, strict=True):
+        assert client("push-metric", f"user/{module}", "--metric", metric, HF_TOKEN=WRITE_TOKEN).returncode == 0
+        card = hub.repos["space", f"user/{module}"].files("main")["README.md"].decode()
+        assert f'`evaluate.load("user/{module}")`' in card
+    site = tmp_path / "site"
+    site.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if "hf_leep" not in path.name:
+            (site / path.name).symlink_to(path)
+    alone = {"interpreter": [sys.executable, "-I", "-S"], "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    read = client(site, *modules, code=WITHOUT_HF_LEEP, **alone)
+    rows = [[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.3, 0.7]]
+    expected = {module: getattr(measures, module)(rows, [0, 0, 1, 1]) for module in modules}
+    assert json.loads(read.stdout) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert "hf_leep.errors.InputError: row 0 of probabilities sums to 5" in read.stderr
+    assert "raise InputError(" in read.stderr  # the traceback shows the lines of what was pushed
+
+
 def test_a_metric_goes_only_where_evaluate_finds_it_and_nothing_else_lives(hub, client):
     wrong = client("push-metric", "user/loo", "--metric", "leave-one-out-leep", HF_TOKEN=WRITE_TOKEN)
     assert wrong.returncode == 2
@@ -457,7 +523,7 @@ def test_rank_pushes_and_a_push_that_fails_loses_no_report(hub, client, call, tm
     assert pushed["report.json"].decode() == done.stdout
     assert json.loads(done.stdout)["candidates"][0]["scores"] == report["candidates"][0]["scores"]
     card = ModelCard(pushed["README.md"].decode())
-    assert (card.data.base_model, card.data.datasets) == (["user/five"], ["user/pictures"])
+    assert (card.data.base_model, card.data.datasets) == (None, ["user/pictures"])
 
 
 def test_what_can_be_checked_of_a_push_is_checked_before_anything_is_run(hub, client, call, capfd, checkpoints):

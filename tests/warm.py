@@ -220,10 +220,12 @@ def read_settings():
 
 
 def start_workers_like(executable, path):
-    """Let the worker of a run, too, start without its imports."""
+    """Let the worker of a run, and the processes that read its rows, start without their imports, too."""
+    from hf_leep.inference import pool
     from hf_leep.runs import supervisor
 
-    supervisor.INTERPRETER[:] = [executable, "-I", "-S", __file__, "run", path]
+    for module in (pool, supervisor):
+        module.INTERPRETER[:] = [executable, "-I", "-S", __file__, "run", path]
 
 
 def run(arguments):

@@ -11,22 +11,24 @@ from collections.abc import Sequence
 import typer
 
 from hf_leep.cli import commands, rank
-from hf_leep.cli.arguments import SpaceSeparated
+from hf_leep.cli.arguments import Command, SpaceSeparated
+from hf_leep.cli.examples import EXAMPLES
 from hf_leep.cli.output import complain
 from hf_leep.errors import ChoiceError, HfLeepError, UserError
 from hf_leep.runs import interruptions
 
 _INTERRUPTED = 130
+EVERYWHERE = ("--quiet", "-q", "--verbose", "-v")  # options of hf-leep itself that may follow a command
 _RESUMED = ("rank", "validate")
+_PUSHES = ("push", "push-metric")
 
 app = typer.Typer(
     name="hf-leep",
     help="Which checkpoint on the Hub should I fine-tune for my data set?",
-    add_completion=False,
     no_args_is_help=True,
 )
 app.callback()(commands.root)
-app.command(cls=SpaceSeparated)(rank.rank)
+app.command(cls=SpaceSeparated, epilog=EXAMPLES["rank"])(rank.rank)
 for _command in (
     commands.demo,
     commands.card,
@@ -36,8 +38,9 @@ for _command in (
     commands.push_metric,
     commands.cache,
     commands.verify,
+    commands.doctor,
 ):
-    app.command()(_command)
+    app.command(cls=Command, epilog=EXAMPLES[_command.__name__.replace("_", "-")])(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -65,12 +68,16 @@ def _what_is_kept(arguments: Sequence[str]) -> str:
         return "interrupted: nothing is kept but what is in the report (--no-cache)"
     if any(command in arguments[:1] for command in _RESUMED):
         return "interrupted: what is finished is kept; the same command goes on from there"
+    if any(command in arguments[:1] for command in _PUSHES):
+        return "interrupted: what was committed stays; the same command pushes what is missing"
     return "interrupted"
 
 
 def _run(arguments: Sequence[str]) -> int:
+    everywhere = [word for word in arguments if word in EVERYWHERE]
+    rest = [word for word in arguments if word not in EVERYWHERE]
     try:
-        return int(app(list(arguments), standalone_mode=False) or 0)
+        return int(app([*everywhere, *rest], standalone_mode=False) or 0)
     except typer.TyperException as error:
         message = error.format_message().replace("Value error, ", "") + _given(error)
         complain(message or "name a command; hf-leep --help lists them")

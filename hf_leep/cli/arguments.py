@@ -7,7 +7,17 @@ from typing import Any
 from typer.core import TyperCommand
 
 
-class SpaceSeparated(TyperCommand):
+class Command(TyperCommand):
+    """A command whose help page shows flags as flags, which take no value."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for parameter in self.params:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+
+
+class SpaceSeparated(Command):
     """Let ``--models A B`` stand for ``--models A --models B``, and ``--measures a b`` for ``--measures a,b``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -28,8 +29,19 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print results and errors only. Works after a command, too.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the messages of transformers, datasets and the Hub's client.")
+    ] = False,
 ) -> None:
     """Options of hf-leep itself."""
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ["HF_LEEP_QUIET"] = "1"
+    if verbose:
+        os.environ["HF_LEEP_VERBOSE"] = "1"
 
 
 def demo(
@@ -46,7 +58,7 @@ def demo(
 
 
 def card(folder: Annotated[str, typer.Argument(help="Folder with a report.json.")]) -> None:
-    """Render README.md, scores.parquet and plots again from report.json."""
+    """Render README.md, report.html, scores.parquet and plots again from report.json."""
     from hf_leep.report import Report
 
     Report.load(folder).save(folder)
@@ -175,6 +187,13 @@ def push(
     ] = "dataset",
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+    license: Annotated[  # noqa: A002 - the option's name
+        str | None,
+        typer.Option(help="The report's licence, as the Hub calls it, such as cc-by-4.0; unknown by default."),
+    ] = None,
+    commit_message: Annotated[
+        str | None, typer.Option(help="First line of the commit's message, and the title of a pull request.")
+    ] = None,
     annotate_models: Annotated[
         bool,
         typer.Option(
@@ -197,7 +216,15 @@ def push(
     report = Report.load(folder)
     if annotate_models:
         publish.check_annotations(report, private, repo_id=repo_id, repo_type=repo_type)
-    pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
+    pushed = publish.push(
+        report,
+        repo_id,
+        repo_type=repo_type,
+        private=private or None,
+        create_pr=create_pr,
+        license=license,
+        commit_message=commit_message,
+    )
     announce(pushed, error=json)
     annotations = publish.annotate(report, pushed) if annotate_models else []
     for done in annotations:
@@ -256,3 +283,26 @@ def verify(
         say(verification.table(checks))
         say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {version('hf-leep')}")
     raise typer.Exit(1 if failed else 0)
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON to stdout.")] = False,
+) -> None:
+    """Show versions, device, caches, login, extras, and whether the Hub can be reached; no secret is shown."""
+    from json import dumps
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from hf_leep.doctor import findings
+
+    found = findings()
+    if json:
+        typer.echo(dumps(found, ensure_ascii=False, indent=2))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in found.items():
+        table.add_row(Text(name), Text(value))
+    say(table)

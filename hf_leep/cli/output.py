@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
 
 if TYPE_CHECKING:
@@ -17,19 +20,53 @@ if TYPE_CHECKING:
     from hf_leep.publish import Pushed
     from hf_leep.report import Report
 
+_SIMPLER = "hf_leep.simpler"  # how characters that a terminal cannot show are replaced
+_SHOWN_AS = {
+    "±": "~",
+    "−": "-",
+    "–": "-",
+    "…": ".",
+    "×": "x",
+    "✗": "x",
+    "■": "#",
+    "τ": "t",
+    "“": '"',
+    "”": '"',
+    "’": "'",
+}
 _NUM_NAMES = 4  # shown of a list of names
 
 
+def _simpler(error: UnicodeError) -> tuple[str, int]:
+    """Replace what cannot be encoded, mostly by as many characters, so that tables stay aligned."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_SHOWN_AS.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_SIMPLER, _simpler)
+
+
 def show_report(report: Report, output: Path | None, json: bool) -> None:
-    """Save a report if there is a folder for it, and print it."""
+    """Save a report if there is a folder for it, and print it, even where it cannot be saved.
+
+    Raises:
+        UserError: it cannot be saved.
+    """
     from hf_leep.report.card.table import terminal
 
     kept = output is not None and report.leaves_ranking(output)
+    problem: UserError | None = None
     if output is not None:
-        report.save(output)
+        try:
+            report.save(output)
+        except UserError as error:  # such as a full disk: what was found out is printed all the same
+            problem = error
     if json:
         print_json(report)
     say(terminal(report.data, shutil.get_terminal_size().columns), error=json or kept)
+    if problem is not None:
+        raise problem
     if kept:
         complain(f"nothing was ranked: the ranking in {output} stays, and the reasons are in {output}/failed.json")
     elif output is not None:
@@ -63,9 +100,14 @@ def say(what: RenderableType, error: bool = False) -> None:
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows ? for the characters that it lacks
-        stream.reconfigure(errors="replace")
+    if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows others for what it lacks
+        stream.reconfigure(errors=_SIMPLER)
     Console(highlight=False, stderr=error).print(what, markup=False, crop=False)
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are printed (`--quiet`)."""
+    return bool(os.environ.get("HF_LEEP_QUIET"))
 
 
 def complain(message: str) -> None:

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hf_leep.cli.output import announce, complain, say, show_report
+from hf_leep.cli.output import announce, complain, is_quiet, say, show_report
+from hf_leep.cli.records import cluster_of, race_of, search_of
 from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
 from hf_leep.measures import MEASURES
 from hf_leep.options import (
-    Cluster,
     Device,
     Dtype,
     Execution,
     HubAccess,
-    Race,
     ReportRepoType,
-    Search,
     SearchOrder,
 )
 
@@ -160,6 +158,10 @@ def rank(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample.", rich_help_panel=_DATA)] = 0,
+    skip_bad_rows: Annotated[
+        int,
+        typer.Option(help="Leave out up to so many rows that cannot be read or processed.", rich_help_panel=_DATA),
+    ] = 0,
     batch_size: Annotated[
         int | None, typer.Option(help="Rows a batch; chosen by timing by default.", rich_help_panel=_RUN)
     ] = None,
@@ -174,6 +176,14 @@ def rank(
         typer.Option(
             "--compile", help="Compile each model first (torch.compile): worth it on many rows.", rich_help_panel=_RUN
         ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that read and decode rows; chosen by timing by default.", rich_help_panel=_RUN),
+    ] = None,
+    fast_decode: Annotated[
+        bool,
+        typer.Option("--fast-decode", help="Decode large JPEGs at reduced size, for all alike.", rich_help_panel=_RUN),
     ] = False,
     engine: Annotated[
         Literal["local", "ray"],
@@ -250,6 +260,8 @@ def rank(
         device=device,
         dtype=dtype,
         compile=compile,
+        workers=workers,
+        fast_decode=fast_decode,
         cache=not no_cache,
         candidate_timeout=candidate_timeout,
         retry=retry,
@@ -257,7 +269,7 @@ def rank(
     hub = HubAccess(
         cache_dir=cache_dir, allow_pickle=allow_pickle, max_download=max_download, prefetch=prefetch, evict=evict
     )
-    found = _search(
+    found = search_of(
         text=search,
         task=task,
         author=author,
@@ -269,7 +281,7 @@ def rank(
         limit=limit,
         sort=sort,
     )
-    racing, cluster = _race(race, confidence, top), _cluster(engine, ray_address, resources)
+    racing, cluster = race_of(race, confidence, top), cluster_of(engine, ray_address, resources)
     command = ["hf-leep", *sys.argv[1:]]
     if dry_run:
         plan = api.plan(
@@ -285,6 +297,7 @@ def rank(
             max_samples=max_samples,
             streaming=streaming,
             seed=seed,
+            skip_bad_rows=skip_bad_rows,
             execution=execution,
             hub=hub,
             search=found,
@@ -311,13 +324,14 @@ def rank(
         max_samples=max_samples,
         streaming=streaming,
         seed=seed,
+        skip_bad_rows=skip_bad_rows,
         execution=execution,
         hub=hub,
         search=found,
         collection=collection,
         race=racing,
         cluster=cluster,
-        on_plan=lambda plan: say(planned(plan.data), error=True) if plan.worth_showing else None,
+        on_plan=lambda plan: say(planned(plan.data), error=True) if plan.worth_showing and not is_quiet() else None,
         progress=not json,
         command=command,
     )
@@ -343,57 +357,3 @@ def _push(
         return
     pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
     announce(pushed, error=json)
-
-
-def _search(
-    *,
-    text: str | None,
-    task: str | None,
-    author: str | None,
-    license: str | None,  # noqa: A002 - the option's name
-    max_params: str | None,
-    min_downloads: int | None,
-    trained_on: str | None,
-    library: str | None,
-    limit: int | None,
-    sort: SearchOrder | None,
-) -> Search | None:
-    """The search that the options ask for; None without one."""
-    conditions = (text, task, author, license, max_params, min_downloads, trained_on)
-    if all(condition is None for condition in conditions):
-        given = {"library": library, "limit": limit, "sort": sort}
-        if names := [f"--{name}" for name, value in given.items() if value is not None]:
-            raise UserError(f"{', '.join(names)}: of which search? --search TEXT asks for part of a name, '' for any")
-        return None
-    return Search(
-        text=text,
-        task=task,
-        library=(Search.library if library is None else library) or None,
-        author=author,
-        license=license,
-        max_params=max_params,
-        min_downloads=min_downloads,
-        trained_on=trained_on,
-        limit=Search.limit if limit is None else limit,
-        sort=Search.sort if sort is None else sort,
-    )
-
-
-def _race(race: bool, confidence: float | None, top: int | None) -> Race | None:
-    """The race that the options ask for; None without one."""
-    if race:
-        return Race(
-            confidence=Race.confidence if confidence is None else confidence, top=Race.top if top is None else top
-        )
-    if confidence is not None or top is not None:
-        raise UserError("--confidence and --top are about a race: add --race")
-    return None
-
-
-def _cluster(engine: Literal["local", "ray"], address: str | None, resources: str | None) -> Cluster | None:
-    """The cluster that the options ask for; None without one."""
-    if engine == "ray":
-        return Cluster(address=address, resources=resources)
-    if address is not None or resources is not None:
-        raise UserError("--resources and --ray-address are about a cluster: add --engine ray")
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,15 @@ import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
-from hf_leep.data.content import count_duplicates, digests_of
-from hf_leep.data.contents import absent_classes, check_filled, check_repeated, check_slice, open_named_files
+from hf_leep.data.content import count_duplicates, read_digests
+from hf_leep.data.contents import (
+    absent_classes,
+    check_lost,
+    check_repeated,
+    check_slice,
+    open_named_files,
+    without_holes,
+)
 from hf_leep.data.hints import notes
 from hf_leep.data.rows import Rows as Rows
 from hf_leep.data.source import DatasetLike as DatasetLike
@@ -23,7 +30,8 @@ from hf_leep.data.stream import Sample, sample
 from hf_leep.data.words import Words, choose_sentences
 from hf_leep.errors import TargetError, option
 from hf_leep.options import check_count
-from hf_leep.records import Target
+from hf_leep.records import BadRow, Target
+from hf_leep.text import first_few
 
 
 def load(
@@ -38,6 +46,7 @@ def load(
     max_samples: int | None = None,
     streaming: bool = False,
     seed: int = 0,
+    skip_bad_rows: int = 0,
     progress: bool = True,
     pin: Pin | None = None,
     token: str | bool | None = None,
@@ -59,6 +68,8 @@ def load(
         streaming: read only a sample of ``max_samples`` rows from the Hub, as described in `hf_leep.data.stream`: it
             is seeded and spread over the whole split, but not stratified.
         seed: seed of the sample.
+        skip_bad_rows: number of rows that may be left out because they have no input or no label, or their file
+            cannot be read.
         progress: show the progress bars of ``datasets``.
         pin: data set on the Hub and revision → the commit to read; None to read the revision itself.
         token: access token for data sets on the Hub, as for `hf_leep.hub.Client`.
@@ -84,7 +95,7 @@ def load(
         raise TargetError(f"{opened.name}, split {split or opened.dataset.split}: there are no rows")
     if opened.folder is not None and isinstance(opened.dataset, datasets.Dataset):
         named = (inputs,) if isinstance(inputs, str) else tuple(inputs or ())
-        rows, said = open_named_files(opened.dataset, opened.folder, named)
+        rows, said = open_named_files(opened.dataset, opened.folder, named, skip_bad_rows)
         opened = replace(opened, dataset=rows, warnings=[*opened.warnings, *said])
     check_label(opened.dataset, label)
     modality, input_columns = find_inputs(opened.dataset, modalities, inputs, label)
@@ -92,13 +103,20 @@ def load(
         if missing := modality.missing_decoder(opened.dataset.features[column]):
             raise TargetError(missing)
     label_column = find_label(opened.dataset, label, modality, input_columns)
-    check_filled(opened.dataset, input_columns)
+    usable, bad = without_holes(opened.dataset, input_columns, label_column, skip_bad_rows)
     if opened.whole is not None:
         check_slice(opened.dataset, opened.whole, label_column)
     rng = np.random.default_rng(seed)
-    chosen = _choose(opened.dataset, modality, input_columns, label_column, max_samples, rng)
-    target = _target(opened, chosen, modality, input_columns, label_column, config, split, seed)
-    return target, _rows(opened, input_columns, chosen)
+    rows = opened.dataset.select(usable) if bad else opened.dataset
+    chosen = _choose(rows, modality, input_columns, label_column, max_samples, rng)
+    chosen = replace(chosen, row_ids=usable[chosen.row_ids])
+    digests, problems = read_digests(opened.dataset, input_columns, chosen.row_ids)
+    if problems:
+        chosen, unreadable = _without(chosen, problems, skip_bad_rows - len(bad))
+        bad += unreadable
+        digests = [digest for position, digest in enumerate(digests) if position not in problems]
+    target = _target(opened, chosen, digests, modality, input_columns, label_column, config, split, seed)
+    return replace(target, bad_rows=tuple(bad)), _rows(opened, input_columns, chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +178,7 @@ def _open(
 def _target(
     opened: _Opened,
     chosen: _Choice,
+    digests: Sequence[bytes],
     modality: Modality,
     input_columns: tuple[str, ...],
     label_column: str,
@@ -177,7 +196,6 @@ def _target(
     labels, class_names = _occurring(chosen, label_column)
     if not modality.labels_words:
         warnings += notes(opened.dataset, label_column, class_names)
-    digests = digests_of(opened.dataset, input_columns, chosen.row_ids)
     inputs_read = b"".join(digests) + (words.tobytes() if words else b"")
     labels_of_row = labels.tolist() if words is None else [part.tobytes() for part in words.split(labels)]
     duplicates, conflicting = count_duplicates(digests, labels_of_row)
@@ -248,6 +266,29 @@ def _choose(
     if max_samples < len(names):
         warnings.append(f"{max_samples} samples cannot hold all {len(names)} classes: some are left out")
     return _Choice(row_ids, codes[row_ids], names, warnings)
+
+
+def _without(chosen: _Choice, problems: Mapping[int, str], most: int) -> tuple[_Choice, list[BadRow]]:
+    """The choice without rows that cannot be read, and these rows.
+
+    Raises:
+        TargetError: there are more than may be left out, or they are all rows of a class.
+    """
+    bad = [
+        BadRow(int(chosen.row_ids[position]), f"row {chosen.row_ids[position]} of the split", problem)
+        for position, problem in problems.items()
+    ]
+    if len(bad) > most:
+        raise TargetError(
+            f"{len(bad)} of {len(chosen.row_ids)} rows cannot be read ({first_few(bad)}): drop them first, or leave "
+            f"them out with {option('skip_bad_rows')}"
+        )
+    kept = np.setdiff1d(np.arange(len(chosen.row_ids)), list(problems))
+    words = None if chosen.words is None else chosen.words.of(kept)
+    codes = chosen.codes[kept] if words is None else words.codes
+    names = chosen.class_names
+    check_lost([names[c] for c in np.unique(chosen.codes)], [names[c] for c in np.unique(codes)], bad)
+    return replace(chosen, row_ids=chosen.row_ids[kept], codes=codes, words=words), bad
 
 
 def _occurring(chosen: _Choice, label_column: str) -> tuple[Integers, tuple[str, ...]]:

@@ -29,27 +29,48 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
     Raises:
         TargetError: a row has no input, or its file cannot be read.
     """
+    digests, problems = read_digests(found, columns, row_ids)
+    for position, problem in problems.items():
+        raise TargetError(f"row {row_ids[position]} of the split: {problem}; drop such rows first")
+    return digests
+
+
+def read_digests(
+    found: datasets.Dataset, columns: Sequence[str], row_ids: Integers
+) -> tuple[list[bytes], dict[int, str]]:
+    """The same, and what is wrong with each row that cannot be read, by its position; its hash is empty.
+
+    Args:
+        found: the split.
+        columns: the input columns.
+        row_ids: the chosen rows, ``[n]``.
+    """
     raw = found.select_columns(list(columns))
     for column in columns:
         if isinstance(feature := found.features[column], datasets.Image | datasets.Audio | datasets.Video):
             raw = raw.cast_column(column, type(feature)(decode=False))
         elif isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.Image):
             raw = raw.cast_column(column, datasets.List(datasets.Image(decode=False), length=feature.length))
-    digests = []
+    digests: list[bytes] = []
+    problems: dict[int, str] = {}
     for start in range(0, len(row_ids), _ROWS_AT_ONCE):
         batch = raw[row_ids[start : start + _ROWS_AT_ONCE].tolist()]
-        for offset, values in enumerate(zip(*(batch[column] for column in columns), strict=True)):
+        for values in zip(*(batch[column] for column in columns), strict=True):
             digest = hashlib.blake2b(digest_size=16)
-            for column, value in zip(columns, values, strict=True):
-                if value is None:
-                    row = row_ids[start + offset]
-                    raise TargetError(f"row {row} has nothing in column {column!r}: drop such rows first")
-                content = _stored_bytes(value)
-                digest.update(
-                    len(content).to_bytes(8, "little") + content
-                )  # the length keeps ("ab", "c") apart from ("a", "bc")
-            digests.append(digest.digest())
-    return digests
+            try:
+                for column, value in zip(columns, values, strict=True):
+                    if value is None:
+                        raise TargetError(f"nothing in column {column!r}")
+                    content = _stored_bytes(value)
+                    digest.update(
+                        len(content).to_bytes(8, "little") + content
+                    )  # the length keeps ("ab", "c") apart from ("a", "bc")
+            except TargetError as error:
+                problems[len(digests)] = error.marked()
+                digests.append(b"")
+            else:
+                digests.append(digest.digest())
+    return digests, problems
 
 
 def _stored_bytes(value: object) -> bytes:
@@ -62,7 +83,7 @@ def _stored_bytes(value: object) -> bytes:
         if value["bytes"] is not None:
             return bytes(value["bytes"])
         if not value["path"]:
-            raise TargetError("an image, a sound or a video has neither content nor a path: drop such rows first")
+            raise TargetError("an image, a sound or a video has neither content nor a path")
         try:
             return Path(value["path"]).read_bytes()
         except OSError as error:

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError, option
+from hf_leep.records import BadRow
+from hf_leep.text import first_few
 
 _LOOKED_AT = 200  # rows
 _FILES: Sequence[tuple[str, type[datasets.Image | datasets.Audio], tuple[str, ...]]] = (
@@ -20,7 +22,7 @@ _FILES: Sequence[tuple[str, type[datasets.Image | datasets.Audio], tuple[str, ..
 
 
 def open_named_files(
-    found: datasets.Dataset, folder: Path, chosen: Sequence[str]
+    found: datasets.Dataset, folder: Path, chosen: Sequence[str], most_missing: int = 0
 ) -> tuple[datasets.Dataset, list[str]]:
     """Turn columns of texts that name pictures or sounds into columns of these files.
 
@@ -28,6 +30,7 @@ def open_named_files(
         found: the split, of a file on this machine.
         folder: where relative names start.
         chosen: columns that the user named as inputs; if there are any, no others are looked at.
+        most_missing: number of files that may be missing; their rows are left out later.
 
     Returns:
         The split, and what a reader of the report must know about it.
@@ -57,10 +60,10 @@ def open_named_files(
                     f"column {column!r} holds names of {kind}, and none of the files is there: {missing[0]} would be "
                     "the first; give paths, or names relative to the folder of the data file"
                 )
-            if missing:
+            if len(missing) > most_missing:
                 raise TargetError(
                     f"column {column!r} names {len(missing)} files that are not there, such as {missing[0]}: "
-                    "drop these rows first"
+                    f"drop these rows first, or leave them out with {option('skip_bad_rows')} {len(missing)}"
                 )
             files = datasets.Dataset.from_dict({column: paths}).cast_column(column, media())
             order = found.column_names
@@ -70,24 +73,62 @@ def open_named_files(
     return found, said
 
 
-def check_filled(found: datasets.Dataset, columns: Sequence[str]) -> None:
-    """Check that no row lacks its input.
+def without_holes(
+    found: datasets.Dataset, inputs: Sequence[str], label: str, most: int
+) -> tuple[Integers, list[BadRow]]:
+    """The rows that have an input and a label, and those that may be left out because they do not.
 
     Args:
         found: the split.
-        columns: the input columns.
+        inputs: the input columns.
+        label: the label column.
+        most: number of rows that may be left out.
+
+    Returns:
+        Positions of the rows to use, ascending, and the other rows.
 
     Raises:
-        TargetError: some do.
+        TargetError: more rows than may be left out lack their input or their label, or these are all rows of a class.
     """
-    for column in columns:
+    empty = np.zeros(len(found), dtype=bool)
+    reasons: dict[int, str] = {}
+    for column in (*inputs, label):
         values = found.select_columns([column]).with_format("arrow")[:].column(0)
-        if values.null_count:
-            first = int(np.flatnonzero(pc.is_null(values).to_numpy())[0])
+        if not values.null_count:
+            continue
+        here = pc.is_null(values).to_numpy()
+        empty |= here
+        if values.null_count > most or empty.sum() > most:
+            what = "no label" if column == label else "nothing"
             raise TargetError(
-                f"{values.null_count} of {len(found)} rows have nothing in column {column!r}, the first of them row "
-                f"{first}: drop them first"
+                f"{values.null_count} of {len(found)} rows have {what} in column {column!r}, the first of them row "
+                f"{np.flatnonzero(here)[0]}: drop them first, or leave them out with {option('skip_bad_rows')} "
+                f"{empty.sum()}"
             )
+        reasons |= dict.fromkeys(np.flatnonzero(here).tolist(), f"nothing in column {column!r}")
+    bad = [BadRow(row, f"row {row} of the split", reason, drawn=False) for row, reason in sorted(reasons.items())]
+    kept = np.flatnonzero(~empty)
+    if bad:
+        check_lost(_classes(found, label), _classes(found.select(kept), label), bad)
+    return kept, bad
+
+
+def check_lost(before: Sequence[str], after: Sequence[str], bad: Sequence[BadRow]) -> None:
+    """Check that no class goes with the rows that are left out.
+
+    Args:
+        before: classes of all rows.
+        after: classes of the rows that are left.
+        bad: the rows that are left out.
+
+    Raises:
+        TargetError: some class does.
+    """
+    if lost := [name for name in before if name not in set(after)]:
+        raise TargetError(
+            f"{option('skip_bad_rows')} would leave out all rows of {', '.join(map(repr, lost[:5]))}: mend them, or "
+            f"drop these classes first ({first_few(bad)})"
+        )
 
 
 def check_slice(found: datasets.Dataset, whole: datasets.Dataset, column: str) -> None:

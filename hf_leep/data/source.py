@@ -17,7 +17,8 @@ from huggingface_hub import constants
 
 from hf_leep.data import delimited, folders
 from hf_leep.data.hints import about_suffix
-from hf_leep.errors import TargetError, one_line, option
+from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
+from hf_leep.options import verbose
 from hf_leep.text import with_article
 
 _BUILDERS = {
@@ -39,6 +40,9 @@ def bars(show: bool) -> Iterator[None]:
     Args:
         show: whether progress bars are wanted.
     """
+    if verbose():
+        yield
+        return
     hide = not (show and sys.stderr.isatty()) and not datasets.are_progress_bars_disabled()
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(CRITICAL)
@@ -167,7 +171,7 @@ def _open_name(
                 )
             sha = (pin(name, revision) if pin else None) or revision
             splits = datasets.load_dataset(name, config, revision=sha, token=token, streaming=streaming)
-    except TargetError:
+    except (UserError, HubLimitError):
         raise
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
         if "torchcodec" in str(error.__cause__ or error):  # datasets needs it to copy sounds into its cache
@@ -242,10 +246,17 @@ def on_disk(dataset: datasets.Dataset, folder: Path) -> datasets.Dataset:
         dataset: the rows.
         folder: where to write a file.
     """
-    if dataset.cache_files:
-        return dataset
+    return dataset if dataset.cache_files else in_file(dataset, folder / "rows.arrow")
+
+
+def in_file(dataset: datasets.Dataset, path: Path) -> datasets.Dataset:
+    """The same rows in a file that is mapped into memory.
+
+    Args:
+        dataset: the rows.
+        path: the file to write.
+    """
     table = dataset.with_format("arrow")[:]
-    path = folder / "rows.arrow"
     with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
     return datasets.Dataset.from_file(str(path), info=datasets.DatasetInfo(features=dataset.features))

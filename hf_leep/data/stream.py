@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
@@ -27,7 +28,7 @@ import datasets
 import numpy as np
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError, one_line
+from hf_leep.errors import HubLimitError, TargetError, one_line
 
 _SHARDS = 32
 _PARTS = 64
@@ -79,9 +80,12 @@ def sample(stream: datasets.IterableDataset, size: int, seed: int, name: str, to
 
     Raises:
         TargetError: the stream cannot be read.
+        HubLimitError: the Hub allows no more requests.
     """
     try:
         return _sample(stream.with_format(None), size, seed, token)
+    except HubLimitError:
+        raise
     except Exception as error:  # its readers raise exceptions of any kind
         raise TargetError(f"{name} cannot be streamed: {one_line(error.__cause__ or error)}") from None
 
@@ -194,7 +198,9 @@ def _download_files(rows: Sequence[_Row], token: str | bool | None) -> None:
 
     cells = [(row, column) for row in rows for column, value in row.items() if _names_a_file(value)]
     with ThreadPoolExecutor(_DOWNLOADS) as pool:
-        list(pool.map(download, cells))
+        # In a copy of this thread's context, which limits how long the Hub may be silent.
+        for done in [pool.submit(copy_context().run, download, cell) for cell in cells]:
+            done.result()
 
 
 def _dataset(

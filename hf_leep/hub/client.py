@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
+from hf_leep.errors import CandidateError, HfLeepError, HubLimitError, UserError, one_line
+from hf_leep.hub import pace
+from hf_leep.options import verbose
 
 if TYPE_CHECKING:
     from httpx2 import Request, Response
@@ -25,6 +29,11 @@ _SECONDS = 30.0  # timeout of any request; huggingface_hub has none for some of 
 _TRIES = 3  # while the Hub is busy or has an error
 _LONGEST_WAIT = 30.0
 _asking: ContextVar[bool] = ContextVar("_asking", default=False)  # in this thread, by `Client.ask`
+_hooking = threading.Lock()
+_login_valid: dict[tuple[str, str], bool] = {}  # (endpoint, checksum of the token) → as far as the Hub says
+_checking_login = threading.Lock()
+_NOT_VALID = "your token is not valid: hf auth login, or correct or unset HF_TOKEN"
+_BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - what the Hub says of one
 NOT_THERE = "no such folder, and no such repository on the Hub that this login can see"
 
 
@@ -55,13 +64,15 @@ class Client:
     @property
     def api(self) -> HfApi:
         """The client of huggingface_hub, with hf_leep in its user agent and a timeout for every request."""
-        from huggingface_hub import HfApi
+        from huggingface_hub import constants
         from huggingface_hub.utils import get_session
 
-        hooks = get_session().event_hooks["request"]
-        if _add_timeout not in hooks:
-            hooks.append(_add_timeout)
-        return HfApi(library_name="hf_leep", library_version=version("hf-leep"), token=self.token)
+        hooks = get_session().event_hooks
+        with _hooking:
+            if _add_timeout not in hooks["request"]:
+                hooks["request"] += [_add_timeout, pace.before]
+                hooks["response"].append(pace.after)
+        return _api(constants.ENDPOINT, self.token)
 
     @property
     def offline(self) -> bool:
@@ -115,6 +126,34 @@ class Client:
         if not self.secret:
             raise UserError(f"{what} needs a login with write access: hf auth login, or HF_TOKEN")
 
+    def check_login(self) -> None:
+        """Raise an error if the token that requests are sent with is not valid; the Hub is asked once a process.
+
+        A mirror that cannot say so, or a Hub that does not answer now, is no reason: the requests that follow tell.
+
+        Raises:
+            UserError: the Hub says that the token is not valid.
+        """
+        from huggingface_hub.errors import HTTPError
+
+        secret = self.secret
+        if secret is None or self.offline:
+            return
+        known = (self.api.endpoint, hashlib.sha256(secret.encode()).hexdigest())
+        with _checking_login:
+            if known not in _login_valid:
+                _login_valid[known] = True
+                try:
+                    with _without_retry_lines(), pace.no_longer_silent():
+                        self.api.whoami(cache=True)
+                except HTTPError as error:
+                    status = getattr(getattr(error, "response", None), "status_code", None)
+                    _login_valid[known] = status != 401
+                except (HfLeepError, OSError, ValueError, KeyError, TypeError):
+                    pass
+        if not _login_valid[known]:
+            raise UserError(_NOT_VALID)
+
     def ask(
         self,
         call: Callable[[HfApi], _T],
@@ -139,19 +178,36 @@ class Client:
 
         Raises:
             HfLeepError: the Hub refused, or did not answer.
+            HubLimitError: the Hub allows no more requests now, however long it was waited.
+            UserError: the token is not valid.
         """
-        for attempt in range(tries):
+        attempt = 0
+        while True:
             try:
-                with _without_retry_lines():
+                with _without_retry_lines(), pace.no_longer_silent():
                     return call(self.api)
+            except pace.SilentHubError as error:
+                raise raises(f"{unreachable}{error}") from None
+            except HubLimitError:
+                raise
             except Exception as raised:
                 refusal = _refusal(raised, missing, revision, unreachable, refusals or {})
                 if refusal is None:
                     raise
-                if not refusal.busy or attempt == tries - 1:
+                if refusal.limited:  # the next try waits until the Hub allows it, or is given up
+                    continue
+                attempt += 1
+                if not refusal.busy or attempt == tries:
                     raise raises(refusal.message) from None
-                _wait(attempt, refusal.response)
-        raise AssertionError  # the last attempt returned or raised
+                _wait(attempt - 1, refusal.response)
+
+
+@lru_cache
+def _api(endpoint: str, token: str | bool | None) -> HfApi:
+    """A client of huggingface_hub, which keeps what ``whoami`` has answered."""
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint, library_name="hf_leep", library_version=version("hf-leep"), token=token)
 
 
 @dataclass(frozen=True)
@@ -162,11 +218,13 @@ class _Refusal:
         message: what to tell the user.
         busy: whether to try again.
         response: the answer of the Hub, if there was one.
+        limited: whether it was beyond the Hub's limits of requests.
     """
 
     message: str
     busy: bool = False
     response: Response | None = None
+    limited: bool = False
 
 
 def _refusal(
@@ -180,6 +238,14 @@ def _refusal(
     error: BaseException = hidden or raised
     response: Response | None = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
+    if status == 429 or getattr(getattr(raised.__cause__, "response", None), "status_code", None) == 429:
+        return _Refusal("the Hub allows no more requests for now", limited=True)
+    if status == 401 and response is not None and _BAD_TOKEN in response.headers.get("X-Error-Message", ""):
+        raise UserError(_NOT_VALID) from None
+    if isinstance(error, errors.DisabledRepoError):
+        return _Refusal("the Hub's staff have disabled it: its page on the Hub may say why")
+    if status == 451:
+        return _Refusal("the Hub does not give it out, for legal reasons")
     if isinstance(error, errors.GatedRepoError):
         return _Refusal("gated: ask for access on its page on the Hub, and log in (hf auth login)")
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -191,12 +257,15 @@ def _refusal(
     if isinstance(error, errors.HTTPError) and status == 401:  # also of what only some logins can see
         return _Refusal(missing)
     if isinstance(error, errors.HTTPError):
-        busy = hidden is None and (status is None or status == 429 or status >= 500)
+        busy = hidden is None and (status is None or status >= 500)
         answer = "did not answer" if status is None else f"answered {status}"
         text = one_line(error).partition(" For more information check:")[0]
         return _Refusal(f"{unreachable}the Hub {answer}: {text}", busy, response)
     if isinstance(error, errors.SafetensorsParsingError):
         return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
+    if isinstance(error, RuntimeError):  # hf_xet has no class of its own for most of its errors
+        by_http = "with HF_HUB_DISABLE_XET=1 it comes over HTTP"
+        return _Refusal(f"it could not be downloaded from the Hub's Xet storage ({by_http}): {one_line(error)}")
     if isinstance(error, (OSError, ValueError)):  # a full disk, an incomplete file, a name that is not allowed
         return _Refusal(f"it could not be downloaded from the Hub: {one_line(error)}")
     if isinstance(error, (TypeError, KeyError, AttributeError)):  # huggingface_hub cannot read the answer
@@ -210,7 +279,7 @@ def _without_retry_lines() -> Iterator[None]:
     logger = logging.getLogger("huggingface_hub.utils._http")
     if _is_wanted not in logger.filters:
         logger.addFilter(_is_wanted)
-    before = _asking.set(True)
+    before = _asking.set(not verbose())
     try:
         yield
     finally:
@@ -219,6 +288,8 @@ def _without_retry_lines() -> Iterator[None]:
 
 def _is_wanted(record: logging.LogRecord) -> bool:
     said = str(record.msg)
+    if said.startswith("Rate limited"):  # `pace` says so itself, and waits in its place
+        return False
     return not (_asking.get() and ("Retrying in" in said or "thrown while requesting" in said))
 
 

@@ -111,7 +111,7 @@ def evict(snapshot: Snapshot, client: Client) -> None:
         snapshot: from `resolve`.
         client: the client that downloaded the files.
     """
-    folder = client.cache_folder(snapshot.candidate.id) / "snapshots"
+    folder = client.cache_folder(snapshot.name) / "snapshots"
     revision = folder / str(snapshot.candidate.revision)
     downloaded = list(client.downloaded)  # a copy: another thread may be downloading the next candidate
     for path in [path for path in downloaded if path.is_relative_to(revision)]:
@@ -135,12 +135,12 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
     from huggingface_hub import try_to_load_from_cache
 
     candidate, stated = snapshot.candidate, snapshot.files[file]
-    cached = try_to_load_from_cache(candidate.id, file, revision=candidate.revision, cache_dir=client.cache_dir)
+    cached = try_to_load_from_cache(snapshot.name, file, revision=candidate.revision, cache_dir=client.cache_dir)
     for force in (False, True):
         path = Path(
             client.ask(
                 lambda api: api.hf_hub_download(
-                    candidate.id,
+                    snapshot.name,
                     file,
                     revision=candidate.revision,
                     cache_dir=client.cache_dir,
@@ -190,5 +190,4 @@ def _write_ref(snapshot: Snapshot, path: Path) -> None:
 
 
 def _header(snapshot: Snapshot, file: str, api: HfApi) -> SafetensorsFileMetadata:
-    candidate = snapshot.candidate
-    return api.parse_safetensors_file_metadata(candidate.id, file, revision=candidate.revision)
+    return api.parse_safetensors_file_metadata(snapshot.name, file, revision=snapshot.candidate.revision)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_leep.errors import CandidateError, option
+from hf_leep.hub import pace
 from hf_leep.hub.client import Client
 from hf_leep.hub.download import fetch
 from hf_leep.hub.snapshot import Snapshot
@@ -87,7 +88,8 @@ class Prefetcher:
             except TimeoutError:
                 if future.done():  # the download raised it
                     raise
-            silent = 0.0 if signs != self._num_signs else silent + tick
+            # To wait for the Hub's limits is no silence of this candidate.
+            silent = 0.0 if signs != self._num_signs or pace.is_waiting() else silent + tick
             signs = self._num_signs
             if silent >= self._timeout:
                 raise CandidateError(

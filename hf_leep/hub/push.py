@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import TYPE_CHECKING
 
 from hf_leep.errors import HubError, UserError, one_line, option
 from hf_leep.hub.client import Client
@@ -15,14 +18,16 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HTTPError
     from huggingface_hub.hf_api import RepoSibling
 
+_LOG = logging.getLogger("hf_leep")
+_TITLE = re.compile(r"hf_leep: \d+ candidates? ranked")  # of the push of a report, whatever it ranks
 REPO_TYPES = ("dataset", "model", "space")
 _PUBLIC = "{} is public already: make it private on its page first, or push without {}"
-_UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
+UNCLEAR = "the Hub did not say whether a pull request was opened ({}): look for it at {} before you try again"
 
 
 @dataclass(frozen=True)
 class Committed:
-    """The result of a push.
+    """The result of a push. Attributes that `huggingface_hub.CommitInfo` has, too, have its names.
 
     Attributes:
         url: address of the pull request if there is one, else of the repository.
@@ -30,6 +35,13 @@ class Committed:
         pull_request: whether it is a pull request, still to be merged.
         changed: whether there was anything to commit.
         private: whether the repository is private.
+        repo_url: address of the repository.
+        commit_url: address of the commit that was made; None if none was, or its address is not known.
+        commit_message: its first line.
+        commit_description: the rest of its message.
+        pr_url: address of the pull request, if it is one.
+        pr_num: its number.
+        pr_revision: the ref that it can be loaded from, such as ``refs/pr/1``.
     """
 
     url: str
@@ -37,6 +49,13 @@ class Committed:
     pull_request: bool
     changed: bool
     private: bool
+    repo_url: str
+    commit_url: str | None = None
+    commit_message: str = ""
+    commit_description: str = ""
+    pr_url: str | None = None
+    pr_num: int | None = None
+    pr_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +89,14 @@ class _Push:
     repo_id: str
     repo_type: str
     message: str
+    description: str
     create_pr: bool
     url: str
+    ref: str | None = None
+
+    def unchanged(self, found: _Repository, *, changed: bool) -> Committed:
+        """The result where the repository holds the files: ``changed`` by an earlier try of this push, or before."""
+        return Committed(self.url, found.revision, False, changed, found.private, self.url)
 
 
 def check_repo_id(repo_id: str, client: Client) -> None:
@@ -104,6 +129,7 @@ def commit(
     *,
     repo_type: str,
     message: str,
+    description: str = "",
     stale: Set[str] = frozenset(),
     refuse: Callable[[Set[str]], str | None] = lambda _paths: None,
     private: bool | None = None,
@@ -118,11 +144,12 @@ def commit(
         repo_id: OWNER/NAME.
         repo_type: ``dataset``, ``model`` or ``space``.
         message: first line of the commit message.
+        description: the rest of it.
         stale: paths that an earlier push may have written; those that are not in ``files`` are deleted.
         refuse: the paths in the repository → the reason why nothing may be pushed there, None if it may; not asked for
             a pull request.
         private: make a new repository private or public; None for the account's default.
-        create_pr: open a pull request instead.
+        create_pr: open a pull request instead, or add to the one that an earlier push of this login has opened.
         space_sdk: the SDK of a new Space.
         client: how to reach the Hub.
 
@@ -133,6 +160,7 @@ def commit(
     """
     client = client or Client()
     check_repo_id(repo_id, client)
+    client.check_login()
     refusals = {
         **dict.fromkeys((401, 403), f"this login may not write to {repo_id}: it needs a token that may"),
         412: f"somebody else committed to {repo_id} meanwhile, and nothing of this push is there: push again",
@@ -151,9 +179,14 @@ def commit(
         _check(repo_id, found, private, (lambda _paths: None) if create_pr else refuse)
     if private and not found.private:  # somebody else has created it in the meantime
         raise UserError(_PUBLIC.format(repo_id, option("private")))
-    push = _Push(files, stale, repo_id, repo_type, message, create_pr, _url(client, repo_id, repo_type))
+    url = address(client, repo_id, repo_type)
+    push = _Push(files, stale, repo_id, repo_type, message, description, create_pr, url)
+    if create_pr:
+        opened = client.ask(lambda api: _add_to_open(api, push), raises=HubError, refusals=refusals)
+        if opened is not None:
+            return opened
     if found.holds(files, stale):
-        return Committed(push.url, found.revision, pull_request=False, changed=False, private=found.private)
+        return push.unchanged(found, changed=False)
     return client.ask(lambda api: _commit(api, push, found), raises=HubError, missing=refusals[403], refusals=refusals)
 
 
@@ -162,18 +195,24 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HTTPError
 
+    logger = logging.getLogger("huggingface_hub._commit_api")
+    if _is_wanted not in logger.filters:
+        logger.addFilter(_is_wanted)
     deleted = push.stale & set(found.files) - set(push.files)
     try:
         made = api.create_commit(
             push.repo_id,
-            # New operations for each try, since they remember what was uploaded.
+            # New operations for each try, since they remember what was uploaded. As streams they go over HTTP and not
+            # through Xet: that brings nothing for files this small, and an upload through it has no time limit.
             [
-                *(CommitOperationAdd(path, content) for path, content in sorted(push.files.items())),
+                *(CommitOperationAdd(path, BytesIO(content)) for path, content in sorted(push.files.items())),
                 *(CommitOperationDelete(path, is_folder=False) for path in sorted(deleted)),
             ],
             commit_message=push.message,
+            commit_description=push.description,
             repo_type=push.repo_type,
             create_pr=push.create_pr,
+            revision=push.ref,
             parent_commit=found.revision,
         )
     except HTTPError as error:
@@ -183,8 +222,59 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         return done
     except ValueError as error:  # huggingface_hub checks the card before it sends it
         raise HubError(f"the Hub refuses the files for {push.repo_id}: {one_line(error)}") from None
-    pull_request = made.pr_url is not None
-    return Committed(made.pr_url or push.url, made.oid, pull_request, changed=True, private=found.private)
+    return Committed(
+        made.pr_url or push.url,
+        made.oid,
+        pull_request=made.pr_url is not None,
+        changed=True,
+        private=found.private,
+        repo_url=push.url,
+        commit_url=made.commit_url,
+        commit_message=made.commit_message,
+        commit_description=made.commit_description,
+        pr_url=made.pr_url,
+        pr_num=made.pr_num,
+        pr_revision=made.pr_revision,
+    )
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return "not supported by Xet Storage" not in str(record.msg)
+
+
+def _add_to_open(api: HfApi, push: _Push) -> Committed | None:
+    """Commit to the pull request that this login has opened with an earlier push; None if none is open."""
+    me = api.whoami(cache=True)["name"]
+    number = next(
+        (
+            known.num
+            for known in api.get_repo_discussions(
+                push.repo_id,
+                author=me,
+                discussion_type="pull_request",
+                discussion_status="open",
+                repo_type=push.repo_type,
+            )
+            if known.title == push.message or (_TITLE.match(known.title) and _TITLE.match(push.message))
+        ),
+        None,
+    )
+    if number is None:
+        return None
+    ref, url = f"refs/pr/{number}", f"{push.url}/discussions/{number}"
+    there = _describe(api, push.repo_id, push.repo_type, ref)
+    if there.holds(push.files, push.stale):
+        return _in_pull_request(push.unchanged(there, changed=False), url, number)
+    made = _commit(api, replace(push, create_pr=False, ref=ref), there)
+    conflicts = api.get_discussion_details(push.repo_id, number, repo_type=push.repo_type).conflicting_files
+    if conflicts:
+        named = f" ({', '.join(conflicts[:3])})" if isinstance(conflicts, list) else ""
+        _LOG.warning("%s is in conflict with main%s: resolve it there, or close it and push again", url, named)
+    return _in_pull_request(made, url, number)
+
+
+def _in_pull_request(made: Committed, url: str, number: int) -> Committed:
+    return replace(made, url=url, pull_request=True, pr_url=url, pr_num=number, pr_revision=f"refs/pr/{number}")
 
 
 def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
@@ -197,87 +287,13 @@ def _after_error(error: HTTPError, api: HfApi, push: _Push) -> Committed | None:
     if push.create_pr:
         if status is None or (status >= 500 and status != 503):
             answer = "no answer" if status is None else str(status)
-            raise HubError(_UNCLEAR.format(answer, f"{push.url}/discussions")) from None
+            raise HubError(UNCLEAR.format(answer, f"{push.url}/discussions")) from None
     elif status == 412:
         # The other commit may be our own: our first try may have succeeded although a gateway reported an error.
-        now = _look_up(api, push.repo_id, push.repo_type)
+        now = _look_up(api, push.repo_id, push.repo_type, push.ref)
         if now is not None and now.holds(push.files, push.stale):
-            return Committed(push.url, now.revision, pull_request=False, changed=True, private=now.private)
+            return push.unchanged(now, changed=True)
     return None
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A pull request on a model's card.
-
-    Attributes:
-        url: address of the pull request, or of the repository where the card needs no change.
-        state: ``opened`` now, ``already open`` before, or ``already there``: the card needs no change.
-    """
-
-    url: str
-    state: Literal["opened", "already open", "already there"]
-
-
-def propose(
-    repo_id: str, rewrite: Callable[[str], str], *, title: str, description: str, client: Client | None = None
-) -> Proposal:
-    """Open a pull request that rewrites a model's card, unless this login has one of the same title open.
-
-    Args:
-        repo_id: the model.
-        rewrite: the present card, empty if there is none → the new one; raises ValueError if it cannot.
-        title: title of the pull request.
-        description: its text.
-        client: how to reach the Hub.
-
-    Raises:
-        HubError: the Hub or the repository refused, the card cannot be read, or the Hub did not answer.
-    """
-    client = client or Client()
-
-    def ask(api: HfApi) -> Proposal:
-        from huggingface_hub import CommitOperationAdd
-        from huggingface_hub.errors import HTTPError
-
-        # Checked before each try, since an earlier one may have succeeded although its answer was lost.
-        discussions = api.get_repo_discussions(
-            repo_id, author=api.whoami()["name"], discussion_type="pull_request", discussion_status="open"
-        )
-        for discussion in discussions:
-            if discussion.title == title:
-                return Proposal(discussion.url, "already open")
-        info = api.model_info(repo_id)
-        content = ""
-        if any(sibling.rfilename == "README.md" for sibling in info.siblings or ()):
-            path = api.hf_hub_download(repo_id, "README.md", revision=info.sha)
-            with open(path, encoding="utf-8-sig", newline="") as stream:
-                content = stream.read()
-        try:
-            changed = rewrite(content)
-            if changed == content:
-                return Proposal(_url(client, repo_id, "model"), "already there")
-            made = api.create_commit(
-                repo_id,
-                [CommitOperationAdd("README.md", changed.encode())],
-                commit_message=title,
-                commit_description=description,
-                repo_type="model",
-                create_pr=True,
-                parent_commit=info.sha,
-            )
-        except HTTPError:
-            raise
-        except ValueError as error:
-            raise HubError(one_line(error)) from None
-        return Proposal(str(made.pr_url), "opened")
-
-    return client.ask(
-        ask,
-        raises=HubError,
-        missing="this login can see no such repository",
-        refusals=dict.fromkeys((401, 403), "it takes no pull requests from this login"),
-    )
 
 
 def check_destination(
@@ -301,6 +317,7 @@ def check_destination(
         UserError: nothing may be pushed there.
         HubError: the Hub refused, or did not answer.
     """
+    client.check_login()
     found = client.ask(lambda api: _look_up(api, repo_id, repo_type), raises=HubError)
     if found is None:
         return False
@@ -316,20 +333,20 @@ def _check(repo_id: str, found: _Repository, private: bool | None, refuse: Calla
         raise UserError(_PUBLIC.format(repo_id, option("private")))
 
 
-def _look_up(api: HfApi, repo_id: str, repo_type: str) -> _Repository | None:
+def _look_up(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> _Repository | None:
     """A repository with the checksums of its files; None if there is none that this login can see."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
-        return _describe(api, repo_id, repo_type)
+        return _describe(api, repo_id, repo_type, revision)
     except GatedRepoError:
         raise
     except RepositoryNotFoundError:
         return None
 
 
-def _describe(api: HfApi, repo_id: str, repo_type: str) -> _Repository:
-    info = api.repo_info(repo_id, repo_type=repo_type, files_metadata=True)
+def _describe(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> _Repository:
+    info = api.repo_info(repo_id, repo_type=repo_type, revision=revision, files_metadata=True)
     siblings: list[RepoSibling] = getattr(info, "siblings", None) or []  # a repository of kernels has none
     files = {sibling.rfilename: sibling.lfs.sha256 if sibling.lfs else sibling.blob_id for sibling in siblings}
     return _Repository(info.sha, bool(info.private), files)
@@ -340,6 +357,7 @@ def _blob_id(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _url(client: Client, repo_id: str, repo_type: str) -> str:
+def address(client: Client, repo_id: str, repo_type: str) -> str:
+    """The address of a repository's page."""
     folder = "" if repo_type == "model" else f"/{repo_type}s"
     return f"{client.api.endpoint}{folder}/{repo_id}"

@@ -33,6 +33,7 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
     """
     client = client or Client()
     client.require_online(option("search"))
+    client.check_login()
     largest = conditions.max_num_parameters
     fewest_downloads = conditions.min_downloads or 0
     filters = [conditions.library, f"license:{conditions.license}" if conditions.license else None]
@@ -82,6 +83,7 @@ def collection(slug: str, client: Client | None = None) -> list[RepoId]:
     """
     client = client or Client()
     client.require_online(option("collection"))
+    client.check_login()
     slug = check_collection(slug)
     found = client.ask(lambda api: _items(api, slug), raises=HubError)
     if found is None:

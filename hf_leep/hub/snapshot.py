@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from hf_leep.records import Candidate
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-_ADDRESS = re.compile(r"https?://(huggingface\.co|hf\.co)/(?=[^/]+/[^/]+$)")  # of a repository's page
+_LOG = logging.getLogger("hf_leep")
+_ADDRESS = re.compile(r"(https?|hf)://|(huggingface\.co|hf\.co)/")  # how one of a repository begins
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -53,17 +55,19 @@ class Snapshot:
         path: its folder on disk; None for a repository on the Hub, whose files `fetch` downloads.
         files: for a repository, the files to download, by name.
         ref: the branch, tag or commit that was asked for.
+        name: for a repository, the id by which it was asked for, which may be an old one; the cache knows it by that.
     """
 
     candidate: Candidate
     path: Path | None
     files: Mapping[str, File] = field(default_factory=dict)
     ref: str = "main"
+    name: str = ""
 
     @property
     def pinned(self) -> tuple[str, str | None]:
-        """The repository and its commit."""
-        return self.candidate.id, self.candidate.revision
+        """The repository, or the folder, and its revision: what two names of one candidate have in common."""
+        return str(self.path.resolve()) if self.path else self.candidate.id, self.candidate.revision
 
     @property
     def weights(self) -> list[str]:
@@ -80,22 +84,45 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
     """Find a candidate and fix its revision, without downloading its weights.
 
     Args:
-        name: a local folder, or a repo id on the Hub, ``id@revision`` to choose a revision; a `RepoId` is never a
-            folder.
+        name: a local folder, or a repo id on the Hub, ``id@revision`` to choose a revision, or the address of its
+            page, or ``hf://id``; a `RepoId` is never a folder.
         client: how to reach the Hub.
 
     Raises:
+        UserError: the token is not valid.
         CandidateError: no such folder or repository, no access, or no complete weights of an accepted format.
     """
     client = client or Client()
-    name = name if isinstance(name, RepoId) else _ADDRESS.sub("", name)
     folder = None if isinstance(name, RepoId) else Path(name).expanduser()
     if folder is not None and folder.is_dir():
         return _local(name, folder, client)
+    if folder is not None and _ADDRESS.match(name):
+        name, folder = _from_address(name), None
     repo_id, _, revision = name.partition("@")
     if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
         raise CandidateError(f"{name!r} is neither a folder nor a repo id: give a folder with a config.json")
     return _cached(repo_id, revision or None, client) if client.offline else _remote(repo_id, revision or None, client)
+
+
+def _from_address(address: str) -> str:
+    """The ``id`` or ``id@revision`` that an address names.
+
+    Raises:
+        CandidateError: it is not the address of a model.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfUriError, HFValidationError
+    from huggingface_hub.utils import parse_hf_uri
+
+    try:
+        found = parse_hf_uri(address, endpoint=constants.ENDPOINT)
+    except (HfUriError, HFValidationError, ValueError):
+        raise CandidateError(f"{address!r} is not the address of a model on the Hub: give OWNER/NAME") from None
+    if found.type != "model":
+        raise CandidateError(f"{address!r} is the address of a {found.type}, not of a model")
+    if found.path_in_repo:
+        raise CandidateError(f"{address!r} leads to a file or folder in {found.id}: give the repository itself")
+    return f"{found.id}@{found.revision}" if found.revision else str(found.id)
 
 
 def _local(name: str, folder: Path, client: Client) -> Snapshot:
@@ -130,6 +157,7 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
 def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     from huggingface_hub import try_to_load_from_cache
 
+    client.check_login()
     info = client.ask(
         lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
         revision=revision,
@@ -154,8 +182,11 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     }
     card = model_card.read(_metadata(info))
     tagged = [tag.removeprefix("dataset:") for tag in info.tags or [] if tag.startswith("dataset:")]
+    now = str(info.id)  # a renamed repository answers under its old name, too
+    if now != repo_id:
+        _LOG.warning("%s is called %s on the Hub now", repo_id, now)
     candidate = Candidate(
-        repo_id,
+        now,
         sha,
         license=card["license"],
         trained_on=tuple(dict.fromkeys([*card["trained_on"], *tagged])),
@@ -165,7 +196,7 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
         private=bool(info.private),
         downloads=info.downloads if isinstance(info.downloads, int) else None,
     )
-    return Snapshot(candidate, None, files, revision or "main")
+    return Snapshot(candidate, None, files, revision or "main", repo_id)
 
 
 def _metadata(info: ModelInfo) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hf_leep.errors import TargetError
 from hf_leep.hub.client import Client
 
@@ -20,6 +22,7 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
 
     Raises:
         TargetError: the id is not valid, there is no such data set or revision, no access, or no answer.
+        UserError: the token is not valid.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -32,6 +35,8 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
         ) from None
     if client.offline:
         return None
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):  # another process has pinned it otherwise
+        client.check_login()
     try:
         info = client.ask(
             # This call ignores the timeout of the session.

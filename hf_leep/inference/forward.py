@@ -5,24 +5,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
-import psutil
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch import nn
 
 from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
-from hf_leep.inference.batch_size import BatchSetting, BatchSizeSearch
-from hf_leep.inference.loader import Loader, ReadAhead
+from hf_leep.inference.batch_size import BatchSizeSearch
+from hf_leep.inference.feed import Feed
+from hf_leep.inference.loader import Loader
 from hf_leep.inference.outputs import PartialPass, RowWriter
+from hf_leep.inference.placement import Copies, Placement
+from hf_leep.inference.pool import Pool
 from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.inference.protocols import Classifier
 from hf_leep.inference.sampler import Batch, BatchSampler
-from hf_leep.records import Candidate, Run
+from hf_leep.inference.skipping import Skipping
+from hf_leep.records import BadRow, Candidate, Run
 
 COMPILED_BATCH_SIZE = 32  # torch.compile would compile again for each other size
 HEAD_TOLERANCE = 1e-3  # of head(features) against logits, relative to the largest logit; bf16 rounds at 4e-3
@@ -64,10 +67,15 @@ def run(
     advance: Callable[[int], object],
     output: RowWriter,
     processes: Processes,
+    pool: Pool | None = None,
+    workers: int | None = 0,
+    num_sharing: int = 1,
+    most_bad_rows: int = 0,
 ) -> PartialPass:
     """Run this process's share of the rows, in evaluation mode and without gradients.
 
-    While the model runs one batch, the next one is read and processed in a thread.
+    While the model runs one batch, the next ones are read and processed, and on a GPU the results of the one before
+    are copied back.
 
     Args:
         classifier: the loaded checkpoint.
@@ -80,9 +88,14 @@ def run(
         advance: called after each batch with the number of rows that all processes together have run since.
         output: takes the rows of ``probabilities`` ``[n, s]`` (softmax in float32) and ``features`` ``[n, d]``.
         processes: the processes that share the rows.
+        pool: other processes that read and process rows.
+        workers: their number; 0 for none, None to choose it by timing the first batches.
+        num_sharing: number of runs that share this machine's cores, this one included.
+        most_bad_rows: number of rows that may be left out because they cannot be read, or the model fails on them.
 
     Raises:
         CandidateError: the model cannot be run on these rows.
+        TargetError: too many rows cannot be read.
     """
     started = time.perf_counter()
     model = _Model(classifier, device, dtype, compiled, loader.where)
@@ -95,33 +108,38 @@ def run(
         num_processes=processes.size,
     )
     sampler = BatchSampler(order, search, processes.index, processes.size)
-    num_truncated, num_run = 0, 0
+    shared = _Pass(loader, len(order), output, advance, processes.size)
+    skipping = Skipping(most_bad_rows, loader, classifier)
     batch: Batch | None = None
+    overlaps = model.placement.overlaps
+    feed = Feed(loader, classifier, pool, workers, model.placement.pinned, num_sharing * processes.size)
     try:
-        with model, ReadAhead(loader, classifier) as ahead:
+        with _no_warnings_of_large_pictures(), model, feed:
             while not sampler.finished:
                 batch = sampler.next()
                 if batch is None:
                     if search.chosen is None:
                         search.choose(processes.gather(search.best_seconds))
                     continue
-                inputs = ahead.inputs(batch)
-                if (following := sampler.peek()) is not None:
-                    ahead.start(following)
+                feed.start([batch, *sampler.upcoming(feed.depth)])
+                rest, inputs = skipping.readable(batch, feed.inputs)
                 batch_started = time.perf_counter()
-                num_cut = int(inputs.pop("num_truncated", 0))
+                counts = [int(inputs.pop(name, 0)) for name in ("num_truncated", "num_padded")]
                 try:
-                    for name, values in model.outputs(inputs, batch).items():
-                        output.write(name, loader.examples(batch.positions), values)
-                except (RuntimeError, MemoryError) as error:
-                    if not _out_of_memory(error) or not sampler.halve(batch):
-                        raise
-                    model.release_memory()
-                    continue  # with half of the same rows
-                search.record(batch.setting, (time.perf_counter() - batch_started) / len(batch.positions))
-                num_truncated += num_cut
-                num_run += (num_new := min(processes.size * len(batch.positions), len(order) - num_run))
-                advance(num_new)
+                    results = model.start(inputs, rest) if len(rest.positions) else None
+                    # At once while batches are timed, and where bad rows are to be found one by one.
+                    if results is not None and (not overlaps or search.chosen is None or most_bad_rows):
+                        results.wait()
+                except Exception as error:  # a model may raise anything
+                    if _out_of_memory(error) and sampler.halve(batch):
+                        model.placement.release_memory()
+                        continue  # with half of the same rows
+                    results = _Results.of(*skipping.runnable(rest, error, model.outputs, _out_of_memory))
+                seconds = (time.perf_counter() - batch_started) / len(batch.positions)
+                search.record(batch.setting, seconds)
+                shared.take(results, len(batch.positions), counts, later=overlaps)
+                feed.choose(seconds, model.placement.num_threads, len(order) - shared.num_run)
+            shared.finish()
     except HfLeepError:
         raise
     except Exception as error:  # a model may raise anything; the candidate fails for that reason
@@ -131,8 +149,78 @@ def run(
         candidate,
         batch_size=min(sampler.max_batch_size, search.chosen.batch_size if search.chosen else 1),
         seconds=time.perf_counter() - started,
-        num_truncated=num_truncated,
+        num_cut=shared.num_cut,
+        num_padded=shared.num_padded,
+        bad_rows=skipping.found,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Results:
+    """What a model made of a batch, which may still be on its way."""
+
+    batch: Batch
+    copies: Copies
+    where: Callable[[int], str]
+
+    @classmethod
+    def of(cls, batch: Batch, outputs: Mapping[str, torch.Tensor]) -> _Results:
+        """Those that are there already."""
+        return cls(batch, Copies({**outputs, "nan": torch.zeros(1, dtype=torch.bool)}), str)
+
+    def wait(self) -> Mapping[str, torch.Tensor]:
+        """The results: ``probabilities`` ``[b, s]`` and ``features`` ``[b, d]``, without those that are missing.
+
+        Raises:
+            CandidateError: some are NaN.
+        """
+        results = dict(self.copies.wait())
+        nan = results.pop("nan")
+        if nan.any():
+            positions = self.batch.positions
+            first = positions[int(nan.int().argmax())] if len(nan) == len(positions) else positions[0]
+            raise CandidateError(f"its outputs are NaN, first on {self.where(int(first))}")
+        return results
+
+
+class _Pass:
+    """The rows of a pass that are done: each batch at once, or after the next one has started."""
+
+    def __init__(
+        self, loader: Loader, num_rows: int, output: RowWriter, advance: Callable[[int], object], num_processes: int
+    ) -> None:
+        self.num_run = self.num_cut = self.num_padded = 0
+        self._loader, self._num_rows, self._output = loader, num_rows, output
+        self._advance, self._num_processes = advance, num_processes
+        self._last: tuple[_Results | None, int, list[int]] | None = None
+
+    def take(self, results: _Results | None, num_rows: int, counts: list[int], later: bool) -> None:
+        """Write the results of a batch, or those of the batch before it.
+
+        Args:
+            results: the results; None if all of its rows were left out.
+            num_rows: number of its rows, with those that were left out.
+            counts: numbers of rows that were cut, and padded.
+            later: whether to write them after the next batch has started.
+        """
+        self.finish()
+        self._last = results, num_rows, counts
+        if not later:
+            self.finish()
+
+    def finish(self) -> None:
+        """Write the results that were left for later."""
+        if self._last is None:
+            return
+        (results, num_rows, (num_cut, num_padded)), self._last = self._last, None
+        if results is not None:
+            examples = self._loader.examples(results.batch.positions)
+            for name, values in results.wait().items():
+                self._output.write(name, examples, values.numpy())
+        self.num_cut += num_cut
+        self.num_padded += num_padded
+        self.num_run += (num_new := min(self._num_processes * num_rows, self._num_rows - self.num_run))
+        self._advance(num_new)
 
 
 class _HeadInput:
@@ -159,68 +247,68 @@ class _Model:
         compiled: bool,
         where: Callable[[int], str],
     ) -> None:
-        # With several processes accelerate says cpu:0. Moving a model there copies its weights and rounds differently.
-        self.device = torch.device("cpu") if device.type == "cpu" else device
         self.missing = dict(classifier.missing)
         self._classifier, self._where = classifier, where
         self._was_training = classifier.model.training
-        self._model = classifier.model.to(self.device).eval()
-        self._weights = next(self._model.parameters()).dtype
-        self._dtype = dtype if self._weights == torch.float32 else self._weights  # that it computes in
+        self._model = classifier.model.eval()
+        self.placement = Placement(self._model, device, dtype)
+        self.device = self.placement.device
         self._forward = torch.compile(self._model, dynamic=True) if compiled else self._model
         self._head_input = _HeadInput()
         self._is_checked = False
-        self._channels_last = False
-        self._can_be_channels_last = all(weight.ndim < 5 for weight in self._model.parameters())  # no 3-D convolutions
         self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> _Model:
         self._contexts.callback(self._model.train, self._was_training)
-        self._contexts.callback(self._set_channels_last, False)
+        self._contexts.callback(self.placement.set_channels_last, False)
         if self._classifier.head is not None:
             self._contexts.callback(self._classifier.head.register_forward_pre_hook(self._head_input).remove)
         self._contexts.enter_context(torch.inference_mode())
-        if self._dtype != self._weights:
-            self._contexts.enter_context(torch.autocast(self.device.type, dtype=self._dtype))
+        self._contexts.enter_context(self.placement.computing())
         return self
 
     def __exit__(self, *_: object) -> None:
         self._contexts.close()
 
-    def outputs(self, inputs: Mapping[str, torch.Tensor], batch: Batch) -> dict[str, NDArray[np.float32]]:
-        """Run a batch: ``probabilities`` ``[b, s]`` and ``features`` ``[b, d]``, without those that are missing."""
-        logits = self._forward(**self._placed(inputs, batch.setting)).logits
+    def start(self, inputs: Mapping[str, torch.Tensor], batch: Batch) -> _Results:
+        """Start to run a batch; on a CPU it has run then."""
+        logits = self._forward(**self.placement.placed(inputs, batch.setting)).logits
         if logits.ndim != 2:
             raise CandidateError(f"its logits have shape {tuple(logits.shape)}, expected [batch, classes]")
         if not self._is_checked and "features" not in self.missing:
             self._is_checked = True
             if problem := self._problem_with_features(logits):
                 self.missing["features"] = problem
-        if (nan := logits.isnan().any(dim=1)).any():
-            first = (
-                batch.positions[int(nan.int().argmax())] if len(nan) == len(batch.positions) else batch.positions[0]
-            )
-            raise CandidateError(f"its outputs are NaN, first on {self._where(int(first))}")
-        outputs = {}
+        results = {"nan": logits.isnan().any(dim=1)}
         if "probabilities" not in self.missing:
-            outputs["probabilities"] = logits.float().softmax(dim=-1).cpu().numpy()
+            results["probabilities"] = logits.float().softmax(dim=-1)
         if "features" not in self.missing and self._head_input.features is not None:
-            outputs["features"] = self._head_input.features.flatten(1).float().cpu().numpy()
-        return outputs
+            results["features"] = self._head_input.features.flatten(1).float()
+        return _Results(batch, self.placement.start_copying(results), self._where)
 
-    def release_memory(self) -> None:
-        """Return cached memory to the device."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+    def outputs(self, inputs: Mapping[str, torch.Tensor], batch: Batch) -> Mapping[str, torch.Tensor]:
+        """Run a batch, and wait for its results."""
+        return self.start(inputs, batch).wait()
 
-    def report(self, candidate: Candidate, *, batch_size: int, seconds: float, num_truncated: int) -> PartialPass:
+    def report(
+        self,
+        candidate: Candidate,
+        *,
+        batch_size: int,
+        seconds: float,
+        num_cut: int,
+        num_padded: int,
+        bad_rows: tuple[BadRow, ...],
+    ) -> PartialPass:
         """Describe the pass that was run.
 
         Args:
             candidate: its record, as it was before the pass.
             batch_size: rows per batch.
             seconds: wall time of the pass.
-            num_truncated: rows that were cut.
+            num_cut: rows that were cut.
+            num_padded: rows that were padded.
+            bad_rows: rows that were left out.
         """
         classifier = self._classifier
         described = replace(
@@ -232,35 +320,18 @@ class _Model:
         record = Run(
             processor=f"sha256:{hashlib.sha256(classifier.processor.encode()).hexdigest()}",
             processor_backend=classifier.processor_backend,
-            dtype=str(self._dtype).removeprefix("torch."),
-            device=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
+            dtype=str(self.placement.dtype).removeprefix("torch."),
+            device=self.placement.name,
             batch_size=batch_size,
             seconds=seconds,
-            peak_memory_bytes=_peak_memory(self.device),
+            peak_memory_bytes=self.placement.peak_memory(),
             max_length=classifier.max_length,
             max_seconds=classifier.max_seconds,
-            num_truncated=num_truncated,
+            num_truncated=num_cut,
+            num_padded=num_padded,
             pooling=getattr(classifier.model, "pooled_by", None),
         )
-        return PartialPass(described, record, self.missing)
-
-    def _placed(self, inputs: Mapping[str, torch.Tensor], setting: BatchSetting) -> dict[str, torch.Tensor]:
-        """Inputs on the device, in the number type and the memory format of the model."""
-        self._set_channels_last(setting.channels_last and self._can_be_channels_last)
-        placed = {}
-        for name, tensor in inputs.items():
-            x = tensor.pin_memory() if self.device.type == "cuda" else tensor
-            # Processors return float32 pixels; half-precision weights need inputs of their own type.
-            x = x.to(self.device, self._weights if x.is_floating_point() else None, non_blocking=True)
-            # Pixels of 8 bits are converted by the model first, whose convolutions then choose the format.
-            last = setting.channels_last and x.ndim == 4 and x.is_floating_point()
-            placed[name] = x.contiguous(memory_format=torch.channels_last) if last else x
-        return placed
-
-    def _set_channels_last(self, channels_last: bool) -> None:
-        if channels_last != self._channels_last:
-            self._channels_last = channels_last
-            self._model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+        return PartialPass(described, record, self.missing, bad_rows)
 
     def _problem_with_features(self, logits: torch.Tensor) -> str | None:
         """Why the input of the head is not the penultimate feature of each row; None if it is."""
@@ -271,10 +342,18 @@ class _Model:
             return f"the head's input has shape {tuple(features.shape)}, expected one row of features each"
         expected = head(features)
         scale = float(logits.abs().max()) or 1.0
-        tolerance = HEAD_TOLERANCE if logits.dtype == self._dtype == torch.float32 else 10 * HEAD_TOLERANCE
+        tolerance = HEAD_TOLERANCE if logits.dtype == self.placement.dtype == torch.float32 else 10 * HEAD_TOLERANCE
         if expected.shape != logits.shape or float((expected - logits).abs().max()) > tolerance * scale:
             return "the head's output is not the logits: there is another layer behind it"
         return None
+
+
+@contextlib.contextmanager
+def _no_warnings_of_large_pictures() -> Iterator[None]:
+    """Pillow warns of half the size that it refuses; a picture is either read or named."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+        yield
 
 
 def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: Batch) -> str | None:
@@ -286,7 +365,8 @@ def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: B
             try:
                 inputs = loader.batch(classifier, [int(position)])
                 inputs.pop("num_truncated", None)
-                model.outputs(inputs, replace(batch, positions=np.array([position])))
+                inputs.pop("num_padded", None)
+                model.start(inputs, replace(batch, positions=np.array([position]))).wait()
             except Exception:  # whatever it is, the batch's own error is reported
                 return loader.where(int(position))
     return None
@@ -305,13 +385,8 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error))
 
 
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    process = psutil.Process().memory_info()
-    if hasattr(process, "peak_wset"):  # Windows
-        return int(process.peak_wset)
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB on Linux
-    return int(peak if psutil.MACOS else peak * 1024)
+def device_names() -> list[str]:
+    """The accelerators that a pass can run on, or the CPU where there is none."""
+    if torch.cuda.is_available():
+        return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return ["mps" if torch.backends.mps.is_available() else "cpu"]

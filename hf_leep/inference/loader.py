@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import psutil
 import torch
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError
+from hf_leep.inference.pool import Pool
 from hf_leep.inference.protocols import Classifier, Row, Rows
-from hf_leep.inference.sampler import Batch, examples_of
+from hf_leep.inference.reading import collate_rows, read_rows
+from hf_leep.inference.sampler import examples_of
 
 _SHARE_OF_MEMORY, _MAX_BYTES = 0.25, 4 * 2**30
+_NUMBERS = count(1)  # of loaders
 _DECODED_SHARE = 0.25  # of the budget; the rest is for processed rows, which save more work
 
 
@@ -36,8 +39,10 @@ class Loader:
         self._rows = rows
         if budget is None:
             budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MAX_BYTES) // num_sharing
-        self._bytes_left_decoded = int(_DECODED_SHARE * budget)
-        self._budget_processed = budget - self._bytes_left_decoded
+        self._number = next(_NUMBERS)
+        self._lock = threading.RLock()  # a batch with bad rows is made row by row beside the next one
+        self._budget_decoded = self._bytes_left_decoded = int(_DECODED_SHARE * budget)
+        self._budget_processed = budget - self._budget_decoded
         self._decoded: dict[int, Row] = {}
         self._processed: OrderedDict[str, _ProcessedRows] = OrderedDict()  # the least recently used first
 
@@ -76,40 +81,70 @@ class Loader:
         Raises:
             TargetError: a row cannot be decoded.
         """
-        if not classifier.row_wise or not self._budget_processed:
-            return self._collated(classifier, positions)
-        kept = self._processed.get(classifier.processor)
-        new = [i for i in positions if kept is None or not kept.has(i)]
-        inputs = self._collated(classifier, new) if new else {}
-        if kept is None:
-            kept = self._make_room(classifier.processor, inputs)
-        self._processed.move_to_end(classifier.processor)
-        kept.keep(new, inputs)
-        return inputs if len(new) == len(positions) else kept.combine(positions, new, inputs)
+        with self._lock:
+            new = self.missing(classifier, positions)
+            inputs = self._collated(classifier, new) if new else {}
+            return self.complete(classifier, positions, new, inputs)
+
+    def missing(self, classifier: Classifier, positions: Sequence[int]) -> list[int]:
+        """Those of some rows whose inputs are not kept.
+
+        Args:
+            classifier: the classifier.
+            positions: which rows.
+        """
+        kept = self._processed.get(classifier.processor) if self._keeps(classifier) else None
+        return [i for i in positions if kept is None or not kept.has(i)]
+
+    def complete(
+        self, classifier: Classifier, positions: Sequence[int], new: Sequence[int], inputs: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Add the inputs that are kept to those that are new, and keep these.
+
+        Args:
+            classifier: the classifier.
+            positions: the rows of the batch.
+            new: those of them whose inputs are new, in the same order.
+            inputs: the new inputs.
+        """
+        if not self._keeps(classifier):
+            return inputs
+        with self._lock:
+            kept = self._processed.get(classifier.processor)
+            if kept is None:
+                kept = self._make_room(classifier.processor, inputs)
+            self._processed.move_to_end(classifier.processor)
+            kept.keep(new, inputs)
+            return inputs if len(new) == len(positions) else kept.combine(positions, new, inputs)
+
+    def open(self, pool: Pool, classifier: Classifier) -> None:
+        """Let other processes read these rows, and keep what they decode.
+
+        Args:
+            pool: the processes.
+            classifier: makes inputs of the rows.
+
+        Raises:
+            UnusableError: the rows or the processor cannot be sent to another process.
+        """
+        self._decoded.clear()
+        self._bytes_left_decoded = 0
+        pool.open(self._number, self._rows, classifier.collate, self._budget_decoded)
+
+    def _keeps(self, classifier: Classifier) -> bool:
+        return classifier.row_wise and self._budget_processed > 0
 
     def _collated(self, classifier: Classifier, positions: Sequence[int]) -> dict[str, torch.Tensor]:
-        """The inputs of some rows; a row that is no input for any model is named."""
-        rows = [self._decode(i) for i in positions]
-        try:
-            return dict(classifier.collate(rows))
-        except TargetError:
-            for position, row in zip(positions, rows, strict=True):
-                try:
-                    classifier.collate([row])
-                except TargetError as error:
-                    raise TargetError(f"{self._rows.where(position)}: {error.marked()}") from None
-            raise
+        rows = read_rows(self._rows, positions, self._decoded)
+        for position, row in zip(positions, rows, strict=True):
+            self._keep_decoded(position, row)
+        return collate_rows(self._rows, classifier.collate, positions, rows)
 
-    def _decode(self, position: int) -> Row:
-        decoded = self._decoded.get(position)
-        if decoded is not None:
-            return decoded
-        row = self._rows[position]
+    def _keep_decoded(self, position: int, row: Row) -> None:
         size = sum(map(_image_bytes, row.values()))
-        if 0 < size <= self._bytes_left_decoded:
+        if 0 < size <= self._bytes_left_decoded and position not in self._decoded:
             self._bytes_left_decoded -= size
             self._decoded[position] = row
-        return row
 
     def _make_room(self, processor: str, inputs: Mapping[str, torch.Tensor]) -> _ProcessedRows:
         """Reserve memory for the rows of a new processor; the least recently used ones are dropped for it."""
@@ -176,37 +211,3 @@ def _index(positions: Sequence[int]) -> slice | list[int]:
     """An index for these positions: a slice when they are consecutive, which copies much faster."""
     first, last = positions[0], positions[-1]
     return slice(first, last + 1) if list(positions) == list(range(first, last + 1)) else list(positions)
-
-
-class ReadAhead:
-    """Makes the inputs of the next batch in a thread while the model runs the current one.
-
-    Args:
-        loader: reads the rows.
-        classifier: makes inputs of them.
-    """
-
-    def __init__(self, loader: Loader, classifier: Classifier) -> None:
-        self._loader, self._classifier = loader, classifier
-        self._executor = ThreadPoolExecutor(1)
-        self._next: tuple[Batch, Future[dict[str, torch.Tensor]]] | None = None
-
-    def __enter__(self) -> ReadAhead:
-        """Return this object."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Wait for the batch being made, and end the thread."""
-        self._executor.shutdown(cancel_futures=True)
-
-    def start(self, batch: Batch) -> Future[dict[str, torch.Tensor]]:
-        """Start to make the inputs of a batch."""
-        inputs = self._executor.submit(self._loader.batch, self._classifier, batch.positions.tolist())
-        self._next = batch, inputs
-        return inputs
-
-    def inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The inputs of a batch, whether or not it was started."""
-        if self._next is not None and self._next[0] is batch:
-            return self._next[1].result()
-        return self.start(batch).result()

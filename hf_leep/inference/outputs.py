@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.records import Candidate, Extraction, Run
+from hf_leep.errors import CandidateError, TargetError
+from hf_leep.records import BadRow, Candidate, Extraction, Run
+from hf_leep.text import first_few
 
 Allocate: TypeAlias = Callable[[str, tuple[int, ...]], NDArray[np.float32]]
 """Makes an array to be filled, from its name and its shape."""
@@ -37,8 +39,8 @@ class Output(Protocol):
     def write(self, name: str, positions: Integers, values: NDArray[np.float32]) -> None:
         """Take rows, as `RowWriter` does."""
 
-    def arrays(self, names: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
-        """Name → all rows, ``[n, …]``."""
+    def arrays(self, names: Sequence[str], left_out: Integers) -> Mapping[str, NDArray[np.float32]]:
+        """Name → all rows, ``[n, …]``; those that were left out are NaN."""
 
 
 class Arrays:
@@ -68,9 +70,12 @@ class Arrays:
             self._arrays[name] = self._allocate(name, (self._num_rows, values.shape[1]))
         self._arrays[name][positions] = values
 
-    def arrays(self, names: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
-        """Name → all rows, ``[n, …]``."""
-        return {name: self._arrays[name] for name in names if name in self._arrays}
+    def arrays(self, names: Sequence[str], left_out: Integers) -> Mapping[str, NDArray[np.float32]]:
+        """Name → all rows, ``[n, …]``; those that were left out are NaN."""
+        found = {name: self._arrays[name] for name in names if name in self._arrays}
+        for array in found.values() if len(left_out) else ():
+            array[left_out] = np.nan
+        return found
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,13 @@ class PartialPass:
         candidate: the candidate, with what is known of it once it is loaded.
         run: how its rows were run.
         missing: why there are no ``probabilities`` or no ``features``.
+        bad_rows: the rows that were left out.
     """
 
     candidate: Candidate
     run: Run
     missing: Mapping[str, str]
+    bad_rows: tuple[BadRow, ...] = ()
 
 
 def combine(
@@ -100,7 +107,8 @@ def combine(
         draws: draw of each example, as in `hf_leep.records.Extraction`.
 
     Raises:
-        UserError: rows are missing.
+        CandidateError: no row is left.
+        UserError: rows are missing, or none can be read.
     """
     missing = {name: why for part in reversed(parts) for name, why in part.missing.items()}
     main = parts[0]
@@ -109,7 +117,24 @@ def combine(
         seconds=max(part.run.seconds for part in parts),
         peak_memory_bytes=max(part.run.peak_memory_bytes for part in parts),
         num_truncated=sum(part.run.num_truncated for part in parts),
+        num_padded=sum(part.run.num_padded for part in parts),
         num_processes=len(parts),
     )
-    arrays = output.arrays([name for name in ("probabilities", "features") if name not in missing])
-    return Extraction(main.candidate, arrays.get("probabilities"), arrays.get("features"), labels, run, missing, draws)
+    bad_rows = sorted((row for part in parts for row in part.bad_rows), key=lambda row: row.position)
+    left_out = np.array([row.position for row in bad_rows], dtype=np.int64)
+    if draws is not None:
+        left_out = np.flatnonzero(np.isin(draws, left_out))
+    if len(left_out) == len(labels):
+        error = TargetError if all(row.unreadable for row in bad_rows) else CandidateError
+        raise error(f"no row is left: {first_few(bad_rows)}")
+    arrays = output.arrays([name for name in ("probabilities", "features") if name not in missing], left_out)
+    return Extraction(
+        main.candidate,
+        arrays.get("probabilities"),
+        arrays.get("features"),
+        labels,
+        run,
+        missing,
+        draws,
+        tuple(bad_rows),
+    )

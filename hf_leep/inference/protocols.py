@@ -13,7 +13,7 @@ from hf_leep.arrays import Integers
 Row: TypeAlias = Mapping[str, object]
 """The inputs of one row, by column."""
 Collate: TypeAlias = Callable[[Sequence[Row]], dict[str, torch.Tensor]]
-"""Makes the model's inputs from the rows of a batch; ``num_truncated`` among them is the number of rows it cut."""
+"""Makes the model's inputs from the rows of a batch; ``num_truncated`` and ``num_padded`` among them count rows."""
 
 
 class Rows(Protocol):
@@ -34,6 +34,12 @@ class Rows(Protocol):
 
     def __getitem__(self, index: int, /) -> Row:
         """Decode a row."""
+
+    def read(self, indices: Sequence[int], /) -> Sequence[Row]:
+        """Decode some rows."""
+
+    def for_processes(self, new_file: Callable[[int], str], /) -> Rows:
+        """The same rows as other processes can open them; ``new_file`` gives the path of a file of so many bytes."""
 
 
 class Classifier(Protocol):

@@ -74,22 +74,26 @@ class BatchSampler:
         Returns:
             None when this process has no more batches, or when the search has to choose a setting first.
         """
-        batch = self.peek()
+        batch = next(iter(self.upcoming(1)), None)
         if batch is not None:
             self._waiting.popleft()
         return batch
 
-    def peek(self) -> Batch | None:
-        """The batch that `next` will return."""
-        while not self._waiting and self._num_assigned < len(self._order):
+    def upcoming(self, count: int) -> list[Batch]:
+        """The batches that `next` will return, as far as they can be known.
+
+        Args:
+            count: the largest number of batches.
+        """
+        while len(self._waiting) < count and self._num_assigned < len(self._order):
             setting = self._search.next_setting()
             if setting is None:
-                return None
+                break
             start = self._num_assigned + self._index * setting.batch_size
             self._num_assigned += self._num_processes * setting.batch_size
             positions = self._order[start : start + setting.batch_size]
             self._waiting += [Batch(rows, setting) for rows in _split(positions, self._max_batch_size)]
-        return self._waiting[0] if self._waiting else None
+        return [self._waiting[k] for k in range(min(count, len(self._waiting)))]
 
     def halve(self, batch: Batch) -> bool:
         """Put a batch back as two halves, and halve later batches of its size too.

@@ -59,15 +59,15 @@ class Shards:
         """Append rows to the main process's shard."""
         self._own.write(name, positions, values)
 
-    def arrays(self, names: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:
-        """Make whole arrays of the shards of all processes: name → ``[n, …]``.
+    def arrays(self, names: Sequence[str], left_out: Integers) -> Mapping[str, NDArray[np.float32]]:
+        """Make whole arrays of the shards of all processes: name → ``[n, …]``; rows that were left out are NaN.
 
         Raises:
             UserError: rows are missing.
         """
-        return {name: self._array(name) for name in names}
+        return {name: self._array(name, left_out) for name in names}
 
-    def _array(self, name: str) -> NDArray[np.float32]:
+    def _array(self, name: str, left_out: Integers) -> NDArray[np.float32]:
         array: NDArray[np.float32] | None = None
         written = np.zeros(self._num_rows, dtype=bool)
         for path in sorted(self._folder.glob(f"{name}.*.rows")):
@@ -81,6 +81,9 @@ class Shards:
                 part = slice(start, start + _ROWS_AT_ONCE)
                 array[rows[part]] = values[part]
             written[rows] = True
+        if array is not None:
+            array[left_out] = np.nan
+            written[left_out] = True
         if array is None or not written.all():
             raise UserError(
                 f"{self._num_rows - written.sum()} of {self._num_rows} rows are missing from {self._folder}: is "

@@ -59,6 +59,11 @@ class Design:
                 block -= self.decomposed.centre
                 yield rows, block
 
+    def coordinate_blocks(self) -> Iterator[tuple[slice, FloatMatrix]]:
+        """Yield ``(rows, block)`` of ``coordinates``."""
+        for rows in blocks_of(len(self)):
+            yield rows, self.coordinates[rows]
+
     def lifted(self, weights: Float64) -> Float64:
         """Convert weights of coordinates ``[k, t]`` to weights of the blocks that `blocks` yields."""
         if self.exact is not None:

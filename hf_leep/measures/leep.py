@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hf_leep import arrays
-from hf_leep.arrays import Float64, FloatMatrix, Labels
+from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.measures.blocks import add_grouped, divide, row_dot
+from hf_leep.measures.draws import Draws
 from hf_leep.measures.measure import Measure
 
 
@@ -59,7 +60,7 @@ def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
     return value_of(theta, target)
 
 
-def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float64]:
+def influence(probabilities: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
     """Return LEEP in nats and the influence of each example on it, ``[n]`` values of mean 0.
 
     With A = P̂(y,z), B = P̂(z), g_i = Σ_z P̂(y_i|z) θ_iz, R_yz = (1/n) Σ_{i: y_i=y} θ_iz/g_i, and the effect of an
@@ -72,10 +73,23 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
     and target class (`tests/benchmarks/coverage.py`). Deleting the example changes n·T by the derivative minus half of
     the second derivative, which equals d_i for one-hot predictions.
 
+    Of examples that are drawn together, such as the words of a sentence, each also acts on the predictions of the
+    others: d_i then is the effect of the weights of all examples j of the draw,
+
+        d_i = (1/n) Σ_j Σ_z θ_iz θ_jz (1[y_i = y_j] − P̂(y_i|z))/(B_z g_i).
+
+    A draw of equal examples so has the influence of a single one. With the effect on the own prediction alone,
+    standard errors were up to 13 % too small where draws are few for the source classes.
+
     The standard error of the score is std(IF)/√n; that of the difference between two models on the same rows is
     std(IF_a − IF_b)/√n. Both are for the expected score at this n and do not cover the in-sample bias.
 
-    Args and errors: as for `leep`.
+    Args:
+        probabilities: as for `leep`.
+        labels: as for `leep`.
+        draws: draw of each example, 0 … g−1, all occurring, ``[n]``; by default each is its own draw.
+
+    Errors: as for `leep`.
     """
     theta = arrays.probabilities(probabilities)
     target = arrays.labels(labels, len(theta))
@@ -94,11 +108,16 @@ def influence(probabilities: ArrayLike, labels: ArrayLike) -> tuple[float, Float
     slope = divide(responsibility, mass)  # R/B [t, s]
     slope -= divide((responsibility * summed).sum(axis=0), mass * mass)  # (Σ_y R A)/B²
     own_effect = divide(0.5 * (1 - predictor), mass)  # (1 − P̂(y|z))/2B [t, s]
+    halves = divide(np.full_like(mass, 0.5), mass)  # 1/2B [s]
     values = log_prediction.copy()
-    for rows, block in arrays.row_blocks(theta):
-        codes = target.codes[rows]
-        values[rows] += row_dot(block, slope[codes])
-        values[rows] -= row_dot(block * block, own_effect[codes]) / np.exp(log_prediction[rows])
+    for part in Draws(target.codes, target.counts, draws).blocks(theta):
+        at, codes, own = part.rows, part.codes, part.values
+        values[at] += row_dot(own, slope[codes])
+        if draws is None:
+            half_effect = row_dot(own * own, own_effect[codes])
+        else:
+            half_effect = row_dot(own * halves, part.of_class(own) - predictor[codes] * part.of_draw(own))
+        values[at] -= half_effect / np.exp(log_prediction[at])
     return value, values - values.mean()
 
 
@@ -141,6 +160,7 @@ MEASURE = Measure(
     summary="how well source predictions explain the target labels; in-sample",
     function=leep,
     influence=influence,
+    influence_takes_draws=True,
     mean_of="log-likelihoods",
     checked_by="leave-one-out-leep",
 )

@@ -17,6 +17,7 @@ from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.measures.blocks import add_grouped
 from hf_leep.measures.draws import Draws
 from hf_leep.measures.measure import Measure
+from hf_leep.measures.spectrum import gram
 
 
 def lfc(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) -> float:
@@ -110,20 +111,18 @@ class _Moments:
 
 def _moments(matrix: FloatMatrix, drawn: Draws) -> _Moments:
     n, d = matrix.shape
+    products = gram(matrix).uncentred() if n > d else np.empty((0, 0))
     largest = 0.0
     for rows, values in arrays.row_blocks(matrix):
         arrays.check_finite(values, rows.start)
         largest = max(largest, float(np.abs(values).max()))
-    scale = arrays.scale_of(largest)  # the fourth powers of large float64 numbers overflow
+    scale = arrays.scale_of(largest)  # the fourth powers of large float64 numbers overflow; that of `gram`, too
 
     sums, square = np.zeros((len(drawn.counts), d)), np.empty(n)
-    gram = np.zeros((d, d))
     for rows, values in arrays.row_blocks(matrix):
         values *= scale
         add_grouped(sums, values, drawn.codes[rows])
-        if n >= d:
-            gram += values.T @ values
-    scaled = matrix.astype(np.float64) * scale if n < d else None  # [n, d], smaller than [d, d]
+    scaled = matrix.astype(np.float64) * scale if n <= d else None  # [n, d], smaller than [d, d]
     own, mean = np.empty(n), np.empty(n)
     for block in drawn.blocks(matrix):
         values = block.values
@@ -131,7 +130,7 @@ def _moments(matrix: FloatMatrix, drawn: Draws) -> _Moments:
         own[block.rows] = np.vecdot(sums[block.codes], values)
         mean[block.rows] = values @ sums.sum(axis=0)
         if scaled is None:
-            square[block.rows] = np.vecdot(values @ gram, values)
+            square[block.rows] = np.vecdot(values @ products, values)
         else:
             square[block.rows] = ((values @ scaled.T) ** 2).sum(axis=1)
         if block.draw is not None:

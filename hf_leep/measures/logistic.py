@@ -1,31 +1,33 @@
 """Multinomial logistic regression with a quadratic penalty, in the principal coordinates of the features.
 
 For the measures that use such a fit. In these coordinates the Hessian is nearly diagonal, so conjugate gradients with
-the diagonal as preconditioner solve a Newton step in few products. The loss and its gradient, which determine the
-optimum, are computed in float64. The Hessian, which only determines the way there, uses float32 if Z is large. Fits to
-several parts of the examples run side by side: most of the time goes into reading Z.
+the diagonal as preconditioner solve a Newton step in few products. If Z is large, fits use float32 until they are near
+the optimum. There the loss and its gradient, which determine it, are computed in float64, and only the Hessian, which
+determines the way there, in float32. Fits to several parts of the examples run side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
-from hf_leep.measures.design import Design, blocks_of, log_softmax
+from hf_leep.measures.design import Design, blocks_of
 
 _MAX_STEPS = 50  # of Newton's method
 _MAX_PRODUCTS = 500  # of the Hessian with a direction, per step
 # The optimum is reached when no step would lower the summed loss by more than ½ n·tolerance². Quantities computed from
 # the weights, such as the held-out loss of other examples, are then off by about the tolerance per example.
 TOLERANCE = 1e-5
-_FAR_RESIDUAL, _NEAR_RESIDUAL = 0.5, 0.2  # relative residual of a Newton step far from the optimum, or near it
-_SYSTEM_RESIDUAL = 3e-3  # relative residual of a linear system that is solved for a standard error
+_NARROW_TOLERANCE = 1e-3  # of fits in float32
+# Conjugate gradients end with an iteration that gains less than this share of what all have gained: in Newton's method
+# far from the optimum, near it, and at the least; and in a linear system that is solved for a standard error.
+_FAR_GAIN, _NEAR_GAIN, _LEAST_GAIN, _SYSTEM_GAIN = 0.3, 0.15, 5e-3, 1e-6
 _MIN_CURVATURE = 1e-8  # of a coordinate in the preconditioner, relative to that of equal probabilities
-_MAX_PROBABILITIES = 2**22  # of fits that run side by side
+_MAX_PROBABILITIES = 2**23  # of fits that run side by side
 
 
 def fit(
@@ -119,8 +121,14 @@ def fits(
         tolerance: as for `fit`.
     """
     weights = np.zeros((len(penalty), len(parts), target.num_classes)) if start is None else start.copy()
+    narrow = prepared.coordinates.dtype == np.float32
     for some in _side_by_side(target, parts):
-        weights[:, some] = _newton(prepared, target, penalty, parts.chosen(some), weights[:, some], tolerance)
+        problem, found = _Problem(prepared, target, penalty, parts.chosen(some), narrow), weights[:, some]
+        if narrow:
+            found = _newton(problem, found, max(tolerance, _NARROW_TOLERANCE))
+        if not narrow or tolerance < _NARROW_TOLERANCE:
+            found = _newton(replace(problem, narrow=False), found, tolerance)
+        weights[:, some] = found
     return weights
 
 
@@ -139,9 +147,9 @@ def systems(
     """
     result = np.empty_like(right)
     for some in _side_by_side(target, parts):
-        point = _evaluated(prepared, target, penalty, parts.chosen(some), weights[:, some])
+        point = _evaluated(_Problem(prepared, target, penalty, parts.chosen(some), narrow=False), weights[:, some])
         hessian = _Hessian(prepared, penalty, point.probabilities)
-        result[:, some] = hessian.solved(right[:, some], np.full(right[:, some].shape[1], _SYSTEM_RESIDUAL))
+        result[:, some] = hessian.solved(right[:, some], np.full(right[:, some].shape[1], _SYSTEM_GAIN))
     return result
 
 
@@ -158,17 +166,38 @@ def _side_by_side(target: Labels, parts: Parts) -> Iterator[slice]:
         yield slice(start, min(start + step, len(parts)))
 
 
-def _newton(
-    prepared: Design, target: Labels, penalty: Float64, parts: Parts, start: Float64, tolerance: float
-) -> Float64:
+@dataclass(frozen=True)
+class _Problem:
+    """What p fits have in common; arguments of `fits`.
+
+    Attributes:
+        prepared: features.
+        target: labels.
+        penalty: of each coordinate and of the constant.
+        parts: the rows and offsets of each fit.
+        narrow: whether the loss and its gradient are computed in float32.
+    """
+
+    prepared: Design
+    target: Labels
+    penalty: Float64
+    parts: Parts
+    narrow: bool
+
+    def chosen(self, which: Integers | NDArray[np.bool_]) -> _Problem:
+        """Return the problem of some parts."""
+        return replace(self, parts=self.parts.chosen(which))
+
+
+def _newton(problem: _Problem, start: Float64, tolerance: float) -> Float64:
     """Return fitted weights ``[k + 1, p, t]``, by Newton's method with a line search in each part."""
-    result, active = start.copy(), np.arange(len(parts))
-    weights, point = start, _evaluated(prepared, target, penalty, parts, start)
+    result, active = start.copy(), np.arange(len(problem.parts))
+    weights, point = start, _evaluated(problem, start)
     for _ in range(_MAX_STEPS):
         if not len(active):
             break
-        size = parts.kept[active].sum(axis=1)
-        hessian = _Hessian(prepared, penalty, point.probabilities)
+        size = problem.parts.kept[active].sum(axis=1)
+        hessian = _Hessian(problem.prepared, problem.penalty, point.probabilities)
         decrement = (point.gradient**2 / hessian.diagonal).sum(axis=(0, 2))  # about twice what a step would gain
         going = decrement > size * tolerance**2
         if not going.all():
@@ -181,18 +210,20 @@ def _newton(
             decrement, size = decrement[going], size[going]
         if not len(active):
             break
-        some = parts.chosen(active)
-        direction = hessian.solved(-point.gradient, np.where(decrement > 0.01 * size, _FAR_RESIDUAL, _NEAR_RESIDUAL))
+        some = problem.chosen(active)
+        # Near the optimum, a step as accurate as is needed for it to be the last one.
+        near = np.clip(0.3 * size * tolerance**2 / decrement, _LEAST_GAIN, _NEAR_GAIN)
+        direction = hessian.solved(-point.gradient, np.where(decrement > 0.01 * size, _FAR_GAIN, near))
         slope = (point.gradient * direction).sum(axis=(0, 2))
         rising = ~(slope < 0)  # a rounding error, where the loss is almost linear
         direction[:, rising] = (-point.gradient / hessian.diagonal)[:, rising]
         slope[rising] = -decrement[rising]
-        step, following = np.ones(len(active)), _evaluated(prepared, target, penalty, some, weights + direction)
+        step, following = np.ones(len(active)), _evaluated(some, weights + direction)
         while (far := (following.loss > point.loss + 1e-4 * step * slope) & (step > 1e-6)).any():
             step[far] /= 4
             tried = weights[:, far] + step[far, None] * direction[:, far]
-            following.replace(far, _evaluated(prepared, target, penalty, some.chosen(far), tried))
-        lower = following.loss < point.loss  # otherwise the loss cannot be lowered further in float64
+            following.replace(far, _evaluated(some.chosen(far), tried))
+        lower = following.loss < point.loss  # otherwise the loss cannot be lowered further in this precision
         weights = (weights + step[:, None] * direction)[:, lower]
         active, point = active[lower], following.chosen(lower)
         result[:, active] = weights
@@ -225,28 +256,41 @@ class _Evaluation:
         self.probabilities[:, which] = other.probabilities
 
 
-def _evaluated(prepared: Design, target: Labels, penalty: Float64, parts: Parts, weights: Float64) -> _Evaluation:
+def _evaluated(problem: _Problem, weights: Float64) -> _Evaluation:
+    prepared, target, parts = problem.prepared, problem.target, problem.parts
     size, number, t = weights.shape
+    flat = weights.reshape(size, number * t)
+    lifted: FloatMatrix
+    if problem.narrow:
+        lifted, blocks, constant = flat.astype(np.float32), prepared.coordinate_blocks(), parts.offsets
+    else:
+        lifted, blocks, constant = prepared.lifted(flat[:-1]), prepared.blocks(), weights[-1] + parts.offsets
+    constant, used = constant.astype(lifted.dtype), parts.kept.T.astype(lifted.dtype)  # [p, t], [n, p]
     probabilities = np.empty((len(target), number, t), prepared.coordinates.dtype)
-    lifted = prepared.lifted(weights[:-1].reshape(size - 1, number * t))
-    constant = weights[-1] + parts.offsets
-    loss, slope, slope_of_constant = np.zeros(number), np.zeros_like(lifted.T), np.zeros((number, t))
-    for rows, block in prepared.blocks():
-        log_p = log_softmax((block @ lifted).reshape(-1, number, t) + constant)
+    loss, slope, slope_of_constant = np.zeros(number), np.zeros(lifted.T.shape), np.zeros((number, t))
+    for rows, block in blocks:
+        p = (block @ lifted).reshape(-1, number, t)
+        p += constant
         at, codes = np.arange(len(block)), target.codes[rows]
-        used = parts.kept[:, rows].T.astype(np.float64)  # [b, p]
-        loss -= (used * log_p[at, :, codes]).sum(axis=0)
-        residual = np.exp(log_p, out=log_p)
-        residual *= used[..., None]
-        probabilities[rows] = residual
-        residual[at, :, codes] -= used
-        slope += residual.reshape(len(block), number * t).T @ block
-        slope_of_constant += residual.sum(axis=0)
+        p -= p.max(axis=2, keepdims=True)
+        own = p[at, :, codes]
+        np.exp(p, out=p)
+        total = p.sum(axis=2)
+        loss += (used[rows] * (np.log(total) - own)).sum(axis=0, dtype=np.float64)
+        p *= (used[rows] / total)[..., None]
+        probabilities[rows] = p
+        p[at, :, codes] -= used[rows]  # the residual
+        slope += p.reshape(len(block), number * t).T @ block
+        if not problem.narrow:
+            slope_of_constant += p.sum(axis=0)
     gradient = np.empty_like(weights)
-    gradient[:-1] = prepared.lowered(slope.T).reshape(size - 1, number, t)
-    gradient[-1] = slope_of_constant
-    gradient += penalty[:, None, None] * weights
-    return _Evaluation(loss + 0.5 * penalty @ (weights * weights).sum(axis=2), gradient, probabilities)
+    if problem.narrow:
+        gradient[:] = slope.T.reshape(weights.shape)
+    else:
+        gradient[:-1] = prepared.lowered(slope.T).reshape(size - 1, number, t)
+        gradient[-1] = slope_of_constant
+    gradient += problem.penalty[:, None, None] * weights
+    return _Evaluation(loss + 0.5 * problem.penalty @ (weights * weights).sum(axis=2), gradient, probabilities)
 
 
 class _Hessian:
@@ -276,16 +320,21 @@ class _Hessian:
         """Return the Hessians of some parts."""
         return _Hessian(self._prepared, self._penalty, self._p[:, which], self.diagonal[:, which])
 
-    def solved(self, right: Float64, tolerance: Float64) -> Float64:
-        """Return the directions whose products with the Hessians are ``right``, up to a relative residual ``[p]``.
+    def solved(self, right: Float64, least: Float64) -> Float64:
+        """Return the directions whose products with the Hessians are nearly ``right``.
 
-        Conjugate gradients in each part, in coordinates in which the diagonal is 1.
+        Conjugate gradients in each part, in coordinates in which the diagonal is 1. Each iteration lowers the
+        quadratic function that the solution minimises.
+
+        Args:
+            right: right-hand sides, ``[k + 1, p, t]``.
+            least: end with an iteration that lowers it by less than this share of what all have, ``[p]``.
         """
         root = np.sqrt(self.diagonal)
         residual = right / root
         solution, direction = np.zeros_like(residual), residual.copy()
         square = (residual * residual).sum(axis=(0, 2))
-        goal = tolerance**2 * square
+        gained = np.zeros(len(square))
         operator, going = self, np.flatnonzero(square > 0)
         if len(going) < len(square):
             operator = self.chosen(square > 0)
@@ -297,11 +346,13 @@ class _Hessian:
             length = square[going] / (along * product).sum(axis=(0, 2))
             solution[:, going] += length[:, None] * along
             rest = residual[:, going] - length[:, None] * product
+            gain = length * square[going]
+            gained[going] += gain
             following = (rest * rest).sum(axis=(0, 2))
             residual[:, going] = rest
             direction[:, going] = rest + (following / square[going])[:, None] * along
             square[going] = following
-            left = following > goal[going]
+            left = (gain > least[going] * gained[going]) & (following > 0)
             if not left.all():
                 going, operator = going[left], operator.chosen(left)
         return np.asarray(solution / root)

@@ -245,7 +245,7 @@ class _Search:
         radius = log_ratio.max() - middle + _REACH
         if radius > _WIDEST:
             return None
-        number = 8 + int(5 * radius)  # the values between the nodes are then accurate to 1e-9
+        number = 6 + int(4 * radius)  # the values between the nodes are then accurate to 1e-6
         angles = np.pi * (np.arange(number) + 0.5) / number
         points = log_ratio[:, None] + np.linspace(-_REACH, _REACH, _POINTS)  # [t, p]
         # The polynomial Σ_j c_j T_j with the values at the nodes: c by orthogonality, T_j(cos φ) = cos jφ.

@@ -40,15 +40,17 @@ class Measure:
         takes_draws: whether the score depends on which examples are drawn together: ``function`` then takes ``draws``
             by name, and ``influence`` as its third argument. For measures that score examples by others, so that no
             example is scored by one of its own draw.
+        influence_takes_draws: whether ``influence`` takes the draws as its third argument though the score does not
+            depend on them, and returns values of single examples all the same.
         saturates_at: the score of every feature matrix in general position with n ≤ d, as text: there the measure
             says nothing, and candidates get no score. None for measures without this defect.
         shuffled_baseline: whether the score on shuffled labels is computed too, and two candidates differ only if
             they also differ in what they score above it. For measures fitted to the features that they score, which
             rise with the width of the features even for noise.
-        mean_of: what the score is the mean of, one for each example: log-likelihoods of its class, in nats, or
-            outcomes, 1 where it is classified correctly and else 0. The standard error then allows for errors that the
-            examples happen not to contain (`hf_leep.measures.unseen`), and the interval stays in the range of the
-            score. None for other scores.
+        mean_of: what the score is the mean of, or close to it, one for each example: log-likelihoods of its class, in
+            nats, or outcomes, 1 where it is classified correctly and else 0, or the probability of that. The standard
+            error then allows for errors that the examples happen not to contain (`hf_leep.measures.unseen`), and the
+            interval stays in the range of the score. None for other scores.
         instead: name of a measure in the same unit, which scores a candidate whose pass has none of what this one
             needs; the score says so. None: there is no score then.
         uninformed: labels → the score of predictions that are the same for all examples. Where a score is not above
@@ -95,6 +97,7 @@ class Measure:
     checked_by: str | None = None
     resamples: bool = False
     takes_draws: bool = False
+    influence_takes_draws: bool = False
     saturates_at: str | None = None
     shuffled_baseline: bool = False
     mean_of: Literal["log-likelihoods", "outcomes"] | None = None
@@ -134,7 +137,8 @@ class Measure:
             return self.influence(inputs, labels)
         if self.resamples:
             return self.influence(inputs, labels, draws)
-        value, influence = self.influence(inputs, labels, *([draws] if self.takes_draws else []))
+        takes_draws = self.takes_draws or self.influence_takes_draws
+        value, influence = self.influence(inputs, labels, *([draws] if takes_draws else []))
         return value, summed_by_draw(influence, draws)
 
     def unseen_variance(self, value: float, influence: Float64, num_draws: int) -> float:
@@ -147,8 +151,27 @@ class Measure:
         """
         if self.mean_of == "outcomes":
             return unseen.of_accuracy(value, num_draws)
-        return unseen.of_log_likelihoods(value, influence) if self.mean_of == "log-likelihoods" else 0.0
+        if self.mean_of != "log-likelihoods":
+            return 0.0
+        if self.resamples:
+            return unseen.of_resampled_log_likelihood(value, influence, num_draws)
+        return unseen.of_log_likelihoods(value, influence)
 
     def standard_error(self, value: float, influence: Float64, num_draws: int) -> float:
         """Return the standard error of a score, with `unseen_variance`; arguments as there."""
         return float(np.hypot(standard_error(influence), self.unseen_variance(value, influence, num_draws) ** 0.5))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the checks of some measures found.
+
+    Attributes:
+        num_checks: number of checks.
+        failed: measure and claim of each check that failed.
+        unchecked: measures that have no checks, since they come from other packages.
+    """
+
+    num_checks: int
+    failed: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()

@@ -19,21 +19,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, FloatMatrix, Integers, Labels
 from hf_leep.errors import InputError
-from hf_leep.measures.blocks import add_grouped, row_dot
 from hf_leep.measures.measure import Measure
-from hf_leep.measures.resampling import Kept, jackknife, labels_of
+from hf_leep.measures.resampling import jackknife_parts, pseudo_values
 
 ALPHA = 1.0  # weight of the prior in each source column, in examples, as in the paper's code
 _ROUNDS, _CHECKED = 200, 4  # at most so many rounds; the bound is computed after each fourth one
-_MAX_COPIED = 2**24  # up to this many probabilities, those of a part are copied
+_MAX_COPIED = 2**23  # up to this many probabilities, they are copied in the order of their classes
+_MAX_EXPECTED = 2**22  # numbers in the weights of parts that ascend side by side
 _LOWEST = 600.0  # log of the largest ratio of two weights of a class
 _CONVERGED = 1e-11  # nats per example: stop after rounds that gain less each
-_NEARLY_CONVERGED = 3e-4  # the same for parts of the examples, whose scores only make the standard error
+_NEARLY_CONVERGED = 1e-3  # the same for parts of the examples, whose scores only make the standard error
 
 
 def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float = ALPHA) -> float:
@@ -77,7 +77,7 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
         -1.0389
     """
     theta, target = _validated(probabilities, labels)
-    return _Evidence(theta, target, alpha).value(None)
+    return float(_Evidence(theta, target, alpha).values(None)[0])
 
 
 def uninformed(labels: ArrayLike, alpha: float = ALPHA) -> float:
@@ -99,6 +99,7 @@ def influence(probabilities: ArrayLike, labels: ArrayLike, draws: Integers | Non
 
     The derivative by an example's weight has a short closed form at the maximum over q, but is not accurate: for
     classes of 5 to 20 examples its standard error was half of the true one, because the prior's log Γ(α π_y) is far
+    from linear in π_y.
 
     Args:
         probabilities: as for `pactran_dirichlet`.
@@ -108,7 +109,8 @@ def influence(probabilities: ArrayLike, labels: ArrayLike, draws: Integers | Non
     Errors: as for `pactran_dirichlet`.
     """
     theta, target = _validated(probabilities, labels)
-    return jackknife(_Evidence(theta, target, ALPHA).value, len(theta), draws)
+    values = _Evidence(theta, target, ALPHA).values(jackknife_parts(len(theta), draws))
+    return pseudo_values(float(values[0]), values[1:])
 
 
 def _validated(probabilities: ArrayLike, labels: ArrayLike) -> tuple[FloatMatrix, Labels]:
@@ -123,79 +125,105 @@ class _Evidence:
         if not 0 < alpha < np.inf:
             raise InputError(f"alpha must be positive and finite, got {alpha!r}")
         self.theta, self.target, self.alpha = theta, target, alpha
-        self.expected: Float64 | None = None  # E[log V] for all the examples [t, s]
+        self.order = np.argsort(target.codes, kind="stable")  # the examples of a class follow each other
+        self.sorted = theta[self.order].astype(np.float64, copy=False) if theta.size <= _MAX_COPIED else None
 
-    def value(self, kept: Kept) -> float:
-        """Return the bound on log Z of the examples to use, divided by their number."""
-        target = labels_of(self.target, kept)
-        start = None if self.expected is None else self.expected[np.isin(self.target.classes, target.classes)]
-        if kept is None or start is None:
-            value, self.expected = _ascended(self.theta, target, self.alpha, kept, None, _CONVERGED)
-        else:
-            value, _ = _ascended(self.theta, target, self.alpha, kept, start, _NEARLY_CONVERGED)
-        return value
+    def values(self, parts: NDArray[np.bool_] | None) -> Float64:
+        """Return the bound on log Z of all the examples, divided by n, and then that of parts ``[p, n]``, ``[1 + p]``.
 
+        Args:
+            parts: the examples that each part uses; None for no parts.
+        """
+        whole = np.ones((1, len(self.target)), dtype=np.bool_)
+        value, expected = self._ascended(whole, None, _CONVERGED)
+        if parts is None:
+            return value
+        classes, width = self.target.num_classes, self.theta.shape[1]
+        step = max(1, _MAX_EXPECTED // (classes * width))  # parts whose weights fit into memory together
+        found = [value]
+        for start in range(0, len(parts), step):
+            some = parts[start : start + step]
+            found.append(self._ascended(some, np.repeat(expected, len(some), axis=1), _NEARLY_CONVERGED)[0])
+        return np.concatenate(found)
 
-def _ascended(
-    theta: FloatMatrix, target: Labels, alpha: float, kept: Kept, expected: Float64 | None, converged: float
-) -> tuple[float, Float64]:
-    """Return the bound on log Z of the examples to use, divided by their number, and E[log V] there, ``[t, s]``.
+    def _blocks(self) -> Iterator[tuple[int, slice, Float64]]:
+        """Yield a class, positions in ``order`` and probabilities ``[b, s]`` of examples of that class."""
+        height = max(1, arrays.BLOCK_BYTES // (8 * self.theta.shape[1]))
+        end = 0
+        for code, count in enumerate(self.target.counts):
+            start, end = end, end + int(count)
+            for first in range(start, end, height):
+                rows = slice(first, min(first + height, end))
+                if self.sorted is not None:
+                    yield code, rows, self.sorted[rows]
+                else:
+                    yield code, rows, self.theta[self.order[rows]].astype(np.float64)
 
-    Args:
-        theta: probabilities of all the examples.
-        target: labels of the examples to use.
-        alpha: weight of the prior.
-        kept: the examples to use.
-        expected: E[log V] to start from; by default that of q = θ.
-        converged: stop after rounds that gain less each, in nats per example.
-    """
-    from scipy.special import digamma, gammaln
+    def _ascended(
+        self, parts: NDArray[np.bool_], expected: Float64 | None, converged: float
+    ) -> tuple[Float64, Float64]:
+        """Return the bound on log Z of each part, divided by its size ``[p]``, and E[log V] there, ``[t, p, s]``.
 
-    n, best = len(target), -np.inf
-    prior = alpha * target.counts / n  # α π [t]
-    constant = gammaln(alpha) - gammaln(prior).sum()  # −log B(α π)
-    if kept is not None and theta.size <= _MAX_COPIED:
-        theta, kept = theta[kept], None
-    counts = np.zeros((target.num_classes, theta.shape[1]))  # N [t, s]
-    if expected is None:
-        for codes, block in _blocks(theta, target, kept):
-            add_grouped(counts, block, codes)
-    for past in range(1, _ROUNDS + 1):
+        The parts ascend side by side, so that each round reads θ once for all of them.
+
+        Args:
+            parts: the examples that each part uses, ``[p, n]``.
+            expected: E[log V] to start from; by default that of q = θ.
+            converged: stop after rounds that gain less each in every part, in nats per example.
+        """
+        from scipy.special import gammaln
+
+        used = parts[:, self.order].T.astype(np.float64)  # [n, p]
+        size, best = used.sum(axis=0), np.full(len(parts), -np.inf)
+        per_class = np.zeros((self.target.num_classes, len(parts)))  # [t, p]
+        np.add.at(per_class, self.target.codes, parts.T)
+        prior = self.alpha * per_class / size  # α π [t, p]; 0 for a class that a part has not got, which adds nothing
+        present = per_class > 0
+        filled = np.where(present, prior, 1.0)
+        constant = gammaln(self.alpha) - gammaln(filled).sum(axis=0)  # −log B(α π), since log Γ(1) = 0
+        shape = (self.target.num_classes, len(parts), self.theta.shape[1])
+        counts = np.zeros(shape)  # N [t, p, s]
         if expected is None:
-            expected = digamma(counts + prior[:, None]) - digamma(counts.sum(axis=0) + alpha)
-        # Any weights give a share q and a bound. Those below e^−600 of the class's largest would underflow.
-        shift = expected.max(axis=1)
-        expected = np.maximum(expected, shift[:, None] - _LOWEST)
-        weight = np.exp(expected - shift[:, None])
-        counts, log_g = np.zeros_like(counts), float(target.counts @ shift)
-        for codes, block in _blocks(theta, target, kept):
-            g = row_dot(block, weight[codes])
-            log_g += float(np.log(g).sum())
-            add_grouped(counts, block, codes, 1.0 / g)
-        counts *= weight  # N of q_iz = θ_iz weight_{y_i z}/g_i
-        if past % _CHECKED:
+            for code, rows, block in self._blocks():
+                counts[code] += used[rows].T @ block
+        for past in range(1, _ROUNDS + 1):
+            if expected is None:
+                expected = self._expected(counts, filled, present)
+            # Any weights give a share q and a bound. Those below e^−600 of the class's largest would underflow.
+            shift = expected.max(axis=2)
+            expected = np.maximum(expected, shift[..., None] - _LOWEST)
+            weight = np.exp(expected - shift[..., None])
+            counts, log_g = np.zeros(shape), (per_class * shift).sum(axis=0)
+            for code, rows, block in self._blocks():
+                g = block @ weight[code].T  # [b, p]
+                log_g += (used[rows] * np.log(g)).sum(axis=0)
+                counts[code] += (used[rows] / g).T @ block
+            counts *= weight  # N of q_iz = θ_iz weight_{y_i z}/g_i
+            if past % _CHECKED:
+                expected = None
+                continue
+            # Σ q log(θ/q) = Σ_i log g_i − Σ_yz N_yz E[log V_yz]; a column without mass adds exactly 0.
+            total = counts.sum(axis=0)
+            evidence = gammaln(counts + filled[..., None]).sum(axis=0) - gammaln(total + self.alpha)
+            evidence += constant[:, None]
+            evidence[total == 0] = 0.0
+            value = (evidence.sum(axis=1) + log_g - (counts * expected).sum(axis=(0, 2))) / size
+            gain, best = value - best, np.maximum(value, best)
+            if (gain < _CHECKED * converged).all():
+                break
             expected = None
-            continue
-        # Σ q log(θ/q) = Σ_i log g_i − Σ_yz N_yz E[log V_yz]; a column without mass adds exactly 0.
-        evidence = gammaln(counts + prior[:, None]).sum(axis=0) - gammaln(counts.sum(axis=0) + alpha) + constant
-        evidence[counts.sum(axis=0) == 0] = 0.0
-        value = (float(evidence.sum()) + log_g - float((counts * expected).sum())) / n
-        gain, best = value - best, max(value, best)
-        if gain < _CHECKED * converged:
-            break
-        expected = None
-    if expected is None:
-        expected = digamma(counts + prior[:, None]) - digamma(counts.sum(axis=0) + alpha)
-    return min(best, 0.0), expected
+        if expected is None:
+            expected = self._expected(counts, filled, present)
+        return np.minimum(best, 0.0), expected
 
+    def _expected(self, counts: Float64, prior: Float64, present: NDArray[np.bool_]) -> Float64:
+        """Return E[log V] ``[t, p, s]`` for the counts N; 0 for a class that is not present in a part."""
+        from scipy.special import digamma
 
-def _blocks(theta: FloatMatrix, target: Labels, kept: Kept) -> Iterator[tuple[Integers, Float64]]:
-    """Yield class codes ``[b]`` and probabilities ``[b, s]`` of the examples to use, block by block."""
-    start = 0
-    for rows, block in arrays.row_blocks(theta):
-        used = block if kept is None else block[kept[rows]]
-        yield target.codes[start : start + len(used)], used
-        start += len(used)
+        result: Float64 = digamma(counts + prior[..., None])
+        result -= digamma(counts.sum(axis=0) + self.alpha)
+        result[~present] = 0.0
+        return result
 
 
 MEASURE = Measure(
@@ -208,6 +236,7 @@ MEASURE = Measure(
     function=pactran_dirichlet,
     influence=influence,
     resamples=True,
+    mean_of="log-likelihoods",
     checked_by="leave-one-out-leep",
     uninformed=uninformed,
 )

@@ -143,31 +143,38 @@ class _Pairs:
         first: position of one example of each pair, ``[p]``.
         second: position of the other.
         differ: whether their classes differ.
-        starts: where each run of equal distances starts; the first is 0.
+        tied: positions of the pairs whose distance another pair has, too.
+        starts: where each run of equal distances starts among them.
     """
 
     first: NDArray[np.int16]
     second: NDArray[np.int16]
     differ: NDArray[np.bool_]
+    tied: Integers
     starts: Integers
 
     def correlation(self, kept: Kept) -> float:
         """Return Spearman's ρ of distance and difference of class, over the pairs of the examples to use."""
-        if not len(self.differ):
-            return 0.0
-        used = np.ones(len(self.differ)) if kept is None else (kept[self.first] & kept[self.second]).astype(np.float64)
-        total = float(used.sum())
-        differ = float(used @ self.differ)
+        used = np.ones(len(self.differ), dtype=np.bool_) if kept is None else kept[self.first] & kept[self.second]
+        place = np.cumsum(used, dtype=np.int32)  # 1, 2, …: the rank of each pair that is used, if there are no ties
+        total = int(place[-1]) if len(place) else 0
+        chosen = used & self.differ
+        differ = int(np.count_nonzero(chosen))
         if differ in (0, total):
             return 0.0
-        tied = np.add.reduceat(used, self.starts)  # number of pairs in each run of equal distances
-        rank = np.cumsum(tied) - (tied + total) / 2  # mean rank of each run, minus the mean rank of all pairs
-        squares = float(tied @ rank**2)
-        if squares == 0:
+        ranks = float(place[chosen].sum(dtype=np.int64))  # of the pairs that differ
+        squares = (float(total) ** 3 - total) / 12  # of all ranks, minus their mean
+        if len(self.tied):  # they get the mean rank of their run
+            counts = np.add.reduceat(used[self.tied].astype(np.float64), self.starts)
+            among = np.add.reduceat(chosen[self.tied].astype(np.int64), self.starts)
+            first = self.tied[self.starts]
+            mean = place[first] - used[first] + (counts + 1) / 2
+            ranks += float(among @ mean) - float((place[self.tied] * chosen[self.tied]).sum(dtype=np.int64))
+            squares -= float((counts**3 - counts).sum()) / 12
+        if squares <= 0:
             return 0.0
-        used *= self.differ
         share = differ / total
-        return float(np.add.reduceat(used, self.starts) @ rank / np.sqrt(squares * total * share * (1 - share)))
+        return (ranks - differ * (total + 1) / 2) / float(np.sqrt(squares * total * share * (1 - share)))
 
 
 def _sorted_pairs(unit: Float64, codes: Integers, draws: Integers | None) -> _Pairs:
@@ -188,8 +195,10 @@ def _sorted_pairs(unit: Float64, codes: Integers, draws: Integers | None) -> _Pa
     distances = np.round(distances, _DIGITS)
     order = np.argsort(distances)
     distances, first, second = distances[order], first[order], second[order]
-    starts = np.flatnonzero(np.append(True, distances[1:] != distances[:-1]))
-    return _Pairs(first, second, codes[first] != codes[second], starts)
+    equal = distances[1:] == distances[:-1]
+    tied = np.flatnonzero(np.append(False, equal) | np.append(equal, False))
+    starts = np.flatnonzero(~np.append(False, equal)[tied])
+    return _Pairs(first, second, codes[first] != codes[second], tied, starts)
 
 
 MEASURE = Measure(

@@ -163,27 +163,21 @@ def _value(decomposed: Spectrum, target: Labels, *, adjusted: bool = False) -> f
 
 def _value_of(decomposed: Spectrum, target: Labels, lengths: Float64, kept: NDArray[np.bool_]) -> float:
     """Return the score of the examples to use, from the decomposition and the labels of all."""
-    from scipy.linalg import cho_factor, cho_solve
-
     left, d = rest(decomposed, target, kept), decomposed.num_varying
     if not left.is_accurate(decomposed):
         return _value_of_part(decomposed.features, target, kept)
     n = len(left.target)
-    covariance = left.scatter / n
-    around = (
-        lengths - 2 * decomposed.product(left.mean) + float(left.mean @ left.mean)
-    )  # from the mean of the kept [n]
-    fourth = float(np.square(around[kept]).sum())
-    alpha = _intensity(n, d, fourth / n, float((covariance**2).sum()), float(np.trace(covariance)))
+    # from the mean of the kept [n]
+    around = lengths - 2 * decomposed.product(left.mean) + float(left.mean @ left.mean)
+    fourth, trace = float(np.square(around[kept]).sum()), left.variation / n
+    alpha = _intensity(n, d, fourth / n, left.square_of_scatter() / n**2, trace)
     if alpha >= 1:
         return 0.0
     if alpha < _SINGULAR:  # the covariance may have no inverse
         return _value_of_part(decomposed.features, target, kept)
-    covariance *= 1 - alpha
-    covariance.flat[:: len(covariance) + 1] += alpha * np.trace(left.scatter) / n / d
-    solved = cho_solve(cho_factor(covariance, lower=True), left.sums.T)
+    solved = left.solved((1 - alpha) / n, alpha * trace / d, left.sums.T)
     value = (1 - alpha) / n * float((solved.T * left.sums / left.target.counts[:, None]).sum())
-    return min(value, float(min(left.target.num_classes - 1, len(covariance))))
+    return min(value, float(min(left.target.num_classes - 1, len(left.mean))))
 
 
 def _value_of_part(matrix: FloatMatrix, target: Labels, kept: NDArray[np.bool_]) -> float:

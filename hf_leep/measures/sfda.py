@@ -222,6 +222,7 @@ MEASURE = Measure(
     function=sfda,
     influence=influence,
     resamples=True,
+    mean_of="outcomes",
     saturates_at="1",
     shuffled_baseline=True,
 )

@@ -253,36 +253,83 @@ def _axes(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scali
 
 def _decomposed(features: FloatMatrix, kept: NDArray[np.bool_] | None, scaling: _Scaling) -> _Axes:
     n, d = len(features) if kept is None else int(kept.sum()), features.shape[1]
-    largest = 0.0
-    for rows, block in kept_blocks(features, kept):
-        arrays.check_finite(block, rows.start)
-        largest = max(largest, float(np.abs(block).max(initial=0.0)))
-    scale = arrays.scale_of(largest)  # products of the largest float64 numbers would overflow
-    centre = np.zeros(d)
     centred = scaling.whitened or scaling.centred
-    if centred:
-        for _, block in kept_blocks(features, kept):
-            centre += (block * scale).sum(axis=0) / n
-
     dual = n <= d
     if dual:
+        scale, centre = _moments(features, kept, centred=centred)
         matrix = features.astype(np.float64) if kept is None else features[kept].astype(np.float64)
         matrix = matrix * scale - centre  # [n, d], smaller than the [d, d] matrix that it replaces
         factors = _factors((matrix * matrix).sum(axis=0), centre, n, scaling) if centred else np.ones(d)
         matrix *= factors
         squared, basis = np.linalg.eigh(matrix @ matrix.T)
     else:
-        gram = np.zeros((d, d))
-        for _, block in kept_blocks(features, kept):
-            block = block * scale - centre
-            gram += block.T @ block
-        factors = _factors(np.diag(gram), centre, n, scaling) if centred else np.ones(d)
-        squared, basis = np.linalg.eigh(gram * factors * factors[:, None])
+        products = gram(features, kept)
+        scale, centre = products.scale, products.centre if centred else np.zeros(d)
+        factors = _factors(np.diag(products.centred), centre, n, scaling) if centred else np.ones(d)
+        matrix = products.centred * factors * factors[:, None] if centred else products.uncentred()
+        squared, basis = np.linalg.eigh(matrix)
         basis *= factors[:, None]
 
     significant = squared > max(n, d) * np.finfo(np.float64).eps * max(squared[-1], 0.0)
     num_varying = int(np.count_nonzero(factors))
     return _Axes(scale, centre, squared[significant], basis[:, significant], dual, num_varying)
+
+
+@dataclass(frozen=True)
+class Gram:
+    """The products of the columns of scaled features.
+
+    Attributes:
+        scale: factor of all the values.
+        centre: mean of the scaled columns, ``[d]``.
+        centred: products of the columns minus their means, ``[d, d]``.
+        size: number of rows.
+    """
+
+    scale: float
+    centre: Float64
+    centred: Float64
+    size: int
+
+    def uncentred(self) -> Float64:
+        """Return the products of the scaled columns, ``[d, d]``."""
+        return np.asarray(self.centred + self.size * np.outer(self.centre, self.centre))
+
+
+def gram(features: FloatMatrix, kept: NDArray[np.bool_] | None = None) -> Gram:
+    """Return the products of the columns of features ``[n, d]``; within `shared`, those of all rows are computed once.
+
+    Args:
+        features: the matrix.
+        kept: which rows are used, ``[n]``; all by default.
+
+    Raises:
+        InputError: NaN or infinite values in the features.
+    """
+
+    def compute() -> Gram:
+        scale, centre = _moments(features, kept, centred=True)
+        total = np.zeros((features.shape[1], features.shape[1]))
+        for _, block in kept_blocks(features, kept):
+            block = block * scale - centre
+            total += block.T @ block
+        return Gram(scale, centre, total, len(features) if kept is None else int(kept.sum()))
+
+    return compute() if kept is not None else remembered(features, "gram", compute)
+
+
+def _moments(features: FloatMatrix, kept: NDArray[np.bool_] | None, *, centred: bool) -> tuple[float, Float64]:
+    """Return the factor of all the values and the means of the scaled columns, ``[d]``; 0 if they are not centred."""
+    n = len(features) if kept is None else int(kept.sum())
+    largest, centre = 0.0, np.zeros(features.shape[1])
+    for rows, block in kept_blocks(features, kept):
+        arrays.check_finite(block, rows.start)
+        largest = max(largest, float(np.abs(block).max(initial=0.0)))
+    scale = arrays.scale_of(largest)  # products of the largest float64 numbers would overflow
+    if centred:
+        for _, block in kept_blocks(features, kept):
+            centre += (block * scale).sum(axis=0) / n
+    return scale, centre
 
 
 def _add_products(total: Float64, block: Float64, target: Labels | Float64, rows: slice) -> None:

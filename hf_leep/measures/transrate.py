@@ -6,13 +6,16 @@ TrR(Z, Y) = R(Z) − Σ_y π_y R(Z_y), R(Z) = ½ log det(I + ZᵀZ/(n ε)), Z th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.arrays import Float64, Integers, Labels
 from hf_leep.measures.measure import Measure
-from hf_leep.measures.resampling import Kept, jackknife
+from hf_leep.measures.resampling import jackknife_parts, pseudo_values
 from hf_leep.measures.rest import rest
 from hf_leep.measures.spectrum import Spectrum, spectrum
 
@@ -61,7 +64,7 @@ def transrate(features: ArrayLike, labels: ArrayLike) -> float:
     """
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
-    return _value(spectrum(matrix, target, whitened=False, centred=True), target, None)
+    return _value(spectrum(matrix, target, whitened=False, centred=True), target)
 
 
 def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = None) -> tuple[float, Float64]:
@@ -77,59 +80,107 @@ def influence(features: ArrayLike, labels: ArrayLike, draws: Integers | None = N
     matrix = arrays.features(features)
     target = arrays.labels(labels, len(matrix))
     decomposed = spectrum(matrix, target, whitened=False, centred=True)
-    return jackknife(lambda kept: _value(decomposed, target, kept), len(matrix), draws)
+    return pseudo_values(_value(decomposed, target), _values(decomposed, target, jackknife_parts(len(matrix), draws)))
 
 
-def _value(decomposed: Spectrum, target: Labels, kept: Kept) -> float:
-    """Return the score of the examples to use; the decomposition and the labels are those of all."""
-    if kept is None:
-        rows, n = np.arange(len(target)), len(target)
-        variance, centre = float(decomposed.eigenvalues.sum()) / n, decomposed.centre
-    else:
-        left = rest(decomposed, target, kept)
-        if not left.is_accurate(decomposed):
-            part = spectrum(decomposed.features[kept], left.target, whitened=False, centred=True)
-            return _value(part, left.target, None)
-        rows, n = np.flatnonzero(kept), len(left.target)
-        variance, centre = float(np.trace(left.scatter)) / n, _centre(decomposed, kept)
+def _value(decomposed: Spectrum, target: Labels) -> float:
+    n = len(target)
+    variance = float(decomposed.eigenvalues.sum()) / n
     if not variance > 0:  # features that do not vary
         return 0.0
     factor = 1 / (DISTORTION * variance)
-    if kept is None:
-        total = 0.5 * float(np.log1p(factor / n * decomposed.eigenvalues).sum())
-    else:
-        total = _half_log_determinant(left.scatter, factor / n)
-    codes = target.codes[rows]
-    counts = np.bincount(codes)
-    rows = rows[np.argsort(codes, kind="stable")]
+    total = 0.5 * float(np.log1p(factor / n * decomposed.eigenvalues).sum())
     within = sum(
-        float(count) / n * _rate(decomposed, rows[end - count : end], centre, factor)
-        for count, end in zip(counts, np.cumsum(counts), strict=True)
-        if count
+        len(one) / n * _half_log_determinant(one.gram, factor / len(one)) for one in _classes(decomposed, target)
     )
     return max(total - within, 0.0)  # a negative value is a rounding error
 
 
-def _centre(decomposed: Spectrum, kept: NDArray[np.bool_]) -> Float64:
-    """Return the mean of the scaled features of the rows to use, ``[d]``."""
-    total = np.zeros_like(decomposed.centre)
-    for rows, block in arrays.row_blocks(decomposed.features):
-        total += kept[rows] @ block
-    return np.asarray(total * (decomposed.scale / kept.sum()))
+def _values(decomposed: Spectrum, target: Labels, parts: NDArray[np.bool_]) -> Float64:
+    """Return the scores of parts of the examples, ``[p, n] -> [p]``, given the decomposition of all of them.
+
+    The Gram matrix of a class is computed once for all parts.
+    """
+    found, factors, kept = np.zeros(len(parts)), np.zeros(len(parts)), parts.copy()
+    means = np.zeros((len(decomposed.eigenvalues), len(parts)))
+    for part, used in enumerate(parts):
+        left = rest(decomposed, target, used)
+        if not left.is_accurate(decomposed):
+            alone = spectrum(decomposed.features[used], left.target, whitened=False, centred=True)
+            found[part], kept[part] = _value(alone, left.target), False
+            continue
+        size = len(left.target)
+        factors[part], means[:, part] = size / (DISTORTION * left.variation), left.mean
+        found[part] = 0.5 * left.log_determinant(factors[part] / size)
+    sizes, along = kept.sum(axis=1), decomposed.product(means)  # along: of each example with each mean [n, p]
+    for one in _classes(decomposed, target):
+        for part, used in enumerate(kept):
+            chosen = used[one.rows]
+            if count := int(chosen.sum()):
+                gram = one.around(means[:, part], chosen, along[one.rows, part])
+                found[part] -= count / sizes[part] * _half_log_determinant(gram, factors[part] / count)
+    return np.maximum(found, 0.0)  # a negative value is a rounding error
 
 
-def _rate(decomposed: Spectrum, rows: Integers, centre: Float64, factor: float) -> float:
-    """Return ½ log det(I + factor·ZᵀZ/m) of m rows, from the smaller Gram matrix."""
-    m, d = len(rows), len(centre)
-    if m < d:
-        shifted = decomposed.features[rows].astype(np.float64) * decomposed.scale - centre
-        gram = shifted @ shifted.T
-    else:
-        gram = np.zeros((d, d))
-        for start in range(0, m, _ROWS):
-            shifted = decomposed.features[rows[start : start + _ROWS]].astype(np.float64) * decomposed.scale - centre
-            gram += shifted.T @ shifted
-    return _half_log_determinant(gram, factor / m)
+@dataclass(frozen=True)
+class _Class:
+    """The examples of a class.
+
+    Attributes:
+        decomposed: the decomposition of all the examples.
+        rows: theirs, ``[m]``.
+        gram: the smaller Gram matrix of their centred features, ``[m, m]`` or ``[d, d]``.
+        total: the sum of these features, ``[d]``.
+    """
+
+    decomposed: Spectrum
+    rows: Integers
+    gram: Float64
+    total: Float64
+
+    def __len__(self) -> int:
+        """Return the number of examples m."""
+        return len(self.rows)
+
+    def around(self, mean: Float64, chosen: NDArray[np.bool_], along: Float64) -> Float64:
+        """Return the Gram matrix of some of the examples around another mean.
+
+        Args:
+            mean: the other mean, in principal coordinates, ``[k]``.
+            chosen: which examples, ``[m]``.
+            along: their products with that mean, ``[m]``.
+        """
+        if len(self) < len(self.total):
+            shifts = along[chosen]
+            return self.gram[np.ix_(chosen, chosen)] - shifts[:, None] - shifts + mean @ mean
+        shift = self.decomposed.basis @ mean  # [d], since there are more examples than features
+        gram, rest_of_total = self.gram.copy(), self.total.copy()
+        for block in _blocks(self.decomposed, self.rows[~chosen]):
+            gram -= block.T @ block
+            rest_of_total -= block.sum(axis=0)
+        cross = np.outer(rest_of_total, shift)
+        return gram - cross - cross.T + int(chosen.sum()) * np.outer(shift, shift)
+
+
+def _classes(decomposed: Spectrum, target: Labels) -> Iterator[_Class]:
+    order, end, d = np.argsort(target.codes, kind="stable"), 0, len(decomposed.centre)
+    for count in target.counts:
+        rows, end = order[end : end + count], end + int(count)
+        gram, total = np.zeros((d, d)) if count >= d else np.empty((0, 0)), np.zeros(d)
+        for block in _blocks(decomposed, rows, whole=bool(count < d)):
+            total += block.sum(axis=0)
+            gram = gram + block.T @ block if count >= d else block @ block.T
+        yield _Class(decomposed, rows, gram, total)
+
+
+def _blocks(decomposed: Spectrum, rows: Integers, *, whole: bool = False) -> Iterator[Float64]:
+    """Yield centred features of some examples, ``[b, d]``, or of all of them at once."""
+    step = max(len(rows), 1) if whole else _ROWS
+    for start in range(0, len(rows), step):
+        block = decomposed.features[rows[start : start + step]].astype(np.float64)
+        block *= decomposed.scale
+        block -= decomposed.centre
+        yield block
 
 
 def _half_log_determinant(gram: Float64, factor: float) -> float:

@@ -19,6 +19,7 @@ from math import log
 import numpy as np
 
 from hf_leep.arrays import Float64
+from hf_leep.measures.blocks import standard_error
 
 ROWS = 3.0  # how many more wrong examples count in the variance
 ENOUGH = 30  # errors from which on none are added
@@ -52,16 +53,39 @@ def of_log_likelihoods(value: float, influence: Float64) -> float:
     return _rows(errors) * squared_effect / n**2
 
 
+def of_resampled_log_likelihood(value: float, influence: Float64, num_draws: int) -> float:
+    """Return the same for a score whose standard error SE comes from resamples, in nats².
+
+    The losses of single examples are not known then. A wrong example loses at most L, so there are at least as many
+    errors as the sum of the losses holds L, and fewer errors give wider intervals. Their squared effects sum up to
+    n² SE².
+
+    Args:
+        value: the score, at most 0.
+        influence: the values of the resamples, mean 0.
+        num_draws: number of independent examples.
+    """
+    largest = 1 + log(num_draws)
+    errors = num_draws * max(-value, 0.0) / largest
+    squared_effect = ((num_draws * standard_error(influence)) ** 2 + largest**2) / (errors + 1)
+    return _rows(errors) * squared_effect / num_draws**2
+
+
 def of_accuracy(accuracy: float, num_draws: int) -> float:
     """Return the variance to add to that of an accuracy; a wrong example has an effect of 1 on the sum.
 
     Near accuracy 0 the few right ones count as the wrong ones do near 1.
 
     Args:
-        accuracy: share of right decisions, in [0, 1].
+        accuracy: share of right decisions, or mean probability of the right class, in [0, 1].
         num_draws: number of independent examples.
     """
-    return _rows(num_draws * min(accuracy, 1 - accuracy)) / num_draws**2
+    return of_errors(num_draws * min(accuracy, 1 - accuracy), num_draws)
+
+
+def of_errors(errors: float, num_draws: int) -> float:
+    """Return the same, given the number of draws that are wrong, or right if those are fewer."""
+    return _rows(errors) / num_draws**2
 
 
 def _rows(errors: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from inspect import signature
 from math import gcd
@@ -41,6 +42,45 @@ def _load_extractor(path: Path) -> FeatureExtractor:
     return extractor
 
 
+@dataclass(frozen=True)
+class _Extract:
+    """Makes the inputs of samples at the model's sampling rate."""
+
+    extractor: FeatureExtractor
+    rate: int
+    options: Mapping[str, bool]
+
+    def __call__(self, waves: Sequence[NDArray[np.float32]]) -> dict[str, torch.Tensor]:
+        with transformers_silent():
+            return dict(self.extractor(list(waves), sampling_rate=self.rate, return_tensors="pt", **self.options))
+
+
+@dataclass(frozen=True)
+class _Collate:
+    """Makes the inputs of sounds; it can be sent to another process."""
+
+    extract: _Extract
+    column: str
+    alike: bool
+    longest: int | None
+    shortest: int
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        import torch
+
+        from hf_leep.models.ragged import in_one_batch
+
+        waves = [_wave(row[self.column], self.extract.rate) for row in rows]
+        padded = sum(len(wave) < self.shortest for wave in waves)
+        waves = [np.pad(wave, (0, max(0, self.shortest - len(wave)))) for wave in waves]  # silence
+        batch = in_one_batch([self.extract([wave]) for wave in waves], 1) if self.alike else self.extract(waves)
+        if padded:
+            batch = {**batch, "num_padded": torch.tensor(padded)}
+        if self.longest is None:
+            return batch
+        return {**batch, "num_truncated": torch.tensor(sum(len(wave) > self.longest for wave in waves))}
+
+
 def _assemble(
     model: Model,
     extractor: FeatureExtractor,
@@ -48,9 +88,7 @@ def _assemble(
     head: nn.Module | None,
     missing: Mapping[str, str],
 ) -> Classifier:
-    import torch
-
-    from hf_leep.models.ragged import OneLengthAtATime, in_one_batch, outputs, sees_padding
+    from hf_leep.models.ragged import OneLengthAtATime, outputs, sees_padding
 
     (column,) = columns
     rate = int(extractor.sampling_rate)
@@ -58,29 +96,18 @@ def _assemble(
     padding = signature(extractor.__call__).parameters.get("padding")
     options = {"padding": True} if padding is not None and padding.default is False else {}
 
-    def inputs(waves: Sequence[NDArray[np.float32]]) -> dict[str, torch.Tensor]:
-        with transformers_silent():
-            return dict(extractor(list(waves), sampling_rate=rate, return_tensors="pt", **options))
-
     # Without a mask, padding changes the model's outputs, and the loudness to which the extractor normalises sounds.
     noise = np.random.default_rng(0).standard_normal(rate // 2, dtype=np.float32)
     tried = [noise[: rate * percent // 100] for percent in (29, 35, 42, 50)]
-    together, single = inputs(tried), [inputs([wave]) for wave in tried[:-1]]
+    extract = _Extract(extractor, rate, options)
+    together, single = extract(tried), [extract([wave]) for wave in tried[:-1]]
     alike = len(together) == 1 or sees_padding(model, single, outputs(model, together))
     longest, shortest = _longest(extractor), max(_shortest(model.config), _shortest_spectrum(extractor))
-
-    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        waves = [_wave(row[column], rate) for row in rows]
-        waves = [np.pad(wave, (0, max(0, shortest - len(wave)))) for wave in waves]  # silence
-        batch = in_one_batch([inputs([wave]) for wave in waves], 1) if alike else inputs(waves)
-        if longest is None:
-            return batch
-        return {**batch, "num_truncated": torch.tensor(sum(len(wave) > longest for wave in waves))}
 
     return Classifier(
         model=OneLengthAtATime(model, head) if alike else model,
         head=head,
-        collate=collate,
+        collate=_Collate(extract, column, alike, longest, shortest),
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_leep.errors import CandidateError, one_line
 from hf_leep.models import claims
+from hf_leep.options import verbose
 
 if TYPE_CHECKING:
     import torch
@@ -334,6 +335,9 @@ def transformers_silent() -> Iterator[None]:
 
     from transformers.utils import logging
 
+    if verbose():
+        yield
+        return
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(CRITICAL)
     logging.disable_progress_bar()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,25 @@ def _load_processor(path: Path) -> ImageProcessor:
     return processor
 
 
+@dataclass(frozen=True)
+class _Collate:
+    """Makes the inputs of images; it can be sent to another process."""
+
+    processor: ImageProcessor
+    column: str
+    mode: str
+    one_size: bool
+    options: Mapping[str, bool]
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        from hf_leep.models.ragged import in_one_batch
+
+        images = [_eight_bit(row[self.column], self.mode) for row in rows]
+        if self.one_size:
+            return dict(self.processor(images, return_tensors="pt", **self.options))
+        return in_one_batch([dict(self.processor([image], return_tensors="pt")) for image in images], 3)
+
+
 def _assemble(
     model: Model,
     processor: ImageProcessor,
@@ -47,7 +67,7 @@ def _assemble(
     missing: Mapping[str, str],
 ) -> Classifier:
     from hf_leep.models.pixels import UNSCALED, Scaled, scale_of
-    from hf_leep.models.ragged import OneLengthAtATime, in_one_batch
+    from hf_leep.models.ragged import OneLengthAtATime
 
     (column,) = columns
     mode = "L" if getattr(model.config, "num_channels", 3) == 1 else "RGB"
@@ -57,19 +77,11 @@ def _assemble(
         raise CandidateError("it needs a text beside each image (input_ids), and there is none")
     one_size = shapes[0] == shapes[1]
     scale = scale_of(processor, mode) if one_size else None
-    options = UNSCALED if scale else {}
     scaled = Scaled(model, scale) if scale else model
-
-    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        images = [_eight_bit(row[column], mode) for row in rows]
-        if one_size:
-            return dict(processor(images, return_tensors="pt", **options))
-        return in_one_batch([dict(processor([image], return_tensors="pt")) for image in images], 3)
-
     return Classifier(
         model=scaled if one_size else OneLengthAtATime(model, head),
         head=head,
-        collate=collate,
+        collate=_Collate(processor, column, mode, one_size, UNSCALED if scale else {}),
         row_wise=one_size,
         source_labels=source_labels(model.config),
         missing=missing,

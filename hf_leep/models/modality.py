@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import version as version_on_disk
 from importlib.util import find_spec
 
 import datasets
@@ -50,6 +51,9 @@ class Modality:
     missing_decoder: Callable[[object], str | None] = lambda _feature: None
     decoder: Callable[[], str | None] = lambda: None
     adapter: AnyAdapter
+
+
+version = cache(version_on_disk)  # asked for each candidate, and slow to read
 
 
 def installed(packages: Sequence[str]) -> str:

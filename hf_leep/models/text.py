@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from hf_leep.models.adapter import Model
+    from hf_leep.models.padding import PaddingChoice
 
 _VOCABULARY = ("tokenizer.json", "vocab.", "merges.txt", "spiece.")
 _OFFSET_POSITIONS = (
@@ -70,6 +72,45 @@ def _stated_limit(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return limit if 0 < limit < _NO_LIMIT else None
 
 
+@dataclass(frozen=True)
+class _Collate:
+    """Makes the inputs of texts; it can be sent to another process.
+
+    Attributes:
+        tokenizer: the tokenizer.
+        columns: the input columns.
+        limit: number of tokens that an input may have.
+        padding: how texts become a batch.
+        table: number of tokens that the model has an embedding for.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    columns: tuple[str, ...]
+    limit: int | None
+    padding: PaddingChoice
+    table: int | None
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        import torch
+
+        tokenizer, limit, table = self.tokenizer, self.limit, self.table
+        texts = [[row[column] for row in rows] for column in self.columns]
+        with transformers_silent(), _no_special_tokens_in_texts(tokenizer):
+            if limit is not None:
+                texts = [[_cut(tokenizer, text, limit) for text in column] for column in texts]
+            whole = tokenizer(*texts, truncation=False, **_PLAIN)
+            cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
+            if cut:
+                whole = tokenizer(*texts, truncation=True, max_length=limit, **_PLAIN)
+        batch = self.padding.batch(tokenizer, _never_empty(tokenizer, whole))
+        if table is not None and (token := int(batch["input_ids"].max())) >= table:
+            raise CandidateError(
+                f"its tokenizer makes token {token}, and its embedding table has {table} rows: "
+                "they do not belong together"
+            )
+        return {**batch, "num_truncated": torch.tensor(cut)}
+
+
 def _assemble(
     model: Model,
     tokenizer: PreTrainedTokenizerBase,
@@ -77,7 +118,6 @@ def _assemble(
     head: nn.Module | None,
     missing: Mapping[str, str],
 ) -> Classifier:
-    import torch
     from torch import nn
 
     from hf_leep.models.backbone import PerToken
@@ -88,29 +128,10 @@ def _assemble(
     of_texts = PerToken(model, head) if isinstance(head, nn.Linear) else model
     padding = choose_padding(of_texts, tokenizer, lambda texts: encode(tokenizer, texts, len(columns)), limit)
 
-    table = _embeddings(model)
-
-    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        texts = [[row[column] for row in rows] for column in columns]
-        with transformers_silent(), _no_special_tokens_in_texts(tokenizer):
-            if limit is not None:
-                texts = [[_cut(tokenizer, text, limit) for text in column] for column in texts]
-            whole = tokenizer(*texts, truncation=False, **_PLAIN)
-            cut = sum(limit is not None and len(ids) > limit for ids in whole["input_ids"])
-            if cut:
-                whole = tokenizer(*texts, truncation=True, max_length=limit, **_PLAIN)
-        batch = padding.batch(tokenizer, _never_empty(tokenizer, whole))
-        if table is not None and (token := int(batch["input_ids"].max())) >= table:
-            raise CandidateError(
-                f"its tokenizer makes token {token}, and its embedding table has {table} rows: "
-                "they do not belong together"
-            )
-        return {**batch, "num_truncated": torch.tensor(cut)}
-
     return Classifier(
         model=OneLengthAtATime(of_texts, head) if padding.alike else of_texts,
         head=head,
-        collate=collate,
+        collate=_Collate(tokenizer, tuple(columns), limit, padding, _embeddings(model)),
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,

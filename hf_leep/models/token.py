@@ -30,10 +30,61 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
     from hf_leep.models.adapter import Model
+    from hf_leep.models.padding import PaddingChoice
 
 Tokenizer: TypeAlias = "PreTrainedTokenizerBase"
 Word: TypeAlias = tuple[int, int]  # position of a sentence, and of a word in it
 _SPACES = frozenset("Ġ▁ ")  # how tokenizers write a space: byte-level ones, those of SentencePiece, and of characters
+
+
+@dataclass(frozen=True)
+class _Collate:
+    """Makes the inputs of sentences; it can be sent to another process.
+
+    Attributes:
+        tokenizer: the tokenizer.
+        column: the input column.
+        limit: number of tokens that an input may have.
+        padding: how pieces become a batch.
+        space: what is put before a word that starts with no space.
+        spaces: tokens that are only a space, and do not represent a word.
+    """
+
+    tokenizer: Tokenizer
+    column: str
+    limit: int | None
+    padding: PaddingChoice
+    space: str
+    spaces: frozenset[str]
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        import torch
+
+        from hf_leep.models.word_classifier import POSITIONS
+
+        tokenizer, limit = self.tokenizer, self.limit
+        sentences = [_spaced(row[self.column]["words"], self.space) for row in rows]
+        labelled = [row[self.column]["labelled"] for row in rows]
+        pieces = _read(tokenizer, sentences, limit)
+        first = pieces.first(self.spaces)
+        unread = [(i, word) for i, words in enumerate(labelled) for word in words if (i, word) not in first]
+        if unread:  # some tokenizers make no token of an empty word, or of control characters
+            for i, word in unread:
+                sentences[i][word] = tokenizer.unk_token or ""
+            pieces = _read(tokenizer, sentences, limit)
+            first = pieces.first(self.spaces)
+            for i, word in unread:
+                if (i, word) not in first:
+                    lost = rows[i][self.column]["words"][word]
+                    raise CandidateError(f"its tokenizer makes no token of {lost!r}, and has no unknown token")
+        cut = sum(count > 1 for count in Counter(pieces.sentences).values())
+        positions = [first[i, word] for i, words in enumerate(labelled) for word in words]
+        batch = self.padding.batch(tokenizer, pieces.inputs)
+        return {**batch, POSITIONS: torch.tensor(positions), "num_truncated": torch.tensor(cut)}
+
+
+def _spaced(words: Sequence[str], space: str) -> list[str]:
+    return [word if word[:1].isspace() else space + word for word in words]
 
 
 def _assemble(
@@ -43,11 +94,9 @@ def _assemble(
     head: nn.Module | None,
     missing: Mapping[str, str],
 ) -> Classifier:
-    import torch
-
     from hf_leep.models.backbone import is_decoder
     from hf_leep.models.padding import choose_padding
-    from hf_leep.models.word_classifier import POSITIONS, WordClassifier
+    from hf_leep.models.word_classifier import WordClassifier
 
     (column,) = columns
     limit = max_length(tokenizer, model.config)
@@ -56,43 +105,20 @@ def _assemble(
     space = " " if _lacks_spaces(tokenizer) else ""
     spaces = _SPACES if is_decoder(model.config) else frozenset(" ")
 
-    def spaced(words: Sequence[str]) -> list[str]:
-        return [word if word[:1].isspace() else space + word for word in words]
-
     of_words = WordClassifier(model, head)
     # Padded on the right, whatever the tokenizer's own side: the position of a token must not depend on the batch.
     padding = choose_padding(
         of_words,
         tokenizer,
-        lambda texts: _read(tokenizer, [spaced(text.split()) for text in texts]).inputs,
+        lambda texts: _read(tokenizer, [_spaced(text.split(), space) for text in texts]).inputs,
         limit,
         "right",
     )
 
-    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        sentences = [spaced(row[column]["words"]) for row in rows]
-        labelled = [row[column]["labelled"] for row in rows]
-        pieces = _read(tokenizer, sentences, limit)
-        first = pieces.first(spaces)
-        unread = [(i, word) for i, words in enumerate(labelled) for word in words if (i, word) not in first]
-        if unread:  # some tokenizers make no token of an empty word, or of control characters
-            for i, word in unread:
-                sentences[i][word] = tokenizer.unk_token or ""
-            pieces = _read(tokenizer, sentences, limit)
-            first = pieces.first(spaces)
-            for i, word in unread:
-                if (i, word) not in first:
-                    lost = rows[i][column]["words"][word]
-                    raise CandidateError(f"its tokenizer makes no token of {lost!r}, and has no unknown token")
-        cut = sum(count > 1 for count in Counter(pieces.sentences).values())
-        positions = [first[i, word] for i, words in enumerate(labelled) for word in words]
-        batch = padding.batch(tokenizer, pieces.inputs)
-        return {**batch, POSITIONS: torch.tensor(positions), "num_truncated": torch.tensor(cut)}
-
     return Classifier(
         model=of_words,
         head=head,
-        collate=collate,
+        collate=_Collate(tokenizer, column, limit, padding, space, spaces),
         row_wise=False,
         source_labels=source_labels(model.config),
         missing=missing,

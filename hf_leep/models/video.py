@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,24 @@ def _load_processor(path: Path) -> ImageProcessor:
     raise CandidateError(f"its video processor cannot be loaded: {reasons[0]}")
 
 
+@dataclass(frozen=True)
+class _Collate:
+    """Makes the inputs of videos; it can be sent to another process."""
+
+    processor: ImageProcessor
+    column: str
+    frames: int
+    options: Mapping[str, bool]
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        import torch
+
+        videos = [_frames(row[self.column], self.frames) for row in rows]
+        # One video at a time: of several, some processors require that all have the same size.
+        made = [self.processor(video, return_tensors="pt", **self.options) for video in videos]
+        return {name: torch.cat([one[name] for one in made]) for name in made[0]}
+
+
 def _assemble(
     model: Model,
     processor: ImageProcessor,
@@ -59,22 +78,14 @@ def _assemble(
     head: nn.Module | None,
     missing: Mapping[str, str],
 ) -> Classifier:
-    import torch
-
     (column,) = columns
     frames = _num_frames(model.config)
     options = {"do_sample_frames": False} if hasattr(processor, "do_sample_frames") else {}
 
-    def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        videos = [_frames(row[column], frames) for row in rows]
-        # One video at a time: of several, some processors require that all have the same size.
-        made = [processor(video, return_tensors="pt", **options) for video in videos]
-        return {name: torch.cat([one[name] for one in made]) for name in made[0]}
-
     return Classifier(
         model=model,
         head=head,
-        collate=collate,
+        collate=_Collate(processor, column, frames, options),
         row_wise=True,
         source_labels=source_labels(model.config),
         missing=missing,

@@ -31,7 +31,7 @@ _CELLS_AT_ONCE = 2**18  # so that a block of draws fits into the cache
 
 @dataclass(frozen=True, eq=False)
 class TrueScores:
-    """What scores say of the true scores of those candidates that may be the best.
+    """What scores say of the true scores of those candidates that may be the best, among those with a known error.
 
     Attributes:
         candidates: their positions, ``[k]``; of candidates with equal scores, the first alone.
@@ -55,11 +55,12 @@ class TrueScores:
 
     @classmethod
     def of(cls, joint: JointScores) -> TrueScores | None:
-        """Take together what the scores say, higher being better; None where a score or an error is not known."""
-        if not _known(joint):
-            return None
+        """Take together what the scores say, higher being better; None where no candidate's error is known."""
         equal_to = first_equals(joint)
-        near = _near_first(joint, np.flatnonzero(equal_to == np.arange(len(equal_to))))
+        different = np.flatnonzero(_known(joint) & (equal_to == np.arange(len(equal_to))))
+        if not len(different):
+            return None
+        near = _near_first(joint, different)
         k = len(near)
         contrasts = np.linalg.qr(np.column_stack([np.ones(k), np.eye(k)[:, : k - 1]]))[0][:, 1:]  # [k, k − 1]
         found, turned = np.linalg.eigh(contrasts.T @ joint.covariance[np.ix_(near, near)] @ contrasts)
@@ -108,38 +109,41 @@ def first_equals(joint: JointScores) -> NDArray[np.intp]:
     return found
 
 
-def probabilities_of_being_best(joint: JointScores, rng: np.random.Generator) -> Float64 | None:
-    """Estimate the probability that each candidate's true score is the highest, ``[K]``; None where it is not known.
+def probabilities_of_being_best(joint: JointScores, rng: np.random.Generator) -> Float64:
+    """Estimate the probability that each candidate's true score is the highest, ``[K]``.
 
     A probability given these examples, in the sense of `TrueScores`: not how often the choice would be the same if
     examples were drawn again. Candidates with equal scores share the probability that one of them would have alone.
-    One that is far behind the first has none, and changes nothing for the others.
+    One that is far behind the first has probability 0, and changes nothing for the others.
+
+    Only candidates whose error is known are compared. The others get NaN, and change nothing for the rest.
 
     Args:
         joint: the scores, oriented so that higher is better.
         rng: generator of the draws.
     """
+    shares = np.full(len(joint.values), np.nan)
     true = TrueScores.of(joint)
     if true is None:
-        return None
+        return shares
     best = np.zeros(len(true.candidates))
     for scores in true.draws(NUM_DRAWS, rng):
         first = scores >= scores.max(axis=1, keepdims=True) - RESOLUTION
         best += (first / first.sum(axis=1, keepdims=True)).sum(axis=0)
-    equal_to = first_equals(joint)
-    shares = np.zeros(len(joint.values))
+    shares[_known(joint)] = 0.0
     shares[true.candidates] = best / NUM_DRAWS / true.copies
-    return shares[equal_to]
+    return shares[first_equals(joint)]
 
 
 def growth_at_least(joint: JointScores) -> float:
     """Return by which factor the sample has to grow at least to settle the first place, by these scores.
 
     With so many times the examples, the best candidate is told apart from all others with a probability of at most
-    `POWER`. The bound is too high in at most 1 − `CONFIDENCE` of samples, whatever the gaps. Two candidates whose true
-    scores differ by δ, with a paired error ε, take ((1.96 + 0.84)·ε/δ)² times the examples. Here δ is the most that
-    the examples leave possible: the upper end of a one-sided interval, by Bonferroni for all differences of the best
-    candidate at once. Which candidate is the best is not known either, so the least over all that may be it counts.
+    `POWER`, of those whose error is known. The bound is too high in at most 1 − `CONFIDENCE` of samples, whatever the
+    gaps. Two candidates whose true scores differ by δ, with a paired error ε, take ((1.96 + 0.84)·ε/δ)² times the
+    examples. Here δ is the most that the examples leave possible: the upper end of a one-sided interval, by Bonferroni
+    for all differences of the best candidate at once. Which candidate is the best is not known either, so the least
+    over all that may be it counts.
 
     Gaps are taken to stay as they are. Where they shrink as the sample grows, as those of in-sample scores do between
     heads of unlike width, it takes more examples than that.
@@ -151,9 +155,8 @@ def growth_at_least(joint: JointScores) -> float:
         The factor: below 1 where it says nothing, as with more than a few candidates near the first; infinite where
         all that may be the best have an equal.
     """
-    if len(joint.values) < 2 or not _known(joint):
-        return 0.0
-    near = _near_first(joint, np.arange(len(joint.values)))
+    known = np.flatnonzero(_known(joint))
+    near = _near_first(joint, known) if len(known) else known
     if len(near) < 2:
         return 0.0
     gap, error = (matrix[np.ix_(near, near)] for matrix in joint.differences())
@@ -165,12 +168,13 @@ def growth_at_least(joint: JointScores) -> float:
     return float(growth.max(axis=1).min()) ** 2
 
 
-def _known(joint: JointScores) -> bool:
-    return bool(len(joint.values) and np.isfinite(joint.covariance).all() and np.isfinite(joint.values).all())
+def _known(joint: JointScores) -> NDArray[np.bool_]:
+    """Return whether a candidate's score and its error are known, ``[K]``."""
+    return np.asarray(np.isfinite(joint.values) & np.isfinite(np.diag(joint.covariance)))
 
 
 def _near_first(joint: JointScores, among: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the positions of those candidates that are not far behind the first by score."""
+    """Return which of some candidates are not far behind the one of them that has the highest score."""
     gap, error = joint.differences()
     first = among[np.argmax(joint.values[among])]
     # With few resamples the quantiles of Student's t are as much wider as the error is uncertain.

@@ -49,8 +49,8 @@ class RankedCandidate:
         gap_to_best: how far its score is behind that of the best candidate.
         rank_interval: lowest and highest rank that the examples leave possible; the intervals of all candidates hold
             together at the confidence level. None where the score has no error.
-        probability_best: probability that its true score on ``best_by`` is the highest, given these examples; None
-            where some error is not known.
+        probability_best: probability that its true score on ``best_by`` is the highest among the candidates whose
+            error is known, given these examples. None where its own error is not known.
         same_as: rank of the first candidate with the same scores on every example, as exact copies have, with which it
             shares that probability; None if there is none before it.
     """
@@ -80,7 +80,8 @@ class Ranking:
         best_by: the measure whose scores give the probability of being the best: ``checked_by`` where there is one,
             since it has no in-sample bias that differs between candidates; else ``sort_by``.
         growth_at_least: the factor by which the number of examples has to grow at least to settle the first rank, as
-            of `hf_leep.ranking.best.growth_at_least`. None where it is settled, or no finite bound above 1 is known.
+            of `hf_leep.ranking.best.growth_at_least`. None where it is settled, where the error of the first candidate
+            is not known, and where no finite bound above 1 is known.
     """
 
     sort_by: str
@@ -120,7 +121,8 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         num_disagreements = int(np.sum(np.triu(best_by_scores.differences()[0], k=1) < 0))
     probabilities = probabilities_of_being_best(best_by_scores, np.random.default_rng(0))
     equal_to = first_equals(best_by_scores)
-    growth = 0.0 if order and compared.settles_first() else growth_at_least(best_by_scores)
+    open_to_doubt = bool(order) and compared.known[0] and not compared.settles_first()
+    growth = growth_at_least(best_by_scores) if open_to_doubt else 0.0
     at_once = [simultaneously_better(each, np.random.default_rng(0)) for each in by_measure]
     intervals = rank_intervals(np.logical_and.reduce(at_once)) if order else []
     gaps = _gaps_to_first(joint)
@@ -134,7 +136,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
             tie_letters=letters[position],
             gap_to_best=gaps[position],
             rank_interval=intervals[position] if compared.known[position] else None,
-            probability_best=None if probabilities is None else float(probabilities[position]),
+            probability_best=float(probabilities[position]) if np.isfinite(probabilities[position]) else None,
             same_as=None if equal_to[position] == position else int(equal_to[position]) + 1,
         )
         for position, index in enumerate(order)

@@ -23,8 +23,8 @@ ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts
 HEAD_MEASURE = "ridge"  # the accuracy of a linear head, which each candidate with features gets
 FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
 NO_BETTER_THAN_FLOOR = (
-    "leave-one-out LEEP finds that these predictions explain nothing measurable: any score above the floor is only "
-    "in-sample bias"
+    "by leave-one-out LEEP these predictions explain nothing measurable about the labels: what this score has above "
+    "the floor is in-sample bias"
 )
 MOST_BY_CHANCE = 0.5  # share of the largest score that shuffled labels may have on average without a warning
 ENOUGH_PER_SOURCE_CLASS = 5  # with fewer examples per source class, an in-sample score is too high
@@ -77,6 +77,9 @@ def score(extraction: Extraction, measures: Sequence[str], advance: Callable[[],
     if extraction.run.num_truncated:
         truncated = _truncation(extraction)
         scores = {name: _warned(s, truncated) for name, s in scores.items()}
+    if padded := extraction.run.num_padded:
+        text = f"{padded} of {len(extraction.labels)} sounds are shorter than the model needs: padded with silence"
+        scores = {name: _warned(s, text) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     return Result(
         candidate=extraction.candidate,
@@ -160,7 +163,8 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     trusted &= not single_draw  # one draw does not show how much another would differ
     influence = None
     try:
-        if trusted:
+        # Its error is not computed where its value alone shows that it says nothing.
+        if trusted and not _uninformed(measure, inputs, extraction):
             value, influence = _computed(measure, inputs, extraction.labels, extraction.draws)
         else:
             value = measure.value_by_draw(inputs, extraction.labels, extraction.draws)
@@ -171,12 +175,12 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} is {value}")
     if measure.uninformed is not None and value <= (bar := measure.uninformed(extraction.labels)):
-        least = f"{measure.title} is {value:.3f}, and {bar:.3f} for predictions that are the same for all examples"
+        least = f"{measure.title} is {value:.3f}, no higher than that of predictions that never change ({bar:.3f})"
         return Score(None, reason=f"{least}: such a score says nothing about the candidate")
     if measure.by_chance is not None and (share := measure.by_chance(inputs, extraction.labels)) > MOST_BY_CHANCE:
         warnings += (
-            f"labels that have nothing to do with these features would have {percent(round(share, 2))} of the highest "
-            f"{measure.title} on average, and other candidates' features another share: do not order by it",
+            f"with shuffled labels {measure.title} would have {percent(round(share, 2))} of its highest value on "
+            "average, and this share differs between candidates: do not order by it",
         )
     score = Score(value=value, warnings=warnings)
     draws = extraction.draws
@@ -184,6 +188,13 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         num_draws = len(extraction.labels) if draws is None else int(draws.max()) + 1
         score = _with_error(score, measure, value, influence, num_draws)
     return _with_shuffled(score, measure, inputs, extraction.labels, draws) if measure.shuffled_baseline else score
+
+
+def _uninformed(measure: Measure, inputs: FloatMatrix, extraction: Extraction) -> bool:
+    if measure.uninformed is None:
+        return False
+    value = measure.value_by_draw(inputs, extraction.labels, extraction.draws)
+    return value <= measure.uninformed(extraction.labels)
 
 
 def _computed(
@@ -275,7 +286,7 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
     elif measure.saturates_at is not None and n < ENOUGH_PER_FEATURE * width:
         found.append(
             f"only {n / width:.3g} examples per feature (fewer than {ENOUGH_PER_FEATURE}): {measure.title} is too "
-            "high, more so for wider features; it gets no error here, and tells no candidates apart"
+            "high, more so for wider features; it has no error here, so it tells no candidates apart"
         )
         trusted = False
     usual = min(n / len(counts), float(np.median(counts)))  # a large class does not make up for small ones

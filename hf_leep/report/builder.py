@@ -10,6 +10,7 @@ from dataclasses import replace
 from hf_leep import explain
 from hf_leep.measures import find
 from hf_leep.measures.leave_one_out_leep import floor
+from hf_leep.measures.measure import Certificate
 from hf_leep.ranking.baselines import baselines
 from hf_leep.ranking.consensus import agreements, consensus, informative, voters
 from hf_leep.ranking.elimination import RaceResult
@@ -18,7 +19,7 @@ from hf_leep.ranking.scoring import AUTO
 from hf_leep.ranking.second_opinion import SecondOpinion, second_opinion
 from hf_leep.ranking.sizes import sizes
 from hf_leep.ranking.uncertainty import CONFIDENCE
-from hf_leep.records import Certificate, Result, Target
+from hf_leep.records import Result, Target
 from hf_leep.report.candidate_builder import ranked_data, unranked_data
 from hf_leep.report.candidate_schema import CandidateData
 from hf_leep.report.schema import (
@@ -36,6 +37,7 @@ from hf_leep.report.schema import (
     TargetData,
 )
 from hf_leep.report.second_opinion_schema import SecondOpinionData
+from hf_leep.text import first_few
 
 
 def contents(
@@ -130,8 +132,21 @@ def _target(target: Target) -> TargetData:
         "input_columns": list(target.input_columns),
         "label_column": target.label_column,
         "class_names": list(target.class_names),
-        "warnings": list(target.warnings),
+        "bad_rows": [
+            {"row": int(row.position), "name": row.name, "reason": row.reason, "drawn": row.drawn}
+            for row in target.bad_rows
+        ],
+        "warnings": [*target.warnings, *_about_bad_rows(target)],
     }
+
+
+def _about_bad_rows(target: Target) -> list[str]:
+    """A warning about the rows that were left out."""
+    if not target.bad_rows:
+        return []
+    count = len(target.bad_rows)
+    rows = "1 row was" if count == 1 else f"{count} rows were"
+    return [f"{rows} left out for all candidates, as bad rows: {first_few(target.bad_rows)}"]
 
 
 def _details(

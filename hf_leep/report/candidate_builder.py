@@ -132,6 +132,7 @@ def _run(result: Result) -> RunData | None:
         "peak_memory_bytes": run.peak_memory_bytes,
         "max_length": run.max_length,
         "num_truncated": run.num_truncated,
+        "num_padded": run.num_padded,
         "pooling": run.pooling,
         "num_processes": run.num_processes,
         "max_seconds": run.max_seconds,

@@ -196,6 +196,7 @@ class RunData(TypedDict):
         peak_memory_bytes: peak memory.
         max_length: tokens beyond which a text was cut, if there is a limit.
         num_truncated: texts or sounds that were longer than the limit.
+        num_padded: sounds that were shorter than the model needs.
         pooling: how the features of a model without a head were pooled.
         num_processes: processes that shared the rows.
         max_seconds: seconds beyond which a sound was cut, if there is a limit.
@@ -211,6 +212,7 @@ class RunData(TypedDict):
     peak_memory_bytes: Count
     max_length: Count | None
     num_truncated: Count
+    num_padded: Count
     pooling: str | None
     num_processes: Count
     max_seconds: NonNegative | None
@@ -332,7 +334,8 @@ class RankedData(CommonData):
             letter exactly where they are not told apart. After z come a2 to z2, then a3 and so on. null where the
             error of the score is not known, and so nothing about its differences.
         rank_interval: lowest and highest rank that the examples leave open, for all candidates at once.
-        probability_best: probability that its true score is the highest, given these examples.
+        probability_best: probability that its true score is the highest among the candidates whose error is known,
+            given these examples; null where its own error is not known, or it did not run all examples of a race.
         same_as: rank of the first candidate with the same scores on every example, with which it shares
             ``probability_best``; null if there is none before it.
         behind_best: score of the best minus its own.

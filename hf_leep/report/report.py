@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -21,7 +22,7 @@ from hf_leep.text import plain
 
 _MAX_BYTES = 256 * 2**20  # of a report.json
 _MOST_NAMES = 9  # listed where a name is not found
-_FAILED = "failed.json"
+_REPORT, _FAILED = "report.json", "failed.json"
 _PARTS = {"schema_version", "target", "measures", "sort_by", "candidates", "run"}
 
 
@@ -139,39 +140,55 @@ class Report:
         return self.to_json().encode("utf-8", "backslashreplace")
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.json, README.md, scores.parquet and plots/ into a folder; no file is ever half written.
+        """Write report.json, README.md, report.html, scores.parquet and plots/ into a folder; no file is ever half written.
 
         A report in which nothing is ranked does not replace a ranking: it is written to failed.json beside it.
 
         Args:
-            folder: created if it is missing; files of an earlier report are replaced.
+            folder: created if it is missing; files of an earlier report are replaced, but none before all are written.
 
         Returns:
             The folder.
 
         Raises:
-            UserError: the folder cannot be written, or holds something else.
+            UserError: the folder cannot be written, or holds something else; or the data is not that of a report.
         """
         self.check_folder(folder)
         folder = Path(folder)
-        if self.leaves_ranking(folder):
-            try:
-                temporary.write(folder / _FAILED, self.to_bytes())
-            except OSError as error:
-                raise UserError(f"cannot write {folder / _FAILED}: {error.strerror or error}") from None
-            return folder
+        leaves = self.leaves_ranking(folder)
+        files = {_FAILED: self._content()} if leaves else {_REPORT: self._content(), **self._rendered(folder)}
         try:
-            (folder / "plots").mkdir(parents=True, exist_ok=True)
-            # report.json first: if rendering fails, the scores are on disk.
-            temporary.write(folder / "report.json", self.to_bytes())
-            files = card.render(self.data)
-            for name, content in files.items():
-                temporary.write(folder / name, content)
-            for name in {*card.FILES, _FAILED} - set(files):  # of an earlier report
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.clear(left for name in (*files, *card.FILES) for left in folder.glob(temporary.pattern(name)))
+            for name in files:
+                (folder / name).parent.mkdir(exist_ok=True)
+            temporary.write_all({folder / name: content for name, content in files.items()})
+            for name in () if leaves else {*card.FILES, _FAILED} - set(files):  # of an earlier report
                 (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
         return folder
+
+    def _content(self) -> bytes:
+        try:
+            return self.to_bytes()
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UserError(f"the report cannot be written: {one_line(error)}") from None
+
+    def _rendered(self, folder: Path) -> dict[str, bytes]:
+        """The other files; where they cannot be made, report.json alone is written, if it replaces nothing."""
+        try:
+            return card.render(self.data)
+        except Exception as error:
+            try:
+                check(parse(self.to_json()))
+            except ValueError as fault:
+                raise UserError(f"the report cannot be written: {one_line(fault)}") from error
+            if not (folder / _REPORT).exists():
+                with contextlib.suppress(OSError):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    temporary.write(folder / _REPORT, self.to_bytes())
+            raise
 
     @classmethod
     def load(cls, folder: str | Path) -> Report:

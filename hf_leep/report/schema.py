@@ -20,6 +20,22 @@ SCHEMA_VERSION = 1
 SCHEMA_ID = "urn:hf-leep:report:1"  # the $id of schema.json beside this file; a name, which nothing fetches
 
 
+class BadRowData(TypedDict):
+    """A row that was left out because it cannot be read or processed.
+
+    Attributes:
+        row: its position in the split; in a streamed sample, in the order in which rows were drawn.
+        name: what it is called, with its file where it has one.
+        reason: why; of a row on which one candidate fails, with its name.
+        drawn: whether it was among the drawn rows; otherwise it was left out before rows were drawn.
+    """
+
+    row: Annotated[int, Ge(0)]
+    name: str
+    reason: str
+    drawn: bool
+
+
 class TargetData(TypedDict):
     """The labelled examples that the candidates were ranked for.
 
@@ -44,6 +60,7 @@ class TargetData(TypedDict):
         input_columns: columns that the models see.
         label_column: column of the labels.
         class_names: names of the classes.
+        bad_rows: rows that were left out.
         warnings: what to know about these rows.
     """
 
@@ -67,6 +84,7 @@ class TargetData(TypedDict):
     input_columns: list[str]
     label_column: str
     class_names: list[str]
+    bad_rows: list[BadRowData]
     warnings: list[str]
 
 

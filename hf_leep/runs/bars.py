@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Protocol, Self
 
 
@@ -45,3 +46,16 @@ def progress_bar(total: int, show: bool, unit: str, description: str | None = No
         dynamic_ncols=True,
     )
     return bar
+
+
+def note(text: str, show: bool) -> None:
+    """Print a line where no bar can be seen: in a pipe, a log, or a notebook without widgets.
+
+    Args:
+        text: the line.
+        show: whether bars are wanted at all; HF_HUB_DISABLE_PROGRESS_BARS hides lines, too.
+    """
+    from huggingface_hub.utils import are_progress_bars_disabled
+
+    if show and not sys.stderr.isatty() and not are_progress_bars_disabled():
+        print(text, file=sys.stderr, flush=True)

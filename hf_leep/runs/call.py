@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +26,11 @@ from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import StartMessage
-from hf_leep.runs.plan import CandidateLike, Plan
+from hf_leep.runs.plan import CandidateLike, Plan, Step
 from hf_leep.runs.supervisor import Worker
-from hf_leep.text import with_article
+from hf_leep.text import plain, with_article
 
+_LOG = logging.getLogger("hf_leep")
 _RECORDS = {"execution": Execution, "hub": HubAccess, "search": Search, "race": Race, "cluster": Cluster}
 
 
@@ -77,6 +80,11 @@ class Call:
             )
         if self.cluster is not None:
             ray_engine.check(self.hub)
+            if self.selection.skip_bad_rows:
+                raise UserError(
+                    f"{option('skip_bad_rows')} compares what the passes of all candidates found, on one machine: "
+                    f"leave it out with {option('cluster')}, or drop the bad rows first"
+                )
             if self.race is not None:
                 raise UserError(
                     f"{option('race')} decides on one machine which rows are run next: "
@@ -169,7 +177,7 @@ def read_rows(call: Call, processes: Processes, worker: Worker | None) -> Job:
 
 
 def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
-    """The plan, and the name of each candidate in the order of the call, with repetitions."""
+    """The plan, and the name of each candidate in the order of the call; one that has several names counts once."""
     listed: list[CandidateLike] = [*call.candidates]
     known = {_name(candidate) for candidate in listed}
     listed += [name for name in _found(call, job.target) if name not in known]
@@ -187,8 +195,23 @@ def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
             max_download=call.hub.max_download_bytes,
             advance=bar.update,
         )
-    steps = tuple(replace(step, reason=call.spelled(step.reason)) for step in made.steps)
-    return replace(made, steps=steps), tuple(map(_name, listed))
+    steps = tuple(replace(step, reason=call.spelled(step.reason)) for step in _once(made.steps))
+    for name, count in Counter(map(_name, call.candidates)).items():
+        if count > 1:
+            _LOG.warning("%s is named %d times: it counts once", plain(name), count)
+    return replace(made, steps=steps), tuple(step.name for step in steps)
+
+
+def _once(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps without those whose candidate, at the same revision, an earlier one has under another name."""
+    first: dict[tuple[str, str | None], str] = {}
+    for step in steps:
+        if step.snapshot is not None:
+            earlier = first.setdefault(step.snapshot.pinned, step.name)
+            if earlier != step.name:
+                _LOG.warning("%s is %s again: it counts once", plain(step.name), plain(earlier))
+                continue
+        yield step
 
 
 def _found(call: Call, target: Target) -> list[str]:

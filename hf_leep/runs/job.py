@@ -12,15 +12,17 @@ from typing import TypeAlias
 from hf_leep import data, hub
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError
+from hf_leep.inference.pool import Pool
 from hf_leep.inference.processes import Processes
 from hf_leep.records import Candidate, Extraction, Result, Target
 from hf_leep.runs import scores
 from hf_leep.runs.isolation import Isolation
+from hf_leep.runs.left_out import LeftOut
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.passes import Advance, PassRequest, PassRunner
 from hf_leep.runs.plan import Step
 from hf_leep.runs.scores import StoredScores
-from hf_leep.runs.stored_passes import PassDescription, StoredPasses
+from hf_leep.runs.stored_passes import INVALID, PassDescription, StoredPasses, bad_rows
 from hf_leep.runs.subsets import select_target
 from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store, Writer
@@ -48,6 +50,8 @@ class Job:
         compiled: compile each model first (torch.compile).
         keep_rows: keep decoded and processed rows in memory; worth it for more than one pass.
         num_sharing: number of runs that share this machine's memory, this one included.
+        workers: processes that read and process rows; 0 for none, None to choose their number by timing.
+        pool: these processes, of passes that are run in this process.
         processes: the processes that share each pass.
         positions: of a subset, the positions of its rows in those of the whole run; None for all rows.
         progress: show a bar while a pass is scored.
@@ -55,6 +59,7 @@ class Job:
         timeout: seconds without any byte after which a download is given up.
         worker: where candidates are judged, loaded and run, if not in this process.
         whole: for a subset, what judges and runs the candidates of the whole run.
+        left_out: the rows of the whole run that its passes found bad.
     """
 
     target: Target
@@ -68,6 +73,8 @@ class Job:
     compiled: bool = False
     keep_rows: bool = False
     num_sharing: int = 1
+    workers: int | None = 0
+    pool: Pool = field(default_factory=Pool)
     processes: Processes = field(default_factory=Processes)
     positions: Integers | None = None
     progress: bool = False
@@ -75,6 +82,7 @@ class Job:
     timeout: float = math.inf
     worker: Worker | None = None
     whole: Isolation | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @cached_property
     def isolation(self) -> Isolation:
@@ -90,7 +98,13 @@ class Job:
     def passes(self) -> StoredPasses:
         """The stored passes over these rows."""
         return StoredPasses(
-            self.target, self.store, self.client, self.dtype, self.compiled, self.isolation.reads_names
+            self.target,
+            self.store,
+            self.client,
+            self.dtype,
+            self.compiled,
+            self.isolation.reads_names,
+            self.rows.reduced,
         )
 
     @cached_property
@@ -106,13 +120,16 @@ class Job:
             self.compiled,
             self.keep_rows,
             self.num_sharing,
+            self.workers,
+            self.pool,
             self.processes,
+            self.left_out.most,
         )
 
     @property
     def scores(self) -> StoredScores:
         """The stored scores of passes over these rows."""
-        return StoredScores(self.target, self.store, self.measures)
+        return StoredScores(self.target, self.store, self.measures, self.left_out.positions)
 
     def stored(self, snapshot: hub.Snapshot) -> PassDescription | None:
         """The description of a candidate's stored pass; None if it is not stored."""
@@ -131,6 +148,8 @@ class Job:
             advance: called after each batch with the number of rows that were run since.
         """
         key = self._key(step)
+        if step.snapshot is not None and (stored := self.stored(step.snapshot)) is not None:
+            self._leave_out(step, stored)
         if key is not None and (known := self.scores.load(key, step.candidate)) is not None:
             return known
         extraction, from_store = self._extraction(step, key, fetch, advance)
@@ -188,6 +207,16 @@ class Job:
         return None if step.snapshot is None else self.passes.key(step.snapshot)
 
     def _extraction(self, step: Step, key: str | None, fetch: Fetch, advance: Advance) -> tuple[Extraction, bool]:
+        kept = self.left_out.kept
+        if self.positions is None and step.name in kept:
+            return kept[step.name], False
+        extraction, from_store = self._stored_or_run(step, key, fetch, advance)
+        self.left_out.add(step.candidate, extraction.bad_rows, self.positions)
+        if self.left_out.most and self.positions is None and not self.is_stored(step):
+            kept[step.name] = extraction
+        return extraction, from_store
+
+    def _stored_or_run(self, step: Step, key: str | None, fetch: Fetch, advance: Advance) -> tuple[Extraction, bool]:
         snapshot = step.snapshot
         if snapshot is None or key is None:
             return self._run_in_memory(step, advance), False
@@ -204,8 +233,17 @@ class Job:
 
         return self.passes.get(key, snapshot.candidate, run)
 
+    def _leave_out(self, step: Step, stored: PassDescription) -> None:
+        """Leave out the rows that a stored pass left out, before its scores are looked for."""
+        try:
+            found = bad_rows(stored)
+        except INVALID:  # records of another version, which are not loaded either
+            return
+        self.left_out.add(step.candidate, found, self.positions)
+
     def _score(self, key: str | None, extraction: Extraction, from_store: bool) -> Result:
-        result = scores.score(extraction, self.measures, from_store, self.progress)
+        rest = self.left_out.rest(extraction, self.target)
+        result = scores.score(rest, self.measures, from_store, self.progress)
         if key is not None:
             self.scores.save(key, result)
         return result

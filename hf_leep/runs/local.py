@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, ProcessError, UserError, one_line
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
-from hf_leep.runs.bars import ProgressBar, progress_bar
+from hf_leep.runs.bars import ProgressBar, note, progress_bar
 from hf_leep.runs.job import Fetch, Job
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.plan import Plan, Step
-from hf_leep.text import plain
+from hf_leep.text import number, plain
 
 _LOG = logging.getLogger("hf_leep")
 _T = TypeVar("_T")
@@ -51,6 +51,7 @@ def carry_out(
         UserError: the device is not available, or a row cannot be decoded.
     """
     results: dict[str, Result] = {}
+    num_left_out: dict[str, int] = {}
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
         try:
             with sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext():
@@ -62,11 +63,30 @@ def carry_out(
                         run = partial(job.result, step, downloads.fetch(step), downloads.advance)
                         result = attempt(step, run, job.memory)
                     results[step.name] = step.as_planned(result)
+                    num_left_out[step.name] = len(job.left_out)
                     downloads.done(step)
-        except (KeyboardInterrupt, ProcessError) as error:
+                    place = f"[{len(results)}/{len(planned.steps)}]"
+                    note(f"{place} {_in_a_line(results[step.name])}", progress and job.processes.is_main)
+        except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
+        for step in planned.in_order:
+            known = results[step.name]
+            if (known.scores or known.head_accuracy) and num_left_out[step.name] < len(job.left_out):
+                # A later candidate found another bad row: the stored pass is scored again, without that row.
+                run = partial(job.result, step, downloads.fetch(step), lambda _rows: None)
+                again = step.as_planned(attempt(step, run, job.memory))
+                results[step.name] = replace(again, from_store=known.from_store)
     return results
+
+
+def _in_a_line(result: Result) -> str:
+    """What came of a candidate, for a log."""
+    name = plain(Path(result.candidate.id).name if result.candidate.id.count("/") > 1 else result.candidate.id)
+    if result.reason is not None:
+        return f"{name}: {plain(result.reason)}"
+    scores = ", ".join(f"{key} {number(score.value)}" for key, score in result.scores.items())
+    return f"{name}: {scores}{' (from the store)' if result.from_store else ''}"
 
 
 class Downloads:
@@ -160,12 +180,13 @@ def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
 
     Raises:
         ProcessError: another process has died.
+        HubLimitError: the Hub allows no more requests.
         UserError: the error is not the candidate's.
     """
     try:
         with memory.running(step.snapshot), errors_of_candidates():
             return run()
-    except (UserError, ProcessError):
+    except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Result(step.candidate, reason=plan.reason_of(error))

@@ -13,6 +13,7 @@ from hf_leep import data, hub
 from hf_leep.arrays import Integers
 from hf_leep.errors import CandidateError, one_line
 from hf_leep.inference.outputs import Arrays, Output, PartialPass, RowWriter, combine
+from hf_leep.inference.pool import POSSIBLE, Pool
 from hf_leep.inference.processes import Processes
 from hf_leep.inference.shards import Shards
 from hf_leep.records import Candidate, Extraction, Target
@@ -78,7 +79,10 @@ class PassRunner:
         compiled: compile each model first (torch.compile).
         keep_rows: keep decoded and processed rows in memory for later passes.
         num_sharing: number of runs that share this machine's memory, this one included.
+        workers: processes that read and process rows; 0 for none, None to choose their number by timing.
+        pool: these processes.
         processes: the processes that share each pass.
+        most_bad_rows: number of rows that a pass may leave out.
     """
 
     target: Target
@@ -90,7 +94,10 @@ class PassRunner:
     compiled: bool = False
     keep_rows: bool = False
     num_sharing: int = 1
+    workers: int | None = 0
+    pool: Pool = field(default_factory=Pool)
     processes: Processes = field(default_factory=Processes)
+    most_bad_rows: int = 0
 
     @cached_property
     def _loader(self) -> Loader:
@@ -174,6 +181,8 @@ class PassRunner:
 
         from hf_leep.inference import forward
 
+        if self.workers and POSSIBLE:
+            self.pool.start(self.workers)  # they import torch and transformers while the checkpoint is loaded
         device = self._accelerator.device  # a wrong device is the user's error: it is reported before the candidate's
         return forward.run(
             self._classifier(request, model),
@@ -186,6 +195,10 @@ class PassRunner:
             advance=advance,
             output=output,
             processes=self.processes,
+            pool=self.pool,
+            workers=self.workers,
+            num_sharing=self.num_sharing,
+            most_bad_rows=self.most_bad_rows,
         )
 
     def _classifier(self, request: PassRequest, model: tuple[object, object] | None) -> Classifier:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HfLeepError, ProcessError, UserError, one_line, option
+from hf_leep.errors import CandidateError, HfLeepError, HubLimitError, ProcessError, UserError, one_line, option
 from hf_leep.measures import find
 from hf_leep.records import Candidate, Result, Target
 from hf_leep.text import plain, size
@@ -256,6 +256,8 @@ def _look(
         if known is None:
             return step, hub.peek(snapshot, client)
         return _from_store(step, known, needs_head), None
+    except (UserError, HubLimitError):  # of the token, and of the Hub: no candidate's fault
+        raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return replace(step, reason=reason_of(error)), None
 

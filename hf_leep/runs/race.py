@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_leep import explain
 from hf_leep.arrays import Integers
-from hf_leep.errors import ProcessError
+from hf_leep.errors import HubLimitError, ProcessError
 from hf_leep.measures import find
 from hf_leep.options import Race
 from hf_leep.ranking import elimination
@@ -69,10 +69,11 @@ def carry_out(
             with sigterm_interrupts() if job.processes.size > 1 else nullcontext():
                 race.run()
                 race.run_for_features()
-        except (KeyboardInterrupt, ProcessError) as error:
+        except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             race.interrupt(error)
             add_not_run(planned, results, error)
             wait_for_report(job, error)
+        race.score_again()
         race.compare_heads()
     return results, race
 
@@ -88,6 +89,7 @@ class _Racer:
         scores: its scores at each look, on all rows so far.
         first_half: its score on the first half of the rows of the first look.
         heads: the accuracy of a linear head on its features at each look.
+        num_left_out: number of bad rows that were known at each look, of those that it ran; and of all at the end.
     """
 
     step: Step
@@ -96,6 +98,8 @@ class _Racer:
     scores: list[Mapping[str, Score]] = field(default_factory=list)
     first_half: Score | None = None
     heads: list[Score | None] = field(default_factory=list)
+    num_left_out: list[int] = field(default_factory=list)
+    num_left_out_of_all: int = 0
 
 
 class RunningRace:
@@ -137,8 +141,15 @@ class RunningRace:
                 continue
             self._added.append(np.sort(self._order[num_run:size]))
             subset = self._job.select(self._added[-1])
+            if self._job.left_out.most:  # all passes come first, so that all are scored without the same rows
+                for racer in racers:
+                    with self._downloads.running(racer.step, size - num_run):
+                        found = attempt(racer.step, partial(self._extend, racer, subset), self._job.memory)
+                    if isinstance(found, Result):
+                        self._stop(racer, found, len(self._order) - size)
+                racers = self._remaining()
             for racer in racers:
-                with self._downloads.running(racer.step, size - num_run):
+                with self._downloads.running(racer.step, 0 if self._job.left_out.most else size - num_run):
                     result = attempt(
                         racer.step, partial(self._finish if last else self._look, racer, subset), self._job.memory
                     )
@@ -164,6 +175,38 @@ class RunningRace:
                 result = attempt(step, partial(self._head, step, None if whole else positions), self._job.memory)
             self._results[step.name] = step.as_planned(result)
             self._downloads.done(step)
+
+    def score_again(self) -> None:
+        """Score again, without the bad rows, what was scored before a later pass found them."""
+        for name, racer in self._racers.items():
+            result = self._results.get(name)
+            if result is None or not result.scores or racer.num_left_out_of_all == len(self._job.left_out):
+                continue
+            for look, scored in enumerate(racer.scores):
+                if racer.num_left_out[look] < self._num_left_out(look):
+                    again = self._scored(self._rest(racer, look), tuple(scored))
+                    racer.scores[look], racer.heads[look] = again.scores, again.head_accuracy
+            again_of_all = attempt(racer.step, partial(self._score_again, racer, result), self._job.memory)
+            self._results[name] = replace(again_of_all, from_store=result.from_store)
+        for step in self._for_features if len(self._job.left_out) else ():
+            if (known := self._results.get(step.name)) is not None and known.head_accuracy is not None:
+                positions = self._positions(self._num_common_looks() - 1)
+                head = attempt(step, partial(self._head, step, positions), self._job.memory)
+                self._results[step.name] = replace(known, head_accuracy=head.head_accuracy)
+
+    def _score_again(self, racer: _Racer, result: Result) -> Result:
+        if result.stop is None and result.num_examples is None:
+            again = self._job.result(racer.step, self._downloads.fetch(racer.step), self._downloads.advance)
+            racer.heads[-1] = again.head_accuracy
+            return again
+        look = len(racer.heads) - 1
+        if result.stop is None:
+            lacking = self._scored(rest := self._rest(racer, look), self._job.measures)
+            return replace(lacking, num_examples=len(rest.labels))
+        if result.stop.behind is not None:
+            return self._result_of_eliminated(racer, result.stop)
+        scores = {**result.scores, **racer.scores[result.stop.look]}
+        return replace(result, scores=scores, num_examples=self._num_examples(self._sizes[result.stop.look]))
 
     def compare_heads(self) -> None:
         """Give each candidate of the race the accuracy of its head on the rows that all of them ran."""
@@ -203,7 +246,7 @@ class RunningRace:
 
     def record(self) -> RaceResult:
         """The record of the race for the report."""
-        n = len(self._job.target.labels)
+        n = len(self._job.left_out.target(self._job.target).labels)
         results = [self._results[name] for name in self._racers if name in self._results]
         results = [result for result in results if result.reason is None]
         return RaceResult(
@@ -232,7 +275,10 @@ class RunningRace:
         Returns:
             The result of a candidate that lacks what the measure of the race needs: more rows are of no use to it.
         """
-        extraction = self._extend(racer, subset)
+        whole = self._extend(racer, subset)
+        look = len(racer.heads)
+        extraction = self._job.left_out.rest(whole, self._job.target, self._positions(look))
+        racer.num_left_out.append(self._num_left_out(look))
         names = tuple(dict.fromkeys((self._sort_by, self._decided_by)))
         if any(find(name).needs in extraction.missing for name in names):
             result = self._scored(extraction, self._job.measures)
@@ -243,9 +289,23 @@ class RunningRace:
         racer.heads.append(result.head_accuracy)
         if len(racer.scores) == 1:
             rows, half = np.sort(self._added[0]), np.sort(self._order[: -(-len(self._added[0]) // 2)])
-            first_half = select(extraction, self._job.select(rows).target, np.searchsorted(rows, half))
+            first_half = select(whole, self._job.select(rows).target, np.searchsorted(rows, half))
+            first_half = self._job.left_out.rest(first_half, self._job.target, half)
             racer.first_half = self._scored(first_half, names[-1:]).scores[self._decided_by]
         return None
+
+    def _rest(self, racer: _Racer, look: int) -> Extraction:
+        """A candidate's pass over all rows up to a look, without the bad ones."""
+        added = self._added[: look + 1]
+        whole = self._extend(racer, self._job.select(added[-1]), added)
+        return self._job.left_out.rest(whole, self._job.target, self._positions(look))
+
+    def _positions(self, look: int) -> Integers:
+        """Positions of all rows up to a look."""
+        return np.sort(np.concatenate(self._added[: look + 1]))
+
+    def _num_left_out(self, look: int) -> int:
+        return int(np.isin(self._positions(look), self._job.left_out.positions).sum())
 
     def _scored(self, extraction: Extraction, measures: Sequence[str]) -> Result:
         return scores.compute(extraction, measures, self._job.progress)
@@ -257,13 +317,16 @@ class RunningRace:
             return self._job.result(step, fetch, advance)
         if self._job.is_stored(step):
             whole, _ = self._job.extraction(step, fetch, advance)
-            return self._scored(select(whole, self._job.target, positions), ())
-        return self._scored(self._job.select(positions).extraction(step, fetch, advance)[0], ())
+            extraction = select(whole, self._job.target, positions)
+        else:
+            extraction, _ = self._job.select(positions).extraction(step, fetch, advance)
+        return self._scored(self._job.left_out.rest(extraction, self._job.target, positions), ())
 
     def _finish(self, racer: _Racer, subset: Job) -> Result:
         """Run a candidate's remaining rows, and score it on all rows."""
         result = self._result_of_all_rows(racer, subset)
         racer.heads.append(result.head_accuracy)
+        racer.num_left_out.append(len(self._job.left_out))
         return result
 
     def _result_of_all_rows(self, racer: _Racer, subset: Job) -> Result:
@@ -274,15 +337,16 @@ class RunningRace:
         self._job.replace_subsets(racer.step, extraction, subsets)
         return self._job.score(racer.step, extraction, racer.from_store)
 
-    def _extend(self, racer: _Racer, subset: Job) -> Extraction:
+    def _extend(self, racer: _Racer, subset: Job, added: Sequence[Integers] | None = None) -> Extraction:
         """A candidate's pass over all rows so far; the rows of the latest look are run, unless they are stored."""
+        added = self._added if added is None else added
         fetch, advance = self._downloads.fetch(racer.step), self._downloads.advance
         if self._job.is_stored(racer.step):
             whole, _ = self._job.extraction(racer.step, fetch, advance)
-            return select(whole, self._job.target, np.sort(np.concatenate(self._added)))
+            return select(whole, self._job.target, np.sort(np.concatenate(added)))
         parts = []
-        for look, positions in enumerate(self._added):
-            latest = look == len(self._added) - 1
+        for look, positions in enumerate(added):
+            latest = look == len(added) - 1
             extraction = racer.kept.get(look)
             if extraction is None:
                 job = subset if latest else self._job.select(positions)
@@ -309,9 +373,12 @@ class RunningRace:
 
     def _result_of_eliminated(self, racer: _Racer, stop: Stop) -> Result:
         """Score and explain an eliminated candidate on the rows that it has run."""
-        extraction = self._extend(racer, self._job.select(self._added[-1]))
+        extraction = self._rest(racer, stop.look)
         result = self._scored(extraction, self._job.measures)
-        examples = examples_of(self._job.target, np.sort(np.concatenate(self._added)))
+        target, left_out = self._job.target, self._job.left_out.positions
+        kept = examples_of(target, np.setdiff1d(np.arange(len(target.row_ids)), left_out))
+        own = examples_of(target, np.setdiff1d(self._positions(stop.look), left_out))
+        examples = np.searchsorted(kept, own)
         return replace(
             result,
             num_examples=len(extraction.labels),
@@ -324,9 +391,12 @@ class RunningRace:
     def _stop(self, racer: _Racer, result: Result, num_rows_left: int) -> None:
         """Record the result of a candidate that runs no more rows."""
         self._results[racer.step.name] = result
-        racer.kept.clear()
+        racer.num_left_out_of_all = len(self._job.left_out)
+        if not self._job.left_out.most:
+            racer.kept.clear()
         self._downloads.advance(num_rows_left)
         self._downloads.done(racer.step)
 
     def _num_examples(self, size: int) -> int:
-        return len(examples_of(self._job.target, np.sort(self._order[:size])))
+        rows = np.setdiff1d(self._order[:size], self._job.left_out.positions)
+        return len(examples_of(self._job.target, rows))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from hf_leep import explain
+from hf_leep.arrays import Integers
 from hf_leep.measures import MEASURES, SCORE_VERSION
 from hf_leep.ranking import scoring, uncertainty
 from hf_leep.records import Candidate, Extraction, Result, Run, Score, Target
@@ -70,11 +71,13 @@ class StoredScores:
         target: the target.
         store: the store.
         measures: names of the measures.
+        left_out: positions of the rows that are not scored.
     """
 
     target: Target
     store: Store
     measures: tuple[str, ...]
+    left_out: Integers
 
     def load(self, key: str, candidate: Candidate) -> Result | None:
         """The result of a candidate; None unless the scores of all measures are stored.
@@ -117,7 +120,8 @@ class StoredScores:
     @property
     def _labels(self) -> str:
         """Fingerprint of the labels, of the code that computes scores of them, and of its confidence level."""
-        labels = hashlib.sha256(self.target.labels.astype("<i8").tobytes()).hexdigest()[:16]
+        scored = self.target.labels.astype("<i8").tobytes() + self.left_out.astype("<i8").tobytes()
+        labels = hashlib.sha256(scored).hexdigest()[:16]
         return f"{labels}-{version('hf-leep')}-v{SCORE_VERSION}-{uncertainty.CONFIDENCE:g}"
 
     @property

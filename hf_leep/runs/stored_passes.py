@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -13,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep import hub
+from hf_leep.data import jpeg
 from hf_leep.hub import files
 from hf_leep.models import BY_NAME
-from hf_leep.models.modality import installed
-from hf_leep.records import PASS_VERSION, Candidate, Extraction, Run, Target
+from hf_leep.models.modality import installed, version
+from hf_leep.records import PASS_VERSION, BadRow, Candidate, Extraction, Run, Target
 from hf_leep.store import JsonObject, Store, Writer
 
 _LIBRARIES = ("peft", "sentencepiece", "tiktoken", "timm", "torchvision")  # that transformers uses where they are
@@ -39,6 +39,7 @@ class PassDescription(TypedDict):
     candidate: StoredCandidate
     run: JsonObject
     missing: dict[str, str]
+    bad_rows: list[JsonObject]
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class StoredPasses:
         dtype: name of the number type that models compute in.
         compiled: whether models are compiled.
         reads_names: folder with a candidate's config.json → whether its pass depends on the names of the classes.
+        fast_decode: whether JPEGs are decoded at reduced size.
     """
 
     target: Target
@@ -60,6 +62,7 @@ class StoredPasses:
     dtype: str
     compiled: bool
     reads_names: Callable[[Path], bool]
+    fast_decode: bool = False
 
     def key(self, snapshot: hub.Snapshot) -> str:
         """The key of a candidate's pass. Each candidate has one, with or without the names of the classes."""
@@ -146,6 +149,7 @@ class StoredPasses:
             Run(**description["run"]),
             description["missing"],
             self.target.sentences,
+            bad_rows(description),
         )
 
     def _files(self, snapshot: hub.Snapshot) -> list[str]:
@@ -180,6 +184,8 @@ class StoredPasses:
             "libraries": installed(_LIBRARIES),
             "files": ", ".join(self._files(snapshot)),
         }
+        if self.fast_decode:
+            fields["decoded"] = f"JPEGs with at least {jpeg.SIDE} pixels a side"
         return self.store.key(fields), self.store.key({**fields, "names": json.dumps(self.target.class_names)})
 
 
@@ -189,6 +195,15 @@ def _is_of(description: PassDescription, candidate: Candidate) -> bool:
         return description["candidate"]["revision"] == candidate.revision
     except INVALID:  # records of another version
         return False
+
+
+def bad_rows(description: PassDescription) -> tuple[BadRow, ...]:
+    """The rows that a stored pass left out.
+
+    Args:
+        description: its description.
+    """
+    return tuple(BadRow(**row) for row in description["bad_rows"])
 
 
 def restore_candidate(stored: StoredCandidate, candidate: Candidate) -> Candidate:
@@ -211,4 +226,5 @@ def _describe(extraction: Extraction) -> JsonObject:
         "candidate": asdict(extraction.candidate),
         "run": asdict(extraction.run),
         "missing": dict(extraction.missing),
+        "bad_rows": [asdict(row) for row in extraction.bad_rows],
     }

@@ -56,13 +56,17 @@ def select(extraction: Extraction, target: Target, positions: Integers) -> Extra
         positions: which of its rows, ascending.
     """
     chosen, subset = examples_of(target, positions), select_target(target, positions)
+    places = {position: place for place, position in enumerate(positions.tolist())}
     return replace(
         extraction,
         probabilities=None if extraction.probabilities is None else extraction.probabilities[chosen],
         features=None if extraction.features is None else extraction.features[chosen],
         labels=subset.labels,
         draws=subset.sentences,
-        run=replace(extraction.run, num_truncated=0),  # not known of a subset
+        run=replace(extraction.run, num_truncated=0, num_padded=0),  # not known of a subset
+        bad_rows=tuple(
+            replace(row, position=places[row.position]) for row in extraction.bad_rows if row.position in places
+        ),
     )
 
 
@@ -88,9 +92,15 @@ def concatenate(parts: Sequence[tuple[Integers, Extraction]], target: Target) ->
             seconds=sum(run.seconds for run in runs),
             peak_memory_bytes=max(run.peak_memory_bytes for run in runs),
             num_truncated=sum(run.num_truncated for run in runs),
+            num_padded=sum(run.num_padded for run in runs),
         ),
         {name: why for extraction in extractions for name, why in extraction.missing.items()},
         whole.sentences,
+        tuple(
+            replace(row, position=int(np.searchsorted(positions, own[row.position])))
+            for own, extraction in parts
+            for row in extraction.bad_rows
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from hf_leep.runs.messages import LOG, Answer, Event, Failure, Ready, Work, rece
 _T = TypeVar("_T")
 _LOG = logging.getLogger("hf_leep")
 _START_SECONDS = 900.0  # to import torch and transformers, on however slow a disk
+_TRIES = 2  # to start a worker and to open the rows in it: what was killed on the way may be killed by chance
 _TICK_SECONDS = 2.0  # at most between two looks at the process
 _BLOCKED = ("SIGINT", "SIGTERM", "SIGHUP")  # a worker ignores them, and must not get one before it can say so
 INTERPRETER = [sys.executable]
@@ -102,24 +103,27 @@ class Worker:
         """
         if self._unknown is rows:
             return False
-        self._running()
-        if self._prepared is rows:
-            return True
-        try:
-            call()
-        except WorkerError as error:
-            raise ProcessError(f"the worker cannot read the rows: {error.marked()}") from None
-        except (UserError, ProcessError):
-            raise
-        except Exception as error:  # whatever pickle raises, here or there
-            self._unknown = rows
-            _LOG.warning(
-                "the rows need what this program alone defines (%s): candidates run in this process, and one that "
-                "crashes ends the run",
-                one_line(error),
-            )
-            return False
-        self._prepared = rows
+        for tries_left in reversed(range(_TRIES)):
+            self._running()
+            if self._prepared is rows:
+                return True
+            try:
+                call()
+            except WorkerError as error:
+                if not tries_left:
+                    raise ProcessError(f"the worker cannot read the rows: {error.marked()}") from None
+            except (UserError, ProcessError):
+                raise
+            except Exception as error:  # whatever pickle raises, here or there
+                self._unknown = rows
+                _LOG.warning(
+                    "the rows need what this program alone defines (%s): candidates run in this process, and one that "
+                    "crashes ends the run",
+                    one_line(error),
+                )
+                return False
+            else:
+                self._prepared = rows
         return True
 
     def end(self) -> None:
@@ -137,6 +141,19 @@ class Worker:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
             return self._process
+        for tries_left in reversed(range(_TRIES)):
+            process = self._start()
+            try:
+                if not isinstance(self._answer(process, _START_SECONDS, {}), Ready):
+                    raise AssertionError  # it is the first message of every worker
+            except WorkerError as error:
+                if not tries_left or process.poll() is None:
+                    raise ProcessError(f"no worker can be started: {error.marked()}") from None
+            else:
+                return process
+        raise AssertionError  # the last try returned or raised
+
+    def _start(self) -> subprocess.Popen[bytes]:
         self.end()
         self._messages = queue.SimpleQueue()
         with _signals_blocked():
@@ -151,11 +168,6 @@ class Worker:
                 raise ProcessError(f"no worker can be started: {error}") from None
             self._process = process
         threading.Thread(target=_read, args=(process.stdout, self._messages), daemon=True).start()
-        try:
-            if not isinstance(self._answer(process, _START_SECONDS, {}), Ready):
-                raise AssertionError  # it is the first message of every worker
-        except WorkerError as error:
-            raise ProcessError(f"no worker can be started: {error.marked()}") from None
         return process
 
     def _send(self, process: subprocess.Popen[bytes], work: Work) -> None:

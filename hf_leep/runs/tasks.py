@@ -98,7 +98,7 @@ def run_pass(request: PassRequest, writer: Writer, *, advance: Callable[[int], o
     output = Arrays(len(runner.target.labels), writer.allocate)
     (part,) = runner.run_share(request, output, advance)
     names = [name for name in ("probabilities", "features") if name not in part.missing]
-    arrays, kept = output.arrays(names), writer.written()
+    arrays, kept = output.arrays(names, np.empty(0, dtype=np.int64)), writer.written()
     return Done(part, kept, {name: array for name, array in arrays.items() if name not in kept})
 
 

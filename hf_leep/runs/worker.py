@@ -101,14 +101,14 @@ def _take_over_streams() -> tuple[BinaryIO, BinaryIO]:
 
 def _read(requests: BinaryIO, waiting: queue.SimpleQueue[Work]) -> None:
     """Read calls; the process ends when whoever started it closes the pipe or dies."""
-    try:
-        while True:
+    while True:
+        try:
             work: Any = receive(requests)
-            waiting.put(work)
-    except (EOFError, OSError):
-        os._exit(0)
-    except BaseException as error:  # a call that cannot be unpickled is answered, too
-        waiting.put(Work(_fail, (reason_of(error),), ()))
+        except (EOFError, OSError):
+            os._exit(0)
+        except BaseException as error:  # a call that cannot be unpickled is answered, too, and the next one is read
+            work = Work(_fail, (reason_of(error),), ())
+        waiting.put(work)
 
 
 def _fail(reason: str) -> None:

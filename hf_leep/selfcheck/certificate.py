@@ -8,7 +8,7 @@ from functools import cache, partial
 from importlib.metadata import version
 
 from hf_leep.measures import SCORE_VERSION
-from hf_leep.records import Certificate
+from hf_leep.measures.measure import Certificate
 from hf_leep.selfcheck.checks import verify
 from hf_leep.store import Store
 

@@ -102,7 +102,7 @@ class _WithNewHead:
         placed = {
             name: x.to(self.device) if x.device != self.device else x.clone() if x.is_inference() else x
             for name, x in batch.items()
-            if name != "num_truncated"
+            if name not in ("num_truncated", "num_padded")
         }
         self.model(**placed)
         if (caught := self._catcher.take()) is None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import ProcessError, UserError, option
+from hf_leep.errors import HubLimitError, ProcessError, UserError, option
 from hf_leep.runs.plan import reason_of
 from hf_leep.text import duration
 from hf_leep.training.journal import Journal, Outcome, Trial
@@ -234,7 +234,7 @@ class _Run:
     def _attempt(self, candidate: _Candidate, recipe: Recipe, train: Integers, evaluate: Integers) -> Outcome | None:
         try:
             trained = candidate.train(recipe, train, evaluate, self._advance)
-        except (UserError, ProcessError):
+        except (UserError, ProcessError, HubLimitError):
             raise
         except Exception as error:  # one bad candidate never stops the others, whatever it raises
             self._journal.fail(candidate.name, reason_of(error))

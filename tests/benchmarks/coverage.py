@@ -193,6 +193,28 @@ def real(folder, share):
             )
 
 
+def words(rng, num_topics, alike, repeats, sentences=100, size=15):
+    """For LEEP and NCE of words, the mean standard error over the spread of the scores, and intervals that hold.
+
+    The head knows the topic of each sentence and nothing else. Words have a label of their sentence, or with
+    probability 1 − ``alike`` a random one.
+    """
+    draws, found = np.repeat(np.arange(sentences), size), {"leep": [], "nce": []}
+    for _ in range(repeats):
+        topic, of_sentence = rng.integers(0, num_topics, sentences), rng.integers(0, T, sentences)
+        y = np.where(rng.random(len(draws)) < alike, of_sentence[draws], rng.integers(0, T, len(draws)))
+        y[:T] = np.arange(T)
+        logits = rng.normal(size=(len(draws), num_topics))
+        logits[np.arange(len(draws)), topic[draws]] += 8
+        extraction = Extraction(Candidate("x"), softmax(logits).astype("f4"), None, y, RUN, draws=draws)
+        for measure, one in score(extraction, list(found)).scores.items():
+            found[measure].append((one.value, one.standard_error))
+    for measure, pairs in found.items():
+        values, errors = np.array(pairs).T
+        held = np.abs(values - values.mean()) <= critical_value(sentences) * errors
+        yield measure, float(errors.mean() / values.std(ddof=1)), float(held.mean())
+
+
 def balanced_noise(rng, n, widths, t):
     """Features that say nothing, of two widths, and labels of equal or almost equal frequencies."""
     return rng.permutation(np.arange(n) % t), [{"features": rng.normal(size=(n, d))} for d in widths]
@@ -265,6 +287,10 @@ def main(share=1.0):
             for measure, held, number in singles(names, partial(synthetic, rng, "features", n, d), samples):
                 print(f"  {measure:20} n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}: {held:6.1%} of {number}")
     head(rng, times)
+    print(f"words, 100 sentences of 15: mean standard error / spread of scores, {LEVEL} intervals that hold")
+    for topics, alike in ((300, 0.8), (300, 1.0), (100, 0.5), (30, 0.8)):
+        for measure, ratio, held in words(rng, topics, alike, times(300)):
+            print(f"  {measure:20} {topics:3} topics, labels alike {alike:3.1f}: {ratio:.2f}, {held:6.1%}")
     print(f"two equally good sources told apart ({MISS} at most)")
     for sort_by in of_probabilities:
         for n, s in ((100, 20), (500, 100)):

@@ -221,6 +221,20 @@ def main(share=1.0):
             name = f"cloud, {wrong:.1%} wrong" if wrong else f"clouds overlap, {signal:g}"
             for found in coverage(rng, ("ridge", "ridge-log-likelihood", "knn"), of, n, times(number)):
                 row(name, n, found)
+    print("the same for measures whose errors come from ten resamples")
+    for n, number in ((200, 100), (500, 50)):
+        for wrong in (0.0, 0.005, 0.01):
+            for name, head, measures, more in (
+                ("certain", certain, ["pactran-dirichlet"], 2),
+                ("mild", mild, ["pactran-dirichlet"], 2),
+                ("cloud", cloud, ["sfda", "pactran-gaussian", "n-leep"], 1),
+            ):
+
+                def of(rng, y, head=head, wrong=wrong):
+                    return head(rng, y, wrong)
+
+                for found in coverage(rng, measures, of, n, times(more * number)):
+                    row(f"{name}, {wrong:.1%} wrong", n, found)
     print("the same for ordinary heads, right in 60 to 90 %: errors stay as they are")
     for n in (100, 200, 500):
         for signal in (0.5, 0.9, 1.3):

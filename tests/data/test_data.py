@@ -453,7 +453,7 @@ def test_columns_of_words_are_inferred_where_it_is_clear(columns, options, expec
         (three_sentences(ner_tags=[[1, None], [], [1, 0, 1]]), {}, r"column 'ner_tags' lacks 1 of 5 labels: .* −100"),
         (three_sentences(tokens=[["a", None], [], ["b"] * 3]), {}, r"column 'tokens' lacks 1 of 5 words"),
         (three_sentences(tokens=[["a", "b"], None, ["b"] * 3]), {}, r"1 of 3 rows have nothing in column 'tokens'"),
-        (three_sentences(ner_tags=[[1, 0], None, [1, 0, 1]]), {}, r"1 of 3 rows have nothing in column 'ner_tags'"),
+        (three_sentences(ner_tags=[[1, 0], None, [1, 0, 1]]), {}, r"1 of 3 rows have no label in column 'ner_tags'"),
     ],
 )
 def test_bad_words_are_one_clear_line(found, options, message):

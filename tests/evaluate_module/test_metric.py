@@ -581,6 +581,7 @@ def test_module_meets_the_requirements_of_evaluate(load, name):
     assert imports == [("library", "evaluate", "evaluate", None), ("library", "hf_leep", "hf-leep", None)]
 
 
+REQUIREMENTS = ["evaluate>=0.4.6", "gradio>=6", "numpy>=2.0", "scikit-learn>=1.5", "scipy>=1.14"]
 SECTIONS = [
     "# Metric Card for {title}", "## Metric Description", "## How to Use", "### Inputs", "### Output Values",
     "#### Values from Popular Papers", "### Examples", "## Limitations and Bias", "## Citation",
@@ -604,6 +605,8 @@ def test_metric_card_is_complete_and_its_examples_run(load, name):
         "sdk": "gradio",
         "app_file": "app.py",
         "pinned": False,
+        "license": "apache-2.0",
+        "python_version": "3.11",
         "tags": ["evaluate", "metric"],
     }
     found = re.findall(r"^#+ .*$", card, flags=re.MULTILINE)
@@ -611,7 +614,7 @@ def test_metric_card_is_complete_and_its_examples_run(load, name):
     for option in ["predictions", "references", *metric._options()]:
         assert f"**{option}**" in card
     assert metric.citation.strip() in card
-    assert (folder / "requirements.txt").read_text().split() == ["evaluate>=0.4.6", "hf-leep>=0.1.0"]
+    assert (folder / "requirements.txt").read_text().split() == REQUIREMENTS
     examples = doctest.DocTestParser().get_doctest(re.sub("^```.*$", "", card, flags=re.MULTILINE), {}, name, name, 0)
     assert len(examples.examples) > 4
     assert doctest.DocTestRunner().run(examples).failed == 0
@@ -626,6 +629,10 @@ def test_metric_card_is_complete_and_its_examples_run(load, name):
         ("0.9 0.1\n0.2, 0.8\n\n0.5,0.5\n", "0 1 1"),
         ("[[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]", "[0, 1, 1]"),
         ("0.9\t0.1\n0.2\t0.8\n0.5\t0.5", "0\n1\n1\n"),
+        ("0.9 0.1\n0.2 0.8\n0.5 0.5", "cat dog dog"),
+        ("0.9 0.1\n0.2 0.8\n0.5 0.5", "a cat, a dog, a dog"),
+        ("0.9 0.1\n0.2 0.8\n0.5 0.5", "a cat\na dog\na dog\n"),
+        ("0.9 0.1\n0.2 0.8\n0.5 0.5", '["a cat", "a dog", "a dog"]'),
     ],
 )
 @pytest.mark.parametrize("uploaded", [False, True])
@@ -639,6 +646,15 @@ def test_the_page_reads_pasted_and_uploaded_numbers(tmp_path, predictions, refer
         assert space.score_pasted(module, "pasted, but a file counts", *files) == expected
     else:
         assert space.score_pasted(module, predictions, None, references, None) == expected
+
+
+@pytest.mark.parametrize(("top", "references"), [("3\n3\n1\n1", "0 0 0 1"), ("tabby\ntabby\npug\npug", "a a a b")])
+def test_the_page_of_nce_reads_top_predictions(top, references):
+    module = ROOT / "metric_card" / "nce" / "nce.py"
+    expected = measures.nce([3, 3, 1, 1], [0, 0, 0, 1])
+    assert space.score_pasted(module, top, None, references, None) == {"nce": pytest.approx(expected, **EXACT)}
+    both = space.score_pasted(module, "0 1\n0 1\n1 0\n1 0", None, references, None)
+    assert both == {"nce": pytest.approx(expected, **EXACT)}
 
 
 def test_the_page_reads_arrays_and_accepts_options(tmp_path):
@@ -655,8 +671,10 @@ def test_the_page_reads_arrays_and_accepts_options(tmp_path):
     ("predictions", "references", "message"),
     [
         ("a b", "0 1", "expected numbers: could not convert string to float: 'a'"),
-        ("[[1, 2", "0 1", "expected numbers: "),
-        ("1 0\n0 1", "0 1.5", "expected whole numbers: "),
+        ("[[1, 2", "0 1", "expected a list in JSON: "),
+        ("1 0\n0 1", "0 1.5", "expected whole numbers or names as labels, got '0 1.5'"),
+        ("1 0\n0 1", "[[0], [1, 1]]", "expected one label for each example: "),
+        ("1 0\n0 1", "cat", "got 2 rows but 1 labels"),
         ("1 0\n0", "0 1", "rows have different lengths"),
         ("", "", "there are no examples"),
     ],

@@ -24,6 +24,9 @@ class Rows:
     def __len__(self):
         return self.n
 
+    def read(self, positions):
+        return [self[position] for position in positions]
+
     def __getitem__(self, position):
         self.decoded.append(position)
         return {"image": Image.fromarray(np.full((4, 4, 3), position, dtype=np.uint8))}

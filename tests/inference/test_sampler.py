@@ -30,7 +30,7 @@ def test_the_batches_do_not_depend_on_the_number_of_processes(n, num_processes):
 def test_a_batch_that_is_too_large_is_halved_like_all_after_it():
     sampler = BatchSampler(np.arange(40), BatchSizeSearch(16, images=False, on_cpu=True, num_rows=40))
     batch = sampler.next()
-    sampler.peek()  # the next one is already being read
+    sampler.upcoming(1)  # the next one is already being read
     assert sampler.halve(batch)
     assert sampler.halve(sampler.next())
     batches = drain(sampler)

@@ -92,6 +92,17 @@ def test_draws_are_numbered_without_gaps():
 def test_a_standard_error_is_that_of_the_draws(rng):
     p, y = rng.dirichlet(np.ones(5), 600), np.arange(600) % 3
     copies, labels, draws = np.repeat(p, 4, axis=0), np.repeat(y, 4), 2 * np.repeat(np.arange(600), 4)
-    once = measures.standard_error("nce", p, y)
-    assert measures.standard_error("nce", copies, labels, draws) == pytest.approx(once, rel=0.05)
-    assert measures.standard_error("nce", copies, labels) == pytest.approx(once / 2, rel=0.05)
+    for name in ("nce", "leep"):
+        once = measures.standard_error(name, p, y)
+        assert measures.standard_error(name, copies, labels, draws) == pytest.approx(once, rel=1e-6)
+        assert measures.standard_error(name, copies, labels) == pytest.approx(once / 2, rel=0.05)
+
+
+@pytest.mark.parametrize("measure", [measure for measure in MEASURES.values() if measure.influence_takes_draws])
+def test_draws_of_one_example_leave_the_influence_as_it_is(measure, rng):
+    p, y = rng.dirichlet(np.ones(5), 60), np.arange(60) % 3
+    order = rng.permutation(60)
+    alone = measure.influence(p, y)[1]
+    np.testing.assert_allclose(measure.influence(p, y, order)[1], alone, atol=1e-12)
+    np.testing.assert_allclose(measure.influence_by_draw(p, y, order)[1][order], alone, atol=1e-12)
+    assert np.abs(measure.influence(p, y, order // 3)[1] - alone).max() > 1e-3

@@ -67,3 +67,26 @@ def test_standard_error_agrees_with_independent_samples(rng):
     actual = np.std([value for value, _ in drawn], ddof=1)
     claimed = np.sqrt(np.mean([np.var(values, ddof=1) / 250 for _, values in drawn]))
     assert claimed == pytest.approx(actual, rel=0.2)
+
+
+def test_influence_is_the_mean_of_the_derivative_by_weight_and_of_leaving_the_example_out(rng):
+    y = np.array([0, *rng.integers(1, 4, 39)])  # class 0 has a single example
+    f = rng.normal(size=(40, 5)) + y[:, None] / 2
+    f = np.hstack([f, np.eye(40)[:, 7:8]])  # and example 7 has a column of its own
+    value, found = influence(f, y)
+    step, expected = 1e-4, []
+    for i in range(40):
+        kept = np.arange(40) != i
+        without = 40 * value - 39 * measures.h_score(f[kept], y[kept])
+        up, down = (weighted(f, y, np.where(kept, 1.0, 1 + sign * step)) for sign in (1, -1))
+        expected.append((without + 40 * (up - down) / (2 * step)) / 2)
+    np.testing.assert_allclose(found, np.array(expected) - np.mean(expected), atol=1e-5)
+
+
+def weighted(f, y, weights):
+    """The H-score of weighted examples."""
+    share = weights / weights.sum()
+    centred = f - share @ f
+    means = np.stack([share[y == c] @ centred[y == c] / share[y == c].sum() for c in y])
+    total, between = ((share[:, None] * part).T @ part for part in (centred, means))
+    return np.trace(np.linalg.pinv(total, rcond=1e-10, hermitian=True) @ between)

@@ -48,6 +48,17 @@ def test_intervals_of_closed_form_heads_hold():
         assert min(one, both) > 0.93, (measure, one, both)
 
 
+@pytest.mark.parametrize(
+    ("measure", "head", "wrong"), [("pactran-dirichlet", "certain", 0.005), ("sfda", "cloud", 0.0)]
+)
+def test_intervals_from_resamples_hold(measure, head, wrong):
+    rng = np.random.default_rng(3)
+    found = near_perfect.coverage(rng, [measure], lambda rng, y: getattr(near_perfect, head)(rng, y, wrong), 200, 25)
+    ((_, (one, both), (before, _), _),) = found
+    assert min(one, both) > 0.93
+    assert before < 0.85
+
+
 @pytest.mark.parametrize("n", [200, 500])
 def test_ordinary_heads_keep_their_errors(n):
     rng = np.random.default_rng(3)

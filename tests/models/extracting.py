@@ -66,5 +66,8 @@ class Rows:
     def where(self, index):
         return f"row {index}"
 
+    def read(self, positions):
+        return [self[position] for position in positions]
+
     def __getitem__(self, index):
         return self.rows[index]

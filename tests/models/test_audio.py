@@ -153,6 +153,14 @@ def test_sounds_that_are_cut_are_counted(sounders, name):
     assert said[-1] == f"2 of 4 sounds are longer than {limit / RATE:.4g} s and were truncated"
 
 
+def test_short_sounds_are_counted(sounders):
+    model = load(sounders["plain"])
+    found = [np.ones(40, np.float32), *waves()[:3]]
+    rows = [{"audio": {"array": np.asarray(wave, np.float32), "sampling_rate": RATE}} for wave in found]
+    assert int(model.collate(rows)["num_padded"]) == 1
+    assert "num_padded" not in model.collate(rows[1:])
+
+
 def test_other_sampling_rates_are_brought_to_the_models(sounders):
     collate = load(sounders["plain"]).collate
     time = np.arange(8000) / 8000

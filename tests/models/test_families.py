@@ -4,6 +4,7 @@ The table of what came of it is hf_leep/models/README.md. UPDATE_GOLDEN=1 writes
 """
 
 import os
+import pickle
 import re
 import warnings
 from importlib.util import find_spec
@@ -58,6 +59,7 @@ def _outcome(family, folder, own):
         alone, together = (_extract(classifier, inputs, size) for size in (1, len(inputs)))
     except CandidateError as error:
         return "refused", str(error).replace(str(folder), "the checkpoint")
+    _check_can_be_sent(classifier, inputs)
     assert together.missing == alone.missing
     assert np.ptp(alone.probabilities, axis=0).max() > 1e-4, "it says the same of every input"
     np.testing.assert_allclose(together.probabilities, alone.probabilities, rtol=0, atol=1e-5)
@@ -65,6 +67,14 @@ def _outcome(family, folder, own):
         return "works, without features", alone.missing["features"]
     np.testing.assert_allclose(together.features, alone.features, rtol=0, atol=1e-4 * np.abs(alone.features).max())
     return "works", ""
+
+
+def _check_can_be_sent(classifier, inputs):
+    """Another process makes the same inputs."""
+    read = inputs.read(range(len(inputs))) if hasattr(inputs, "read") else list(inputs)
+    own, other = (collate(read) for collate in (classifier.collate, pickle.loads(pickle.dumps(classifier.collate))))
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
 
 
 def _extract(classifier, inputs, batch_size):

@@ -92,15 +92,28 @@ def test_copies_are_named_by_the_rank_of_the_first_of_them(rng):
     assert [place.probability_best for place in places] == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("unknown", [-9.0, 9.0])
+def test_a_candidate_without_an_error_gets_none_and_changes_nothing(unknown, rng):
+    scores = sample(rng, [0.0, 0.02], 200)
+    alone, before = ranked(scores)
+    together, after = ranked([*scores, Score(unknown)])
+    assert 0 < before[0].probability_best < 1
+    assert [place.probability_best for place in after] == [*(place.probability_best for place in before), None]
+    assert alone.growth_at_least > 1
+    # With a first candidate that cannot be compared, no number of examples is known.
+    first_is_unknown = together.ranked[0].index == 2
+    assert together.growth_at_least == (None if first_is_unknown else alone.growth_at_least)
+
+
 def test_without_errors_nothing_is_known(rng):
-    _, places = ranked([*sample(rng, [0.0, 1.0], 200), Score(0.5)])
-    assert [place.probability_best for place in places] == [None] * 3
+    _, places = ranked([Score(1.0), Score(0.5)])
+    assert [place.probability_best for place in places] == [None] * 2
     (alone,) = probabilities_of_being_best(JointScores(np.array([0.5]), np.ones((1, 1)), 500), rng)
     assert alone == 1.0
     certain = JointScores(np.array([0.5, 0.7]), np.zeros((2, 2)), 500)
     np.testing.assert_array_equal(probabilities_of_being_best(certain, rng), [0.0, 1.0])
     empty = JointScores(np.zeros(0), np.zeros((0, 0)), 0)
-    assert probabilities_of_being_best(empty, rng) is None
+    assert len(probabilities_of_being_best(empty, rng)) == 0
     assert growth_at_least(empty) == 0.0
 
 

@@ -63,7 +63,14 @@ def _calibration(score):
 
 def _candidate(identity, rank, group, leep, loo, behind, **more):
     run = {"processor": "sha256:1", "processor_backend": "pil", "dtype": "float32", "device": "cpu", "batch_size": 32}
-    run |= {"max_length": None, "num_truncated": 0, "pooling": None, "num_processes": 1, "max_seconds": None}
+    run |= {
+        "max_length": None,
+        "num_truncated": 0,
+        "num_padded": 0,
+        "pooling": None,
+        "num_processes": 1,
+        "max_seconds": None,
+    }
     few = "only 2.5 examples a source class (fewer than 5): in-sample scores are too high; compare leave-one-out LEEP"
     return {
         "id": identity,
@@ -144,6 +151,7 @@ REPORT = {
         "unit": "images",
         "input_columns": ["image"],
         "label_column": "label",
+        "bad_rows": [],
         "class_names": [str(k) for k in range(10)],
         "warnings": ["3 of 2500 rows repeat an earlier row exactly (1 of them with another label)"],
     },

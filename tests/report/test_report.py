@@ -1,14 +1,18 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import hf_leep
+from hf_leep import temporary
+from hf_leep.cli.output import show_report
 from hf_leep.errors import UserError
 from hf_leep.measures import MEASURES
 from hf_leep.ranking.uncertainty import CONFIDENCE
-from hf_leep.report import Report
+from hf_leep.report import Report, card
 from hf_leep.report.builder import _on_features
 from hf_leep.report.card import plots
 from hf_leep.report.schema import SCHEMA_ID
@@ -304,3 +308,72 @@ def test_a_report_without_a_ranking_does_not_replace_one(ranked, tmp_path):
     ranked.save(tmp_path)
     assert not (tmp_path / "failed.json").exists()
     assert not Report(failed).leaves_ranking(tmp_path / "none")
+
+
+def _files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_nothing_is_replaced_before_all_files_are_written(ranked, tmp_path):
+    ranked.save(tmp_path)
+    before = _files(tmp_path)
+    changed = json.loads(ranked.to_json())
+    changed["run"]["command"] = "another one"
+    temporary.beside(tmp_path / "README.md").mkdir()  # the last file that is written cannot be
+    with pytest.raises(UserError, match=f"^cannot write the report to {tmp_path}: Is a directory$"):
+        Report(changed).save(tmp_path)
+    assert _files(tmp_path) == before
+    Report(changed).save(tmp_path)
+    assert b"another one" in _files(tmp_path)[tmp_path / "README.md"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), "^the report cannot be written: Out of range float"),
+        ({1, 2}, "^the report cannot be written: Object of type set"),
+        ("text", r"^the report cannot be written: candidates\[0\]\.scores\.leep\.value: input should be"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_anything_is_overwritten(ranked, tmp_path, value, message):
+    ranked.save(tmp_path / "old")
+    before = _files(tmp_path)
+    broken = json.loads(ranked.to_json())
+    broken["candidates"][0]["scores"]["leep"]["value"] = value
+    for folder in (tmp_path / "old", tmp_path / "new"):
+        with pytest.raises(UserError, match=message):
+            Report(broken).save(folder)
+    assert _files(tmp_path) == before
+
+
+def test_a_page_that_cannot_be_made_loses_no_scores(ranked, tmp_path, monkeypatch):
+    def fails(*_arguments):
+        raise MemoryError
+
+    ranked.save(tmp_path / "old")
+    before = _files(tmp_path)
+    monkeypatch.setattr(card, "render", fails)
+    for folder in (tmp_path / "old", tmp_path / "new"):
+        with pytest.raises(MemoryError):
+            ranked.save(folder)
+    assert _files(tmp_path) == {**before, tmp_path / "new" / "report.json": ranked.to_bytes()}
+
+
+def test_what_a_killed_run_left_half_written_is_removed(ranked, tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    machine, _ = temporary.owner().split("-")
+    (tmp_path / "plots").mkdir()
+    left = [tmp_path / f"{name}.{machine}-{ended.pid}.tmp" for name in (".report.json", "plots/.scores.png")]
+    others = [tmp_path / f".README.md.{machine}-{os.getppid()}.tmp", tmp_path / f".mine.{machine}-{ended.pid}.tmp"]
+    for path in (*left, *others):
+        path.write_text("half")
+    ranked.save(tmp_path)
+    assert [path.exists() for path in (*left, *others)] == [False, False, True, True]
+
+
+def test_a_report_that_cannot_be_saved_is_printed_all_the_same(ranked, tmp_path, capsys):
+    (tmp_path / "plots").write_text("")  # where a folder has to be
+    with pytest.raises(UserError, match="^cannot write the report to"):
+        show_report(ranked, tmp_path, json=False)
+    assert "seven-classes" in capsys.readouterr().out

@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import hf_leep
-from hf_leep.errors import CandidateError, UserError, WorkerError
+from hf_leep.errors import CandidateError, ProcessError, UserError, WorkerError
 from hf_leep.inference.processes import check_available
+from hf_leep.runs import supervisor
 from hf_leep.runs.isolation import Isolation
 from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
@@ -34,6 +36,43 @@ def test_a_lost_worker_is_an_error_of_its_call_and_another_one_takes_the_next(fu
         second = worker.call(os.getpid)
         assert len({os.getpid(), first, second}) == 3
         assert worker.call(os.getpid) == second
+
+
+def _dies_once(command, path):
+    """A command for a worker whose first process is killed before it is ready."""
+    path.write_text("")
+    first = f'test -e {path} && rm {path} && kill -9 $$; exec "$@"'
+    return ["sh", "-c", first, "sh", *command]
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "INTERPRETER", _dies_once(supervisor.INTERPRETER, tmp_path / "first"))
+    with Worker(HANGING) as worker:
+        assert worker.call(os.getpid) != os.getpid()
+    assert not (tmp_path / "first").exists()
+    monkeypatch.setattr(supervisor, "INTERPRETER", ["sh", "-c", "kill -9 $$"])
+    with (
+        Worker(HANGING) as worker,
+        pytest.raises(ProcessError, match="^no worker can be started: its process was kil"),
+    ):
+        worker.call(os.getpid)
+
+
+def test_rows_are_opened_once_more_if_the_worker_is_lost_meanwhile():
+    calls = []
+    with Worker(HANGING) as worker:
+
+        def prepare(times):
+            calls.append(1)
+            if len(calls) <= times:
+                worker.call(signal.raise_signal, signal.SIGKILL)
+
+        worker.prepare("rows", lambda: prepare(1))
+        worker.prepare("rows", lambda: prepare(1))  # nothing to do
+        assert len(calls) == 2
+        with pytest.raises(ProcessError, match="^the worker cannot read the rows: its process was killed"):
+            worker.prepare("others", lambda: prepare(9))
+        assert len(calls) == 4
 
 
 def test_an_error_of_a_call_is_raised_here_and_ends_no_worker():
@@ -196,13 +235,13 @@ cli.main(sys.argv[1:])
 
 @pytest.mark.parametrize(
     ("number", "ignored", "code"),
-    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129), (signal.SIGHUP, True, 0)],
+    [(signal.SIGINT, False, 130), (signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129), (signal.SIGHUP, True, 3)],
 )
 def test_a_signal_ends_a_run_with_a_report_of_what_is_finished(
     python, checkpoints, pictures, tmp_path, number, ignored, code
 ):
     pictures.to_parquet(tmp_path / "rows.parquet")
-    models = [str(checkpoints[name]) for name in ("five", "seven-classes")]
+    models = [str(checkpoints[name]) for name in ("five", "seven-classes", "regression")]  # the plan refuses the last
     call = [
         "rank",
         "--dataset",
@@ -223,4 +262,7 @@ def test_a_signal_ends_a_run_with_a_report_of_what_is_finished(
     assert done.returncode == code, done.stderr
     assert ("what is finished is kept; the same command goes on" in done.stderr) == (not ignored)
     found = json.loads((tmp_path / "out" / "report.json").read_text())["candidates"]
-    assert [c["status"] for c in found] == ["ok", "ok" if ignored else "failed"]
+    assert [c["status"] for c in found] == ["ok", "ok" if ignored else "failed", "failed"]
+    reasons = {Path(c["id"]).name: c["reason"] for c in found}
+    assert (reasons["seven-classes"] or "").startswith("not run: ") == (not ignored)
+    assert reasons["regression"].startswith("a regression head (1 output)")  # a reason once given is kept

@@ -42,3 +42,18 @@ def test_a_network_against_itself_differs_by_nothing():
     _, _, gap, error = accuracies([outcome, outcome])
     assert gap[0, 1] == 0
     assert error[0, 0] == 0
+
+
+def test_a_network_without_errors_has_one_all_the_same():
+    """Of 200 rows without an error, the true share of errors is at most 3/200 at 95 %."""
+    right = np.ones((3, 200), bool)
+    mean, error, _, gap_error = accuracies([right, right])
+    assert mean[0] == 1
+    assert 1.96 * error[0] == pytest.approx(3 / 200, rel=0.2)
+    assert gap_error[0, 1] == pytest.approx(np.sqrt(2) * error[0])
+    held = []
+    rng = np.random.default_rng(3)
+    for _ in range(500):
+        mean, error, gap, gap_error = accuracies([rng.random((1, 200)) > 0.01, rng.random((1, 200)) > 0.01])
+        held.append((abs(mean[0] - 0.99) <= 1.96 * error[0], abs(gap[0, 1]) <= 1.96 * gap_error[0, 1]))
+    assert np.mean(held, axis=0).min() > 0.93  # without unseen errors 0.86 and less

@@ -35,17 +35,17 @@ __all__ = [
 FILES = plots.FILES | {"README.md", "report.html", "scores.parquet"}
 
 
-def render(data: ReportData, repo_type: str = "dataset") -> dict[str, bytes]:
+def render(data: ReportData, repo_type: str = "dataset", licence: str = "unknown") -> dict[str, bytes]:
     """Make every file of a report but report.json itself: relative path → content.
 
     Args:
         data: the content of report.json.
         repo_type: the kind of repository that the files are for: ``dataset``, as in a folder, or ``model``, which has
             no place for a table of data and for report.html.
+        licence: the id of the report's licence on the Hub, for the page's metadata.
     """
-    files = {}
+    files = plots.draw(data)
     if repo_type == "dataset":
-        files = {"scores.parquet": parquet(data), "report.html": interactive(data)}
-    files |= plots.draw(data)
-    files["README.md"] = page(data, repo_type).encode("utf-8", "backslashreplace")
+        files |= {"scores.parquet": parquet(data), "report.html": interactive(data)}
+    files["README.md"] = page(data, repo_type, licence).encode("utf-8", "backslashreplace")
     return files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from hf_leep.errors import one_line
@@ -33,6 +34,12 @@ def target_on_hub(data: ReportData) -> bool:
     return on_hub(data["target"]["dataset"], data["target"]["revision"])
 
 
+def subject(data: ReportData) -> str:
+    """What to call a report's data set in a title: its id on the Hub, or the last part of its path."""
+    name = data["target"]["dataset"]
+    return plain(name if target_on_hub(data) else PurePath(name).name or name)
+
+
 def ranked_on_hub(data: ReportData) -> list[RankedData]:
     """The ranked candidates that are public repositories on the Hub, best first, each once."""
     found: dict[str, RankedData] = {}
@@ -60,12 +67,15 @@ def local_names(data: ReportData) -> list[str]:
     return list(dict.fromkeys(map(plain, names)))
 
 
-def metadata(data: ReportData, repo_type: str) -> str:
+def metadata(data: ReportData, repo_type: str, licence: str) -> str:
     """Write a card's metadata as YAML, without the dashes around it.
+
+    It leaves out the candidates, which the page links: the Hub takes several models under ``base_model`` for a merge.
 
     Args:
         data: the content of report.json.
         repo_type: ``dataset`` for a repository with the scores, ``model`` for a model card without weights.
+        licence: the id of the report's licence on the Hub.
     """
     from huggingface_hub import DatasetCardData, ModelCardData
 
@@ -75,14 +85,17 @@ def metadata(data: ReportData, repo_type: str) -> str:
     card: CardData
     if repo_type == "model":
         card = ModelCardData(
-            base_model=[candidate["id"] for candidate in ranked_on_hub(data)] or None,
             datasets=sources,
+            license=licence,
             library_name="hf_leep",
             metrics=list(data["measures"]),
             tags=[*tags, task],
         )
     else:
         card = DatasetCardData(
+            pretty_name=f"Checkpoints ranked for {sources[0]}" if sources else "Checkpoints ranked for a data set",
+            license=licence,
+            size_categories=_size_category(len(data["candidates"])),
             source_datasets=sources,
             task_categories=[task],
             tags=tags,
@@ -90,6 +103,11 @@ def metadata(data: ReportData, repo_type: str) -> str:
         )
     text: str = card.to_yaml()
     return text
+
+
+def _size_category(num_rows: int) -> str:
+    """The Hub's name for a number of rows; a report has a row for each candidate."""
+    return "n<1K" if num_rows < 1_000 else "1K<n<10K" if num_rows < 10_000 else "10K<n<100K"
 
 
 def annotation_title(data: ReportData) -> str:

@@ -7,11 +7,11 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from hf_leep.report.candidate_schema import CandidateData
-from hf_leep.report.card import explanation, fine_tuning, order, plots, second_opinion, validation, wording
+from hf_leep.report.card import explanation, fine_tuning, next_steps, order, plots, second_opinion, validation, wording
 from hf_leep.report.card.certificate import passed_sentence
-from hf_leep.report.card.metadata import metadata, on_hub
+from hf_leep.report.card.metadata import metadata, on_hub, subject
 from hf_leep.report.card.race import race_rows, race_sentence
-from hf_leep.report.card.verdict import disagreement, headless_note, verdict
+from hf_leep.report.card.verdict import doubts, headless_note, verdict
 from hf_leep.report.letters import in_short
 from hf_leep.report.schema import MeasureData, ReportData
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     import jinja2
 
 _MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # of the best and of the worst predicted classes, and of unexpected labels
+_MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
 
-def page(data: ReportData, repo_type: str = "dataset") -> str:
+def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown") -> str:
     """Write the card as Markdown with the Hub's metadata block in front.
 
     Args:
         data: the content of report.json.
         repo_type: the kind of repository that it is written for, ``dataset`` or ``model``.
+        licence: the id of the report's licence on the Hub, such as ``cc-by-4.0``.
     """
-    block, data = metadata(data, repo_type), _escaped(data)
+    block, data = metadata(data, repo_type, licence), _escaped(data)
     rows = [_row(data, candidate, name) for name, candidate in wording.named(data)]
     ranked = [row for row in rows if row["rank"] is not None]
     return _template().render(
@@ -51,13 +53,19 @@ def page(data: ReportData, repo_type: str = "dataset") -> str:
         order=wording.title(data, data["sort_by"]),
         checked_by=wording.title(data, data["checked_by"]) if data["checked_by"] else None,
         best_by=wording.title(data, data["best_by"]),
-        disagreement=disagreement(data),
+        doubts=doubts(data),
+        loading=next_steps.loading(data),
+        costs=next_steps.costs(data, code),
+        sort_unit=prose(data["measure_details"][data["sort_by"]]["unit"]),
+        most_rows=_MOST_ROWS,
+        subject=subject(data),
         headless=headless_note(data),
         notes=wording.notes(data, code),
         warnings=wording.warnings(data, code),
         why=_why(data),
         from_store=sum(c["run"] is not None and c["run"]["from_store"] for c in data["candidates"]),
         certificate=passed_sentence(data),
+        interactive=repo_type == "dataset",
         plots={name: prose(finding) for name, finding in plots.findings(data).items()},
         **_race(data),
         **_order_holds(data),
@@ -110,6 +118,7 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
     return {
         **candidate,
         "name": _linked(candidate, name),
+        "score": _whole(wording.with_interval(candidate["scores"].get(data["sort_by"]))),
         "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
         "behind": "–" if candidate["rank"] == 1 else _whole(wording.with_error(candidate["behind_best"])),
         "tie_letters": in_short(candidate),
@@ -126,6 +135,7 @@ def _race(data: ReportData) -> dict[str, object]:
         "race_rows": race_rows(data, code),
         "race_by": wording.title(data, data["race"]["decided_by"]) if data["race"] else None,
         "num_compared": wording.num_compared(data),
+        "num_ranked": sum(1 for _ in wording.ranked(data)),
     }
 
 
@@ -171,11 +181,13 @@ def _fine_tuned(data: ReportData) -> dict[str, object]:
 def _why(data: ReportData) -> dict[str, object] | None:
     """The explanation of the best candidate that has one, as far as a page has room."""
     first = None
+    names = {candidate["rank"]: name for name, candidate in wording.ranked(data)}
     for name, candidate in wording.ranked(data, code):
         found = candidate["explanation"]
         if found is not None:
             return {
                 "name": name,
+                "plain": _entities(names[candidate["rank"]]),
                 "first": first,
                 "rank": candidate["rank"],
                 "ran": f"{candidate['num_examples']:,}" if candidate["stopped"] else None,
@@ -188,6 +200,11 @@ def _why(data: ReportData) -> dict[str, object] | None:
             reason = prose(explanation.why_unexplained(data, candidate))
             first = f"{name} comes first, but has no explanation: {reason}."
     return None
+
+
+def _entities(name: str) -> str:
+    """A name inside HTML, where a renderer may read Markdown or not: whatever either could mean is an entity."""
+    return "".join(c if c.isalnum() or c in " -./" else f"&#{ord(c)};" for c in plain(name))
 
 
 def _cell(candidate: CandidateData, measure: str, sort_by: str) -> str:

@@ -10,7 +10,7 @@ from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.card.order import auto_sentence, baseline_note, consensus_note
 from hf_leep.report.card.race import gap_sentence, race_sentence, stops
 from hf_leep.report.card.second_opinion import head_cells, head_note
-from hf_leep.report.card.verdict import disagreement, headless_note, verdict
+from hf_leep.report.card.verdict import doubts, headless_note, verdict
 from hf_leep.report.card.wording import (
     chance,
     entropy_explained_cells,
@@ -81,6 +81,7 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
         command = Text(plain(data["headless"]["command"]), style="bold", no_wrap=True, overflow="ignore")
         parts += [Text(note), command]
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
+    parts += [Text(plain(sentence)) for sentence in doubts(data)]
     parts += [Text(sentence) for sentence in (auto_sentence(data), race_sentence(data)) if sentence]
     return Group(*parts)
 
@@ -91,7 +92,7 @@ def _reason(candidate: CandidateData) -> str:
 
 def _notes(data: ReportData) -> list[str]:
     """What to know before trusting the order or choosing a candidate."""
-    found = [*data["target"]["warnings"], disagreement(data), consensus_note(data, str), baseline_note(data)]
+    found = [*data["target"]["warnings"], consensus_note(data, str), baseline_note(data)]
     found += [f"{text}: {who}" for by_text in (warnings(data), notes(data)) for text, who in by_text.items()]
     return [note for note in found if note]
 
@@ -215,7 +216,7 @@ def notebook(data: ReportData) -> str:
         cells += [rank_range(candidate), chance(data, candidate)]
         cells += [f"{candidate['num_examples']:,}"] if data["race"] else []
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    sentences = [*verdict(data, str), auto_sentence(data), race_sentence(data), *_notes(data)]
+    sentences = [*verdict(data, str), *doubts(data), auto_sentence(data), race_sentence(data), *_notes(data)]
     sentences += [f"■ {name} {why}" for name, why in stops(data)] + [gap_sentence(data)]
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in sentences if sentence)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)

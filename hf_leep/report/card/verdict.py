@@ -45,8 +45,16 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
             f"alone. Treat the order as noise; try more {examples(data)} or other candidates."
         )
     said += [*_best(data, candidates), *_seen(data, candidates)]
-    said += [text for text in (confirmation(data, name), _calibrated(data, candidates)) if text]
-    return [*said, *settling(data)]
+    return [*said, *(text for text in (confirmation(data, name), _calibrated(data, candidates)) if text)]
+
+
+def doubts(data: ReportData) -> list[str]:
+    """Say what would change the verdict: the measure that checks the order, or more examples.
+
+    Args:
+        data: the content of report.json.
+    """
+    return [text for text in (disagreement(data), *settling(data)) if text]
 
 
 def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
@@ -131,7 +139,8 @@ def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     if not chances or num_compared(data) < 2:
         return []
     by = title(data, data["best_by"])
-    said = f"Given these {examples(data)}, the probability that its true {by} is the highest is {_listed(chances)}."
+    among = "" if num_compared(data) == len(candidates) or data["race"] else " among those with a known error"
+    said = f"The probability of the highest true {by}{among}, given these {examples(data)}: {_listed(chances)}."
     return [said, *_copies(data, candidates)]
 
 

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import RankedData
-from hf_leep.report.card.metadata import target_on_hub
+from hf_leep.report.card.metadata import subject
 from hf_leep.report.card.second_opinion import head_cells
-from hf_leep.report.card.verdict import verdict
+from hf_leep.report.card.verdict import doubts, verdict
 from hf_leep.report.card.wording import (
     chance,
     examples,
@@ -101,9 +100,10 @@ def interactive(data: ReportData) -> bytes:
             "form-action 'none'"
         ),
         embedded=embedded(data),
-        target=plain(data["target"]["dataset"] if target_on_hub(data) else PurePath(data["target"]["dataset"]).name),
+        target=subject(data),
         described=_described(data),
         verdict=[plain(sentence) for sentence in verdict(data, str)],
+        doubts=plain(" ".join(doubts(data))),
         measure=title(data, data["sort_by"]),
         unit=plain(data["measure_details"][data["sort_by"]]["unit"]),
         lower="" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lower",

@@ -244,7 +244,8 @@ function ticks(low, high, most) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
   const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) found.push(k * step);
+  const first = Math.ceil(low / step - 1e-9);
+  for (let k = 0; k < 20 && (first + k) * step <= high + step * 1e-9; k++) found.push((first + k) * step);
   return [found, Math.max(0, -Math.floor(Math.log10(step) + 1e-9))];
 }
 
@@ -257,7 +258,7 @@ function plot(cost) {
   const ys = cost.points.map(([, , y]) => y);
   const pad = (values) => {
     const [low, high] = [Math.min(...values), Math.max(...values)];
-    const more = (high - low) * 0.06 || 0.1;
+    const more = (high - low) * 0.06 || Math.abs(high) * 0.06 || 0.1;
     return [low - more, high + more];
   };
   const [[x0, x1], [y0, y1]] = [pad(xs), pad(ys)];

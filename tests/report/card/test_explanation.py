@@ -91,7 +91,7 @@ def test_the_reason_why_a_candidate_has_no_explanation_is_the_true_one(report):
 def test_the_card_explains_the_best_candidate_that_can_be_and_says_so(report):
     first, second, _, _ = report["candidates"]
     first.update(explanation=None, num_source_classes=None)
-    section = page(report).split("## Why `small/resnet`\n\n")[1]
+    section = page(report).split("<summary>Why small/resnet</summary>\n\n")[1]
     assert section.startswith(
         "`big/resnet` comes first, but has no explanation: it has no head, so it makes no predictions that could be "
         "explained. "
@@ -119,7 +119,7 @@ def test_predictions_without_information_are_not_explained(report):
         "There is nothing to explain: its predictions say no more about these labels than the class frequencies do."
     )
     assert words in " ".join(shown(report).split())
-    section = page(report).split("## Why `big/resnet`\n\n")[1]
+    section = page(report).split("<summary>Why big/resnet</summary>\n\n")[1]
     assert section.startswith(words)
     assert "predicted by" not in section
 

@@ -6,6 +6,7 @@ from huggingface_hub import DatasetCard, ModelCard, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from hf_leep.report.card import annotated, annotation_title, local_names, ranked_on_hub, render
+from hf_leep.report.card.metadata import metadata
 from hf_leep.report.card.page import page
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
@@ -14,6 +15,9 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
 def test_a_dataset_card_reads_back_the_same(report):
     card = DatasetCard(page(report))
     assert card.data.to_dict() == {
+        "pretty_name": "Checkpoints ranked for user/flowers",
+        "license": "unknown",
+        "size_categories": "n<1K",
         "source_datasets": ["user/flowers"],
         "task_categories": ["image-classification"],
         "tags": ["hf_leep", "transferability", "leep"],
@@ -22,11 +26,11 @@ def test_a_dataset_card_reads_back_the_same(report):
     assert card.content == page(report)
 
 
-def test_a_model_card_names_data_set_candidates_and_measures(report):
-    text = page(report, "model")
+def test_a_model_card_names_data_set_and_measures_and_links_candidates(report):
+    text = page(report, "model", "cc-by-4.0")
     card = ModelCard(text)
     assert card.data.to_dict() == {
-        "base_model": ["big/resnet", "small/resnet", "weak/resnet"],
+        "license": "cc-by-4.0",
         "datasets": ["user/flowers"],
         "library_name": "hf_leep",
         "metrics": ["leep", "leave-one-out-leep"],
@@ -35,6 +39,15 @@ def test_a_model_card_names_data_set_candidates_and_measures(report):
     assert ModelCardData(**card.data.to_dict()).to_dict() == card.data.to_dict()
     assert card.content == text
     assert "scores.parquet" not in render(report, "model")
+    for name in ("big/resnet", "small/resnet", "weak/resnet"):
+        assert f"[`{name}`](https://huggingface.co/{name}/tree/" in text
+
+
+@pytest.mark.parametrize(("num", "category"), [(999, "n<1K"), (1000, "1K<n<10K"), (10_000, "10K<n<100K")])
+def test_the_size_of_the_table_as_the_hub_puts_it(report, num, category):
+    report["candidates"] *= num // len(report["candidates"]) + 1
+    del report["candidates"][num:]
+    assert f"size_categories: {category}\n" in metadata(report, "dataset", "mit").replace("'", "")
 
 
 @pytest.mark.parametrize("name", ["null", "1e5", "user/1.0", "on", "2024-01-01"])
@@ -43,8 +56,6 @@ def test_names_that_yaml_could_take_for_something_else_stay_names(report, name, 
     report["target"]["dataset"] = report["candidates"][0]["id"] = name
     card = {"dataset": DatasetCard, "model": ModelCard}[kind](page(report, kind))
     assert (card.data.datasets if kind == "model" else card.data.source_datasets) == [name]
-    if kind == "model":
-        assert card.data.base_model[0] == name
 
 
 @pytest.mark.parametrize("name", ["/home/me/data", "../data", "user/data\nlicense: mit", "ünï/data", "a/b/c", "--- x"])
@@ -52,7 +63,6 @@ def test_what_is_no_repository_is_no_metadata(report, name):
     report["target"]["dataset"] = report["candidates"][0]["id"] = name
     block = page(report).split("---\n")[1]
     assert "source_datasets" not in yaml.safe_load(block)
-    assert ModelCard(page(report, "model")).data.base_model == ["small/resnet", "weak/resnet"]
     assert name not in block
 
 
@@ -61,7 +71,6 @@ def test_a_local_folder_with_the_name_of_a_repository_is_no_metadata(report):
     report["candidates"][1]["revision"] = "sha256:" + "1" * 64
     data = ModelCard(page(report, "model")).data
     assert data.datasets is None
-    assert data.base_model == ["big/resnet", "weak/resnet"]
     assert "source_datasets" not in DatasetCard(page(report)).data.to_dict()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hf_leep.report.card import notebook, render
 from hf_leep.report.card.page import page
 from hf_leep.report.card.verdict import verdict
 from hf_leep.report.card.wording import short_names, with_error, with_interval
-from hf_leep.text import classes, code, count, duration, number, percent, prose
+from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
 from tests.report.conftest import measure
 
 GOLDEN = Path(__file__).with_name("golden.md")
@@ -64,7 +65,7 @@ def test_names_change_nothing_outside_their_cell(report):
     dirty = page(report)
     assert "\x1b" not in dirty
     assert [line for line in dirty.splitlines() if line.startswith("#")] == [
-        line.replace("`user/flowers`", code(EVIL)).replace("`big/resnet`", code(f"big/resnet{EVIL}"))
+        line.replace("`user/flowers`", "`etc`")  # the last part of a path
         for line in clean.splitlines()
         if line.startswith("#")
     ]
@@ -75,12 +76,14 @@ def test_names_change_nothing_outside_their_cell(report):
     assert "<script" not in outside_code
     assert "](https://evil" not in outside_code
     assert "![i](j)" not in outside_code
+    why = next(line for line in dirty.splitlines() if line.startswith("<summary>Why"))
+    assert unescape(why) == f"<summary>Why {plain(f'big/resnet{EVIL}')}</summary>"
 
 
 def test_the_table_shows_the_accuracy_that_a_card_states(report):
     rows = [
         line.split(" | ")
-        for line in page(report).splitlines()
+        for line in page(report).split("<summary>All columns</summary>")[1].splitlines()
         if line.startswith(("| # |", "| 1 |", "| 2 |", "| 3 |"))
     ]
     column = rows[0].index("stated accuracy")
@@ -92,7 +95,7 @@ def test_the_table_shows_the_accuracy_that_a_card_states(report):
 
 def test_a_command_cannot_leave_its_block(report):
     report["run"]["command"] = "hf-leep rank --dataset ```\n# free\n"
-    block = page(report).split("## How it was run")[1]
+    block = page(report).split("<summary>How it was run</summary>")[1]
     assert "\n# free" not in block
     assert sum(line.startswith("```") for line in block.splitlines()) == 2
 
@@ -140,13 +143,20 @@ def test_what_it_takes_at_least_to_settle_the_first_place_is_said(report):
 
 def test_the_likely_best_of_a_tie_are_named(report):
     words = (
-        "Given these images, the probability that its true leave-one-out LEEP is the highest is 70\u00a0% for "
+        "The probability of the highest true leave-one-out LEEP, given these images: 70\u00a0% for "
         "`small/resnet` and 30\u00a0% for `big/resnet`.\n"
     )
     assert words in page(report)
     for candidate in report["candidates"]:
         candidate["probability_best"] = None
-    assert "Given these images" not in page(report)
+    assert "The probability of the highest" not in page(report)
+
+
+def test_it_says_that_only_candidates_with_a_known_error_have_a_probability(report):
+    words = ("among those with a known error,", "the others get a dash, though one of them may be the best.")
+    assert not any(part in page(report) for part in words)
+    report["candidates"][2]["probability_best"] = None
+    assert all(part in page(report) for part in words)
 
 
 def test_copies_are_named_where_they_share_the_probability(report):
@@ -171,8 +181,8 @@ def test_nothing_ranked_is_said_and_has_no_plot(report):
 def test_notes_are_told_once_with_those_they_are_about(report):
     for candidate in report["candidates"]:
         candidate["notes"] = ["gated", f"licence {candidate['id']}"]
-    section = page(report).split("## Before you choose\n\n")[1].split("\n\n")[0]
-    assert section.splitlines() == [
+    section = page(report).split("--top 3 --budget 20m\n```\n\n")[1].split("\n\n")[0]
+    assert section.splitlines()[2:] == [
         "- gated: all candidates",
         "- licence big/resnet: `big/resnet`",
         "- licence small/resnet: `small/resnet`",
@@ -236,7 +246,7 @@ def test_in_a_chain_the_verdict_names_only_those_that_the_first_is_not_told_apar
     report["candidates"][2]["rank_interval"] = [1, 3]
     assert verdict(report, code)[2] == "If all pairs are compared at once, 3 of the 3 candidates may be the best."
     rows = [line for line in page(report).splitlines() if re.match(r"\| \d \| [a-z]+ \|", line)]
-    assert [row.split(" | ")[1] for row in rows] == ["a", "ab", "b"]
+    assert [row.split(" | ")[1] for row in rows] == ["a", "ab", "b"] * 2
     del report["candidates"][2]
     assert "do not tell it apart from the only other candidate: `small/resnet`." in verdict(report, code)[0]
 
@@ -276,7 +286,7 @@ def test_a_page_without_a_rank_has_no_empty_tables(report):
     for candidate in report["candidates"]:
         candidate.update(rank=None, tie_group=None, tie_letters=None, scores={}, run=None, reason="it is no model")
     shown = page(report)
-    assert "## What the numbers mean" not in shown
+    assert "What the numbers mean" not in shown
     assert "image backend" not in shown
 
 
@@ -288,7 +298,8 @@ def test_what_is_explained_is_shown_wherever_a_candidate_has_it(report):
         candidate["check"] = None
     report["candidates"][1]["entropy_explained"] = None
     report["candidates"][2]["entropy_explained"] = -0.2
-    rows = [line.split(" | ") for line in page(report).splitlines() if re.match(r"\| [#123] \|", line)][:4]
+    columns = page(report).split("<summary>All columns</summary>")[1]
+    rows = [line.split(" | ") for line in columns.splitlines() if re.match(r"\| [#123] \|", line)][:4]
     assert [row[4] for row in rows] == ["entropy explained", "56 %", "–", "0 %"]
     assert "- **entropy explained**" in page(report)
     assert "<th>entropy explained</th>" in notebook(report)
@@ -336,3 +347,19 @@ def test_short_names_are_the_last_part_of_a_path_where_that_tells_them_apart():
     assert short_names([local("/a/b/model-1"), local("./c/model-2"), hub]) == ["model-1", "model-2", "user/model"]
     assert short_names([local("/a/best"), local("/b/best")]) == ["/a/best", "/b/best"]
     assert short_names([local("/a/best"), local("/a/best")]) == ["best", "best"]
+
+
+def test_the_first_screen_is_short_and_the_rest_is_folded(report):
+    text = page(report).split("---\n", 2)[2]
+    assert text.count("<details>") == text.count("</details>")
+    outside = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    assert outside.count("\n| # |") == 1
+    heading = next(line for line in outside.splitlines() if line.startswith("| # |"))
+    assert heading.count("|") - 1 <= 6
+    shown = re.sub(r"\]\([^)]*\)", "]", outside)
+    assert len(shown.split()) < 400
+
+
+def test_a_path_is_no_title(report):
+    report["target"].update(dataset="/home/me/data/flowers", revision=None)
+    assert "# Which checkpoint to fine-tune for `flowers`\n" in page(report)
