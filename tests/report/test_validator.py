@@ -45,6 +45,7 @@ def use(report):
     card.notebook(report.data)
     for repo_type in ("dataset", "model"):
         card.page(report.data, repo_type)
+    card.interactive(report.data)
     card.parquet(report.data)
     card.local_names(report.data)
     card.private_names(report.data)

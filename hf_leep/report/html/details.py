@@ -48,7 +48,7 @@ def embedded(data: ReportData) -> str:
             whole, room = _dumped(_details(data, index, name, candidate, names, explained=False)), 0
             names = dict(list(names.items())[:before])
         candidates.append(whole)
-    others = {
+    others: Json = {
         "names": list(names),
         "measure": title(data, data["sort_by"]),
         "examples": examples(data),

@@ -131,11 +131,8 @@ def interactive(data: ReportData) -> bytes:
 def _described(data: ReportData) -> str:
     """The target in a line."""
     target = data["target"]
-    where = ", ".join(
-        f"{word} {plain(target[key])}"
-        for word, key in (("configuration", "config"), ("split", "split"))
-        if target[key]
-    )
+    places = (("configuration", target["config"]), ("split", target["split"]))
+    where = ", ".join(f"{word} {plain(name)}" for word, name in places if name)
     return (
         f"{where}{': ' if where else ''}{target['num_examples']:,} {examples(data)}, {target['num_classes']} classes"
     )
@@ -216,7 +213,7 @@ def _range(data: ReportData, candidates: Sequence[RankedData]) -> tuple[float, f
     values = [value for c in candidates if (value := c["scores"][data["sort_by"]]["value"]) is not None]
     values += [end for c in candidates if c["interval"] for end in c["interval"]]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    return (low, high) if 0 < high - low < float("inf") else (low - 0.5, high + 0.5)
 
 
 def _bar(candidate: RankedData, value: float | None, low: float, high: float) -> tuple[float, float, float] | None:
@@ -224,7 +221,8 @@ def _bar(candidate: RankedData, value: float | None, low: float, high: float) ->
     if value is None:
         return None
     ends = candidate["interval"] or (value, value)
-    at = [round(6 + (x - low) / (high - low) * (_BAR - 12), 1) for x in (ends[0], value, ends[1])]
+    shares = [min(max((x - low) / (high - low or 1.0), 0.0), 1.0) for x in (ends[0], value, ends[1])]
+    at = [round(6 + share * (_BAR - 12), 1) for share in shares]
     return at[0], at[1], at[2]
 
 
