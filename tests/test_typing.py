@@ -116,7 +116,7 @@ BROKEN_CALLS = [
     ("\n        split=split,", "\n        split=seed,"),
     ("execution=execution,", "execution=hub,"),
     ("Execution(\n        batch_size=batch_size,", "Execution(\n        batchsize=batch_size,"),
-    ("confidence=Race.confidence if confidence is None else confidence", "confidence=resources"),
+    ("race_of(race, confidence, top)", "race_of(race, resources, top)"),
 ]
 
 
