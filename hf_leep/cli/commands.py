@@ -74,7 +74,7 @@ def explain(
         bool, typer.Option("--all", help="Show every class in report.json, not only the first and last few.")
     ] = False,
 ) -> None:
-    """Show why a candidate scores as it does: which source classes predict yours, where it fails, and odd rows."""
+    """Show why a candidate has its score: which source classes predict yours, where it fails, and suspicious rows."""
     from hf_leep.report import Report
     from hf_leep.report.card.explanation import terminal
 
@@ -136,15 +136,15 @@ def validate(
         bool, typer.Option("--allow-pickle", help="Accept pickled weights where there are no safetensors.")
     ] = False,
     candidate_timeout: Annotated[
-        str, typer.Option(help="Give a candidate up after this long without a sign of life: 90s, 30m or 1h.")
+        str, typer.Option(help="Give up on a candidate after this long without progress: 90s, 30m or 1h.")
     ] = "30m",
     retry: Annotated[
         bool,
-        typer.Option("--retry", help="Try candidates again that ended the process of an earlier run."),
+        typer.Option("--retry", help="Retry candidates that crashed the process of an earlier run."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
 ) -> None:
-    """Train a head on each candidate of a report, or fine-tune the first ones, and say how far to trust the order."""
+    """Check the order of a report: train a head on each candidate, or fine-tune the first few."""
     from hf_leep import validation
     from hf_leep.report import Report
     from hf_leep.report.card import fine_tuning
@@ -267,7 +267,7 @@ def cache(
 def verify(
     json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON to stdout and nothing else.")] = False,
 ) -> None:
-    """Check the measures on this machine, against proved limits and independent oracles, in seconds."""
+    """Check the measures on this machine against proved limits and independent implementations, in seconds."""
     from dataclasses import asdict
     from json import dumps
 

@@ -121,7 +121,7 @@ def rank(
     sort_by: Annotated[
         str | None,
         typer.Option(
-            help="Measure that makes the order, the first one by default; auto for the one that lost least in trials.",
+            help="Measure to order by, the first one by default; auto for the one that chose best in our trials.",
             rich_help_panel=_ORDER,
         ),
     ] = None,
@@ -134,7 +134,7 @@ def rank(
     confidence: Annotated[
         float | None,
         typer.Option(
-            help="With --race: probability that none of the truly best is stopped; default 0.95.",
+            help="With --race: probability of stopping none of the truly best candidates; default 0.95.",
             rich_help_panel=_ORDER,
         ),
     ] = None,
@@ -166,7 +166,7 @@ def rank(
         int | None, typer.Option(help="Rows a batch; chosen by timing by default.", rich_help_panel=_RUN)
     ] = None,
     device: Annotated[
-        Device | None, typer.Option(help="cpu, cuda or mps; the best at hand by default.", rich_help_panel=_RUN)
+        Device | None, typer.Option(help="cpu, cuda or mps; the best available by default.", rich_help_panel=_RUN)
     ] = None,
     dtype: Annotated[
         Dtype, typer.Option(help="Number type to compute in: float32, bfloat16 or float16.", rich_help_panel=_RUN)
@@ -183,7 +183,9 @@ def rank(
     ] = None,
     fast_decode: Annotated[
         bool,
-        typer.Option("--fast-decode", help="Decode large JPEGs at reduced size, for all alike.", rich_help_panel=_RUN),
+        typer.Option(
+            "--fast-decode", help="Decode large JPEGs at reduced size, for all candidates.", rich_help_panel=_RUN
+        ),
     ] = False,
     engine: Annotated[
         Literal["local", "ray"],
@@ -204,13 +206,13 @@ def rank(
     candidate_timeout: Annotated[
         str,
         typer.Option(
-            help="Give a candidate up after this long without a sign of life: 90s, 30m or 1h.", rich_help_panel=_RUN
+            help="Give up on a candidate after this long without progress: 90s, 30m or 1h.", rich_help_panel=_RUN
         ),
     ] = "30m",
     retry: Annotated[
         bool,
         typer.Option(
-            "--retry", help="Try candidates again that ended the process of an earlier run.", rich_help_panel=_RUN
+            "--retry", help="Retry candidates that crashed the process of an earlier run.", rich_help_panel=_RUN
         ),
     ] = False,
     output: Annotated[

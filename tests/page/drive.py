@@ -37,9 +37,9 @@ def filtered(page):
     expect(shown).to_have_count(0)
     expect(page.get_by_role("status")).to_have_text(f"0 of {count} shown")
     page.get_by_label("Name or licence").fill("")
-    page.get_by_label("only those not told apart from the first").check()
+    page.get_by_label("only those tied with the first").check()
     expect(shown).to_have_count(page.locator("tr[data-tied]").count())
-    page.get_by_label("only those not told apart from the first").uncheck()
+    page.get_by_label("only those tied with the first").uncheck()
     if page.locator("#limit").count():
         limit = page.locator("#limit").locator("option").nth(1).get_attribute("value")
         page.locator("#limit").select_option(limit)

@@ -196,12 +196,12 @@ function explanation(found) {
     }
   }
   parts.push(make("p", { class: "quiet" },
-    "Right: the probability that its predictions give the true class, learnt from all other examples. " +
+    "Right: the probability of the true class given its predictions, estimated from all other examples. " +
     "Predicted by: its own classes z, each with its share of the prediction and, in brackets, P̂(y|z)."));
   if (found.sources.length) parts.push(...classMap(found));
   const hardest = found.rows.map(([row, label, right, likely, surely, source, share]) =>
     [row, named(label), percent(right), `${short(likely)} ${percent(surely)}`, `${short(source)} ${percent(share)}`]);
-  const title = "Hardest rows: labelled wrongly, or hard to predict";
+  const title = "Hardest rows: mislabelled, or hard to predict";
   if (hardest.length) parts.push(make("h3", {}, title), grid(title, ["row", "label", "its probability", "most likely", "source class"], hardest, [2]));
   return parts;
 }
@@ -295,7 +295,7 @@ function plot(cost) {
     const group = draw("g", { tabindex: k === focused ? 0 : -1, role: "button",
       class: "group" + (candidate.group === null ? "-" : candidate.group) });
     group.dataset.tip = `${candidate.rank}. ${candidate.name}: ${data.measure} ${number(b, 3)}, ${what}` +
-      (isBest ? "; none that costs as little is as good" : "");
+      (isBest ? "; no cheaper one is as good" : "");
     group.setAttribute("aria-label", group.dataset.tip);
     group.append(draw("circle", { cx: x(a), cy: y(b), r: isBest ? 7 : 4.5 }));
     if (withNumber.has(point))
