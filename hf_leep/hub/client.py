@@ -20,6 +20,7 @@ from hf_leep.hub import pace
 from hf_leep.options import verbose
 
 if TYPE_CHECKING:
+    from httpx2 import Client as Session
     from httpx2 import Request, Response
     from huggingface_hub import HfApi
 
@@ -65,13 +66,15 @@ class Client:
     def api(self) -> HfApi:
         """The client of huggingface_hub, with hf_leep in its user agent and a timeout for every request."""
         from huggingface_hub import constants
-        from huggingface_hub.utils import get_session
+        from huggingface_hub.utils import _http, get_session
 
-        hooks = get_session().event_hooks
         with _hooking:
-            if _add_timeout not in hooks["request"]:
-                hooks["request"] += [_add_timeout, pace.before]
-                hooks["response"].append(pace.after)
+            factory = _http._GLOBAL_CLIENT_FACTORY
+            if not isinstance(factory, _Hooked):
+                # After a refused connection huggingface_hub closes its session, and makes another one to try again.
+                # `set_client_factory` would close this one, under the requests of other threads.
+                _http._GLOBAL_CLIENT_FACTORY = _Hooked(factory)
+            _add_hooks(get_session())
         return _api(constants.ENDPOINT, self.token)
 
     @property
@@ -291,6 +294,29 @@ def _is_wanted(record: logging.LogRecord) -> bool:
     if said.startswith("Rate limited"):  # `pace` says so itself, and waits in its place
         return False
     return not (_asking.get() and ("Retrying in" in said or "thrown while requesting" in said))
+
+
+@dataclass(frozen=True)
+class _Hooked:
+    """Makes sessions of huggingface_hub that keep to the Hub's limits and have a timeout.
+
+    Attributes:
+        make: makes a session without that.
+    """
+
+    make: Callable[[], Session]
+
+    def __call__(self) -> Session:
+        session = self.make()
+        _add_hooks(session)
+        return session
+
+
+def _add_hooks(session: Session) -> None:
+    hooks = session.event_hooks
+    if _add_timeout not in hooks["request"]:
+        hooks["request"] += [_add_timeout, pace.before]
+        hooks["response"].append(pace.after)
 
 
 def _add_timeout(request: Request) -> None:

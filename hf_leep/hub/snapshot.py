@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +66,8 @@ class Snapshot:
         path: its folder on disk; None for a repository on the Hub, whose files `fetch` downloads.
         files: for a repository, the files to download, by name.
         ref: the branch, tag or commit that was asked for.
-        name: for a repository, the id by which it was asked for, which may be an old one; the cache knows it by that.
+        name: for a repository, the id by which the cache knows it: that by which it was asked for, which may be an old
+            one, or an earlier id of a commit that is in the cache already.
     """
 
     candidate: Candidate
@@ -198,11 +199,13 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
     sha = str(info.sha)
     if not re.fullmatch(r"[0-9a-f]{40}", sha):
         raise CandidateError(f"the Hub gives no commit hash for it, but {sha[:50]!r}")
+    places = _in_cache(repo_id, sha, client)
+    in_cache = next((id_ for id_, folder in places if all((folder / name).is_file() for name in chosen)), repo_id)
     files = {
         name: File(
             stated[name].size,
             lfs.sha256 if (lfs := stated[name].lfs) is not None else stated[name].blob_id,
-            isinstance(try_to_load_from_cache(repo_id, name, revision=sha, cache_dir=client.cache_dir), str),
+            isinstance(try_to_load_from_cache(in_cache, name, revision=sha, cache_dir=client.cache_dir), str),
         )
         for name in chosen
     }
@@ -222,7 +225,9 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
         private=bool(info.private),
         downloads=info.downloads if isinstance(info.downloads, int) else None,
     )
-    return Snapshot(candidate, None, files, revision or "main", repo_id)
+    # A branch of another repository in the cache stays where it points.
+    ref = (revision or "main") if in_cache == repo_id else sha
+    return Snapshot(candidate, None, files, ref, in_cache)
 
 
 def _ask(repo_id: str, revision: str | None, client: Client) -> ModelInfo:
@@ -245,8 +250,10 @@ def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
     try:
+        named = (id_ for id_, folder in _in_cache(repo_id, revision, client) if _is_complete(folder, client))
+        known = next(named, repo_id)
         folder = Path(
-            client.api.snapshot_download(repo_id, revision=revision, local_files_only=True, cache_dir=client.cache_dir)
+            client.api.snapshot_download(known, revision=revision, local_files_only=True, cache_dir=client.cache_dir)
         )
     except IncompleteSnapshotError as error:  # some of its files are missing; hf_leep needs only a few of them
         folder = Path(error.snapshot_path)
@@ -263,11 +270,28 @@ def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     return Snapshot(Candidate(repo_id, folder.name, **model_card.read_in(folder)), found.path)
 
 
+def _in_cache(repo_id: str, revision: str | None, client: Client) -> Iterator[tuple[str, Path]]:
+    """The folders of a commit in the cache, and the id of each: after a renaming, an earlier one.
+
+    A commit stands for its content, in whichever repository it is.
+    """
+    own = client.cache_folder(repo_id)
+    if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+        for folder in [own / f"snapshots/{revision}", *own.parent.glob(f"models--*/snapshots/{revision}")]:
+            if folder.is_dir():
+                yield folder.parents[1].name.removeprefix("models--").replace("--", "/"), folder
+
+
+def _is_complete(folder: Path, client: Client) -> bool:
+    """Whether a folder of the cache holds what is needed of a checkpoint."""
+    with contextlib.suppress(CandidateError):
+        checkpoint.choose([path.name for path in folder.iterdir()], client.allow_pickle, folder)
+        return (folder / "config.json").is_file()
+    return False
+
+
 def _newest(repo_id: str, client: Client) -> Path | None:
     """The complete snapshot of a repository that was downloaded last."""
     found = list(client.cache_folder(repo_id).glob("snapshots/*/config.json"))
-    for config in sorted(found, key=lambda file: file.lstat().st_mtime, reverse=True):
-        with contextlib.suppress(CandidateError):
-            checkpoint.choose([p.name for p in config.parent.iterdir()], client.allow_pickle, config.parent)
-            return config.parent
-    return None
+    newest_first = sorted(found, key=lambda file: file.lstat().st_mtime, reverse=True)
+    return next((config.parent for config in newest_first if _is_complete(config.parent, client)), None)

@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hf_leep import hub
-from hf_leep.errors import UserError, one_line, option
+from hf_leep.errors import HubLimitError, UserError, one_line, option
 from hf_leep.options import Cluster, HubAccess
 from hf_leep.records import Result
 from hf_leep.runs import plan
@@ -26,6 +26,7 @@ from hf_leep.text import size
 if TYPE_CHECKING:
     import ray
 
+_Outcome: TypeAlias = "Result | UserError | HubLimitError"
 _RETRIES = 2  # of a task whose worker or machine died
 _GIB = 2**30
 _JOBS: dict[str, Job] = {}  # of this worker process: the rows are read once for all its candidates
@@ -80,7 +81,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
         nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         waiting = [step for step in planned.steps if step.name not in scored]
         needs = {step.name: _needs(step, cluster.requested, nodes) for step in waiting}
-        running: dict[ray.ObjectRef[Result | UserError], Step] = {}
+        running: dict[ray.ObjectRef[_Outcome], Step] = {}
         try:
             sent = ray.put(_with_absolute_dataset(config))
             for step in waiting:
@@ -94,7 +95,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                 step = running.pop(done)
                 scored[step.name] = step.as_planned(_collected(done, step))
                 bar.update()
-        except KeyboardInterrupt as stop:
+        except (KeyboardInterrupt, HubLimitError) as stop:
             add_not_run(planned, scored, stop)
         finally:
             for task in running:
@@ -105,7 +106,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
 
 def _submit(
     config: ray.ObjectRef[RunConfig], step: Step, need: Mapping[str, float], num_sharing: int
-) -> ray.ObjectRef[Result | UserError]:
+) -> ray.ObjectRef[_Outcome]:
     """Start a candidate's task."""
     import ray
 
@@ -119,15 +120,15 @@ def _submit(
     return task.remote(config, _with_absolute_path(step), num_sharing)
 
 
-def _run(config: RunConfig, step: Step, num_sharing: int) -> Result | UserError:
-    """Score one candidate, in a worker."""
+def _run(config: RunConfig, step: Step, num_sharing: int) -> _Outcome:
+    """Score one candidate, in a worker; an error that is not the candidate's is returned."""
     try:
         key = repr((config.dataset, config.selection, config.execution, config.measures))
         if key not in _JOBS:
             _JOBS.clear()
             _JOBS[key] = config.job(num_sharing=num_sharing)
         return _result(_JOBS[key], step)
-    except UserError as error:
+    except (UserError, HubLimitError) as error:
         return error
 
 
@@ -135,13 +136,13 @@ def _result(job: Job, step: Step) -> Result:
     try:
         with errors_of_candidates():
             return job.result(step, lambda snapshot: hub.fetch(snapshot, job.client), lambda _rows: None)
-    except UserError:
+    except (UserError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
         return Result(step.candidate, reason=plan.reason_of(error))
 
 
-def _collected(done: ray.ObjectRef[Result | UserError], step: Step) -> Result:
+def _collected(done: ray.ObjectRef[_Outcome], step: Step) -> Result:
     """The result of a finished task."""
     import ray
 
@@ -150,7 +151,7 @@ def _collected(done: ray.ObjectRef[Result | UserError], step: Step) -> Result:
     except ray.exceptions.RayError as error:
         message = one_line(error).split(". ")[0]
         return Result(step.candidate, reason=f"its Ray task died, and so did {_RETRIES} retries: {message}")
-    if isinstance(outcome, UserError):
+    if isinstance(outcome, UserError | HubLimitError):
         raise outcome
     return outcome
 

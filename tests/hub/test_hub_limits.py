@@ -22,9 +22,9 @@ def refused(hub):
 def test_a_storm_of_429_on_300_candidates_ends_with_all_of_them_ranked(hub, client, checkpoints, data):
     first = hub.add_folder("user/net-0", checkpoints["five"])
     names = [f"user/net-{k}" for k in range(300)]
-    for name in names[1:290]:  # copies of one commit, so that its pass is run once
+    for name in names[1:296]:  # copies of one commit, so that its pass is run once
         hub.repos["model", name] = Repo(name, commits=first.commits, refs=first.refs)
-    for name in names[290:]:  # each is downloaded, and run
+    for name in names[296:]:  # each is downloaded, and run
         hub.add(name, {**first.files("main"), "README.md": f"# {name}".encode()})
     call = ("rank", "--dataset", data, "--measures", "nce", "--json", "--models")
     # Other programs use the same limits: what is granted is gone before it is asked for.
@@ -32,7 +32,7 @@ def test_a_storm_of_429_on_300_candidates_ends_with_all_of_them_ranked(hub, clie
     once = client(*call, names[0])
     assert once.returncode == 0, once.stderr
     assert "the Hub allows no more requests for files now: waiting 1 s" in once.stderr
-    hub.limits = Limits({"api": 100, "resolvers": 30}, window=2.0)
+    hub.limits = Limits({"api": 100, "resolvers": 15}, window=2.0)
     gone = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=100;w=2'}
     hub.faults.append(Fault(r"^GET /api/models/", times=30, status=429, headers=gone))
     done = client(*call, *names)
@@ -41,8 +41,8 @@ def test_a_storm_of_429_on_300_candidates_ends_with_all_of_them_ranked(hub, clie
     assert sorted(c["id"] for c in report["candidates"]) == sorted(names)
     assert {c["status"] for c in report["candidates"]} == {"ok"}
     assert "the Hub allows no more requests to its API now (100 in 2 s): waiting" in done.stderr
-    assert "the Hub allows no more requests for files now (30 in 2 s): waiting" in done.stderr
-    for name in names[290:]:  # once, however often it had to wait
+    assert "the Hub allows no more requests for files now (15 in 2 s): waiting" in done.stderr
+    for name in names[296:]:  # once, however often it had to wait
         served = [path for method, path, status in hub.log if method == "GET" and status == 200 and name in path]
         assert sum("/preprocessor_config.json" in path for path in served) == 1
     waited = re.search(r"waited (\d+) s in all for the Hub's limits", done.stderr)
@@ -109,3 +109,28 @@ def test_a_wait_that_is_too_long_ends_the_run_and_blames_no_candidate(hub, clien
     kept, left = json.loads(done.stdout)["candidates"]
     assert (kept["id"], kept["rank"]) == ("user/five", 1)
     assert re.match(rf"not run: {said}", left["reason"])
+
+
+AFTER_A_REFUSAL = """
+import socket
+from huggingface_hub import constants, utils
+from hf_leep import hub
+client = hub.Client()
+client.api.model_info("user/five")
+with socket.socket() as closed:
+    closed.bind(("127.0.0.1", 0))
+    try:  # the connection is refused, and the session is closed
+        utils.http_backoff("GET", f"http://127.0.0.1:{closed.getsockname()[1]}", max_retries=0)
+    except Exception as error:
+        print(type(error).__name__)
+for _ in range(4):
+    print(utils.get_session().get(f"{constants.ENDPOINT}/api/models/user/five").status_code)
+"""
+
+
+def test_requests_keep_to_the_limits_after_a_refused_connection(hub, client):
+    hub.add("user/five", {"README.md": b"# Nothing"})
+    hub.limits = Limits({"api": 3}, window=1.0)
+    done = client(code=AFTER_A_REFUSAL)
+    assert done.stdout.split() == ["ConnectError", "200", "200", "200", "200"], done.stderr
+    assert "the Hub allows no more requests to its API now (3 in 1 s): waiting" in done.stderr

@@ -41,8 +41,13 @@ def test_all_names_of_a_repository_are_one_candidate(hub, rank, checkpoints):
         assert f"{name} is old/model again: it counts once" in done.stderr
     got = [status for method, path, status in hub.log if method == "GET" and path.endswith("model.safetensors")]
     assert got.count(200) == 1  # of the others, the header alone
-    offline = rank("old/model", HF_HUB_OFFLINE="1")
-    assert offline.returncode == 0, offline.stderr
+    hub.log.clear()
+    again = rank(f"user/model@{sha}", "--no-cache")  # what the report says is in the cache under the old name
+    assert again.returncode == 0, again.stderr
+    assert hub.requested("/resolve/") == []
+    for name in ("old/model", f"user/model@{sha}"):
+        offline = rank(name, HF_HUB_OFFLINE="1")
+        assert offline.returncode == 0, offline.stderr
 
 
 def test_two_commits_of_a_repository_are_two_candidates(hub, rank, checkpoints):

@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 
+from tests.hub_server import Fault
 from tests.warm import HANGING
 
 pytest.importorskip("ray", reason="Ray (the extra `ray`) is not installed")
@@ -143,3 +144,13 @@ def test_a_wrong_call_is_one_line(arguments, said, capsys):
 
     assert cli.run(["rank", "--dataset", "d", "--models", "m", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_limits_of_the_hub_are_no_fault_of_a_candidate(hub, client, checkpoints, pictures, tmp_path):
+    pictures.select(range(6)).to_parquet(tmp_path / "train.parquet")
+    hub.add_folder("user/seven", checkpoints["seven-classes"])
+    hub.faults.append(Fault(r"^HEAD /user/seven/resolve/.*preprocessor", status=429, headers={"Retry-After": "4000"}))
+    call = ["rank", "--dataset", tmp_path / "train.parquet", "--models", "user/seven", "--json"]
+    done = client(*call, "--engine", "ray", "--resources", "cpus=1,memory=100MB", RAY_USAGE_STATS_ENABLED="0")
+    (left,) = json.loads(done.stdout)["candidates"]
+    assert left["reason"].startswith("not run: the Hub allows no more requests for files for "), done.stderr
