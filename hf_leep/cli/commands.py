@@ -272,17 +272,16 @@ def verify(
     from json import dumps
 
     from hf_leep.selfcheck import checks as verification
+    from hf_leep.selfcheck.table import terminal
 
-    checks = verification.verify()
-    failed = sum(not check.passed for check in checks)
+    checks = verification.verify(progress=not json)
     if json:
         typer.echo(
             dumps([{**asdict(check), "passed": check.passed} for check in checks], ensure_ascii=False, indent=2)
         )
     else:
-        say(verification.table(checks))
-        say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {version('hf-leep')}")
-    raise typer.Exit(1 if failed else 0)
+        say(terminal(checks))
+    raise typer.Exit(0 if all(check.passed for check in checks) else 1)
 
 
 def doctor(
