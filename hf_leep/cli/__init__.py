@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from hf_leep.cli import commands, rank
-from hf_leep.cli.arguments import Command, SpaceSeparated
+from hf_leep.cli.arguments import Command, Commands, SpaceSeparated
 from hf_leep.cli.examples import EXAMPLES
 from hf_leep.cli.output import complain
 from hf_leep.errors import ChoiceError, HfLeepError, UserError
@@ -25,6 +25,7 @@ _PUSHES = ("push", "push-metric")
 
 app = typer.Typer(
     name="hf-leep",
+    cls=Commands,
     help="Which checkpoint on the Hub should I fine-tune for my data set?",
     no_args_is_help=True,
 )

@@ -54,8 +54,8 @@ def test_a_wrong_measure_fails_the_command_while_the_others_pass_with_another_se
     assert all(headings["leep"] < number < headings["leave-one-out-leep"] for number in wrong)
     assert f"{len(right)} of {len(right) + len(wrong)} checks passed" in said.out
     # In a pipe there is no bar, but a line a measure.
-    assert [line.split()[1] for line in said.err.splitlines()] == [f"{name}:" for name in MEASURES]
-    assert said.err.startswith(f"[1/{len(MEASURES)}] leep: ")
+    assert [line.split()[1] for line in said.err.splitlines()] == [f"{name}:" for name in checks.CHECKS]
+    assert said.err.startswith(f"[1/{len(checks.CHECKS)}] leep: ")
 
 
 @pytest.mark.parametrize("name", checks.CHECKS)
