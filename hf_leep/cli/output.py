@@ -84,7 +84,7 @@ def show_report(report: Report, output: Path | None, json: bool) -> None:
     if kept:
         complain(f"nothing was ranked: the ranking in {output} stays, and the reasons are in {output}/failed.json")
     elif output is not None:
-        say(f"Report: {output / 'README.md'}", error=json)
+        say(f"Report: {output / 'README.md'}", error=json, wrap=False)
 
 
 def print_json(report: Report) -> None:
@@ -109,14 +109,20 @@ def announce(pushed: Pushed, error: bool = False) -> None:
     typer.echo(plain(f"{what}: {pushed.url}"), err=error)  # on one line, however long the address is
 
 
-def say(what: RenderableType, error: bool = False) -> None:
-    """Print something to stdout, or to stderr."""
+def say(what: RenderableType, error: bool = False, wrap: bool = True) -> None:
+    """Print something to stdout, or to stderr.
+
+    Args:
+        what: what to print.
+        error: whether to print it to stderr.
+        wrap: whether long lines are broken; a path is left whole, to be copied.
+    """
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
     if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows others for what it lacks
         stream.reconfigure(errors=_SIMPLER)
-    Console(highlight=False, stderr=error).print(what, markup=False, crop=False)
+    Console(highlight=False, stderr=error).print(what, markup=False, crop=False, soft_wrap=not wrap)
 
 
 def columns() -> int:

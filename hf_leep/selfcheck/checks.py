@@ -51,19 +51,25 @@ def verify(seed: int = 0, names: Sequence[str] | None = None, progress: bool = F
         progress: whether to show a progress bar, or a line a measure where no bar can be seen.
     """
     chosen = list(CHECKS if names is None else names)
+    if not progress:  # even a bar that is not shown starts a thread
+        return [check for name in chosen for check in _checks_of(name, seed)]
     done: list[Check] = []
-    with progress_bar(len(chosen), progress, "measure", leave=False) as bar:
+    with progress_bar(len(chosen), True, "measure", leave=False) as bar:
         for number, name in enumerate(chosen, 1):
             bar.set_description(name)
-            found = [
-                Check(name, claim, float(difference), tolerance)
-                for check in CHECKS.get(name, ())
-                for claim, difference, tolerance in check(np.random.default_rng(seed))
-            ]
+            found = _checks_of(name, seed)
             done += found
             bar.update()
-            note(f"[{number}/{len(chosen)}] {name}: {passed(found)}", progress)
+            note(f"[{number}/{len(chosen)}] {name}: {passed(found)}", True)
     return done
+
+
+def _checks_of(name: str, seed: int) -> list[Check]:
+    return [
+        Check(name, claim, float(difference), tolerance)
+        for check in CHECKS.get(name, ())
+        for claim, difference, tolerance in check(np.random.default_rng(seed))
+    ]
 
 
 def passed(checks: Sequence[Check]) -> str:
