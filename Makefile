@@ -7,7 +7,7 @@ READY := .venv/.ready
 READY_TO_TEST := .venv/.ready-to-test
 INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test survive paper check style spaces
+.PHONY: demo test survive paper check style spaces page
 
 demo: $(READY)
 	$(BIN)/hf-leep demo
@@ -46,6 +46,10 @@ style: $(READY_TO_TEST)
 # package of your system, or CHROMIUM=PATH). The environments are in .spaces.
 spaces: $(READY)
 	$(BIN)/python -m tests.spaces $(if $(CHROMIUM),--chromium $(CHROMIUM))
+
+# Opens report.html in Chromium (a package of your system, or CHROMIUM=PATH) and uses it; playwright is in .spaces.
+page: $(READY)
+	$(BIN)/python -m tests.page $(if $(CHROMIUM),--chromium $(CHROMIUM))
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

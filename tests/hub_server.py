@@ -23,7 +23,7 @@ from tests.hub_rules import Limits, card_errors
 
 READ_TOKEN, WRITE_TOKEN = "hf_reads", "hf_writes"  # the latter may see gated and private repositories too
 LFS_ENDINGS = (".safetensors", ".bin", ".parquet", ".png")
-PAGE = 2  # answers a page of a search
+PAGE = 2  # answers a page of a search, and of pull requests
 _KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
 _DATE = "2026-01-01T00:00:00.000Z"
 
@@ -98,6 +98,7 @@ class Hub:
         self.limits = Limits()
         self.tokens = {READ_TOKEN, WRITE_TOKEN}  # any other one is not valid
         self.cdn = False  # whether large files come from another host
+        self.page = PAGE  # answers a page of a search
         self.part_size: int | None = None  # uploads of more bytes come in parts of so many
         self.moved: dict[tuple[str, str], str] = {}  # old names
         self.parts: dict[tuple[str, int], bytes] = {}
@@ -337,7 +338,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, self._info(repo, self._revision(repo, revision)))
 
     def search(self, kind: str) -> None:
-        """Search with the filters that hf_leep uses; sorted by downloads; ``PAGE`` answers a page."""
+        """Search with the filters that hf_leep uses; sorted by downloads; ``hub.page`` answers a page."""
         query = {key: values[0] for key, values in self.query.items()}
         found = [repo for (k, _), repo in self.hub.repos.items() if k == _KINDS[kind] and not repo.private]
 
@@ -360,8 +361,8 @@ class _Handler(BaseHTTPRequestHandler):
                 found.remove(repo)
         found.sort(key=lambda repo: -repo.info.get("downloads", 0))
         start = int(query.get("cursor", 0))
-        limit = int(query.get("limit", PAGE))
-        page = found[start : start + min(PAGE, limit)]
+        size = min(self.hub.page, int(query.get("limit", self.hub.page)))
+        page = found[start : start + size]
         headers = {}
         if start + len(page) < len(found):
             rest = "&".join(f"{k}={quote(v)}" for k, vs in self.query.items() for v in vs if k != "cursor")

@@ -15,7 +15,7 @@ TABLE = {
     "temporary.py": (1, {"psutil"}),
     "options.py": (2, set()),
     "arrays.py": (3, {"numpy"}),
-    "records.py": (4, {"numpy"}),
+    "records": (4, {"numpy"}),
     "measures": (5, {"numpy", "scipy", "sklearn"}),
     "ranking": (6, {"numpy", "scipy"}),
     "explain": (7, {"numpy"}),

@@ -16,11 +16,12 @@ from hf_leep.errors import UserError
 from hf_leep.evaluate_module import names
 from hf_leep.publish import check_annotations
 from hf_leep.report import Report
+from hf_leep.report.card import plots
 from tests.hub_server import READ_TOKEN, WRITE_TOKEN, Fault
 from tests.report.conftest import REPORT
 
 FRESH = (sys.executable,)  # once for each command: an interpreter of its own
-FILES = {".gitattributes", "README.md", "plots/scores.png", "report.json", "scores.parquet"}
+FILES = plots.FILES | {".gitattributes", "README.md", "report.html", "report.json", "scores.parquet"}
 WRITES = r"^(POST|PUT|DELETE) "
 
 
@@ -92,7 +93,7 @@ def test_a_push_goes_over_http_where_time_limits_hold_and_not_through_xet(hub, p
     assert (done.returncode, done.stderr) == (0, "")
     assert set(hub.repos["dataset", "user/ranking"].files("main")) == FILES
     assert hub.requested("xet") == []
-    assert len(hub.requested("PUT /lfs/")) == 2
+    assert len(hub.requested("PUT /lfs/")) == 6  # five pictures and the table
 
 
 def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, folder):
@@ -125,7 +126,7 @@ def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, 
     assert changed["changed"]
     assert changed["revision"] == repo.refs["main"]
     assert len(repo.commits) == before + 1
-    assert set(repo.files("main")) == FILES - {"plots/scores.png"} | {"LICENSE"}
+    assert set(repo.files("main")) == FILES - plots.FILES | {"LICENSE"}
 
 
 def test_somebody_elses_commit_meanwhile_is_noticed_and_kept(hub, push, folder):
@@ -218,7 +219,7 @@ def test_a_model_card_without_weights(hub, push, tmp_path):
     assert done.stdout == f"Pushed: {hub.url}/user/ranking\n"
     assert done.stderr == ""
     files = hub.repos["model", "user/ranking"].files("main")
-    assert set(files) == FILES - {"scores.parquet"}
+    assert set(files) == FILES - {"report.html", "scores.parquet"}
     (tmp_path / "card.md").write_bytes(files["README.md"])
     card = ModelCard.load(tmp_path / "card.md")
     assert "base_model" not in card.data.to_dict()  # the Hub would show a merge of them

@@ -58,7 +58,7 @@ def demo(
 
 
 def card(folder: Annotated[str, typer.Argument(help="Folder with a report.json.")]) -> None:
-    """Render README.md, scores.parquet and plots again from report.json."""
+    """Render README.md, report.html, scores.parquet and plots again from report.json."""
     from hf_leep.report import Report
 
     Report.load(folder).save(folder)

@@ -187,7 +187,8 @@ def find_inputs(
                 _longest(found, names),
             )
     raise TargetError(
-        f"no column of {_units(modalities)}; the columns are {_columns(found)}{hints.about_one_row(found)}"
+        f"no column of {_units(modalities)}; the columns are {_columns(found)}"
+        f"{hints.about_one_row(found) or hints.about_nested(found)}"
     )
 
 

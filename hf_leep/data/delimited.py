@@ -132,12 +132,33 @@ def scan(path: Path, separator: str) -> Layout:
     except _UnevenError as error:
         raise TargetError(f"{path.name}: {error}") from None
     except UnicodeDecodeError as error:
-        hint = (
-            "UTF-16, as Excel's Unicode text is"
-            if _starts_with_utf16(path)
-            else f"byte {error.start} is no part of it"
-        )
-        raise TargetError(f"{path.name} is not UTF-8 ({hint}): save it as UTF-8") from None
+        raise _not_utf8(path, error) from None
+
+
+def check_utf8(path: Path) -> None:
+    """Check that a file of text is UTF-8.
+
+    Args:
+        path: the file.
+
+    Raises:
+        TargetError: it is not.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            while file.read(2**20):
+                pass
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from None
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> TargetError:
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start == b"\x1f\x8b":
+        return TargetError(f"{path.name} is packed by gzip: unpack it first")
+    hint = "UTF-16, as Excel's Unicode text is" if _starts_with_utf16(path) else f"byte {error.start} is no part of it"
+    return TargetError(f"{path.name} is not UTF-8 ({hint}): save it as UTF-8")
 
 
 class _UnevenError(Exception):

@@ -70,18 +70,22 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
     if local and not _has_configurations(folder):
         _check_all_taken(builder, folder, on_disk, files, name)
     if local and isinstance(builder, FolderBasedBuilder):
-        warnings = _check_suffixes(builder, folder, on_disk, name)
+        warnings = [*_check_suffixes(builder, folder, on_disk, name), *_empty(builder, folder, on_disk)]
     if local and builder.name == "csv":
         separator = builder.config.sep
         return datasets.DatasetDict(
             {split: delimited.read_files(held, separator) for split, held in files.items()}
         ), warnings
+    if local and builder.name == "json":
+        for file in sorted(taken):
+            delimited.check_utf8(file)
     builder.download_and_prepare()
     splits = builder.as_dataset()
     if local and isinstance(builder, FolderBasedBuilder):
         first = next(iter(splits.values()))
         _check_labels(builder, folder, files, set(first.column_names), name)
         warnings += _nested(builder, folder, files)
+        warnings += _not_in_metadata(builder, files, sum(map(len, splits.values())))
     return splits, warnings
 
 
@@ -132,6 +136,8 @@ def _check_all_taken(
     lost = [file for file in on_disk if file not in taken]
     if not lost:
         return
+    if broken := [file for file in lost if not file.exists()]:
+        raise TargetError(f"{name}: {_within(broken[0], folder)} is a link to a file that is not there: remove it")
     splits = ", ".join(f"{split} ({len(held)} files)" for split, held in files.items())
     example = next((held[0] for held in files.values() if held), lost[0])
     raise TargetError(
@@ -169,6 +175,36 @@ def _check_suffixes(builder: FolderBasedBuilder, folder: Path, on_disk: Sequence
     return [
         f"{len(lost)} files of the folder were not read: datasets does not read their suffix as {kind} ({endings})"
     ]
+
+
+def _empty(builder: FolderBasedBuilder, folder: Path, on_disk: Sequence[Path]) -> list[str]:
+    """Warn of folders beside those of the classes that hold no file to read."""
+    held = {parent for file in on_disk if file.suffix.lower() in builder.EXTENSIONS for parent in file.parents}
+    above = {file.parent.parent for file in on_disk if file.suffix.lower() in builder.EXTENSIONS}
+    empty = [
+        _within(beside, folder)
+        for parent in sorted(above)
+        if parent.is_relative_to(folder)
+        for beside in sorted(parent.iterdir())
+        if beside.is_dir() and beside not in held and not beside.name.startswith((".", "__"))
+    ]
+    if not empty:
+        return []
+    listed = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+    return [
+        f"without any {builder.BASE_COLUMN_NAME} file, and so no class: the folder{'s'[: len(empty) - 1]} {listed}"
+    ]
+
+
+def _not_in_metadata(builder: FolderBasedBuilder, files: Mapping[str, Sequence[Path]], num_rows: int) -> list[str]:
+    """Warn of files that a metadata file beside them does not name: ``datasets`` leaves them out."""
+    taken = [file for held in files.values() for file in held]
+    data = [file for file in taken if file.suffix.lower() in builder.EXTENSIONS]
+    beside = [file.name for file in taken if file.name in builder.METADATA_FILENAMES]
+    if not beside or num_rows >= len(data):
+        return []
+    lost = len(data) - num_rows
+    return [f"{lost} of {len(data)} files of the folder were not read: {beside[0]} does not name them"]
 
 
 def _check_labels(

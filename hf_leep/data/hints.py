@@ -26,6 +26,24 @@ def about_no_label(found: datasets.Dataset) -> str:
     for name, feature in found.features.items():
         if isinstance(feature, datasets.Value) and "float" in feature.dtype:
             return f"; if {name!r} holds ratings or classes, save them as whole numbers or as words, such as '4 stars'"
+    for name, feature in found.features.items():
+        if isinstance(feature, datasets.Json):
+            return f"; {name!r} holds values of several types: save all of them as words, or all as whole numbers"
+    return ""
+
+
+def about_nested(found: datasets.Dataset) -> str:
+    """What to do where rows hold rows, as the end of a message; empty if they do not.
+
+    Args:
+        found: the split.
+    """
+    for name, feature in found.features.items():
+        if isinstance(feature, dict) and feature:
+            inner = ", ".join(list(feature)[:4])
+            return (
+                f"; {name!r} holds columns of its own ({inner}): Dataset.flatten() makes them columns of the data set"
+            )
     return ""
 
 

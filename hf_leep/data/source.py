@@ -158,6 +158,8 @@ def _open_name(
             if suffix in (".csv", ".tsv"):
                 splits = {"train": delimited.read(path, "\t" if suffix == ".tsv" else ",")}
             else:
+                if suffix in (".json", ".jsonl"):
+                    delimited.check_utf8(path)
                 splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(path))
             sha = None
         elif path.is_dir():

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +29,12 @@ class Peek:
     Attributes:
         folder: a folder that holds its config.json.
         shapes: the shape of each weight; None where the weights are pickled, and only loading them would tell.
+        sizes: the bytes of weights in each file whose header came from the Hub, by its name.
     """
 
     folder: Path
     shapes: Mapping[str, Sequence[int]] | None
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def peek(snapshot: Snapshot, client: Client | None = None) -> Peek:
@@ -54,13 +56,15 @@ def peek(snapshot: Snapshot, client: Client | None = None) -> Peek:
     if not all(file.endswith(".safetensors") for file in weights):
         return Peek(folder, None)
     shapes: dict[str, Sequence[int]] = {}
+    sizes: dict[str, int] = {}
     for file in weights:
         if (folder / file).exists():
             shapes |= check_weights(folder, file)
         else:
             metadata = client.ask(partial(_header, snapshot, file))
             shapes |= {name: tensor.shape for name, tensor in metadata.tensors.items()}
-    return Peek(folder, shapes)
+            sizes[file] = max((tensor.data_offsets[1] for tensor in metadata.tensors.values()), default=0)
+    return Peek(folder, shapes, sizes)
 
 
 def configuration(snapshot: Snapshot, client: Client) -> Path:
@@ -151,9 +155,12 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
         )
         if not isinstance(cached, str):
             client.downloaded.add(path)
-        if stated.checksum is None or _checksum(path.resolve(), len(stated.checksum), client) == stated.checksum:
+        blob = path.resolve()
+        # The cache names a large file for the SHA-256 that the Hub states with it.
+        checksum = stated.checksum or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
+        if checksum is None or _checksum(blob, len(checksum), client) == checksum:
             return path
-        path.resolve().unlink()  # the blob that the snapshot's link points to
+        blob.unlink()  # what the snapshot's link points to
     path.unlink(missing_ok=True)
     raise CandidateError(f"{file} was downloaded twice without the checksum that the Hub states: it was deleted")
 

@@ -13,7 +13,21 @@ from hf_leep.options import Search
 
 if TYPE_CHECKING:
     from huggingface_hub import CollectionItem, HfApi, ModelInfo
+    from huggingface_hub.hf_api import ExpandModelProperty_T
 
+# What a plan needs to know of a candidate: the Hub is asked once for a page of them, not for each.
+_EXPAND: list[ExpandModelProperty_T] = [
+    "cardData",
+    "downloads",
+    "gated",
+    "model-index",
+    "pipeline_tag",
+    "private",
+    "safetensors",
+    "sha",
+    "siblings",
+    "tags",
+]
 _SLUG = re.compile(r"(?:https?://[^/]+/collections/)?([\w.-]+/[\w.-]+)/?")
 
 
@@ -25,7 +39,7 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
         client: how to reach the Hub.
 
     Returns:
-        Repository ids, in the order of ``conditions.sort``.
+        Repository ids, in the order of ``conditions.sort``, each with what the search said of it.
 
     Raises:
         UserError: HF_HUB_OFFLINE is set, or nothing was found.
@@ -58,10 +72,10 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
             num_parameters=f"max:{largest}" if largest is not None else None,
             sort=conditions.sort,
             limit=conditions.limit if conditions.min_downloads is None else None,
-            expand=["downloads", "safetensors"],
+            expand=_EXPAND,
         )
         matching = filter(matches, takewhile(may_continue, found))
-        return [RepoId(info.id) for info in islice(matching, conditions.limit)]
+        return [RepoId(info.id, info) for info in islice(matching, conditions.limit)]
 
     names = client.ask(ask, raises=HubError, tries=1)  # the Hub's client itself tries five times
     if not names:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,20 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 class RepoId(str):
-    """A repository id that came from the Hub: it is never taken for a local folder of the same name."""
+    """A repository id that came from the Hub: it is never taken for a local folder of the same name.
 
-    __slots__ = ()
+    Attributes:
+        info: what a search has said of the repository, with its commit and the names of its files; None if nothing.
+    """
+
+    __slots__ = ("info",)
+    info: ModelInfo | None
+
+    def __new__(cls, repo_id: str, info: ModelInfo | None = None) -> RepoId:
+        """Add what is known to an id."""
+        new = super().__new__(cls, repo_id)
+        new.info = info
+        return new
 
 
 @dataclass(frozen=True)
@@ -37,8 +48,8 @@ class File:
     """A file of a repository.
 
     Attributes:
-        size: its size in bytes, None where the Hub does not say.
-        checksum: SHA-256 of its content, or the id that git gives to a small file; None where the Hub states neither.
+        size: its size in bytes; None where the Hub does not say, as in the answer to a search.
+        checksum: SHA-256 of its content, or the id that git gives to a small file; None likewise.
         cached: whether it was in the cache when the snapshot was resolved.
     """
 
@@ -77,8 +88,17 @@ class Snapshot:
 
     @property
     def download_bytes(self) -> int:
-        """How many bytes `fetch` has to download."""
+        """How many bytes `fetch` has to download, as far as sizes are known."""
         return sum(file.size or 0 for file in self.files.values() if not file.cached)
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Snapshot:
+        """The same snapshot, with the sizes of files where none is known.
+
+        Args:
+            sizes: the size in bytes of some of its files, by name.
+        """
+        known = {name: replace(f, size=sizes.get(name)) if f.size is None else f for name, f in self.files.items()}
+        return replace(self, files=known)
 
 
 def resolve(name: str, client: Client | None = None) -> Snapshot:
@@ -101,9 +121,17 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
         name, folder = _from_address(name), None
     repo_id, _, revision = name.partition("@")
     if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
+<<<<<<< HEAD
         hint = similar_path(name) if folder is not None and not folder.exists() else ""
         raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: give a folder with a config.json")
     return _cached(repo_id, revision or None, client) if client.offline else _remote(repo_id, revision or None, client)
+=======
+        raise CandidateError(f"{name!r} is neither a folder nor a repo id: give a folder with a config.json")
+    if client.offline:
+        return _cached(repo_id, revision or None, client)
+    info = name.info if isinstance(name, RepoId) else None
+    return _remote(repo_id, revision or None, client, info)
+>>>>>>> integrate
 
 
 def _from_address(address: str) -> str:
@@ -156,19 +184,22 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
     return Snapshot(Candidate(name, f"sha256:{digest.hexdigest()}", **model_card.read_in(folder)), folder)
 
 
-def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
+def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo | None) -> Snapshot:
+    """A repository on the Hub, which is asked about it unless a search has said enough (``info``)."""
     from huggingface_hub import try_to_load_from_cache
 
     client.check_login()
-    info = client.ask(
-        lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
-        revision=revision,
-        unreachable="no such folder here, and ",
-    )
+    searched = info is not None and info.sha is not None and info.siblings is not None
+    if info is None or not searched:
+        info = _ask(repo_id, revision, client)
     stated = {sibling.rfilename: sibling for sibling in info.siblings or []}
     if "config.json" not in stated:
         known = checkpoint.what_it_holds(list(stated), client.allow_pickle)
         raise CandidateError(f"the repository has no config.json: {known or 'not a transformers checkpoint'}")
+    chosen = checkpoint.choose(list(stated), client.allow_pickle, None)
+    if searched and any(name.endswith(".bin") for name in chosen):
+        # Neither the search nor the files themselves state the sizes of pickled weights.
+        return _remote(repo_id, revision, client, None)
     if info.gated:
         client.ask(lambda api: api.auth_check(repo_id))
     sha = str(info.sha)
@@ -180,7 +211,7 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
             lfs.sha256 if (lfs := stated[name].lfs) is not None else stated[name].blob_id,
             isinstance(try_to_load_from_cache(repo_id, name, revision=sha, cache_dir=client.cache_dir), str),
         )
-        for name in checkpoint.choose(list(stated), client.allow_pickle, None)
+        for name in chosen
     }
     card = model_card.read(_metadata(info))
     tagged = [tag.removeprefix("dataset:") for tag in info.tags or [] if tag.startswith("dataset:")]
@@ -199,6 +230,14 @@ def _remote(repo_id: str, revision: str | None, client: Client) -> Snapshot:
         downloads=info.downloads if isinstance(info.downloads, int) else None,
     )
     return Snapshot(candidate, None, files, revision or "main", repo_id)
+
+
+def _ask(repo_id: str, revision: str | None, client: Client) -> ModelInfo:
+    return client.ask(
+        lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
+        revision=revision,
+        unreachable="no such folder here, and ",
+    )
 
 
 def _metadata(info: ModelInfo) -> dict[str, object]:

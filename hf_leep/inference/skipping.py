@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from hf_leep.errors import CandidateError, TargetError, one_line, option
+from hf_leep.inference.bad_rows import check_number
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.protocols import Classifier
 from hf_leep.inference.sampler import Batch
 from hf_leep.records import BadRow
-from hf_leep.text import first_few
 
 
 class Skipping:
@@ -120,25 +120,6 @@ class Skipping:
         self._found.append(row)
         alike = [other for other in self._found if other.unreadable == row.unreadable]
         check_number(alike, self._most)
-
-
-def check_number(rows: list[BadRow], most: int) -> None:
-    """Raise if there are more rows of one kind than may be left out.
-
-    Args:
-        rows: rows that cannot be read, or on which one model fails.
-        most: number of rows that may be left out.
-
-    Raises:
-        TargetError: too many rows cannot be read.
-        CandidateError: a model fails on too many rows.
-    """
-    if len(rows) <= most:
-        return
-    allowed = f"more than {option('skip_bad_rows')} allows"
-    if rows[0].unreadable:
-        raise TargetError(f"{len(rows)} rows that were read so far are no input, {allowed}: {first_few(rows)}")
-    raise CandidateError(f"the forward pass fails on {len(rows)} rows so far, {allowed}: {first_few(rows)}")
 
 
 def _reason(error: Exception, name: str) -> str:

@@ -140,7 +140,7 @@ class Report:
         return self.to_json().encode("utf-8", "backslashreplace")
 
     def save(self, folder: str | Path) -> Path:
-        """Write report.json, README.md, scores.parquet and plots/ into a folder; no file is ever half written.
+        """Write report.json and the files made from it into a folder; no file is ever half written.
 
         A report in which nothing is ranked does not replace a ranking: it is written to failed.json beside it.
 

@@ -139,6 +139,32 @@ class Job:
         """Whether a candidate's pass over these rows is stored."""
         return step.snapshot is not None and self.stored(step.snapshot) is not None
 
+    def find_bad_rows(self, step: Step, fetch: Fetch, advance: Advance) -> bool:
+        """Note the bad rows of a candidate's pass, which is run if it is not stored.
+
+        Args:
+            step: the candidate.
+            fetch: downloads its checkpoint, if its pass has to be run.
+            advance: called after each batch with the number of rows that were run since.
+
+        Returns:
+            Whether the pass was stored before.
+
+        Raises:
+            CandidateError: the candidate cannot be loaded or run, or fails on too many rows.
+            ProcessError: another process has died.
+            TargetError: too many rows cannot be decoded.
+        """
+        if step.snapshot is not None and (stored := self.stored(step.snapshot)) is not None:
+            try:
+                found = bad_rows(stored)
+            except INVALID:  # records of another version, which are not loaded either
+                pass
+            else:
+                self.left_out.add(step.candidate, found, self.positions)
+                return True
+        return self.extraction(step, fetch, advance)[1]
+
     def result(self, step: Step, fetch: Fetch, advance: Advance) -> Result:
         """Score a candidate; scores and passes that are stored are not computed again.
 
@@ -146,10 +172,14 @@ class Job:
             step: the candidate.
             fetch: downloads its checkpoint, if its pass has to be run.
             advance: called after each batch with the number of rows that were run since.
+
+        Raises:
+            CandidateError: the candidate cannot be loaded or run, or was dropped for its bad rows.
+            ProcessError: another process has died.
+            TargetError: a row cannot be decoded.
         """
+        self.left_out.check(step.candidate)
         key = self._key(step)
-        if step.snapshot is not None and (stored := self.stored(step.snapshot)) is not None:
-            self._leave_out(step, stored)
         if key is not None and (known := self.scores.load(key, step.candidate)) is not None:
             return known
         extraction, from_store = self._extraction(step, key, fetch, advance)
@@ -232,14 +262,6 @@ class Job:
             return extraction
 
         return self.passes.get(key, snapshot.candidate, run)
-
-    def _leave_out(self, step: Step, stored: PassDescription) -> None:
-        """Leave out the rows that a stored pass left out, before its scores are looked for."""
-        try:
-            found = bad_rows(stored)
-        except INVALID:  # records of another version, which are not loaded either
-            return
-        self.left_out.add(step.candidate, found, self.positions)
 
     def _score(self, key: str | None, extraction: Extraction, from_store: bool) -> Result:
         rest = self.left_out.rest(extraction, self.target)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import TargetError, option
-from hf_leep.inference.skipping import check_number
+from hf_leep.errors import CandidateError, TargetError, option
+from hf_leep.inference.bad_rows import check_number
 from hf_leep.records import BadRow, Candidate, Extraction, Target
 from hf_leep.runs.subsets import select, select_target
 from hf_leep.text import first_few
@@ -19,28 +19,24 @@ from hf_leep.text import first_few
 class LeftOut:
     """The bad rows of a run.
 
-    A pass runs all rows, whatever other passes found before, so that the same rows are left out in whatever order the
-    candidates are run.
+    A pass runs all rows, whatever other passes found before, and candidates are scored when all passes are made: the
+    same rows are left out, and the same candidates fail, in whatever order the candidates are run.
 
     Attributes:
         most: number of rows that passes may leave out.
-        kept: passes that are not in the store, by the name of their candidate; they are scored again when a later
-            candidate finds another bad row.
+        kept: passes that are not in the store, by the name of their candidate, until they are scored.
     """
 
     most: int = 0
     kept: dict[str, Extraction] = field(default_factory=dict)
-    _rows: dict[int, BadRow] = field(default_factory=dict)
+    _unreadable: dict[int, BadRow] = field(default_factory=dict)
     _failing: dict[str, dict[int, BadRow]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        """Number of rows that are left out."""
-        return len(self._rows)
+    _dropped: dict[str, str] = field(default_factory=dict)
 
     @property
     def positions(self) -> Integers:
         """Positions of the rows that are left out, ascending."""
-        return np.array(sorted(self._rows), dtype=np.int64)
+        return _positions(self._rows())
 
     def add(self, candidate: Candidate, found: Sequence[BadRow], positions: Integers | None = None) -> None:
         """Add the bad rows of a pass.
@@ -51,25 +47,71 @@ class LeftOut:
             positions: positions of the rows of the pass, where it was run on some of them.
 
         Raises:
-            CandidateError: the candidate fails on more rows than may be left out.
-            TargetError: with these, more rows are bad than may be left out.
+            CandidateError: the candidate fails on more rows than may be left out; none of them is left out.
+            TargetError: with these, more rows cannot be read than may be left out.
         """
         if positions is not None:
             found = [replace(row, position=int(positions[row.position])) for row in found]
-        failing = self._failing.setdefault(f"{candidate.id}@{candidate.revision}", {})
-        failing |= {row.position: row for row in found if not row.unreadable}
-        check_number([row for row in found if row.unreadable], self.most)
+        self._unreadable |= {row.position: row for row in found if row.unreadable}
+        check_number(list(self._unreadable.values()), self.most)
+        name = _name(candidate)
+        failing = self._failing.pop(name, {})
+        failing |= {
+            row.position: replace(row, reason=f"{candidate.id}: {row.reason}") for row in found if not row.unreadable
+        }
         check_number(list(failing.values()), self.most)
-        for row in found:
-            known = self._rows.get(row.position)
-            if known is None or (row.unreadable and not known.unreadable):
-                reason = row.reason if row.unreadable else f"{candidate.id}: {row.reason}"
-                self._rows[row.position] = replace(row, reason=reason)
-        if len(self._rows) > self.most:
-            raise TargetError(
-                f"{len(self._rows)} rows cannot be read or processed, more than {option('skip_bad_rows')} allows: "
-                f"{first_few(self._sorted())}"
-            )
+        self._failing[name] = failing
+
+    def settle(self, target: Target) -> None:
+        """Let candidates fail whose bad rows are too many together with those of the others.
+
+        Candidates that fail on few rows are kept first. One is dropped if with its rows more would be left out than
+        allowed, or all rows of a class; its rows are not left out.
+
+        Args:
+            target: the target of all rows of the run.
+
+        Raises:
+            TargetError: the rows that cannot be read are all rows of a class.
+        """
+        kept = dict(self._unreadable)
+        without(target, _positions(kept))
+        own = {name: rows.keys() - kept.keys() for name, rows in self._failing.items()}
+        for name in sorted(own, key=lambda name: (len(own[name]), name)):
+            rows = self._failing[name] | kept
+            if len(rows) > self.most:
+                why = (
+                    f"which together with the bad rows of other candidates are more than {option('skip_bad_rows')} "
+                    "allows"
+                )
+            elif lost := _lost(target, _positions(rows)):
+                why = f"which with other bad rows are all rows of {lost}"
+            else:
+                kept = rows
+                continue
+            failing = [row for _, row in sorted(self._failing.pop(name).items())]
+            number = "1 row" if len(failing) == 1 else f"{len(failing)} rows"
+            self._dropped[name] = f"the forward pass fails on {number}, {why}: {first_few(failing)}"
+
+    def reason(self, candidate: Candidate) -> str | None:
+        """Why a candidate was dropped by `settle`, or None.
+
+        Args:
+            candidate: the candidate.
+        """
+        return self._dropped.get(_name(candidate))
+
+    def check(self, candidate: Candidate) -> None:
+        """Raise if a candidate was dropped by `settle`.
+
+        Args:
+            candidate: the candidate.
+
+        Raises:
+            CandidateError: it was.
+        """
+        if reason := self.reason(candidate):
+            raise CandidateError(reason)
 
     def target(self, whole: Target) -> Target:
         """A target without the rows that are left out.
@@ -80,10 +122,11 @@ class LeftOut:
         Raises:
             TargetError: these were all rows of a class.
         """
-        if not self._rows:
+        rows = self._rows()
+        if not rows:
             return whole
-        rest = without(whole, self.positions)
-        found = [replace(row, position=int(whole.row_ids[row.position])) for row in self._sorted()]
+        rest = without(whole, _positions(rows))
+        found = [replace(row, position=int(whole.row_ids[position])) for position, row in sorted(rows.items())]
         return replace(rest, bad_rows=(*whole.bad_rows, *found))
 
     def rest(self, extraction: Extraction, target: Target, positions: Integers | None = None) -> Extraction:
@@ -94,17 +137,22 @@ class LeftOut:
             target: the target of all rows of the run.
             positions: positions of the rows of the pass, ascending, where they are some of them.
         """
-        if not self._rows:
+        left_out = self.positions
+        if not len(left_out):
             return extraction
         if positions is not None:
             target = select_target(target, positions)
-            own = np.flatnonzero(~np.isin(positions, self.positions))
+            own = np.flatnonzero(~np.isin(positions, left_out))
         else:
-            own = np.flatnonzero(~np.isin(np.arange(len(target.row_ids)), self.positions))
+            own = np.flatnonzero(~np.isin(np.arange(len(target.row_ids)), left_out))
         return replace(select(extraction, target, own), run=extraction.run)
 
-    def _sorted(self) -> list[BadRow]:
-        return [self._rows[position] for position in sorted(self._rows)]
+    def _rows(self) -> dict[int, BadRow]:
+        """The rows by their position; of several candidates that fail on one, the first by name says why."""
+        rows: dict[int, BadRow] = {}
+        for name in sorted(self._failing, reverse=True):
+            rows |= self._failing[name]
+        return rows | self._unreadable
 
 
 def without(target: Target, positions: Integers) -> Target:
@@ -117,12 +165,27 @@ def without(target: Target, positions: Integers) -> Target:
     Raises:
         TargetError: these are all rows of a class.
     """
-    rest = select_target(target, np.flatnonzero(~np.isin(np.arange(len(target.row_ids)), positions)))
-    lost = sorted(set(range(len(target.class_names))) - set(rest.labels.tolist()))
-    if lost:
-        names = ", ".join(repr(target.class_names[code]) for code in lost[:5])
+    if lost := _lost(target, positions):
         raise TargetError(
-            f"the {len(positions)} rows that cannot be read or processed were all rows of {names}: mend them, or drop "
+            f"the {len(positions)} rows that cannot be read or processed were all rows of {lost}: mend them, or drop "
             "these classes first"
         )
-    return rest
+    return _rest(target, positions)
+
+
+def _lost(target: Target, positions: Integers) -> str:
+    """The names of the classes that have no rows but some."""
+    lost = np.setdiff1d(target.labels, _rest(target, positions).labels)
+    return ", ".join(repr(target.class_names[code]) for code in lost[:5])
+
+
+def _rest(target: Target, positions: Integers) -> Target:
+    return select_target(target, np.setdiff1d(np.arange(len(target.row_ids)), positions))
+
+
+def _positions(rows: Mapping[int, BadRow]) -> Integers:
+    return np.array(sorted(rows), dtype=np.int64)
+
+
+def _name(candidate: Candidate) -> str:
+    return f"{candidate.id}@{candidate.revision}"

@@ -51,10 +51,12 @@ def carry_out(
         UserError: the device is not available, or a row cannot be decoded.
     """
     results: dict[str, Result] = {}
-    num_left_out: dict[str, int] = {}
+    made: dict[str, bool] = {}  # name → whether its pass was stored before, of those whose pass comes first
     with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
+        score = partial(_score, planned, job, downloads, results, made, progress)
         try:
             with sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext():
+<<<<<<< HEAD
                 for step in planned.in_order:
                     if not step.is_run:
                         results[step.name] = step.skipped()
@@ -67,19 +69,22 @@ def carry_out(
                     downloads.done(step)
                     show = progress and job.processes.is_main
                     note_result(len(results), len(planned.steps), results[step.name], show)
+=======
+                if job.left_out.most:
+                    try:
+                        _find_bad_rows(planned, job, downloads, results, made)
+                    except (KeyboardInterrupt, ProcessError, HubLimitError):
+                        score(only_made=True)
+                        raise
+                score()
+>>>>>>> integrate
         except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
-        for step in planned.in_order:
-            known = results[step.name]
-            if (known.scores or known.head_accuracy) and num_left_out[step.name] < len(job.left_out):
-                # A later candidate found another bad row: the stored pass is scored again, without that row.
-                run = partial(job.result, step, downloads.fetch(step), lambda _rows: None)
-                again = step.as_planned(attempt(step, run, job.memory))
-                results[step.name] = replace(again, from_store=known.from_store)
     return results
 
 
+<<<<<<< HEAD
 def note_result(number_done: int, number_of_all: int, result: Result, show: bool) -> None:
     """Print what came of a candidate in a line, for a log.
 
@@ -89,6 +94,55 @@ def note_result(number_done: int, number_of_all: int, result: Result, show: bool
         result: its result.
         show: as of `hf_leep.runs.bars.note`.
     """
+=======
+def _find_bad_rows(
+    planned: Plan, job: Job, downloads: Downloads, results: dict[str, Result], made: dict[str, bool]
+) -> None:
+    """Run all passes before anything is scored, so that all are scored without the same rows."""
+    for step in planned.in_order:
+        if step.is_run:
+            with downloads.running(step, len(job.rows)):
+                run = partial(job.find_bad_rows, step, downloads.fetch(step), downloads.advance)
+                found = attempt(step, run, job.memory)
+            if isinstance(found, Result):
+                results[step.name] = step.as_planned(found)
+            else:
+                made[step.name] = found
+            downloads.done(step)
+
+
+def _score(
+    planned: Plan,
+    job: Job,
+    downloads: Downloads,
+    results: dict[str, Result],
+    made: dict[str, bool],
+    progress: bool,
+    only_made: bool = False,
+) -> None:
+    """Score the candidates that have no result yet; those whose pass is not made run it first."""
+    job.left_out.settle(job.target)
+    for place, step in enumerate(planned.in_order, 1):
+        if not step.is_run:
+            results[step.name] = step.skipped()
+            continue
+        if step.name not in results and (step.name in made or not only_made):
+            with downloads.running(step, 0 if step.name in made else len(job.rows)):
+                run = partial(job.result, step, downloads.fetch(step), downloads.advance)
+                result = step.as_planned(attempt(step, run, job.memory))
+            if step.name in made:
+                result = replace(result, from_store=result.from_store and made[step.name])
+            else:
+                downloads.done(step)
+            results[step.name] = result
+        if step.name in results:
+            said = f"[{place}/{len(planned.steps)}] {_in_a_line(results[step.name])}"
+            note(said, progress and job.processes.is_main)
+
+
+def _in_a_line(result: Result) -> str:
+    """What came of a candidate, for a log."""
+>>>>>>> integrate
     name = plain(Path(result.candidate.id).name if result.candidate.id.count("/") > 1 else result.candidate.id)
     if result.reason is not None:
         said = plain(result.reason)

@@ -260,7 +260,8 @@ def _look(
             _LOG.warning("an earlier run was killed while it was at %s: it is tried again, last", plain(name))
         known = stored(snapshot)
         if known is None:
-            return step, hub.peek(snapshot, client)
+            peeked = hub.peek(snapshot, client)
+            return replace(step, snapshot=snapshot.with_sizes(peeked.sizes)), peeked
         return _from_store(step, known, needs_head), None
     except (UserError, HubLimitError):  # of the token, and of the Hub: no candidate's fault
         raise

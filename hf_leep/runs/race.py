@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from math import log2
 
@@ -16,7 +16,7 @@ from hf_leep.errors import HubLimitError, ProcessError
 from hf_leep.measures import find
 from hf_leep.options import Race
 from hf_leep.ranking import elimination
-from hf_leep.ranking.elimination import Eliminated, RaceResult
+from hf_leep.ranking.elimination import RaceResult
 from hf_leep.ranking.ordering import Ranking
 from hf_leep.records import Extraction, Interpretation, Result, Score, Stop
 from hf_leep.runs import scores
@@ -31,6 +31,7 @@ from hf_leep.runs.local import (
     wait_for_report,
 )
 from hf_leep.runs.plan import Plan, Step
+from hf_leep.runs.racer import Racer, eliminate
 from hf_leep.runs.subsets import concatenate, examples_of, select
 
 
@@ -85,30 +86,6 @@ def carry_out(
     return results, race
 
 
-@dataclass
-class _Racer:
-    """A candidate of the race.
-
-    Attributes:
-        step: the candidate.
-        kept: its passes over the rows of single looks, if they are not in the store, by the index of the look.
-        from_store: whether earlier runs made all of its passes so far.
-        scores: its scores at each look, on all rows so far.
-        first_half: its score on the first half of the rows of the first look.
-        heads: the accuracy of a linear head on its features at each look.
-        num_left_out: number of bad rows that were known at each look, of those that it ran; and of all at the end.
-    """
-
-    step: Step
-    kept: dict[int, Extraction] = field(default_factory=dict)
-    from_store: bool = True
-    scores: list[Mapping[str, Score]] = field(default_factory=list)
-    first_half: Score | None = None
-    heads: list[Score | None] = field(default_factory=list)
-    num_left_out: list[int] = field(default_factory=list)
-    num_left_out_of_all: int = 0
-
-
 class RunningRace:
     """A race while it is run, and its ranking and record afterwards.
 
@@ -127,7 +104,7 @@ class RunningRace:
         self._job, self._rules, self._sort_by = job, rules, sort_by
         self._downloads, self._results = downloads, results
         self._decided_by = elimination.deciding_measure(sort_by)
-        self._racers = {s.name: _Racer(s) for s in planned.in_order if s.reason is None}
+        self._racers = {s.name: Racer(s) for s in planned.in_order if s.reason is None}
         self._for_features = [step for step in planned.steps if step.for_features]
         target = job.target
         labels = target.labels if target.sentences is None else None
@@ -154,6 +131,7 @@ class RunningRace:
                         found = attempt(racer.step, partial(self._extend, racer, subset), self._job.memory)
                     if isinstance(found, Result):
                         self._stop(racer, found, len(self._order) - size)
+                self._drop(len(self._order) - size)
                 racers = self._remaining()
             for racer in racers:
                 with self._downloads.running(racer.step, 0 if self._job.left_out.most else size - num_run):
@@ -164,7 +142,8 @@ class RunningRace:
                     self._stop(racer, result, len(self._order) - size)
             racers = self._remaining()
             num_run = size
-            for eliminated in () if last else self._eliminate(racers, size):
+            level, doublings = self._level, log2(len(self._order) / size)
+            for eliminated in () if last else eliminate(racers, self._decided_by, self._rules.top, level, doublings):
                 racer, winner = racers[eliminated.index], racers[eliminated.by].step.candidate.id
                 stop = Stop(look, winner, eliminated.gap, eliminated.margin)
                 result = attempt(racer.step, partial(self._result_of_eliminated, racer, stop), self._job.memory)
@@ -185,23 +164,25 @@ class RunningRace:
 
     def score_again(self) -> None:
         """Score again, without the bad rows, what was scored before a later pass found them."""
+        self._drop()
+        left_out = self._job.left_out.positions.tolist()
         for name, racer in self._racers.items():
             result = self._results.get(name)
-            if result is None or not result.scores or racer.num_left_out_of_all == len(self._job.left_out):
+            if result is None or not result.scores or racer.left_out_of_all == left_out:
                 continue
             for look, scored in enumerate(racer.scores):
-                if racer.num_left_out[look] < self._num_left_out(look):
+                if racer.left_out[look] != self._left_out(look):
                     again = self._scored(self._rest(racer, look), tuple(scored))
                     racer.scores[look], racer.heads[look] = again.scores, again.head_accuracy
             again_of_all = attempt(racer.step, partial(self._score_again, racer, result), self._job.memory)
             self._results[name] = replace(again_of_all, from_store=result.from_store)
-        for step in self._for_features if len(self._job.left_out) else ():
+        for step in self._for_features if self._job.left_out.most else ():
             if (known := self._results.get(step.name)) is not None and known.head_accuracy is not None:
                 positions = self._positions(self._num_common_looks() - 1)
                 head = attempt(step, partial(self._head, step, positions), self._job.memory)
                 self._results[step.name] = replace(known, head_accuracy=head.head_accuracy)
 
-    def _score_again(self, racer: _Racer, result: Result) -> Result:
+    def _score_again(self, racer: Racer, result: Result) -> Result:
         if result.stop is None and result.num_examples is None:
             again = self._job.result(racer.step, self._downloads.fetch(racer.step), self._downloads.advance)
             racer.heads[-1] = again.head_accuracy
@@ -214,6 +195,20 @@ class RunningRace:
             return self._result_of_eliminated(racer, result.stop)
         scores = {**result.scores, **racer.scores[result.stop.look]}
         return replace(result, scores=scores, num_examples=self._num_examples(self._sizes[result.stop.look]))
+
+    def _drop(self, num_rows_left: int = 0) -> None:
+        """Let candidates fail whose bad rows are too many together with those of the others."""
+        self._job.left_out.settle(self._job.target)
+        for racer in self._racers.values():
+            reason = self._job.left_out.reason(racer.step.candidate)
+            known = self._results.get(racer.step.name)
+            if reason is None or (known is not None and known.reason is not None):
+                continue
+            failed = Result(racer.step.candidate, reason=reason)
+            if known is None:
+                self._stop(racer, failed, num_rows_left)
+            else:
+                self._results[racer.step.name] = failed
 
     def compare_heads(self) -> None:
         """Give each candidate of the race the accuracy of its head on the rows that all of them ran."""
@@ -273,10 +268,10 @@ class RunningRace:
         failed = {name for name, result in results.items() if result is not None and result.reason is not None}
         return min((len(racer.heads) for name, racer in self._racers.items() if name not in failed), default=0)
 
-    def _remaining(self) -> list[_Racer]:
+    def _remaining(self) -> list[Racer]:
         return [racer for racer in self._racers.values() if racer.step.name not in self._results]
 
-    def _look(self, racer: _Racer, subset: Job) -> Result | None:
+    def _look(self, racer: Racer, subset: Job) -> Result | None:
         """Run a candidate's new rows and score it on all rows so far.
 
         Returns:
@@ -285,7 +280,7 @@ class RunningRace:
         whole = self._extend(racer, subset)
         look = len(racer.heads)
         extraction = self._job.left_out.rest(whole, self._job.target, self._positions(look))
-        racer.num_left_out.append(self._num_left_out(look))
+        racer.left_out.append(self._left_out(look))
         names = tuple(dict.fromkeys((self._sort_by, self._decided_by)))
         if any(find(name).needs in extraction.missing for name in names):
             result = self._scored(extraction, self._job.measures)
@@ -301,7 +296,7 @@ class RunningRace:
             racer.first_half = self._scored(first_half, names[-1:]).scores[self._decided_by]
         return None
 
-    def _rest(self, racer: _Racer, look: int) -> Extraction:
+    def _rest(self, racer: Racer, look: int) -> Extraction:
         """A candidate's pass over all rows up to a look, without the bad ones."""
         added = self._added[: look + 1]
         whole = self._extend(racer, self._job.select(added[-1]), added)
@@ -311,14 +306,15 @@ class RunningRace:
         """Positions of all rows up to a look."""
         return np.sort(np.concatenate(self._added[: look + 1]))
 
-    def _num_left_out(self, look: int) -> int:
-        return int(np.isin(self._positions(look), self._job.left_out.positions).sum())
+    def _left_out(self, look: int) -> list[int]:
+        return [int(row) for row in np.intersect1d(self._positions(look), self._job.left_out.positions)]
 
     def _scored(self, extraction: Extraction, measures: Sequence[str]) -> Result:
         return scores.compute(extraction, measures, self._job.progress)
 
     def _head(self, step: Step, positions: Integers | None) -> Result:
         """A candidate's head on some rows, or on all of them."""
+        self._job.left_out.check(step.candidate)
         fetch, advance = self._downloads.fetch(step), self._downloads.advance
         if positions is None:
             return self._job.result(step, fetch, advance)
@@ -329,14 +325,14 @@ class RunningRace:
             extraction, _ = self._job.select(positions).extraction(step, fetch, advance)
         return self._scored(self._job.left_out.rest(extraction, self._job.target, positions), ())
 
-    def _finish(self, racer: _Racer, subset: Job) -> Result:
+    def _finish(self, racer: Racer, subset: Job) -> Result:
         """Run a candidate's remaining rows, and score it on all rows."""
         result = self._result_of_all_rows(racer, subset)
         racer.heads.append(result.head_accuracy)
-        racer.num_left_out.append(len(self._job.left_out))
+        racer.left_out.append(self._job.left_out.positions.tolist())
         return result
 
-    def _result_of_all_rows(self, racer: _Racer, subset: Job) -> Result:
+    def _result_of_all_rows(self, racer: Racer, subset: Job) -> Result:
         if self._job.is_stored(racer.step):
             return self._job.result(racer.step, self._downloads.fetch(racer.step), self._downloads.advance)
         extraction = self._extend(racer, subset)
@@ -344,7 +340,7 @@ class RunningRace:
         self._job.replace_subsets(racer.step, extraction, subsets)
         return self._job.score(racer.step, extraction, racer.from_store)
 
-    def _extend(self, racer: _Racer, subset: Job, added: Sequence[Integers] | None = None) -> Extraction:
+    def _extend(self, racer: Racer, subset: Job, added: Sequence[Integers] | None = None) -> Extraction:
         """A candidate's pass over all rows so far; the rows of the latest look are run, unless they are stored."""
         added = self._added if added is None else added
         fetch, advance = self._downloads.fetch(racer.step), self._downloads.advance
@@ -364,21 +360,7 @@ class RunningRace:
             parts.append((positions, extraction))
         return concatenate(parts, self._job.target)
 
-    def _eliminate(self, racers: Sequence[_Racer], size: int) -> list[Eliminated]:
-        now = [racer.scores[-1][self._decided_by] for racer in racers]
-        before = [
-            racer.scores[-2][self._decided_by] if len(racer.scores) > 1 else racer.first_half for racer in racers
-        ]
-        return elimination.eliminated(
-            now,
-            [score or Score(None) for score in before],
-            higher_is_better=find(self._decided_by).higher_is_better,
-            top=self._rules.top,
-            level=self._level,
-            doublings=log2(len(self._order) / size),
-        )
-
-    def _result_of_eliminated(self, racer: _Racer, stop: Stop) -> Result:
+    def _result_of_eliminated(self, racer: Racer, stop: Stop) -> Result:
         """Score and explain an eliminated candidate on the rows that it has run."""
         extraction = self._rest(racer, stop.look)
         result = self._scored(extraction, self._job.measures)
@@ -395,12 +377,12 @@ class RunningRace:
             interpretation=Interpretation(explanation=explain.interpret(extraction, examples).explanation),
         )
 
-    def _stop(self, racer: _Racer, result: Result, num_rows_left: int) -> None:
+    def _stop(self, racer: Racer, result: Result, num_rows_left: int) -> None:
         """Record the result of a candidate that runs no more rows."""
         self._results[racer.step.name] = result
         show = self._job.progress and self._job.processes.is_main
         note_result(len(self._racers) - len(self._remaining()), len(self._racers), result, show)
-        racer.num_left_out_of_all = len(self._job.left_out)
+        racer.left_out_of_all = self._job.left_out.positions.tolist()
         if not self._job.left_out.most:
             racer.kept.clear()
         self._downloads.advance(num_rows_left)

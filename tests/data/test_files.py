@@ -1,5 +1,6 @@
 """Data files and folders as people write them: nothing is lost without a word."""
 
+import gzip
 import json
 import re
 import shutil
@@ -238,6 +239,67 @@ def test_a_class_whose_files_have_an_unknown_suffix_is_named(tmp_path):
         file.rename(file.with_suffix(".heic"))
     with pytest.raises(TargetError, match=r"the folder 'c' would be lost: its 4 files, such as 0.heic"):
         load(folder)
+
+
+def test_a_class_folder_without_files_to_read_is_named(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    (folder / "c").mkdir()
+    (folder / "d").mkdir()
+    (folder / "d" / ".hidden.png").write_bytes((folder / "a" / "0.png").read_bytes())
+    target, _ = load(folder)
+    assert any("without any image file, and so no class: the folders 'c', 'd'" in w for w in target.warnings)
+    assert not any("without any" in w for w in load(class_folders(tmp_path / "full"))[0].warnings)
+
+
+def test_pictures_that_a_metadata_file_does_not_name_are_counted(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    lines = [json.dumps({"file_name": f"{c}/{k}.png", "label": c}) for k in range(4) for c in "ab"]
+    written(folder / "metadata.jsonl", "\n".join(lines[:6]))
+    target, rows = load(folder)
+    assert len(rows) == 6
+    assert any("2 of 8 files of the folder were not read: metadata.jsonl" in w for w in target.warnings)
+    written(folder / "metadata.jsonl", "\n".join(lines))
+    target, rows = load(folder)
+    assert (len(rows), [w for w in target.warnings if "not read" in w]) == (8, [])
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    (folder / "b" / "9.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(TargetError, match=r"b/9.png is a link to a file that is not there"):
+        load(folder)
+
+
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_json_that_is_not_utf8_says_so(tmp_path, in_folder):
+    lines = [json.dumps({"text": f"caf\u00e9 {k}", "label": "ab"[k % 2]}, ensure_ascii=False) for k in range(6)]
+    path = tmp_path / "d.jsonl"
+    path.write_bytes("\n".join(lines).encode("latin-1"))
+    with pytest.raises(TargetError, match=r"d.jsonl is not UTF-8 .*: save it as UTF-8"):
+        load(tmp_path if in_folder else path)
+
+
+def test_a_packed_file_without_its_suffix_says_so(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_bytes(gzip.compress(b"text,label\na,x\nb,y\n"))
+    with pytest.raises(TargetError, match=r"d.csv is packed by gzip: unpack it first"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            lambda k: {"data": {"text": f"t{k}"}, "label": "ab"[k % 2]},
+            r"'data' holds columns of its own \(text\): .*fla",
+        ),
+        (lambda k: {"text": f"t{k}", "label": 1 if k % 4 else "a"}, "'label' holds values of several types: save all"),
+    ],
+)
+def test_json_of_nested_rows_or_mixed_labels_says_what_to_do(tmp_path, row, message):
+    path = written(tmp_path / "d.jsonl", "\n".join(json.dumps(row(k)) for k in range(12)))
+    with pytest.raises(TargetError, match=message):
+        load(path)
 
 
 def test_a_stray_picture_that_takes_the_labels_away_is_named(tmp_path):

@@ -22,15 +22,17 @@ def refused(hub):
 def test_a_storm_of_429_on_300_candidates_ends_with_all_of_them_ranked(hub, client, checkpoints, data):
     first = hub.add_folder("user/net-0", checkpoints["five"])
     names = [f"user/net-{k}" for k in range(300)]
-    for name in names[1:]:  # copies of one commit, so that its pass is run once
+    for name in names[1:290]:  # copies of one commit, so that its pass is run once
         hub.repos["model", name] = Repo(name, commits=first.commits, refs=first.refs)
+    for name in names[290:]:  # each is downloaded, and run
+        hub.add(name, {**first.files("main"), "README.md": f"# {name}".encode()})
     call = ("rank", "--dataset", data, "--measures", "nce", "--json", "--models")
     # Other programs use the same limits: what is granted is gone before it is asked for.
     hub.faults.append(Fault(r"/resolve/", times=8, status=429, headers={"Retry-After": "1"}))
     once = client(*call, names[0])
     assert once.returncode == 0, once.stderr
     assert "the Hub allows no more requests for files now: waiting 1 s" in once.stderr
-    hub.limits = Limits({"api": 100}, window=2.0)
+    hub.limits = Limits({"api": 100, "resolvers": 30}, window=2.0)
     gone = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=100;w=2'}
     hub.faults.append(Fault(r"^GET /api/models/", times=30, status=429, headers=gone))
     done = client(*call, *names)
@@ -39,23 +41,54 @@ def test_a_storm_of_429_on_300_candidates_ends_with_all_of_them_ranked(hub, clie
     assert sorted(c["id"] for c in report["candidates"]) == sorted(names)
     assert {c["status"] for c in report["candidates"]} == {"ok"}
     assert "the Hub allows no more requests to its API now (100 in 2 s): waiting" in done.stderr
+    assert "the Hub allows no more requests for files now (30 in 2 s): waiting" in done.stderr
+    for name in names[290:]:  # once, however often it had to wait
+        served = [path for method, path, status in hub.log if method == "GET" and status == 200 and name in path]
+        assert sum("/preprocessor_config.json" in path for path in served) == 1
     waited = re.search(r"waited (\d+) s in all for the Hub's limits", done.stderr)
     assert int(waited[1]) >= 2
     assert "Rate limited" not in once.stderr + done.stderr  # as huggingface_hub says of waits of its own
     assert 38 <= len(refused(hub)) < 60  # those, and a few that crossed the end of a window on their way
 
 
-def test_a_plan_of_many_candidates_stays_within_the_limits(hub, client, checkpoints, data):
-    hub.limits = Limits({"api": 25, "resolvers": 60}, window=2.0)
-    for k in range(60):
-        about = {"library_name": "transformers", "pipeline_tag": "image-classification"}
+def test_the_plan_of_a_search_asks_only_for_files_and_within_the_limits(hub, client, checkpoints, data):
+    hub.limits, hub.page = Limits({"api": 25, "resolvers": 60}, window=2.0), 20
+    about = {"library_name": "transformers", "pipeline_tag": "image-classification", "tags": ["dataset:mnist"]}
+    for k in range(40):
+        card = f"---\nlicense: mit\n---\n# {k}".encode()
+        hub.add_folder(f"user/net-{k:02}", checkpoints["five"], **about, cardData={"license": "mit"}).commit(
+            {"README.md": card}
+        )
+    for k in range(40, 60):
         hub.add(f"user/net-{k:02}", {"README.md": b"# Nothing"}, **about)
-    done = client("rank", "--dataset", data, "--search", "net", "--limit", "60", "--dry-run", "--json")
-    assert done.returncode == 1, done.stderr
-    reasons = {c["reason"] for c in json.loads(done.stdout)["candidates"]}
-    assert reasons == {"the repository has no config.json: not a transformers checkpoint"}
-    assert len(refused(hub)) <= 8  # a few that crossed the end of a window on their way
-    assert "requests to its API now (25 in 2 s): waiting" in done.stderr
+    call = ("rank", "--dataset", data, "--search", "net", "--limit", "60", "--json")
+    done = client(*call, "--dry-run")
+    assert done.returncode == 3, done.stderr
+    candidates = json.loads(done.stdout)["candidates"]
+    assert [c["action"] for c in candidates] == ["run"] * 40 + ["skip"] * 20
+    assert {c["reason"] for c in candidates[40:]} == {
+        "the repository has no config.json: not a transformers checkpoint"
+    }
+    assert {c["license"] for c in candidates[:40]} == {"mit"}
+    assert [c["revision"] for c in candidates[:40]] == [
+        hub.repos["model", c["id"]].refs["main"] for c in candidates[:40]
+    ]
+    weights = (checkpoints["five"] / "model.safetensors").stat().st_size
+    assert all(0.75 * weights < c["download_bytes"] < weights for c in candidates[:40])  # all but the header
+    assert len(hub.requested(r"^GET /api/models\?")) == 3
+    assert hub.requested(r"/api/models/") == []
+    # Two for config.json, one for the header of the weights; those that crossed the end of a window come again.
+    assert len(hub.requested(r"/resolve/")) - len(refused(hub)) == 3 * 40
+    assert len(refused(hub)) <= 8
+    assert "requests for files now (60 in 2 s): waiting" in done.stderr
+
+
+def test_weights_that_a_search_found_are_checked_when_they_come(hub, client, checkpoints, data):
+    hub.add_folder("user/net-1", checkpoints["five"], library_name="transformers", pipeline_tag="image-classification")
+    hub.faults.append(Fault(r"^GET /user/net-1/resolve/.*/model.safetensors", corrupt=True))
+    done = client("rank", "--dataset", data, "--search", "net", "--measures", "nce", "--json")
+    (failed,) = json.loads(done.stdout)["candidates"]
+    assert "model.safetensors was downloaded twice without the checksum that the Hub states" in failed["reason"]
 
 
 @pytest.mark.parametrize("when", ["plan", "run"])

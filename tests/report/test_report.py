@@ -14,6 +14,7 @@ from hf_leep.measures import MEASURES
 from hf_leep.ranking.uncertainty import CONFIDENCE
 from hf_leep.report import Report, card
 from hf_leep.report.builder import _on_features
+from hf_leep.report.card import plots
 from hf_leep.report.schema import SCHEMA_ID
 
 
@@ -168,14 +169,19 @@ def test_an_explanation_is_found_by_name_or_number(ranked):
 
 def test_saving_and_loading_give_the_same_report(ranked, tmp_path):
     folder = ranked.save(tmp_path / "new" / "report")
+    drawn = sorted(f"plots/{name}.{kind}" for name in plots.findings(ranked.data) for kind in ("png", "svg"))
+    assert "plots/scores.png" in drawn
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()) == [
-        "README.md", "plots/scores.png", "report.json", "scores.parquet",
+        "README.md", *drawn, "report.html", "report.json", "scores.parquet",
     ]  # fmt: skip
     assert Report.load(folder).data == ranked.data
     assert hf_leep.Report.load(str(folder)).to_json() == ranked.to_json()
     readme = (folder / "README.md").read_bytes()
+    page = (folder / "report.html").read_bytes()
     (folder / "README.md").unlink()
+    (folder / "report.html").unlink()
     Report.load(folder).save(folder)
+    assert (folder / "report.html").read_bytes() == page
     assert (folder / "README.md").read_bytes() == readme
 
 

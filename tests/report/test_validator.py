@@ -14,7 +14,7 @@ import hf_leep
 from hf_leep import cli
 from hf_leep.errors import UserError
 from hf_leep.report import Report, candidate_schema, card, schema, validation_schema, validator
-from hf_leep.report.card import explanation, plot, validation
+from hf_leep.report.card import explanation, plots, validation
 from hf_leep.report.card.table import terminal
 from hf_leep.validation import validate
 from tests.report.conftest import REPORT
@@ -45,6 +45,7 @@ def use(report):
     card.notebook(report.data)
     for repo_type in ("dataset", "model"):
         card.page(report.data, repo_type)
+    card.interactive(report.data)
     card.parquet(report.data)
     card.local_names(report.data)
     card.private_names(report.data)
@@ -181,15 +182,16 @@ def test_scores_at_the_limits_are_drawn(report):
     for candidate, value in zip(report["candidates"], (1e100, -1e100), strict=False):
         candidate["scores"]["leep"]["value"] = value
         candidate["interval"] = [value, value]
-    assert plot.plot_scores(report)
+    assert plots.draw(report)
 
 
 def test_a_page_is_not_rendered_to_find_out(real, tmp_path, monkeypatch):
     def fail(*_arguments):
         raise AssertionError("rendered")
 
-    for name in ("page", "plot_scores", "parquet"):
+    for name in ("page", "interactive", "parquet"):
         monkeypatch.setattr(card, name, fail)
+    monkeypatch.setattr(plots, "draw", fail)
     load(json.loads(real), tmp_path)
 
 
@@ -319,7 +321,7 @@ def test_the_level_of_the_words_is_the_report_s(report):
     report["candidates"][2]["stopped"] = {"look": 0, "behind": "big/resnet", "gap": 0.5, "margin": 0.1}
     page = card.page(report)
     assert "95" not in page.replace("with 95 % confidence", "").replace("1 − 0.95", "")
-    assert page.count("90 %") == 6
+    assert page.count("90 %") == 7
     console = Console(file=io.StringIO(), width=200)
     console.print(terminal(report))
     assert "wider than at 90 %" in console.file.getvalue()

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import shutil
 
 import datasets
@@ -16,6 +17,7 @@ from hf_leep.errors import TargetError, UserError
 from hf_leep.measures import leave_one_out_leep
 from hf_leep.options import Cluster
 from tests.recorded import race
+from tests.runs.test_launched import arrays, launch
 from tests.runs.test_race import pool
 
 
@@ -63,7 +65,8 @@ def broken(pictures):
 def nan(text_checkpoints, tmp_path_factory):
     """A checkpoint whose outputs are NaN for texts with the word j, and one whose outputs are NaN for all texts."""
     made = {}
-    for name, rows in (("nan", slice(13, 14)), ("nan-everywhere", slice(None))):
+    words = {f"nan-{word}": slice(row, row + 1) for word, row in zip("fghi", range(9, 13), strict=True)}
+    for name, rows in {"nan": slice(13, 14), "nan-everywhere": slice(None), **words}.items():
         folder = made[name] = tmp_path_factory.mktemp("nan") / name
         shutil.copytree(text_checkpoints["bert"], folder)
         weights = load_file(folder / "model.safetensors")
@@ -136,6 +139,41 @@ def test_a_candidate_that_fails_on_more_rows_fails_alone(text_checkpoints, nan, 
             assert report.data["target"]["bad_rows"] == []
 
 
+@pytest.mark.parametrize("options", [{}, {"execution": Execution(cache=False)}, {"race": Race(top=1)}])
+def test_candidates_whose_bad_rows_are_too_many_together_fail_in_any_order(text_checkpoints, nan, texts, options):
+    """Those that fail on the fewest rows are kept first, then by name."""
+    found = ["".join(c for c in text if c not in "fghi") or "a" for text in texts["text"]]
+    for row, words in {3: "a f g", 5: "f i", 8: "b g", 11: "g", 14: "h", 17: "i h"}.items():
+        found[row] = words
+    whole = datasets.Dataset.from_dict({"text": found, "label": texts["label"]})
+    fails_on = {"nan-f": {3, 5}, "nan-g": {3, 8, 11}, "nan-h": {14, 17}, "nan-i": {5, 17}}
+    for allowed, dropped in ((3, {"nan-g", "nan-h"}), (4, {"nan-g"}), (6, set())):
+        left_out = sorted(set().union(*(fails_on[name] for name in fails_on.keys() - dropped)))
+        rest = whole.select([k for k in range(len(whole)) if k not in left_out])
+        expected = values(rank([text_checkpoints["bert"]], rest, **options))
+        candidates = [text_checkpoints["bert"], *(nan[name] for name in fails_on)]
+        orders = list(itertools.permutations(candidates))[:: 31 if not options else 59]
+        reports = [rank(list(order), whole, skip_bad_rows=allowed, **options) for order in orders]
+        for report in reports:
+            failed = {c["id"]: c["reason"] for c in report.candidates if c["status"] == "failed"}
+            assert failed.keys() == {str(nan[name]) for name in dropped}
+            assert all("together with the bad rows of other candidates" in reason for reason in failed.values())
+            assert [row["row"] for row in report.data["target"]["bad_rows"]] == left_out
+            assert report.data["target"]["bad_rows"] == reports[0].data["target"]["bad_rows"]
+            same(values(report), values(reports[0]))
+            same(expected, {name: values(report)[name] for name in expected})
+
+
+def test_a_candidate_that_fails_on_a_whole_class_fails_alone(text_checkpoints, nan, with_two):
+    whole, _ = with_two
+    names = ["lost" if k in (5, 21) else "ab"[k % 2] for k in range(len(whole))]
+    labelled = whole.remove_columns("label").add_column("label", names)
+    report = rank([nan["nan"], text_checkpoints["bert"]], labelled, skip_bad_rows=5)
+    assert [c["status"] for c in report.candidates] == ["ok", "failed"]
+    assert "all rows of 'lost'" in report.candidates[1]["reason"]
+    same(values(report), values(rank([text_checkpoints["bert"]], labelled)))
+
+
 def test_stored_passes_are_used_again_without_the_rows(text_checkpoints, nan, with_two):
     whole, _ = with_two
     whole = whole.select(range(1, len(whole)))  # passes of its own
@@ -193,6 +231,32 @@ def test_models_in_memory_are_scored_again(text_checkpoints, nan, with_two):
     model = AutoModelForSequenceClassification.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     report = rank([("mine", *model), nan["nan"]], whole, skip_bad_rows=2)
     same({"mine": values(report)["mine"]}, values(rank([("mine", *model)], rest)))
+
+
+def test_two_processes_add_up_their_bad_rows(python, text_checkpoints, nan, with_two, tmp_path):
+    """Each of them runs half of the rows, finds one of the two bad ones, and leaves it out of the stored arrays."""
+    with_two[0].save_to_disk(tmp_path / "texts")
+    arguments = ["--dataset", tmp_path / "texts", "--models", nan["nan"], text_checkpoints["bert"], "--batch-size", 3]
+    reports, stored = [], []
+    for number in (1, 2):
+        home, output = tmp_path / f"home-{number}", tmp_path / f"report-{number}"
+        done = launch(python, number, [*arguments, "--skip-bad-rows", 2, "--output", output], home)
+        assert done.returncode == 0, done.stderr
+        reports.append(json.loads((output / "report.json").read_text()))
+        stored.append(arrays(home))
+        assert {c["run"]["num_processes"] for c in reports[-1]["candidates"]} == {number}
+    one, two = reports
+    assert stored[0] == stored[1]
+    assert one["target"] == two["target"]
+    assert [row["row"] for row in two["target"]["bad_rows"]] == [5, 21]
+    assert [c["scores"] for c in one["candidates"]] == [c["scores"] for c in two["candidates"]]
+    launch(
+        python, 2, [*arguments, "--skip-bad-rows", 1, "--no-cache", "--output", tmp_path / "r"], tmp_path / "home-3"
+    )
+    (failed,) = [
+        c for c in json.loads((tmp_path / "r" / "report.json").read_text())["candidates"] if c["status"] == "failed"
+    ]
+    assert "fails on 2 rows" in failed["reason"]
 
 
 def test_a_cluster_refuses_in_one_line(checkpoints, broken):

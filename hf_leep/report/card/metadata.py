@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from hf_leep.errors import one_line
@@ -31,6 +32,12 @@ def on_hub(name: object, revision: object) -> bool:
 def target_on_hub(data: ReportData) -> bool:
     """Whether a report's data set is on the Hub."""
     return on_hub(data["target"]["dataset"], data["target"]["revision"])
+
+
+def subject(data: ReportData) -> str:
+    """What to call a report's data set in a title: its id on the Hub, or the last part of its path."""
+    name = data["target"]["dataset"]
+    return plain(name if target_on_hub(data) else PurePath(name).name or name)
 
 
 def ranked_on_hub(data: ReportData) -> list[RankedData]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
 from hf_leep.report.candidate_schema import CandidateData
-from hf_leep.report.card import explanation, fine_tuning, next_steps, order, second_opinion, validation, wording
+from hf_leep.report.card import explanation, fine_tuning, next_steps, order, plots, second_opinion, validation, wording
 from hf_leep.report.card.certificate import passed_sentence
-from hf_leep.report.card.metadata import metadata, on_hub, target_on_hub
+from hf_leep.report.card.metadata import metadata, on_hub, subject
 from hf_leep.report.card.race import race_rows, race_sentence
 from hf_leep.report.card.verdict import doubts, headless_note, verdict
-from hf_leep.report.letters import in_short, told_apart
+from hf_leep.report.letters import in_short
 from hf_leep.report.schema import MeasureData, ReportData
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
 
@@ -57,16 +56,17 @@ def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown")
         doubts=doubts(data),
         loading=next_steps.loading(data),
         costs=next_steps.costs(data, code),
-        finding=prose(_finding(data)),
         sort_unit=prose(data["measure_details"][data["sort_by"]]["unit"]),
         most_rows=_MOST_ROWS,
-        subject=_subject(data),
+        subject=subject(data),
         headless=headless_note(data),
         notes=wording.notes(data, code),
         warnings=wording.warnings(data, code),
         why=_why(data),
         from_store=sum(c["run"] is not None and c["run"]["from_store"] for c in data["candidates"]),
         certificate=passed_sentence(data),
+        interactive=repo_type == "dataset",
+        plots={name: prose(finding) for name, finding in plots.findings(data).items()},
         **_race(data),
         **_order_holds(data),
         validation=_validation(data) if "validation" in data else None,
@@ -126,28 +126,6 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
         "chance": wording.chance(data, candidate),
         "head_note": second_opinion.head_note(candidate),
     }
-
-
-def _subject(data: ReportData) -> str:
-    """What the target is called in the title: its id, or the last part of a path."""
-    name = plain(data["target"]["dataset"])
-    return name if target_on_hub(data) else PurePath(name).name or name
-
-
-def _finding(data: ReportData) -> str:
-    """What the plot shows, for those who do not see it."""
-    candidates = wording.ranked(data)
-    if not candidates:
-        return ""
-    name, best = candidates[0]
-    score = wording.with_interval(best["scores"][data["sort_by"]])
-    close = sum(not told_apart(best, other) for _, other in candidates[1:])
-    rest = (
-        "it is told apart from all others"
-        if not close
-        else f"{close} of the other {len(candidates) - 1} may be as good"
-    )
-    return f"{wording.title(data, data['sort_by'])} of {name} is the best, {score}; {rest}"
 
 
 def _race(data: ReportData) -> dict[str, object]:

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from hf_leep.report.card import page, plot_scores
+from hf_leep.report.card import page, plots
 from hf_leep.report.card.race import gap_sentence, race_rows, race_sentence
 from hf_leep.report.card.table import notebook, terminal
 from hf_leep.report.card.wording import chance
@@ -45,7 +45,7 @@ def test_card_terminal_and_notebook_say_how_much_each_ran_and_why_it_stopped(rac
     assert "<th>images run</th>" in html
     assert f"■ weak/resnet stopped after 313 images: {why}" in html
     assert "± is at the race" in html
-    assert plot_scores(raced).startswith(b"\x89PNG")
+    assert plots.draw(raced)["plots/scores.png"].startswith(b"\x89PNG")
 
 
 def test_the_only_one_that_ran_all_rows_is_not_said_to_be_the_best_of_them(raced):
