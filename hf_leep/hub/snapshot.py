@@ -121,17 +121,12 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
         name, folder = _from_address(name), None
     repo_id, _, revision = name.partition("@")
     if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
-<<<<<<< HEAD
         hint = similar_path(name) if folder is not None and not folder.exists() else ""
         raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: give a folder with a config.json")
-    return _cached(repo_id, revision or None, client) if client.offline else _remote(repo_id, revision or None, client)
-=======
-        raise CandidateError(f"{name!r} is neither a folder nor a repo id: give a folder with a config.json")
     if client.offline:
         return _cached(repo_id, revision or None, client)
     info = name.info if isinstance(name, RepoId) else None
     return _remote(repo_id, revision or None, client, info)
->>>>>>> integrate
 
 
 def _from_address(address: str) -> str:

@@ -56,20 +56,6 @@ def carry_out(
         score = partial(_score, planned, job, downloads, results, made, progress)
         try:
             with sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext():
-<<<<<<< HEAD
-                for step in planned.in_order:
-                    if not step.is_run:
-                        results[step.name] = step.skipped()
-                        continue
-                    with downloads.running(step, len(job.rows)):
-                        run = partial(job.result, step, downloads.fetch(step), downloads.advance)
-                        result = attempt(step, run, job.memory)
-                    results[step.name] = step.as_planned(result)
-                    num_left_out[step.name] = len(job.left_out)
-                    downloads.done(step)
-                    show = progress and job.processes.is_main
-                    note_result(len(results), len(planned.steps), results[step.name], show)
-=======
                 if job.left_out.most:
                     try:
                         _find_bad_rows(planned, job, downloads, results, made)
@@ -77,24 +63,12 @@ def carry_out(
                         score(only_made=True)
                         raise
                 score()
->>>>>>> integrate
         except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
             add_not_run(planned, results, error)
             wait_for_report(job, error)
     return results
 
 
-<<<<<<< HEAD
-def note_result(number_done: int, number_of_all: int, result: Result, show: bool) -> None:
-    """Print what came of a candidate in a line, for a log.
-
-    Args:
-        number_done: how many candidates are done, this one included.
-        number_of_all: how many there are.
-        result: its result.
-        show: as of `hf_leep.runs.bars.note`.
-    """
-=======
 def _find_bad_rows(
     planned: Plan, job: Job, downloads: Downloads, results: dict[str, Result], made: dict[str, bool]
 ) -> None:
@@ -136,13 +110,18 @@ def _score(
                 downloads.done(step)
             results[step.name] = result
         if step.name in results:
-            said = f"[{place}/{len(planned.steps)}] {_in_a_line(results[step.name])}"
-            note(said, progress and job.processes.is_main)
+            note_result(place, len(planned.steps), results[step.name], progress and job.processes.is_main)
 
 
-def _in_a_line(result: Result) -> str:
-    """What came of a candidate, for a log."""
->>>>>>> integrate
+def note_result(number_done: int, number_of_all: int, result: Result, show: bool) -> None:
+    """Print what came of a candidate in a line, for a log.
+
+    Args:
+        number_done: how many candidates are done, this one included.
+        number_of_all: how many there are.
+        result: its result.
+        show: as of `hf_leep.runs.bars.note`.
+    """
     name = plain(Path(result.candidate.id).name if result.candidate.id.count("/") > 1 else result.candidate.id)
     if result.reason is not None:
         said = plain(result.reason)

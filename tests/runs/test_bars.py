@@ -1,5 +1,7 @@
 """Progress in terminals, logs and notebooks."""
 
+import importlib
+
 import huggingface_hub.utils
 import pytest
 from tqdm.notebook import tqdm_notebook
@@ -19,7 +21,7 @@ def made(monkeypatch):
         def __del__(self):
             pass
 
-    monkeypatch.setattr(huggingface_hub.utils, "tqdm", Widget)
+    monkeypatch.setattr(importlib.import_module("huggingface_hub.utils.tqdm"), "tqdm", Widget)
     monkeypatch.setattr(huggingface_hub.utils, "are_progress_bars_disabled", lambda: False)
     return made
 
