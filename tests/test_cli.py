@@ -127,6 +127,8 @@ WRONG = {
     "unknown option": (["--nonsense"], "No such option: --nonsense"),
     "unknown measure": (["--measures", "leap"], "unknown measure 'leap': did you mean leep?"),
     "no number": (["--max-samples", "many"], "--max-samples"),
+    "similar path": (["--dataset", "./pyproject.tmol"], "(did you mean ./pyproject.toml?)"),
+    "bad device": (["--device", "cud"], "'cud' is not one of 'cpu', 'cuda', 'mps'.\n"),
     "bad path": (["--dataset", "./nowhere"], "./nowhere: no such file or folder"),
     "bad split": (["--split", "valid"], "no split 'valid'; it has train"),
     "bad column": (["--label", "size"], "no column 'size': --label can be label"),
