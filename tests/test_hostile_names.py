@@ -51,7 +51,8 @@ def test_hostile_names_change_nothing_outside_their_cells(hub, client, checkpoin
         assert sum(line.startswith("| 1 |") for line in table.splitlines()) == 1
         assert len({line.count("|") for line in table.splitlines() if line.startswith(("| # ", "| 1 "))}) == 1
     metadata = DatasetCard(page).data.to_dict()
-    assert set(metadata) <= {"tags", "task_categories", "configs", "source_datasets", "license", "language"}
+    known = {"tags", "task_categories", "configs", "source_datasets", "license", "language"}
+    assert set(metadata) <= known | {"pretty_name", "size_categories"}
     # Nothing but the report, the caches and the data set is written, and none of it outside.
     written = {p.relative_to(tmp_path).parts[0] for p in tmp_path.rglob("*") if p.is_file()}
     assert written == {"a", "home", "train.parquet"}

@@ -242,7 +242,7 @@ def test_the_command_adds_it_to_the_report(ranked, files, tmp_path, capsysbinary
     assert json.loads(printed.out)["validation"]["top"] == 2
     assert "place" in printed.err.decode()
     page = (tmp_path / "README.md").read_text()
-    assert "## Does accuracy follow the order?" in page
+    assert "<summary>Does accuracy follow the order?</summary>" in page
     assert "the first 2 of 3 ranked candidates" in page
     assert hf_leep.Report.load(tmp_path).data["validation"]["pairs"]
 

@@ -343,7 +343,9 @@ class _Hessian:
                 break
             along = direction[:, going]
             product = operator.times(along / root[:, going]) / root[:, going]
-            length = square[going] / (along * product).sum(axis=(0, 2))
+            curvature = (along * product).sum(axis=(0, 2))
+            # No step along a direction in which single precision sees no curvature.
+            length = np.divide(square[going], curvature, out=np.zeros_like(curvature), where=curvature > 0)
             solution[:, going] += length[:, None] * along
             rest = residual[:, going] - length[:, None] * product
             gain = length * square[going]

@@ -122,10 +122,10 @@ def test_the_table_says_what_came_of_them(outcomes):
 
 
 def test_the_readme_counts_them():
-    readme = (Path(hf_leep.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    readme = (Path(hf_leep.__file__).parents[1] / "docs" / "candidates.md").read_text(encoding="utf-8")
     table = TABLE.read_text(encoding="utf-8")
     (version,) = re.findall(r"that transformers (\S+) has", table)
-    assert f"With transformers {version} " in readme
+    assert f"With transformers {version}, " in readme
     for modality, part in zip(TITLES, table.split("\n## ")[1:], strict=True):
         tried = re.findall(r"^\| [\w-]+ \| .* \| (works|refused).* \| .*\|$", part, flags=re.MULTILINE)
         assert f"{tried.count('works')} of {len(tried)} {modality}" in " ".join(readme.split())

@@ -115,7 +115,8 @@ def test_rows_of_a_feature_that_the_caller_defines_are_run_in_its_process(python
 
 
 INTERRUPTED = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
 from hf_leep import cli
 from hf_leep.training.trainers import Trainers
 
