@@ -5,8 +5,11 @@ Names come from other people's repositories: nothing in them may act as markup.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 
 from hf_leep.errors import UserError
 
@@ -42,6 +45,22 @@ def first_few(items: Sequence[object]) -> str:
     """The first three of some items, and how many more there are."""
     named = "; ".join(map(str, items[:3]))
     return named + (f"; and {len(items) - 3} more" if len(items) > 3 else "")
+
+
+def similar_path(missing: str) -> str:
+    """The file or folder that a missing one may be, as `` (did you mean ./data?)``; empty if none has a similar name.
+
+    Args:
+        missing: the path of something that is not there.
+    """
+    path = Path(missing).expanduser()
+    try:
+        close = get_close_matches(path.name, sorted(os.listdir(path.parent)), n=1)
+    except (OSError, ValueError):  # its folder is not there either, or cannot be read
+        return ""
+    return (
+        f" (did you mean {plain(missing[: len(missing.rstrip('/')) - len(path.name)] + close[0])}?)" if close else ""
+    )
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -120,13 +120,15 @@ def test_no_candidate_scored_is_exit_code_1_with_the_reasons_on_disk(hf_leep, da
     report = json.loads((tmp_path / "report.json").read_text())
     assert [c["status"] for c in report["candidates"]] == ["failed", "failed"]
     assert "no trained classification head" in " ".join(done.stdout.split())
-    assert f"--output {tmp_path}-auto --sort-by auto\n" in done.stdout  # on one line, to be copied
+    assert f"--output {tmp_path}-auto --sort-by auto" in " ".join(done.stdout.split())
 
 
 WRONG = {
     "unknown option": (["--nonsense"], "No such option: --nonsense"),
     "unknown measure": (["--measures", "leap"], "unknown measure 'leap': did you mean leep?"),
     "no number": (["--max-samples", "many"], "--max-samples"),
+    "similar path": (["--dataset", "./pyproject.tmol"], "(did you mean ./pyproject.toml?)"),
+    "bad device": (["--device", "cud"], "'cud' is not one of 'cpu', 'cuda', 'mps'.\n"),
     "bad path": (["--dataset", "./nowhere"], "./nowhere: no such file or folder"),
     "bad split": (["--split", "valid"], "no split 'valid'; it has train"),
     "bad column": (["--label", "size"], "no column 'size': --label can be label"),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from hf_leep.cli import commands, rank
-from hf_leep.cli.arguments import Command, SpaceSeparated
+from hf_leep.cli.arguments import Command, Commands, SpaceSeparated
 from hf_leep.cli.examples import EXAMPLES
 from hf_leep.cli.output import complain
 from hf_leep.errors import ChoiceError, HfLeepError, UserError
@@ -20,10 +20,12 @@ from hf_leep.runs import interruptions
 _INTERRUPTED = 130
 EVERYWHERE = ("--quiet", "-q", "--verbose", "-v")  # options of hf-leep itself that may follow a command
 _RESUMED = ("rank", "validate")
+_READERS = ("explain", "cache", "verify", "doctor")
 _PUSHES = ("push", "push-metric")
 
 app = typer.Typer(
     name="hf-leep",
+    cls=Commands,
     help="Which checkpoint on the Hub should I fine-tune for my data set?",
     no_args_is_help=True,
 )
@@ -64,13 +66,16 @@ def run(arguments: Sequence[str]) -> int:
 
 def _what_is_kept(arguments: Sequence[str]) -> str:
     """What an interruption leaves, and how to go on."""
+    command = next((word for word in arguments if word not in EVERYWHERE), "")
     if "--no-cache" in arguments:
         return "interrupted: nothing is kept but what is in the report (--no-cache)"
-    if any(command in arguments[:1] for command in _RESUMED):
+    if command in _RESUMED:
         return "interrupted: what is finished is kept; run the same command again to continue"
-    if any(command in arguments[:1] for command in _PUSHES):
+    if command in _PUSHES:
         return "interrupted: what was committed stays; the same command pushes what is missing"
-    return "interrupted"
+    if command == "cache" and "--clear" in arguments:
+        return "interrupted: some of the store may be left; the same command removes the rest"
+    return "interrupted: nothing was changed" if command in _READERS else "interrupted"
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -79,7 +84,8 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return int(app([*everywhere, *rest], standalone_mode=False) or 0)
     except typer.TyperException as error:
-        message = error.format_message().replace("Value error, ", "") + _given(error)
+        message = error.format_message().replace("Value error, ", "")
+        message += _given(error, message)
         complain(message or "name a command; hf-leep --help lists them")
         return int(error.exit_code)
     except HfLeepError as error:
@@ -91,7 +97,8 @@ def _run(arguments: Sequence[str]) -> int:
         return _INTERRUPTED
 
 
-def _given(error: typer.TyperException) -> str:
-    """The value of an option that cannot be read, to end a message with."""
+def _given(error: typer.TyperException, message: str) -> str:
+    """The value of an option that cannot be read, to end a message with that does not show it."""
     errors = getattr(error.__cause__, "errors", None)  # of pydantic, by which typer reads values
-    return f": {errors()[0]['input']!r:.60}" if callable(errors) else ""
+    value = f"{errors()[0]['input']!r:.60}" if callable(errors) else ""
+    return f": {value}" if value and value not in message else ""

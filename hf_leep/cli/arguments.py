@@ -1,20 +1,34 @@
-"""How the arguments of ``rank`` may be written."""
+"""How arguments may be written, and how help pages show them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 
 class Command(TyperCommand):
     """A command whose help page shows flags as flags, which take no value."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        for parameter in self.params:
-            if getattr(parameter, "is_flag", False):
-                parameter.metavar = ""
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options and arguments, as a help page lists them."""
+        return _with_flags(super().get_params(ctx))
+
+
+class Commands(TyperGroup):
+    """The commands; the help page shows flags as flags, which take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options, as a help page lists them."""
+        return _with_flags(super().get_params(ctx))
+
+
+def _with_flags(parameters: list[Any]) -> list[Any]:
+    """Parameters of which no flag is shown with the type of a value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
 
 
 class SpaceSeparated(Command):

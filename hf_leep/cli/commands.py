@@ -62,7 +62,7 @@ def card(folder: Annotated[str, typer.Argument(help="Folder with a report.json."
     from hf_leep.report import Report
 
     Report.load(folder).save(folder)
-    say(f"Rendered {Path(folder) / 'README.md'}")
+    say(f"Rendered {Path(folder) / 'README.md'}", wrap=False)
 
 
 def explain(
@@ -175,7 +175,7 @@ def validate(
         if json:
             print_json(report)
         say((fine_tuning.terminal if fine_tune else terminal)(report.data), error=json)
-        say(f"Report: {Path(folder) / 'README.md'}", error=json)
+        say(f"Report: {Path(folder) / 'README.md'}", error=json, wrap=False)
     raise typer.Exit(validation.exit_code(report, fine_tuned=fine_tune))
 
 
@@ -259,7 +259,7 @@ def cache(
     usage = store.clear() if clear else store.usage()
     if usage.root is None:
         raise UserError(f"the store {Store.default_root()} cannot be used: nothing is kept")
-    say(f"{usage.root}{': removed' if clear else ''}")
+    say(f"{usage.root}{': removed' if clear else ''}", wrap=False)
     for kind, entries in usage.entries.items():
         say(f"{kind:<12} {entries:6,}  {size(usage.num_bytes[kind]):>9}")
 
@@ -272,17 +272,16 @@ def verify(
     from json import dumps
 
     from hf_leep.selfcheck import checks as verification
+    from hf_leep.selfcheck.table import terminal
 
-    checks = verification.verify()
-    failed = sum(not check.passed for check in checks)
+    checks = verification.verify(progress=not json)
     if json:
         typer.echo(
             dumps([{**asdict(check), "passed": check.passed} for check in checks], ensure_ascii=False, indent=2)
         )
     else:
-        say(verification.table(checks))
-        say(f"\n{len(checks) - failed} of {len(checks)} checks passed, hf_leep {version('hf-leep')}")
-    raise typer.Exit(1 if failed else 0)
+        say(terminal(checks))
+    raise typer.Exit(0 if all(check.passed for check in checks) else 1)
 
 
 def doctor(

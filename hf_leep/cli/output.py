@@ -6,6 +6,7 @@ import codecs
 import os
 import shutil
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,16 @@ _SHOWN_AS = {
     "–": "-",
     "…": ".",
     "×": "x",
+    "→": ">",
+    "≤": "<",
+    "≥": ">",
+    "√": "r",
+    "✓": "+",
     "✗": "x",
     "■": "#",
     "τ": "t",
+    "ρ": "r",
+    "\u0302": "^",  # the hat of P̂
     "“": '"',
     "”": '"',
     "’": "'",
@@ -41,7 +49,13 @@ def _simpler(error: UnicodeError) -> tuple[str, int]:
     """Replace what cannot be encoded, mostly by as many characters, so that tables stay aligned."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(_SHOWN_AS.get(c, "?") for c in error.object[error.start : error.end]), error.end
+    return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end
+
+
+def _in_ascii(character: str) -> str:
+    """A character that any terminal shows: é as e, ² as 2, a no-break space as a space."""
+    base = unicodedata.normalize("NFKD", character)[0]
+    return _SHOWN_AS.get(character, base if base.isascii() else "?")
 
 
 codecs.register_error(_SIMPLER, _simpler)
@@ -64,13 +78,13 @@ def show_report(report: Report, output: Path | None, json: bool) -> None:
             problem = error
     if json:
         print_json(report)
-    say(terminal(report.data, shutil.get_terminal_size().columns), error=json or kept)
+    say(terminal(report.data, columns()), error=json or kept)
     if problem is not None:
         raise problem
     if kept:
         complain(f"nothing was ranked: the ranking in {output} stays, and the reasons are in {output}/failed.json")
     elif output is not None:
-        say(f"Report: {output / 'README.md'}", error=json)
+        say(f"Report: {output / 'README.md'}", error=json, wrap=False)
 
 
 def print_json(report: Report) -> None:
@@ -95,14 +109,25 @@ def announce(pushed: Pushed, error: bool = False) -> None:
     typer.echo(plain(f"{what}: {pushed.url}"), err=error)  # on one line, however long the address is
 
 
-def say(what: RenderableType, error: bool = False) -> None:
-    """Print something to stdout, or to stderr."""
+def say(what: RenderableType, error: bool = False, wrap: bool = True) -> None:
+    """Print something to stdout, or to stderr.
+
+    Args:
+        what: what to print.
+        error: whether to print it to stderr.
+        wrap: whether long lines are broken; a path is left whole, to be copied.
+    """
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
     if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows others for what it lacks
         stream.reconfigure(errors=_SIMPLER)
-    Console(highlight=False, stderr=error).print(what, markup=False, crop=False)
+    Console(highlight=False, stderr=error).print(what, markup=False, crop=False, soft_wrap=not wrap)
+
+
+def columns() -> int:
+    """How many characters a line of the terminal has: COLUMNS, or what the terminal says, or 80."""
+    return shutil.get_terminal_size().columns
 
 
 def is_quiet() -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hf_leep.cli.output import announce, complain, is_quiet, say, show_report
+from hf_leep.cli.output import announce, columns, complain, is_quiet, say, show_report
 from hf_leep.cli.records import cluster_of, race_of, search_of
 from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
@@ -25,6 +25,7 @@ from hf_leep.options import (
 
 if TYPE_CHECKING:
     from hf_leep.report import Report
+    from hf_leep.runs.plan import Plan
 
 # Panels of the help page.
 _DATA, _NAME, _FIND, _BRING = "Data set", "Candidates", "Find candidates on the Hub", "Download candidates"
@@ -311,7 +312,7 @@ def rank(
         )
         if json:
             typer.echo(dumps(plan.data, ensure_ascii=False, indent=2))
-        say(planned(plan.data), error=json)
+        say(planned(plan.data, columns()), error=json)
         raise typer.Exit(plan.exit_code)
     report = api.rank(
         names,
@@ -333,7 +334,7 @@ def rank(
         collection=collection,
         race=racing,
         cluster=cluster,
-        on_plan=lambda plan: say(planned(plan.data), error=True) if plan.worth_showing and not is_quiet() else None,
+        on_plan=_show_plan,
         progress=not json,
         command=command,
     )
@@ -346,6 +347,14 @@ def rank(
     if push_to_hub is not None:
         _push(report, push_to_hub, repo_type, private=private, create_pr=create_pr, json=json)
     raise typer.Exit(report.exit_code)
+
+
+def _show_plan(plan: Plan) -> None:
+    """Show a plan before it is run, if it says what is not obvious."""
+    from hf_leep.report.card.plan import planned
+
+    if plan.worth_showing and not is_quiet():
+        say(planned(plan.data, columns()), error=True)
 
 
 def _push(

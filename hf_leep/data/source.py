@@ -19,7 +19,7 @@ from hf_leep.data import delimited, folders
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
-from hf_leep.text import with_article
+from hf_leep.text import similar_path, with_article
 
 _BUILDERS = {
     ".parquet": "parquet",
@@ -165,7 +165,7 @@ def _open_name(
         elif path.is_dir():
             (splits, warnings), sha = folders.open_folder(path, name, config), None
         elif name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise TargetError(f"{name}: no such file or folder")
+            raise TargetError(f"{name}: no such file or folder{similar_path(name)}")
         else:
             if streaming and constants.HF_HUB_OFFLINE:
                 raise TargetError(

@@ -16,6 +16,7 @@ from hf_leep.hub import files as checkpoint
 from hf_leep.hub import model_card
 from hf_leep.hub.client import Client
 from hf_leep.records import Candidate
+from hf_leep.text import similar_path
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -121,7 +122,8 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
         name, folder = _from_address(name), None
     repo_id, _, revision = name.partition("@")
     if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
-        raise CandidateError(f"{name!r} is neither a folder nor a repo id: give a folder with a config.json")
+        hint = similar_path(name) if folder is not None and not folder.exists() else ""
+        raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: give a folder with a config.json")
     if client.offline:
         return _cached(repo_id, revision or None, client)
     info = name.info if isinstance(name, RepoId) else None

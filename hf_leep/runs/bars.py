@@ -42,20 +42,25 @@ def progress_bar(total: int, show: bool, unit: str, description: str | None = No
         unit_scale=unit == "B",
         desc=description,
         leave=leave,
-        disable=None if show else True,
+        disable=not show or (False if _is_widget(tqdm) else None),  # None: only where stderr is no terminal
         dynamic_ncols=True,
     )
     return bar
 
 
 def note(text: str, show: bool) -> None:
-    """Print a line where no bar can be seen: in a pipe, a log, or a notebook without widgets.
+    """Print a line where no bar can be seen: in a pipe, a log, or a notebook without ipywidgets.
 
     Args:
         text: the line.
         show: whether bars are wanted at all; HF_HUB_DISABLE_PROGRESS_BARS hides lines, too.
     """
-    from huggingface_hub.utils import are_progress_bars_disabled
+    from huggingface_hub.utils import are_progress_bars_disabled, tqdm
 
-    if show and not sys.stderr.isatty() and not are_progress_bars_disabled():
+    if show and not sys.stderr.isatty() and not are_progress_bars_disabled() and not _is_widget(tqdm):
         print(text, file=sys.stderr, flush=True)
+
+
+def _is_widget(bar: type) -> bool:
+    """Whether bars of a class are widgets of a notebook, which need no terminal to be seen."""
+    return any(base.__module__ == "tqdm.notebook" for base in bar.__mro__)

@@ -110,17 +110,27 @@ def _score(
                 downloads.done(step)
             results[step.name] = result
         if step.name in results:
-            said = f"[{place}/{len(planned.steps)}] {_in_a_line(results[step.name])}"
-            note(said, progress and job.processes.is_main)
+            note_result(place, len(planned.steps), results[step.name], progress and job.processes.is_main)
 
 
-def _in_a_line(result: Result) -> str:
-    """What came of a candidate, for a log."""
+def note_result(number_done: int, number_of_all: int, result: Result, show: bool) -> None:
+    """Print what came of a candidate in a line, for a log.
+
+    Args:
+        number_done: how many candidates are done, this one included.
+        number_of_all: how many there are.
+        result: its result.
+        show: as of `hf_leep.runs.bars.note`.
+    """
     name = plain(Path(result.candidate.id).name if result.candidate.id.count("/") > 1 else result.candidate.id)
     if result.reason is not None:
-        return f"{name}: {plain(result.reason)}"
-    scores = ", ".join(f"{key} {number(score.value)}" for key, score in result.scores.items())
-    return f"{name}: {scores}{' (from the store)' if result.from_store else ''}"
+        said = plain(result.reason)
+    else:
+        said = ", ".join(f"{key} {number(score.value)}" for key, score in result.scores.items())
+        if result.stop is not None and result.num_examples is not None:
+            said += f" (stopped after {result.num_examples:,} examples)"
+        said += " (from the store)" if result.from_store else ""
+    note(f"[{number_done}/{number_of_all}] {name}: {said}", show)
 
 
 class Downloads:

@@ -89,7 +89,7 @@ class Step:
         return result if self.reason is None else replace(self.skipped(), head_accuracy=result.head_accuracy)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a run will do.
 
@@ -100,6 +100,12 @@ class Plan:
 
     target: Target
     steps: tuple[Step, ...]
+
+    def __repr__(self) -> str:
+        """One line; ``data`` has the content."""
+        skipped = sum(not step.is_run for step in self.steps)
+        more = f", {size(self.download_bytes)} to download" if self.download_bytes else ""
+        return f"<hf_leep plan: {len(self.steps) - skipped} to run, {skipped} skipped{more}>"
 
     @property
     def download_bytes(self) -> int:

@@ -21,7 +21,15 @@ from hf_leep.ranking.ordering import Ranking
 from hf_leep.records import Extraction, Interpretation, Result, Score, Stop
 from hf_leep.runs import scores
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import Downloads, add_not_run, attempt, open_downloads, sigterm_interrupts, wait_for_report
+from hf_leep.runs.local import (
+    Downloads,
+    add_not_run,
+    attempt,
+    note_result,
+    open_downloads,
+    sigterm_interrupts,
+    wait_for_report,
+)
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.racer import Racer, eliminate
 from hf_leep.runs.subsets import concatenate, examples_of, select
@@ -43,8 +51,7 @@ def carry_out(
     all rows so far. When at most K candidates are left, they run all remaining rows at once. A candidate that has run
     all rows gets the result, and the stored pass, of a run without a race.
 
-    An interruption and the death of another process end the race at the last look that all
-    candidates still in it have reached.
+    An interruption or the death of another process ends it at the last look that all those still in it have reached.
 
     Args:
         planned: the plan.
@@ -373,6 +380,8 @@ class RunningRace:
     def _stop(self, racer: Racer, result: Result, num_rows_left: int) -> None:
         """Record the result of a candidate that runs no more rows."""
         self._results[racer.step.name] = result
+        show = self._job.progress and self._job.processes.is_main
+        note_result(len(self._racers) - len(self._remaining()), len(self._racers), result, show)
         racer.left_out_of_all = self._job.left_out.positions.tolist()
         if not self._job.left_out.most:
             racer.kept.clear()

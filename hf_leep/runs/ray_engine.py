@@ -18,7 +18,7 @@ from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import RunConfig
 from hf_leep.runs.job import Job
-from hf_leep.runs.local import add_not_run
+from hf_leep.runs.local import add_not_run, note_result
 from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.text import size
@@ -88,6 +88,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                 if step.stored:
                     scored[step.name] = step.as_planned(_result(job, step))
                     bar.update()
+                    note_result(len(scored), len(planned.steps), scored[step.name], progress)
                 else:
                     running[_submit(sent, step, needs[step.name], _num_sharing(needs, nodes))] = step
             while running:
@@ -95,6 +96,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                 step = running.pop(done)
                 scored[step.name] = step.as_planned(_collected(done, step))
                 bar.update()
+                note_result(len(scored), len(planned.steps), scored[step.name], progress)
         except (KeyboardInterrupt, HubLimitError) as stop:
             add_not_run(planned, scored, stop)
         finally:

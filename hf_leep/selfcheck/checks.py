@@ -9,18 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_leep import measures
 from hf_leep.arrays import Float64, Integers
 from hf_leep.measures.ridge_head import RidgeHead
+from hf_leep.runs.bars import note, progress_bar
 from hf_leep.selfcheck import oracles
 from hf_leep.selfcheck.problems import clouds, entropy, problem
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -45,36 +42,39 @@ class Check:
         return self.difference <= self.tolerance
 
 
-def verify(seed: int = 0, names: Sequence[str] | None = None) -> list[Check]:
+def verify(seed: int = 0, names: Sequence[str] | None = None, progress: bool = False) -> list[Check]:
     """Run the checks, which takes a few seconds, on problems drawn from a seed.
 
     Args:
         seed: seed of the problems.
         names: measures to check; by default all those of hf_leep. A measure of another package has no checks.
+        progress: whether to show a progress bar, or a line a measure where no bar can be seen.
     """
+    chosen = list(CHECKS if names is None else names)
+    if not progress:  # even a bar that is not shown starts a thread
+        return [check for name in chosen for check in _checks_of(name, seed)]
+    done: list[Check] = []
+    with progress_bar(len(chosen), True, "measure", leave=False) as bar:
+        for number, name in enumerate(chosen, 1):
+            bar.set_description(name)
+            found = _checks_of(name, seed)
+            done += found
+            bar.update()
+            note(f"[{number}/{len(chosen)}] {name}: {passed(found)}", True)
+    return done
+
+
+def _checks_of(name: str, seed: int) -> list[Check]:
     return [
         Check(name, claim, float(difference), tolerance)
-        for name in (CHECKS if names is None else names)
         for check in CHECKS.get(name, ())
         for claim, difference, tolerance in check(np.random.default_rng(seed))
     ]
 
 
-def table(checks: list[Check]) -> Table:
-    """Return the checks as a table for the terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    shown.add_column("")
-    shown.add_column("measure", no_wrap=True)
-    shown.add_column("claim")
-    shown.add_column("off by", justify="right", no_wrap=True)
-    shown.add_column("allowed", justify="right", no_wrap=True)
-    for check in checks:
-        mark = Text("✓", style="bold green") if check.passed else Text("✗", style="bold red")
-        shown.add_row(mark, check.measure, check.claim, f"{check.difference:.1e}", f"{check.tolerance:.0e}")
-    return shown
+def passed(checks: Sequence[Check]) -> str:
+    """How many of some checks passed, in words."""
+    return f"{sum(check.passed for check in checks)} of {len(checks)} checks passed"
 
 
 _Claims = Iterator[tuple[str, float, float]]  # claim, difference found, difference allowed

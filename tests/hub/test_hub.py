@@ -140,3 +140,13 @@ def test_a_download_without_a_bar_of_its_own_shows_none(monkeypatch):
     bar.update(2)
     bar.close()
     assert shown.getvalue() == ""
+
+
+def test_a_folder_of_nearly_the_same_name_is_proposed(tmp_path):
+    (tmp_path / "my-model").mkdir()
+    with pytest.raises(
+        CandidateError, match=rf"neither a folder nor a repo id \(did you mean {tmp_path}/my-model\?\)"
+    ):
+        hub.resolve(f"{tmp_path}/my-modle/")
+    with pytest.raises(CandidateError, match="neither a folder nor a repo id: give"):
+        hub.resolve(f"{tmp_path}/nothing-like-it/at-all")

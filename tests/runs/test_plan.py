@@ -296,3 +296,8 @@ def test_an_interruption_does_not_wait_for_a_slow_hub(python, fresh, checkpoints
     run.send_signal(signal.SIGINT)
     run.communicate(timeout=HANGING)  # though the Hub never answers
     assert run.returncode == 130
+
+
+def test_a_plan_is_one_line_in_a_notebook(checkpoints, pictures):
+    made = plan([str(checkpoints["five"]), str(checkpoints["text"])], pictures, progress=False)
+    assert repr(made) == "<hf_leep plan: 1 to run, 1 skipped>"

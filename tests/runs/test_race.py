@@ -1,5 +1,6 @@
 import contextlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -257,3 +258,14 @@ def test_an_interrupted_race_goes_on_and_ends_as_a_run_without_one(checkpoints, 
         for measure in plain.data["measures"]:
             assert one["scores"][measure]["value"] == pytest.approx(other["scores"][measure]["value"], abs=1e-6)
     assert plain.data["race"] is None
+
+
+def test_a_log_has_a_line_for_each_candidate_once_it_is_decided(rng, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.utils.are_progress_bars_disabled", lambda: False)
+    _, running, job = race(*pool(rng, {"best": 4, "near": 3.9, "far": 1}), run=False)
+    job.progress, job.processes = True, SimpleNamespace(is_main=True)
+    running.run()
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("[1/3] far: leave-one-out-leep −1.")
+    assert first.endswith(" (stopped after 100 examples)")
+    assert [line.partition(":")[0] for line in others] == ["[2/3] best", "[3/3] near"]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 
+import huggingface_hub.utils
 import numpy as np
 import pytest
 
@@ -41,13 +42,20 @@ def test_every_measure_is_checked_and_passes_in_a_new_interpreter():
 def test_a_wrong_measure_fails_the_command_while_the_others_pass_with_another_seed(monkeypatch, capsys):
     shifted("leep", monkeypatch)
     monkeypatch.setattr(checks, "verify", partial(checks.verify, 1))
+    monkeypatch.setattr(huggingface_hub.utils, "are_progress_bars_disabled", lambda: False)
     monkeypatch.setenv("COLUMNS", "100")
     assert cli.run(["verify"]) == 1
-    out = capsys.readouterr().out
-    wrong = [line.split() for line in out.splitlines() if line.startswith("✗")]
-    right = [line for line in out.splitlines() if line.startswith("✓")]
-    assert {words[1] for words in wrong} == {"leep"}
-    assert f"{len(right)} of {len(right) + len(wrong)} checks passed" in out
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    wrong = [number for number, line in enumerate(lines) if line.startswith("✗")]
+    right = [line for line in lines if line.startswith("✓")]
+    headings = {line.strip(): number for number, line in enumerate(lines) if line.strip() in MEASURES}
+    assert wrong
+    assert all(headings["leep"] < number < headings["leave-one-out-leep"] for number in wrong)
+    assert f"{len(right)} of {len(right) + len(wrong)} checks passed" in said.out
+    # In a pipe there is no bar, but a line a measure.
+    assert [line.split()[1] for line in said.err.splitlines()] == [f"{name}:" for name in checks.CHECKS]
+    assert said.err.startswith(f"[1/{len(checks.CHECKS)}] leep: ")
 
 
 @pytest.mark.parametrize("name", checks.CHECKS)

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import TypedDict
 
 from hf_leep.report.candidate_schema import NamedData
+from hf_leep.report.card.columns import fitting
 from hf_leep.report.card.wording import short_names
 from hf_leep.text import classes, count, plain, size
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
+
+
+_HEADINGS = ("candidate", "revision", "source\nclasses", "para-\nmeters", "download", "licence")
+_EXPENDABLE = ("revision", "source\nclasses", "para-\nmeters")  # columns that are left out, in this order, to fit
+_WIDTH = 20  # of names and licences, which fold beyond it if the line is short
 
 
 class PlannedTargetData(TypedDict):
@@ -64,11 +70,12 @@ class PlanData(TypedDict):
     download_bytes: int
 
 
-def planned(data: PlanData) -> Group:
+def planned(data: PlanData, width: int | None = None) -> Group:
     """A plan as a rich renderable: each candidate, what it costs, or why it is skipped, and the whole download.
 
     Args:
         data: a plan's data.
+        width: how many characters a line has; if the table needs more, its least important columns are left out.
     """
     from rich.console import Group
     from rich.table import Table
@@ -76,12 +83,7 @@ def planned(data: PlanData) -> Group:
 
     candidates = data["candidates"]
     names = short_names(candidates)
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("candidate", overflow="fold", min_width=20)
-    for heading in ("revision", "source\nclasses", "para-\nmeters", "download"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("licence", overflow="fold")
-    skipped = []
+    skipped, rows, styles = [], [], []
     for name, candidate in zip(names, candidates, strict=True):
         if candidate["action"] == "skip":
             line = Text.assemble((f"✗ {name}", "bold red"), f"  {plain(candidate['reason'])}")
@@ -100,7 +102,18 @@ def planned(data: PlanData) -> Group:
             "in the store" if stored else size(candidate["download_bytes"]) if candidate["download_bytes"] else "–",
             plain(candidate["license"] or "–")[:30] + (" (gated)" if candidate["gated"] else ""),
         ]
-        table.add_row(*(Text(cell) for cell in cells), style="cyan" if stored else "")
+        rows.append(cells)
+        styles.append("cyan" if stored else "")
+    columns = [(heading, [row[i] for row in rows]) for i, heading in enumerate(_HEADINGS)]
+    columns = fitting(columns, _EXPENDABLE, width, {"candidate": _WIDTH, "licence": _WIDTH})
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading, _ in columns:
+        if heading in ("candidate", "licence"):
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    for i, style in enumerate(styles):
+        table.add_row(*(Text(cells[i]) for _, cells in columns), style=style)
     numbers = Counter[str](candidate["action"] for candidate in candidates)
     words = {"run": "to run", "stored": "in the store", "skip": "skipped"}
     total = ", ".join(f"{numbers[action]} {word}" for action, word in words.items() if numbers[action])

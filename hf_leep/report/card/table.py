@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import CandidateData, RankedData
+from hf_leep.report.card.columns import fitting
 from hf_leep.report.card.order import auto_sentence, baseline_note, consensus_note
 from hf_leep.report.card.race import gap_sentence, race_sentence, stops
 from hf_leep.report.card.second_opinion import head_cells, head_note
@@ -30,6 +32,7 @@ from hf_leep.text import classes, count, number, plain
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 _NAME_WIDTH = 15  # of candidates' names, which fold beyond it if the line is short
 _EXPENDABLE = (
@@ -40,6 +43,7 @@ _EXPENDABLE = (
     "linear\nhead",
     "ranks",
 )  # columns that are left out, in this order, to fit a terminal
+_MOST_LINES = 3  # of a command
 _GROUP_STYLES = ("bold green", "cyan", "yellow", "magenta", "blue", "white")
 
 
@@ -54,9 +58,8 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
     from rich.text import Text
 
     parts: list[RenderableType] = [Text(_target(data["target"]))]
-    columns = _fitting(
-        _columns(data, ranked(data)), [_heading(data, m) for m in data["measures"] if m != data["sort_by"]], width
-    )
+    others = [_heading(data, measure) for measure in reversed(data["measures"]) if measure != data["sort_by"]]
+    columns = fitting(_columns(data, ranked(data)), (*_EXPENDABLE, *others), width, {"candidate": _NAME_WIDTH})
     table = _table(columns, [candidate for _, candidate in ranked(data)])
     if table.row_count:
         parts += [Text(), table]
@@ -77,13 +80,24 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
         parts.append(Text(behind))
     parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in _notes(data)]
     if note := headless_note(data):
-        # On one line, however long: it is there to be copied.
-        command = Text(plain(data["headless"]["command"]), style="bold", no_wrap=True, overflow="ignore")
-        parts += [Text(note), command]
+        parts += [Text(note), _command(data, width)]
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
     parts += [Text(plain(sentence)) for sentence in doubts(data)]
     parts += [Text(sentence) for sentence in (auto_sentence(data), race_sentence(data)) if sentence]
     return Group(*parts)
+
+
+def _command(data: ReportData, width: int | None) -> Text:
+    """The command that ranks all candidates: on one line, to be copied, or what it changes if it is far too long."""
+    from rich.text import Text
+
+    command = plain(data["headless"]["command"])
+    if width is None or len(command) <= _MOST_LINES * width:
+        return Text(command, style="bold", no_wrap=True, overflow="ignore")
+    words = shlex.split(command)
+    output = words[words.index("--output") :][:2] if "--output" in words else []
+    where = " (report.json has all of it, as headless.command)" if output else ""
+    return Text.assemble("repeat the command with ", (shlex.join([*output, *words[-2:]]), "bold"), where)
 
 
 def _reason(candidate: CandidateData) -> str:
@@ -123,9 +137,9 @@ def _table(columns: Sequence[tuple[str, list[str]]], candidates: Sequence[Ranked
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading, _ in columns:
+    for heading, values in columns:
         if heading == "candidate":
-            table.add_column(heading, overflow="fold", min_width=_NAME_WIDTH)
+            table.add_column(heading, overflow="fold", min_width=min(_NAME_WIDTH, max(map(len, values), default=0)))
         else:
             table.add_column(heading, justify="right", no_wrap=True)
     for row, candidate in enumerate(candidates):
@@ -164,27 +178,6 @@ def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
 
 def _heading(data: ReportData, measure: str) -> str:
     return title(data, measure).replace("leave-one-out ", "leave-\none-out\n")
-
-
-def _fitting(
-    columns: list[tuple[str, list[str]]], measures: Sequence[str], width: int | None
-) -> list[tuple[str, list[str]]]:
-    """The columns without those that have to be left out so that the others fit.
-
-    Args:
-        columns: headings with their cells.
-        measures: headings of the measures that may be left out, the last ones first.
-        width: how many characters a line has.
-    """
-
-    def needed(heading: str, cells: list[str]) -> int:
-        return _NAME_WIDTH if heading == "candidate" else max(map(len, [*heading.split("\n"), *cells]))
-
-    for expendable in (*_EXPENDABLE, *reversed(measures)):
-        if width is None or sum(needed(*column) + 2 for column in columns) - 2 <= width:
-            break
-        columns = [column for column in columns if column[0] != expendable]
-    return columns
 
 
 def notebook(data: ReportData) -> str:

@@ -29,12 +29,25 @@ def test_the_terminal_shows_what_the_card_shows(report):
     assert "1 of the other 2 may be as good: small/resnet, which is smaller (5M parameters)." in flat
 
 
-@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_every_column_fits_the_terminal(report, width):
     report["measures"] = ["leep", "leave-one-out-leep"]
     lines = [line for line in shown(report, width).splitlines() if not line.startswith("hf-leep rank")]
     assert max(map(len, lines)) <= width
-    assert any("25.6M" in line and "−0.81" in line for line in lines)
+    assert any("25.6M" in line and "−0.81" in line for line in lines) == (width > 60)
+    assert any("−0.81 ± 0.04" in line and "1–2" in line for line in lines)
+
+
+def test_a_command_of_many_lines_is_said_in_one(report):
+    models = " ".join(f"/somewhere/models/{number}" for number in range(40))
+    whole = f"hf-leep rank --dataset user/flowers --output 'my report-auto' --models {models} --sort-by auto"
+    report["headless"]["command"] = whole
+    flat = " ".join(shown(report, 80).split())
+    assert "repeat the command with --output 'my report-auto' --sort-by auto (report.json has all of it" in flat
+    assert "/somewhere/models/39" not in flat
+    report["headless"]["command"] = whole.replace("--output 'my report-auto' ", "")
+    assert "repeat the command with --sort-by auto\n" in shown(report, 80)
+    assert f"\n{report['headless']['command']}\n" in shown(report, 1000)
 
 
 def test_many_measures_leave_room_for_names_and_the_terminal_says_how_many_it_left_out(report):
@@ -64,8 +77,10 @@ def test_a_terminal_shows_how_sure_the_places_are_where_it_has_room(report):
     narrow = next(line for line in shown(report, 80).splitlines() if line.startswith("2 "))
     assert narrow.split()[-4:] == ["84.2", "%", "5M", "1–3"]
     least = next(line for line in shown(report, 60).splitlines() if line.startswith("2 "))
-    assert least.split()[-2:] == ["−0.990", "1–3"]
-    headings = shown(report, 66)
+    assert least.split()[-4:] == ["−0.990", "84.2", "%", "1–3"]
+    candidate_only = next(line for line in shown(report, 50).splitlines() if line.startswith("2 "))
+    assert candidate_only.split()[-2:] == ["−0.990", "1–3"]
+    headings = shown(report, 60)
     assert "linear" in headings  # the second opinion stays longer than the entropy explained
     assert "expl." not in headings
 

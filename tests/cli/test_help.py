@@ -1,0 +1,58 @@
+"""Help pages, their examples, and completion."""
+
+import os
+import shlex
+import subprocess
+
+import pytest
+from typer.main import get_command
+
+from hf_leep import cli
+from hf_leep.cli.examples import EXAMPLES
+from tests.warm import HANGING
+
+COMMANDS = get_command(cli.app).commands
+
+
+def lines(command):
+    return [line for line in EXAMPLES[command].split("\n\n") if line.startswith("hf-leep ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_page_ends_with_examples_that_the_command_takes(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.run([command, "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.split())
+    assert lines(command)
+    for line in lines(command):
+        assert line in page
+        program, name, *arguments = shlex.split(line)
+        assert (program, name) == ("hf-leep", command)
+        COMMANDS[command].make_context(command, arguments)  # raises an error for what it does not know
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_flags_are_shown_without_the_type_of_a_value(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.run([*filter(None, [command]), "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "--help" in page
+    assert "<bool>" not in page
+
+
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        ("bash", {"COMP_WORDS": "hf-leep va", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "hf-leep va"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "hf-leep va", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_a_shell_completes_commands(python, shell, asked):
+    code = "import sys; sys.argv[:] = ['hf-leep']; from hf_leep import cli; cli.main([])"
+    environment = {**os.environ, **asked, "_HF_LEEP_COMPLETE": f"complete_{shell}"}
+    done = subprocess.run(
+        [*python, "-c", code], env=environment, capture_output=True, text=True, timeout=HANGING, check=True
+    )
+    assert "validate" in done.stdout
+    assert "rank" not in done.stdout

@@ -1,0 +1,82 @@
+"""What is printed where a terminal cannot show it, and how much of it."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hf_leep import cli
+from hf_leep.cli.output import say
+from tests.warm import HANGING
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("−0.15 ± 0.05, ranks 4–7", "-0.15 ~ 0.05, ranks 4-7"),
+        ("92\u00a0%, 9.6×, P̂(y|z), Ĥ(Y)", "92 %, 9.6x, P^(y|z), H(Y)"),
+        ("✗ café → 日本 ✓", "x cafe > ?? +"),
+        ("Kendall’s τ ≥ ² “…”", 'Kendall\'s t > 2 "."'),
+    ],
+)
+def test_characters_that_a_terminal_lacks_have_forms_in_ascii(text, expected, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    say(text)
+    stream.flush()
+    assert stream.buffer.getvalue().decode("ascii") == f"{expected}\n"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}],
+    ids=["ASCII", "no colour", "dumb"],
+)
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_every_terminal_shows_whole_lines_without_codes(python, tmp_path, environment, width):
+    home = {"HF_HOME": str(tmp_path), "COLUMNS": str(width)}
+    command = [*python, "-m", "hf_leep", "cache"]
+    done = subprocess.run(
+        command, env={**os.environ, **home, **environment}, capture_output=True, timeout=HANGING, check=True
+    )
+    assert done.stdout.startswith(str(tmp_path).encode())
+    assert b"\x1b" not in done.stdout
+    assert b"extractions       0        0 B\n" in done.stdout
+
+
+def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, hub, checkpoints, pictures, tmp_path):
+    pictures.to_parquet(tmp_path / "pictures.parquet")
+    arguments = ["--dataset", tmp_path / "pictures.parquet", "--models", checkpoints["five"], checkpoints["headless"]]
+    shown = {"HF_HUB_DISABLE_PROGRESS_BARS": "0"}
+    told = client("rank", *arguments, **shown)
+    assert "1 to run, 1 skipped" in told.stderr
+    assert "[1/2] five: leep " in told.stderr  # a line a candidate, since there is no terminal
+    # In an interpreter of its own, since huggingface_hub reads the setting when it is imported.
+    done = client("rank", *arguments, "--quiet", interpreter=(sys.executable,), **shown)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert "five" in done.stdout
+    assert "to run" not in client("-q", "rank", *arguments).stderr
+    assert client("rank", *arguments, "--verbose").returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["rank", "--dataset", "x"], "what is finished is kept; the same command goes on from there"),
+        (["--quiet", "validate", "x"], "what is finished is kept; the same command goes on from there"),
+        (["rank", "--no-cache"], "nothing is kept but what is in the report (--no-cache)"),
+        (["push", "x", "me/y"], "what was committed stays; the same command pushes what is missing"),
+        (["verify", "-q"], "nothing was changed"),
+        (["cache"], "nothing was changed"),
+        (["cache", "--clear"], "some of the store may be left; the same command removes the rest"),
+    ],
+)
+def test_an_interruption_says_what_is_kept(command, said, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    assert cli.run(command) == 130
+    assert capsys.readouterr().err == f"hf-leep: interrupted: {said}\n"

@@ -1,0 +1,56 @@
+"""The plan as people see it, at the widths of their terminals."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from hf_leep.report.card.plan import planned
+
+CANDIDATE = {
+    "id": "somebody-with-a-long-name/vit-large-patch32-384-in21k-finetuned",
+    "revision": "0123456789abcdef",
+    "action": "run",
+    "reason": None,
+    "num_source_classes": 21_843,
+    "num_parameters": 303_000_000,
+    "license": "cc-by-nc-sa-4.0",
+    "gated": True,
+    "for_features": False,
+    "download_bytes": 1_210_000_000,
+}
+HEADLESS = {
+    **CANDIDATE,
+    "id": "some/encoder",
+    "action": "skip",
+    "reason": "no trained classification head",
+    "for_features": True,
+}
+PLAN = {
+    "target": {},
+    "candidates": [CANDIDATE, {**CANDIDATE, "id": "me/b", "action": "stored", "download_bytes": 0}, HEADLESS],
+    "download_bytes": 2_420_000_000,
+}
+
+
+def shown(width):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(planned(PLAN, width), crop=False)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_it_fits_and_says_what_is_downloaded(width):
+    text = shown(width)
+    assert max(map(len, text.splitlines())) <= width
+    joined = "".join(text.split())
+    for word in ("1.21GB", "inthestore", "gated", "✗some/encoder", "todownload:2.42GB"):
+        assert word in joined
+    assert "…" not in text  # nothing is cut off
+
+
+def test_a_narrow_terminal_goes_without_the_least_important_columns():
+    assert all(word in shown(120) for word in ("revision", "0123456", "classes", "21,843", "303M"))
+    narrow = shown(60)
+    assert not any(word in narrow for word in ("revision", "0123456"))
+    assert "licence" in narrow
