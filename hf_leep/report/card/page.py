@@ -47,6 +47,7 @@ def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown")
         letters_unknown=any(row["tie_letters"] == "–" for row in ranked),
         entropy_explained=wording.entropy_explained_cells([candidate for _, candidate in wording.ranked(data)]),
         heads=second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)]),
+        short_heads=second_opinion.head_cells([c for _, c in wording.ranked(data)], with_error=False),
         stated=wording.stated_cells([candidate for _, candidate in wording.ranked(data)], code),
         left_out=[row for row in rows if row["rank"] is None],
         measures=[data["measure_details"][name] for name in data["measures"]],

@@ -89,7 +89,7 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     lines = page[page.index("# Which") :].splitlines()
     assert lines[2] == verdict.verdict(close, code)[0]
     assert page.count(verdict.verdict(close, code)[0]) == 1  # not again below the heading
-    assert page.index("## Fine-tuned") < page.index("| # | tie |")
+    assert page.index("## Fine-tuned") < page.index("| # | candidate |")
     assert said in shown(close)
     assert notebook(close).startswith(f"<p>{said}</p>")
     lost = "big/resnet, the first by LEEP, is number 3, 8.0 ± 3.0 points behind the best on the choosing rows"
