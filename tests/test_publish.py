@@ -536,7 +536,7 @@ def test_what_can_be_checked_of_a_push_is_checked_before_anything_is_run(hub, cl
     assert hub.log == []
     assert cli.run([*call[:-1], "ranking"]) == 2
     assert cli.run([*call[:-2], "--private"]) == 2
-    assert "name its target, --push-to-hub" in capfd.readouterr().err
+    assert "add its target, --push-to-hub" in capfd.readouterr().err
 
 
 def test_a_ranking_of_nothing_is_not_pushed(hub, client, call, checkpoints):

@@ -170,7 +170,8 @@ def _connected(address: str | None) -> Iterator[None]:
         return
     try:
         ray.init(
-            address=address,
+            # "local": not a cluster that happens to run here, whose tasks have another environment.
+            address=address or (None if os.environ.get("RAY_ADDRESS") else "local"),
             include_dashboard=None if address else False,
             logging_level=logging.ERROR,
             log_to_driver=False,

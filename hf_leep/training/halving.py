@@ -143,10 +143,11 @@ class _Run:
         needed = MIN_STEPS * self._cost(0, pairs)[0] / _MARGIN
         if needed > _TOO_LONG * budget:
             also = f" ({self._joined} is one of them by the second opinion)" if self._joined else ""
+            number = len(self._all)
+            these = "this candidate" if number == 1 else f"these {number} candidates"
             raise UserError(
-                f"{option('fine_tune.budget')} is {duration(budget)}, but comparing these "
-                f"{len(self._all)} candidates{also} takes about {duration(needed)} here: give it more, or fewer "
-                f"candidates ({option('fine_tune.top')})"
+                f"{option('fine_tune.budget')} is {duration(budget)}, but training {these}{also} takes "
+                f"about {duration(needed)} here: give it more, or fewer candidates ({option('fine_tune.top')})"
             )
 
     def _is_suspect(self, candidate: _Candidate) -> bool:

@@ -64,8 +64,8 @@ def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, h
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["rank", "--dataset", "x"], "what is finished is kept; the same command goes on from there"),
-        (["--quiet", "validate", "x"], "what is finished is kept; the same command goes on from there"),
+        (["rank", "--dataset", "x"], "what is finished is kept; run the same command again to continue"),
+        (["--quiet", "validate", "x"], "what is finished is kept; run the same command again to continue"),
         (["rank", "--no-cache"], "nothing is kept but what is in the report (--no-cache)"),
         (["push", "x", "me/y"], "what was committed stays; the same command pushes what is missing"),
         (["verify", "-q"], "nothing was changed"),

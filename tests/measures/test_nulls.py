@@ -43,4 +43,4 @@ def test_pactran_dirichlet_of_a_random_head_has_the_warning_of_leep():
     labels, both = drawn(np.random.default_rng(7), "probabilities", Null(60, 3, (300, 3000), 300.0))
     found = scored("pactran-dirichlet", labels, "probabilities", both)[1].scores["pactran-dirichlet"]
     assert found.value is not None
-    assert "in-sample bias" in found.warnings[-1]
+    assert "overfitting" in found.warnings[-1]

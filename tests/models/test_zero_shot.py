@@ -312,8 +312,8 @@ def test_a_mixed_pool_is_ranked_and_the_reader_is_told(towers, checkpoints, pict
     assert found[names[1]]["task"] == ZERO_SHOT
     assert found[names[1]]["num_source_classes"] == 3
     assert found[names[1]]["rank"] in (1, 2)
-    assert any(note.startswith("zero-shot, so prompts") for note in found[names[1]]["notes"])
-    assert not any(note.startswith("zero-shot, so prompts") for note in found[names[0]]["notes"])
+    assert any(note.startswith("zero-shot: its source classes are prompts") for note in found[names[1]]["notes"])
+    assert not any(note.startswith("zero-shot: its source classes are prompts") for note in found[names[0]]["notes"])
     assert found[names[2]]["rank"] is None
     assert all(c["scores"]["logme"]["value"] is not None for c in found.values())
     probabilities, _ = direct(towers["clip"], pictures, ["red", "green", "blue"])
