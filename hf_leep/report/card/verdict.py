@@ -35,7 +35,9 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     """
     candidates = ranked(data, name)
     if not candidates:
-        return [f"No candidate could be ranked: all {len(data['candidates'])} were refused or failed."]
+        number = len(data["candidates"])
+        which = "the only one was" if number == 1 else f"all {number} were"
+        return [f"No candidate could be ranked: {which} refused or failed."]
     tried = fine_tuning.lead(data, name)
     said = [*tried, "The rest of this page is about the scores before any training."] if tried else []
     said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]

@@ -186,7 +186,7 @@ def test_nothing_ranked_is_said_and_has_no_plot(report):
     report["size"]["bands"] = []
     files = render(report)
     assert set(files) == {"README.md", "report.html", "scores.parquet"}
-    assert "No candidate could be ranked: all 1 were refused or failed." in files["README.md"].decode()
+    assert "No candidate could be ranked: the only one was refused or failed." in files["README.md"].decode()
     assert "plots/scores.png" not in files["README.md"].decode()
 
 
