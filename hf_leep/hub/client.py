@@ -73,10 +73,11 @@ class Client:
         from huggingface_hub.utils import _http, get_session
 
         with _hooking:
-            factory = _http._GLOBAL_CLIENT_FACTORY
-            if not isinstance(factory, _Hooked):
+            factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+            if factory is not None and not isinstance(factory, _Hooked):
                 # After a refused connection huggingface_hub closes its session, and makes another one to try again.
-                # `set_client_factory` would close this one, under the requests of other threads.
+                # `set_client_factory` would close this one, under the requests of other threads; and there is no
+                # public way to read the present factory, which may be the user's.
                 _http._GLOBAL_CLIENT_FACTORY = _Hooked(factory)
             _add_hooks(get_session())
         return _api(constants.ENDPOINT, self.token)
@@ -149,7 +150,7 @@ class Client:
         known = (self.api.endpoint, hashlib.sha256(secret.encode()).hexdigest())
         with _checking_login:
             if known not in _login_valid:
-                _login_valid[known] = True
+                _login_valid[known] = secret.isascii()  # httpx cannot send another one
                 try:
                     with _without_retry_lines(), pace.no_longer_silent():
                         self.api.whoami(cache=True)
@@ -271,6 +272,8 @@ def _refusal(
     if isinstance(error, errors.HTTPError):
         message, busy = _failure(error, response)
         return _Refusal(f"{unreachable}{message}", busy and error is raised, response)
+    if isinstance(error, errors.HFValidationError):
+        return _Refusal(f"no repository on the Hub can have this id: {one_line(error)}")
     if isinstance(error, errors.SafetensorsParsingError):
         return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
     if isinstance(error, errors.FileMetadataError):

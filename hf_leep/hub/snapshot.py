@@ -133,7 +133,8 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
     repo_id, _, revision = name.partition("@")
     if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
         hint = similar_path(name) if folder is not None and not folder.exists() else ""
-        raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: give a folder with a config.json")
+        give = "give OWNER/NAME, or a folder with a config.json"
+        raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: {give}")
     if client.offline:
         return _cached(repo_id, revision or None, client)
     info = name.info if isinstance(name, RepoId) else None

@@ -60,6 +60,18 @@ def test_two_commits_of_a_repository_are_two_candidates(hub, rank, checkpoints):
     assert "user/model is named 2 times: it is ranked once" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["user/model.git", "user/a--b", "user/a..b", f"user/{'x' * 97}"])
+def test_an_id_that_no_repository_can_have_is_one_clear_line(monkeypatch, name):
+    from huggingface_hub import constants
+
+    from hf_leep import hub
+    from hf_leep.errors import CandidateError
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(CandidateError, match="no repository on the Hub can have this id: "):
+        hub.resolve(name)
+
+
 @pytest.mark.parametrize(
     ("address", "said"),
     [
