@@ -88,25 +88,30 @@ class Lanes:
             return
         waiting, running = deque(steps), dict[_Lane, Step]()
         failure: BaseException | None = None
-        while waiting or running:
-            while waiting and len(running) < len(self._lanes):
-                if running and any(step.suspect for step in (waiting[0], *running.values())):
-                    break
-                step = waiting.popleft()
-                lane = next(lane for lane in self._lanes if lane not in running)
-                running[lane] = step
-                lane.tasks.put(lambda job, step=step: work(job, step))  # type: ignore[misc]
+        self._start(waiting, running, work)
+        while running:
             lane, made, error = self._done.get()
             step = running.pop(lane)
-            if error is None:
-                yield step, cast(_T, made)
-            elif not isinstance(error, _LATER):
+            if error is not None and not isinstance(error, _LATER):
                 raise error
-            else:
+            if error is not None:
                 failure = failure or error
                 waiting.clear()
+            self._start(waiting, running, work)
+            if error is None:
+                yield step, cast(_T, made)
         if failure is not None:
             raise failure
+
+    def _start(self, waiting: deque[Step], running: dict[_Lane, Step], work: Callable[[Job, Step], object]) -> None:
+        """Give each lane that has nothing to do a candidate."""
+        for lane in self._lanes:
+            if lane in running or not waiting:
+                continue
+            if running and any(step.suspect for step in (waiting[0], *running.values())):
+                return
+            running[lane] = step = waiting.popleft()
+            lane.tasks.put(lambda job, step=step: work(job, step))  # type: ignore[misc]
 
     def stop(self) -> None:
         """Interrupt what is at work in other threads, and wait for them for a while."""
@@ -188,5 +193,5 @@ def threads_of_each(number: int) -> int | None:
 
 def _threads(number: int | None) -> str:
     if number is None:
-        return next(f"{name}={os.environ[name]} threads each" for name in _VARIABLES if os.environ.get(name))
-    return "one thread each" if number == 1 else f"{number} threads each"
+        return next(f"each with {name}={os.environ[name]}" for name in _VARIABLES if os.environ.get(name))
+    return "each with one thread" if number == 1 else f"each with {number} threads"
