@@ -18,6 +18,7 @@ from hf_leep.runs.bars import note
 from hf_leep.runs.job import Job
 from hf_leep.runs.plan import Plan, Step
 from hf_leep.runs.supervisor import Worker
+from hf_leep.runs.threads import one_blas_thread
 
 _T = TypeVar("_T")
 _SECONDS = 10.0  # that a stopped run waits for its threads; what one is at then is a long measure, and not stored
@@ -178,7 +179,9 @@ def open_lanes(planned: Plan, job: Job, number: int, progress: bool) -> Iterator
                 jobs = [job]
             else:
                 note(f"{number} candidates at a time, {_threads(shared.num_threads)}", progress, always=True)
-        with Lanes(jobs) as lanes:
+        # From another thread than the main one OpenBLAS takes no limit, so the lanes find it set.
+        limited = one_blas_thread() if len(jobs) > 1 else contextlib.nullcontext()
+        with limited, Lanes(jobs) as lanes:
             yield lanes
 
 

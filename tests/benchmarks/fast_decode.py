@@ -69,7 +69,7 @@ def main(dataset, split, count, checkpoints):
         for name, (value, error) in whole.items():
             change = fast[name][0] - value
             print(f"  {Path(name).name}: LEEP {value:.4f} ± {error:.4f}, with --fast-decode {change:+.4f}")
-        orders = [sorted(found, key=lambda name: -found[name][0]) for found in (whole, fast)]  # noqa: B023
+        orders = [sorted(found, key=lambda name: -found[name][0]) for found in (whole, fast)]
         print("  the same order" if orders[0] == orders[1] else "  another order")
 
 

@@ -15,8 +15,8 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
-from hf_leep.inference.batch_size import BatchSetting
 from hf_leep.inference import feed
+from hf_leep.inference.batch_size import BatchSetting
 from hf_leep.inference.feed import Feed, worthwhile
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.pool import Pool

@@ -12,6 +12,7 @@ from pathlib import Path
 import huggingface_hub.utils
 import psutil
 import pytest
+from threadpoolctl import threadpool_limits
 
 import hf_leep
 from hf_leep.errors import HubLimitError, UserError
@@ -20,6 +21,7 @@ from hf_leep.runs.isolation import Isolation
 from hf_leep.runs.plan import Step
 from hf_leep.runs.side_by_side import Lanes, threads_of_each
 from hf_leep.store import Store
+from tests.runs.test_threads import blas_threads
 from tests.warm import HANGING
 
 RUN = Isolation.run
@@ -49,18 +51,22 @@ def models(checkpoints):
 @pytest.mark.parametrize("skip_bad_rows", [0, 3])
 def test_a_report_is_the_same_with_two_at_a_time(models, pictures, monkeypatch, skip_bad_rows, capsys):
     alone = ranked(models, pictures, skip_bad_rows=skip_bad_rows)
-    both, started, processes = threading.Barrier(2), [], []
+    both, started, processes, of_scores = threading.Barrier(2), [], [], []
 
     def run(self, *arguments):
         started.append(1)
         if len(started) <= 2:
             both.wait(HANGING)  # until the other candidate runs, too
         processes.append(self.worker.call(os.getpid))
+        of_scores.append(blas_threads())
         return RUN(self, *arguments)
 
     monkeypatch.setattr(Isolation, "run", run)
     monkeypatch.setattr(huggingface_hub.utils, "are_progress_bars_disabled", lambda: False)
-    together = ranked(models, pictures, 2, skip_bad_rows=skip_bad_rows, progress=True)
+    with threadpool_limits(limits=2, user_api="blas"):
+        together = ranked(models, pictures, 2, skip_bad_rows=skip_bad_rows, progress=True)
+        assert blas_threads() == {2}
+    assert of_scores == [{1}] * 3
     assert "\n2 candidates at a time, each with " in "\n" + capsys.readouterr().err
     assert len(set(processes)) == 2
     assert compared(together) == compared(alone)
