@@ -213,7 +213,7 @@ def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
     steps = tuple(replace(step, reason=call.spelled(step.reason)) for step in _once(made.steps))
     for name, count in Counter(map(_name, call.candidates)).items():
         if count > 1:
-            _LOG.warning("%s is named %d times: it counts once", plain(name), count)
+            _LOG.warning("%s is named %d times: it is ranked once", plain(name), count)
     return replace(made, steps=steps), tuple(step.name for step in steps)
 
 
@@ -224,7 +224,7 @@ def _once(steps: Sequence[Step]) -> Iterator[Step]:
         if step.snapshot is not None:
             earlier = first.setdefault(step.snapshot.pinned, step.name)
             if earlier != step.name:
-                _LOG.warning("%s is %s again: it counts once", plain(step.name), plain(earlier))
+                _LOG.warning("%s is the same candidate as %s: it is ranked once", plain(step.name), plain(earlier))
                 continue
         yield step
 
