@@ -489,7 +489,7 @@ def test_a_metric_goes_only_where_evaluate_finds_it_and_nothing_else_lives(hub, 
     hub.add("user/leep", {"README.md": b"x", "Dockerfile": b"y"}, kind="space")
     other = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
     assert other.returncode == 2
-    assert other.stderr == "hf-leep: user/leep contains Dockerfile and no leep.py: it is another Space\n"
+    assert other.stderr == "hf-leep: the Space user/leep contains Dockerfile and no leep.py: it is another Space\n"
     assert hub.requested(WRITES) == []
     hub.add("user/nce", {"README.md": b"as made", ".gitattributes": b""}, kind="space")
     assert client("push-metric", "user/nce", "--metric", "nce", HF_TOKEN=WRITE_TOKEN).returncode == 0

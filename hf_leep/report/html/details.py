@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from hf_leep.report.candidate_schema import ExplanationData, RankedData
@@ -28,15 +29,17 @@ from hf_leep.report.schema import ReportData
 from hf_leep.text import classes, count, duration, number, percent, plain
 
 MOST_BYTES = 8_000_000  # of the candidates' details; explanations that do not fit are left out, the last ones first
+MOST_IN_ALL = 9_300_000  # bytes with the thumbnails, which leaves room for the table; left out in the same way
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | dict[str, Json] | None"
 
 
-def embedded(data: ReportData) -> str:
+def embedded(data: ReportData, thumbnails: Mapping[int, bytes]) -> str:
     """JSON in ASCII that can stand inside a script element, whatever the names in it are.
 
     Args:
         data: the content of report.json.
+        thumbnails: row → JPEG, those of the best candidates first.
     """
     names: dict[str, int] = {}
     candidates, room = [], MOST_BYTES
@@ -55,8 +58,22 @@ def embedded(data: ReportData) -> str:
         "level": level(data),
         "higher": data["measure_details"][data["sort_by"]]["higher_is_better"],
         "cost": _cost(data),
+        "thumbnails": _that_fit(thumbnails, MOST_IN_ALL - sum(map(len, candidates)) - len(_dumped(list(names)))),
+        "numThumbnails": len(thumbnails),
     }
     return f'{_dumped(others)[:-1]},"candidates":[{",".join(candidates)}]}}'
+
+
+def _that_fit(thumbnails: Mapping[int, bytes], room: int) -> dict[str, Json]:
+    """Thumbnails in base 64 by row, as many as there is room for."""
+    made: dict[str, Json] = {}
+    for row, content in thumbnails.items():
+        text = base64.b64encode(content).decode()
+        room -= len(text) + len(str(row)) + 6
+        if room < 0:
+            break
+        made[str(row)] = text
+    return made
 
 
 def _dumped(value: Json) -> str:
