@@ -61,8 +61,8 @@ def place(typed: str) -> tuple[str, list[str]]:
     return repo_id, kinds
 
 
-def load(repo_id: str, kind: str) -> Report:
-    """Read the report in a public repository.
+def load(repo_id: str, kind: str) -> Report | None:
+    """Read the report in a public repository; None if there is no such repository that everybody may read.
 
     Args:
         repo_id: OWNER/NAME.
@@ -70,7 +70,6 @@ def load(repo_id: str, kind: str) -> Report:
 
     Raises:
         NotShownError: it has no report, or one that cannot be read.
-        RepositoryNotFoundError: there is no such repository that everybody may read.
     """
     try:
         # Without a token, even if the Space has one: a visitor must not read what only its owner may read.
@@ -98,8 +97,10 @@ def load(repo_id: str, kind: str) -> Report:
             raise NotShownError("The Hub does not answer: try again in a minute.") from None
         raise NotShownError(f"{repo_id} has no report.json: `hf-leep push` has not made this repository.") from None
     except RepositoryNotFoundError:
-        raise
+        return None
     except HfHubHTTPError as error:
+        if error.response.status_code == 401:  # what the Hub says of what is private or not there
+            return None
         raise NotShownError(
             f"The Hub answers with the status {error.response.status_code}: try again later."
         ) from None
@@ -127,14 +128,10 @@ def rendered(typed: str) -> str:
     """
     repo_id, kinds = place(typed)
     for kind in kinds:
-        try:
-            return interactive(load(repo_id, kind).data).decode()
-        except RepositoryNotFoundError:
-            continue
-        except NotShownError:
-            if kind == kinds[-1]:
-                raise
-    raise NotShownError(f"There is no public {' or '.join(kinds)} {repo_id} on the Hub.")
+        report = load(repo_id, kind)
+        if report is not None:
+            return interactive(report.data).decode()
+    raise NotShownError(f"There is no public {' or '.join(kinds).replace('dataset', 'data set')} {repo_id} on the Hub.")
 
 
 def show(typed: str) -> str:
@@ -153,14 +150,14 @@ def escaped(text: str) -> str:
     return html.escape(text).replace("$", "&#36;").replace("{", "&#123;")
 
 
-def asked_for(request: gr.Request) -> tuple[str, str]:
-    """The report that the address of the page names, as in ?report=OWNER/NAME."""
+def asked_for(request: gr.Request) -> tuple[object, object]:
+    """The report that the address of the page names, as in ?report=OWNER/NAME; without one, nothing changes."""
     typed = request.query_params.get("report", "")
-    return typed, show(typed)
+    return (typed, show(typed)) if typed.strip() else (gr.skip(), gr.skip())
 
 
 STYLE = """
-iframe.report { width: 100%; height: 85vh; border: 1px solid var(--border-color-primary); }
+iframe.report { display: block; width: 100%; height: 85vh; border: 1px solid var(--border-color-primary); }
 .not-shown { padding: .5rem 0; overflow-wrap: anywhere; }
 """
 

@@ -1,7 +1,7 @@
 """Start the Space of examples/space as the Hub would, with reports on a Hub of the tests: ``make report-space``.
 
-It needs the package registry, Python of the Space's version and Chromium, so pytest does not collect it. gradio is in an
-environment of its own, in which hf_leep is not installed: the Space has the package as files.
+It needs the package registry, Python of the Space's version and Chromium, so pytest does not collect it. gradio is in
+an environment of its own, in which hf_leep is not installed: the Space has the package as files.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def fill(hub: Hub) -> None:
 
 def cases(url: str) -> list[dict]:
     """What is typed, and what the page has to show."""
-    title, unknown = "Which checkpoint to fine-tune for user/flowers", "There is no public dataset or model"
+    title, unknown = "Which checkpoint to fine-tune for user/flowers", "There is no public data set or model"
     return [
         {"typed": "user/ranking", "title": title},
         {"typed": f" {url}/datasets/user/ranking/tree/main?x=1#y ", "title": title},
