@@ -131,7 +131,9 @@ def rendered(typed: str) -> str:
         report = load(repo_id, kind)
         if report is not None:
             return interactive(report.data).decode()
-    raise NotShownError(f"There is no public {' or '.join(kinds).replace('dataset', 'data set')} {repo_id} on the Hub.")
+    raise NotShownError(
+        f"There is no public {' or '.join(kinds).replace('dataset', 'data set')} {repo_id} on the Hub."
+    )
 
 
 def show(typed: str) -> str:
