@@ -11,21 +11,19 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.card.cautions import cautions, left_out
 from hf_leep.report.card.metadata import subject
 from hf_leep.report.card.order import auto_sentence
 from hf_leep.report.card.race import race_sentence
 from hf_leep.report.card.second_opinion import head_cells
-from hf_leep.report.card.verdict import doubts, verdict
+from hf_leep.report.card.verdict import doubts, headless_note, verdict
 from hf_leep.report.card.wording import (
     chance,
     examples,
     level,
-    named,
-    notes,
     rank_range,
     ranked,
     title,
-    warnings,
     with_interval,
 )
 from hf_leep.report.html.details import embedded
@@ -118,15 +116,9 @@ def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None)
         rows=_rows(data),
         bar=_BAR,
         limits=_limits(data),
-        left_out=[
-            (name, plain(candidate["reason"] or "no score on this measure"))
-            for name, candidate in named(data)
-            if candidate["rank"] is None
-        ],
-        said=[
-            *map(plain, data["target"]["warnings"]),
-            *(f"{plain(text)}: {who}" for by_text in (warnings(data), notes(data)) for text, who in by_text.items()),
-        ],
+        left_out=left_out(data),
+        headless=(headless_note(data), plain(data["headless"]["command"] or "")) if headless_note(data) else None,
+        said=cautions(data),
         command=plain(data["run"]["command"] or ""),
         took=duration(data["run"]["seconds"]),
         versions=", ".join(f"{plain(name)} {plain(found)}" for name, found in data["run"]["versions"].items()),
