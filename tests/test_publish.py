@@ -673,3 +673,8 @@ def test_a_ranking_of_nothing_is_not_pushed(hub, client, call, checkpoints):
     assert done.returncode == 1
     assert "no candidate has a rank: nothing is pushed" in done.stderr
     assert ("dataset", "user/ranking") not in hub.repos
+
+
+def test_thumbnails_need_a_folder(tmp_path, capfd):
+    assert cli.run(["rank", "--dataset", str(tmp_path), "--models", "a", "--thumbnails"]) == 2
+    assert capfd.readouterr().err == "hf-leep: --thumbnails are kept in the folder of the report: add --output DIR\n"
