@@ -69,6 +69,15 @@ def test_a_second_opinion_and_the_race_are_in_the_first_sentences(everything):
     assert "The race took 71 % of the images of a full run." in shown
 
 
+def test_the_details_of_a_candidate_say_what_became_of_it(everything):
+    first, _, third = (dict(one["facts"]) for one in embedded(interactive(everything))["candidates"])
+    assert (first["trained head, accuracy (%)"], first["fine-tuned"]) == ("80.0 ± 1.0", "number 1: 90.0 ± 1.2 %")
+    assert "why it was stopped" not in first
+    assert third["why it was stopped"] == "behind small/resnet by 0.731 ± 0.120"
+    assert third["fine-tuned"] == "number 3"
+    assert "trained head, accuracy (%)" not in third
+
+
 def test_candidates_without_a_head_have_the_command_that_ranks_them(report):
     report["headless"] = {"count": 1, "command": "hf-leep rank --sort-by auto"}
     assert "hf-leep rank --sort-by auto" in text(report)
