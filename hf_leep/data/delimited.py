@@ -17,6 +17,7 @@ from pathlib import Path
 
 import datasets
 
+from hf_leep.data import formats
 from hf_leep.errors import TargetError
 
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
@@ -132,33 +133,7 @@ def scan(path: Path, separator: str) -> Layout:
     except _UnevenError as error:
         raise TargetError(f"{path.name}: {error}") from None
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from None
-
-
-def check_utf8(path: Path) -> None:
-    """Check that a file of text is UTF-8.
-
-    Args:
-        path: the file.
-
-    Raises:
-        TargetError: it is not.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            while file.read(2**20):
-                pass
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from None
-
-
-def _not_utf8(path: Path, error: UnicodeDecodeError) -> TargetError:
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start == b"\x1f\x8b":
-        return TargetError(f"{path.name} is packed by gzip: unpack it first")
-    hint = "UTF-16, as Excel's Unicode text is" if _starts_with_utf16(path) else f"byte {error.start} is no part of it"
-    return TargetError(f"{path.name} is not UTF-8 ({hint}): save it as UTF-8")
+        raise formats.not_utf8(path, error) from None
 
 
 class _UnevenError(Exception):
@@ -173,7 +148,7 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             strict=quoted,
         )
-        header = next((row for row in reader if row), [])
+        header = next((row for row in reader if any(map(_filled, row))), [])
         if len(header) == 1 and not quoted:
             raise csv.Error("one column")
         _check_header(path, header, separator)
@@ -182,14 +157,11 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
         filled = [False] * len(header)
         count = 0
         for row in reader:
-            if not row:
+            if not row or (len(row) == 1 < len(header) and not _filled(row[0])):  # pandas skips both
                 continue
             count += 1
             if len(row) > len(header) or (not quoted and len(row) != len(header)):
-                raise _UnevenError(
-                    f"line {reader.line_num} has {len(row)} cells and the header {len(header)}: "
-                    "put cells that hold the separator between quotation marks"
-                )
+                raise _UnevenError(_uneven(reader.line_num, row, header))
             for k, cell in enumerate(row):
                 if not cell:
                     continue
@@ -203,6 +175,20 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
         plain = filled[k] and (whole[k] or (number[k] and not _keeps_zeros(path, separator, quoted, k)))
         columns[name] = "string" if not plain else "int64" if whole[k] else "float64"
     return Layout(columns, separator, quoted, count)
+
+
+def _filled(cell: str) -> bool:
+    return bool(cell.strip(" \t"))
+
+
+def _uneven(line: int, row: Sequence[str], header: Sequence[str]) -> str:
+    """What to do about a row that has another number of cells than the header."""
+    said = f"line {line} has {len(row)} cells and the header {len(header)}: "
+    if len(header) == 1:
+        return f"{said}remove what stands above the header, such as {header[0][:40]!r}"
+    if len(row) > len(header) and not any(row[len(header) :]):
+        return f"{said}remove the separator at the end of the lines, or put one at the end of the header"
+    return f"{said}put cells that hold the separator between quotation marks"
 
 
 def _keeps_zeros(path: Path, separator: str, quoted: bool, column: int) -> bool:
@@ -238,8 +224,3 @@ def _opened(path: Path) -> Iterator[Iterator[str]]:
             yield (line.replace("\0", "") for line in file)
     finally:
         csv.field_size_limit(before)
-
-
-def _starts_with_utf16(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) in (b"\xff\xfe", b"\xfe\xff")

@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from huggingface_hub import constants
 
-from hf_leep.data import delimited, folders
+from hf_leep.data import delimited, folders, formats
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
@@ -74,7 +74,8 @@ class Found:
         splits: the splits that the rows are from.
         warnings: what a reader of the report must know about how it was read.
         whole: the whole splits, where the rows are a slice of them.
-        folder: the folder of a data file on this machine.
+        folder: where names of files in the rows start: the folder of a data file on this machine, or the current
+            folder; None for data that are on the Hub.
     """
 
     rows: Split
@@ -108,18 +109,19 @@ def open_split(
     if isinstance(dataset, datasets.IterableDataset | datasets.Dataset):
         own = str(dataset.split) if dataset.split else None
         if split is None:
-            return Found(dataset, name, None, [own] if own else [])
+            return Found(dataset, name, None, [own] if own else [], folder=Path.cwd())
         splits = {own or split.split("[")[0]: dataset}
     elif isinstance(dataset, datasets.IterableDatasetDict | datasets.DatasetDict):
         splits = dataset
     elif not isinstance(dataset, str | Path):
+        make = {"dict": "from_dict", "list": "from_list", "DataFrame": "from_pandas"}.get(kind, "from_dict")
         raise TargetError(
-            f"the data set is {name.removesuffix(' object')}: make a Dataset of it, as Dataset.from_pandas does"
+            f"the data set is {name.removesuffix(' object')}: make a Dataset of it, as Dataset.{make} does"
         )
     else:
         return _open_name(str(dataset), config, split, revision, streaming, pin, token)
     found, used, whole = _take(splits, split, f"the {kind} object")
-    return Found(found, name, None, used, whole=whole)
+    return Found(found, name, None, used, whole=whole, folder=Path.cwd())
 
 
 def _open_name(
@@ -155,11 +157,12 @@ def _open_name(
                 raise TargetError(f"{name}: cannot read {files}; give one of {listed}{about_suffix(suffix)}")
             if not path.stat().st_size:
                 raise TargetError(f"{name}: the file is empty")
+            formats.check(path)
             if suffix in (".csv", ".tsv"):
                 splits = {"train": delimited.read(path, "\t" if suffix == ".tsv" else ",")}
             else:
                 if suffix in (".json", ".jsonl"):
-                    delimited.check_utf8(path)
+                    formats.check_utf8(path)
                 splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(path))
             sha = None
         elif path.is_dir():
@@ -185,12 +188,16 @@ def _open_name(
             raise TargetError(f"{name}: there are no rows") from None
         raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
     found, used, whole = _take(splits, split, name)
-    folder = (path if path.is_dir() else path.parent).resolve() if path.exists() and not saved else None
+    folder = None
+    if path.exists():
+        folder = Path.cwd() if saved else (path if path.is_dir() else path.parent).resolve()
     return Found(found, name, sha, used, warnings, whole, folder)
 
 
 def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:
     """Load what ``save_to_disk`` wrote."""
+    for file in sorted(path.rglob("*.arrow")):
+        formats.check(file)
     try:
         return datasets.load_from_disk(str(path))
     except IndexError:  # a data set without rows is saved without files, and datasets opens the first one
@@ -234,7 +241,12 @@ def _take(
         )
         for part in absolute
     ]
-    found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    try:
+        found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    except ValueError as error:
+        raise TargetError(
+            f"{name}: the splits of {split!r} do not hold the same columns, so choose one of them: {one_line(error)}"
+        ) from None
     used = [str(part.splitname) for part in absolute]
     of_all = [splits[key] for key in dict.fromkeys(used)]
     whole = datasets.concatenate_datasets(of_all) if len(found) < sum(map(len, of_all)) else None
