@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 
 from hf_leep.arrays import Integers
+from hf_leep.data import delimited
 from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, read_digests
 from hf_leep.data.contents import (
@@ -172,6 +173,8 @@ def _open(
     stated = found.info.splits if streaming else None
     drawn = sample(found, max_samples or 0, seed, name, token)
     rows = drawn.dataset.with_format(None)
+    if opened.cells:
+        rows = delimited.typed(rows)
     if drawn.whole:
         return _Opened(rows, name, sha, splits, len(rows))
     known = stated[splits[0]].num_examples if stated and splits[0] in stated else None

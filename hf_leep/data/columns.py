@@ -367,7 +367,7 @@ def classes_of(labels: NDArray[np.generic], feature: object, column: str) -> tup
             f"{beyond} of {len(labels)} labels in column {column!r} are outside its {len(names)} declared classes "
             f"(0 to {len(names) - 1}: {', '.join(map(str, names[:5]))}), such as {int(classes[-1])}: correct them"
         )
-    return codes, [names[int(value)] if names else str(value) for value in classes]
+    return codes, [str(names[int(value)] if names else value) for value in classes]  # a card may make a boolean of no
 
 
 def _type(found: datasets.Dataset, column: str) -> str:

@@ -104,7 +104,7 @@ def _classes(rows: datasets.Dataset, column: str) -> list[str]:
         values, feature = pc.list_flatten(values), feature.feature
     held = sorted(pc.unique(pc.drop_null(values)).to_pylist())
     if isinstance(feature, datasets.ClassLabel):
-        return [feature.names[value] for value in held if 0 <= value < feature.num_classes]
+        return [str(feature.names[value]) for value in held if 0 <= value < feature.num_classes]
     return [str(value) for value in held]
 
 
@@ -180,6 +180,6 @@ def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:
     feature = getattr(feature, "feature", feature)
     if not isinstance(feature, datasets.ClassLabel) or len(feature.names) <= len(occurring):
         return []
-    absent = [name for name in feature.names if name not in set(occurring)]
+    absent = [name for name in map(str, feature.names) if name not in set(occurring)]
     names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
     return [f"{len(absent)} of the {len(feature.names)} classes that the data set declares have no rows here: {names}"]

@@ -22,6 +22,7 @@ from hf_leep.errors import TargetError
 
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_CODE = r"[+-]?0\d"  # the start of a number with leading zeros, such as 007
 _MAX_CELL = 2**30  # characters
 
 
@@ -106,6 +107,24 @@ def _load(path: Path, layout: Layout) -> datasets.Dataset:
             f"{path.name} has {layout.num_rows} rows, and {len(rows)} of them were read: save it as parquet"
         )
     return rows.cast(datasets.Features({name: datasets.Value(kind) for name, kind in layout.columns.items()}))
+
+
+def typed(rows: datasets.Dataset) -> datasets.Dataset:
+    """Give columns of cells, read as texts, the types that `read` gives them.
+
+    Args:
+        rows: the rows, all of whose columns hold texts.
+    """
+    kinds = {name: _kind_of([cell for cell in rows[name] if cell]) for name in rows.column_names}
+    return rows.cast(datasets.Features({name: datasets.Value(kind) for name, kind in kinds.items()}))
+
+
+def _kind_of(cells: Sequence[str]) -> str:
+    if not cells or any(re.match(_CODE, cell) for cell in cells):
+        return "string"
+    if all(_WHOLE.fullmatch(cell) for cell in cells):
+        return "int64"
+    return "float64" if all(_NUMBER.fullmatch(cell) for cell in cells) else "string"
 
 
 def scan(path: Path, separator: str) -> Layout:
@@ -196,7 +215,7 @@ def _keeps_zeros(path: Path, separator: str, quoted: bool, column: int) -> bool:
     with _opened(path) as lines:
         reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
         cells = (row[column] for row in islice(reader, 1, None) if len(row) > column)
-        return any(re.match(r"[+-]?0\d", cell) for cell in cells)
+        return any(re.match(_CODE, cell) for cell in cells)
 
 
 def _check_header(path: Path, header: Sequence[str], separator: str) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import datasets
@@ -80,7 +81,7 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
     if local and builder.name in ("csv", "json", "parquet", "arrow"):
         for file in sorted(taken):
             formats.check(file)
-    if local and builder.name == "csv":
+    if local and builder.name == "csv" and has_usual_options(builder.config):
         separator = builder.config.sep
         return datasets.DatasetDict(
             {split: delimited.read_files(held, separator) for split, held in files.items()}
@@ -101,6 +102,18 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
         warnings += _nested(builder, folder, files)
         warnings += _not_in_metadata(builder, files, sum(map(len, splits.values())))
     return splits, warnings
+
+
+def has_usual_options(config: datasets.BuilderConfig) -> bool:
+    """Whether a card sets no options for CSV files but the separator.
+
+    Args:
+        config: the configuration of their loader.
+    """
+    any_value = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter"}
+    usual = type(config)()
+    names = [field.name for field in fields(config) if field.name not in any_value]
+    return all(getattr(config, name) == getattr(usual, name) for name in names)
 
 
 def _loader_of(on_disk: Sequence[Path], name: str) -> str:

@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from huggingface_hub import constants
 
-from hf_leep.data import delimited, folders, formats
+from hf_leep.data import delimited, folders, formats, on_hub
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
@@ -76,6 +76,7 @@ class Found:
         whole: the whole splits, where the rows are a slice of them.
         folder: where names of files in the rows start: the folder of a data file on this machine, or the current
             folder; None for data that are on the Hub.
+        cells: whether the rows are streamed from CSV files, whose cells are still texts.
     """
 
     rows: Split
@@ -85,6 +86,7 @@ class Found:
     warnings: Sequence[str] = ()
     whole: datasets.Dataset | None = None
     folder: Path | None = None
+    cells: bool = False
 
 
 def open_split(
@@ -134,6 +136,7 @@ def _open_name(
     token: str | bool | None,
 ) -> Found:
     warnings: Sequence[str] = ()
+    cells = False
     path = Path(name).expanduser()
     if not name.strip():
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
@@ -167,15 +170,19 @@ def _open_name(
             sha = None
         elif path.is_dir():
             (splits, warnings), sha = folders.open_folder(path, name, config), None
-        elif name.startswith((".", "/", "~")) or name.count("/") > 1:
+        elif "://" not in name and (name.startswith((".", "/", "~")) or name.count("/") > 1):
             raise TargetError(f"{name}: no such file or folder{similar_path(name)}")
         else:
             if streaming and constants.HF_HUB_OFFLINE:
                 raise TargetError(
                     f"{name}: {option('streaming')} reads from the Hub, and HF_HUB_OFFLINE is set: unset one of them"
                 )
+            name, revision = on_hub.find(name, revision)
             sha = (pin(name, revision) if pin else None) or revision
-            splits = datasets.load_dataset(name, config, revision=sha, token=token, streaming=streaming)
+            if streaming:
+                splits, cells = on_hub.stream(name, config, sha, token)
+            else:
+                splits, warnings = on_hub.load(name, config, sha, token)
     except (UserError, HubLimitError):
         raise
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
@@ -191,7 +198,7 @@ def _open_name(
     folder = None
     if path.exists():
         folder = Path.cwd() if saved else (path if path.is_dir() else path.parent).resolve()
-    return Found(found, name, sha, used, warnings, whole, folder)
+    return Found(found, name, sha, used, warnings, whole, folder, cells)
 
 
 def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:
