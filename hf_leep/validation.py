@@ -37,6 +37,7 @@ from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
+from hf_leep.runs.config import FAST_DECODE
 from hf_leep.runs.left_out import without
 from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.supervisor import Worker
@@ -293,7 +294,7 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
         target, rows = without(target, which), rows.subset(np.setdiff1d(np.arange(len(rows)), which))
     if target.fingerprint != known["fingerprint"]:
         raise UserError(f"{target.dataset} has other rows than those that were ranked: rank them first")
-    return target, rows
+    return target, replace(rows, reduced=FAST_DECODE in known["warnings"])  # the inputs that were ranked
 
 
 def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Score:
@@ -311,7 +312,7 @@ def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _Ho
     """The candidate's pass, from the store if it is there, or else run again."""
     ran_in = candidate["run"]["dtype"] if candidate["run"] else "float32"
     known: Dtype = next((name for name in DTYPES if name == ran_in), "float32")
-    execution = replace(how.limits, device=how.device, dtype=how.dtype or known)
+    execution = replace(how.limits, device=how.device, dtype=how.dtype or known, fast_decode=rows.reduced)
     revision = candidate["revision"]
     if revision is None:
         return api.extract(in_memory(candidate, how.models), target, rows, execution=execution)
