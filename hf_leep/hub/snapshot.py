@@ -173,8 +173,8 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
         raise CandidateError(f"no config.json in the folder (it holds {names})" if held else "it is empty")
     if (folder / checkpoint.POOLING).is_file():
         files.append(checkpoint.POOLING)
-    steps = [f"{p.name}/" for p in folder.glob("checkpoint-*") if p.is_dir()]
-    chosen = checkpoint.choose([*files, *steps], client.allow_pickle, folder)
+    inside = [f"{p.name}/" for p in folder.iterdir() if p.is_dir()]
+    chosen = checkpoint.choose([*files, *inside], client.allow_pickle, folder)
     # Any other file in a local folder may be part of a processor, so it counts; weights that are not used do not.
     # Those of an adapter are used, where peft is installed.
     unused = {f for f in files if f.endswith(checkpoint.ALL_WEIGHTS) and not f.startswith("adapter_model")}
