@@ -32,7 +32,7 @@ _LIMITS: Sequence[tuple[re.Pattern[str], int, str]] = [
     (re.compile(r"num_labels|num_classes"), _MAX_LABELS, "classes"),
     (re.compile(r"(num_)?(\w+_)?(hidden_)?layers?|n_layers?|depths?|num_\w*blocks|num_stages"), 10_000, "layers"),
     (re.compile(r"(num_|in_)(input_)?chan(nel)?s"), 4_096, "channels"),
-    (re.compile(r"image_size|(crop_|pad_)?size|height|width|(shortest|longest)_edge"), 16_384, "pixels a side"),
+    (re.compile(r"image_size|(crop_|pad_)?size|height|width|(shortest|longest)_edge"), 8_192, "pixels a side"),
     (re.compile(r"sampling_rate|sample_rate"), 1_000_000, "samples a second"),
     (re.compile(r"(num|n)_frames|num_mel_bins|feature_size|(n|num)_mels"), 100_000, "values"),
     (re.compile(r"n_fft|fft_length|hop_length|frame_length"), 10_000_000, "samples"),

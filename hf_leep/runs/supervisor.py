@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar, cast
 
 from hf_leep.errors import ProcessError, UserError, WorkerError, one_line, option
+from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.runs.messages import LOG, Answer, Event, Failure, Ready, Work, receive, send
 
 _T = TypeVar("_T")
@@ -147,7 +148,9 @@ class Worker:
                 if not isinstance(self._answer(process, _START_SECONDS, {}), Ready):
                     raise AssertionError  # it is the first message of every worker
             except WorkerError as error:
-                if not tries_left or process.poll() is None:
+                if process.poll() is None:  # no fault of an option: this is no candidate
+                    raise ProcessError(f"no worker can be started in {_START_SECONDS:g} seconds") from None
+                if not tries_left:
                     raise ProcessError(f"no worker can be started: {error.marked()}") from None
             else:
                 return process
@@ -203,6 +206,27 @@ class Worker:
                 return message
             else:
                 raise WorkerError(_how_it_ended(process))
+
+
+@contextlib.contextmanager
+def open_worker(timeout: float, device: str | None) -> Iterator[Worker | None]:
+    """The worker of a run; none for one of several launched processes.
+
+    Args:
+        timeout: as of `Worker`.
+        device: the device that was asked for; None for the best one available.
+
+    Raises:
+        UserError: the device is not available.
+    """
+    if num_launched() > 1:
+        check_available(device)
+        yield None
+        return
+    with Worker(timeout) as worker:
+        if device in ("cuda", "mps"):
+            worker.call(check_available, device)
+        yield worker
 
 
 def _environment() -> dict[str, str]:
