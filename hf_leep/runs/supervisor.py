@@ -117,9 +117,15 @@ class Worker:
                 raise
             except Exception as error:  # whatever pickle raises, here or there
                 self._unknown = rows
+                why = (
+                    "cannot be written for it"
+                    if isinstance(error, OSError)
+                    else "need what this program alone defines"
+                )
                 _LOG.warning(
-                    "the rows need what this program alone defines (%s): candidates run in this process, and one that "
-                    "crashes ends the run",
+                    "no worker can read the rows, which %s (%s): candidates run in this process, and one that crashes "
+                    "ends the run",
+                    why,
                     one_line(error),
                 )
                 return False
@@ -133,11 +139,10 @@ class Worker:
         if process is None:
             return
         process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        process.wait()  # but not for its standard output, which a process that it has started may hold open
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
@@ -237,11 +242,12 @@ def _environment() -> dict[str, str]:
 
 def _read(stream: BinaryIO, messages: queue.SimpleQueue[object]) -> None:
     """Pass on what the worker sends; None when it ends."""
-    try:
-        while True:
-            messages.put(receive(stream))
-    except BaseException:  # closed here or there
-        messages.put(None)
+    with stream:
+        try:
+            while True:
+                messages.put(receive(stream))
+        except BaseException:  # it has ended, or sent what cannot be read
+            messages.put(None)
 
 
 def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
