@@ -11,7 +11,7 @@ import torch
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError
-from hf_leep.models import claims, classifier, image
+from hf_leep.models import audio, claims, classifier, image
 
 
 def edited(path, tmp_path, file="config.json", **changes):
@@ -196,3 +196,32 @@ def test_an_index_with_a_name_that_is_too_long_is_said(checkpoints, tmp_path):
     (copy / "model.safetensors.index.json").write_text(names)
     with pytest.raises(CandidateError, match=r"names 'x{200}', which is not in the folder$"):
         hub.resolve(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"feature_extractor_type": "ASTFeatureExtractor", "max_length": 10**7}, "claims max_length = 10,000,000"),
+        (
+            {"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 86_400},
+            "claims chunk_length = 86,400",
+        ),
+        (
+            {"feature_extractor_type": "ClapFeatureExtractor", "fft_window_size": 10**9},
+            "claims fft_window_size = 1,00",
+        ),
+        ({"size": {"shortest_edge": 16_000}}, "claims shortest_edge = 16,000; hf_leep accepts up to 8,192 pixels"),
+    ],
+)
+def test_what_one_row_would_take_is_bounded(checkpoints, tmp_path, changes, reason):
+    copy = edited(checkpoints["five"], tmp_path, "preprocessor_config.json", **changes)
+    with pytest.raises(CandidateError, match=reason):
+        claims.check_numbers(copy)
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, 16_000.5, "16k", None])
+def test_a_sampling_rate_is_a_number_of_samples(tmp_path, rate):
+    stated = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "padding_value": 0.0}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**stated, "sampling_rate": rate}))
+    with pytest.raises(CandidateError, match="its feature extractor states the sampling rate"):
+        audio.MODALITY.adapter.load_processor(tmp_path)
