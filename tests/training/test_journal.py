@@ -60,3 +60,4 @@ def test_a_journal_that_cannot_be_made_keeps_nothing_and_says_so(tmp_path, caplo
     assert caplog.messages == [f"store: what is trained cannot be kept: [Errno 17] File exists: '{tmp_path / 'file'}'"]
     journal.add(trial(0), outcome(0))
     assert journal.outcome(trial(0)).accuracy == 0.5
+    assert len(caplog.messages) == 1  # it is not tried again
