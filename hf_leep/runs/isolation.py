@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from hf_leep import data, hub
 from hf_leep.data.source import on_disk
+from hf_leep.data.thumbnails import thumbnails
 from hf_leep.inference.outputs import Arrays, combine
 from hf_leep.models import Inspection
 from hf_leep.records import Extraction, Target
@@ -102,6 +103,20 @@ class Isolation:
         output = Arrays(len(target.labels), filled=arrays)
         return combine([done.part], output, target.labels, target.sentences)
 
+    def thumbnails(self, row_ids: Sequence[int]) -> dict[int, bytes]:
+        """Make small JPEGs of some rows, in the worker if there is one: a file may crash what decodes it.
+
+        Args:
+            row_ids: their positions in the split.
+
+        Raises:
+            WorkerError: the worker was lost.
+            ProcessError: no worker can be started.
+        """
+        if self.worker is not None and self.opens_rows():
+            return self.worker.call(tasks.thumbnails, row_ids)
+        return thumbnails(self.runner.rows, row_ids)
+
     def _worker(self) -> Worker:
         if self.worker is None:
             raise AssertionError  # `holds` says so
@@ -145,4 +160,4 @@ def is_registered(folder: Path) -> bool:
             for value in list(vars(module).values()):
                 extra = getattr(value, "_extra_content", None)  # of the mappings that `register` adds to
                 registered |= {getattr(key, "model_type", key) for key in extra} if isinstance(extra, dict) else set()
-    return model_type in registered
+    return isinstance(model_type, str) and model_type in registered

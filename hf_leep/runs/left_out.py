@@ -67,6 +67,14 @@ class LeftOut:
             check_number(list(failing.values()), self.most)
             self._failing[name] = failing
 
+    def forget(self, candidate: Candidate) -> None:
+        """Leave the rows on which a candidate fails to the others: it failed otherwise, and is not scored.
+
+        Args:
+            candidate: the candidate.
+        """
+        self._failing.pop(_name(candidate), None)
+
     def settle(self, target: Target) -> None:
         """Let candidates fail whose bad rows are too many together with those of the others.
 
