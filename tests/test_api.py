@@ -94,8 +94,8 @@ def test_a_candidate_listed_twice_counts_once_and_is_named(checkpoints, pictures
     report = rank([folder, folder, f"{folder}/../five"], pictures)
     (only,) = report.candidates
     assert (only["id"], only["rank"]) == (str(folder), 1)
-    assert f"{folder} is named 2 times: it counts once" in caplog.text
-    assert f"{folder}/../five is {folder} again: it counts once" in caplog.text
+    assert f"{folder} is named 2 times: it is ranked once" in caplog.text
+    assert f"{folder}/../five is the same candidate as {folder}: it is ranked once" in caplog.text
 
 
 def test_one_bad_candidate_never_stops_the_others(checkpoints, pictures, tmp_path):

@@ -182,6 +182,9 @@ def rank(
         int | None,
         typer.Option(help="Processes that read and decode rows; chosen by timing by default.", rich_help_panel=_RUN),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Candidates to run at a time, each in its own process.", rich_help_panel=_RUN)
+    ] = 1,
     fast_decode: Annotated[
         bool,
         typer.Option(
@@ -274,6 +277,7 @@ def rank(
         dtype=dtype,
         compile=compile,
         workers=workers,
+        jobs=jobs,
         fast_decode=fast_decode,
         cache=not no_cache,
         candidate_timeout=candidate_timeout,

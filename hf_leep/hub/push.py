@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Set
@@ -226,6 +227,10 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         if done is None:
             raise
         return done
+    except json.JSONDecodeError:  # of an answer; the commit may have been made, and the next try would find it
+        if push.create_pr:
+            raise HubError(UNCLEAR.format("its answer is not JSON", f"{push.url}/discussions")) from None
+        raise
     except ValueError as error:  # huggingface_hub checks the card before it sends it
         raise HubError(f"the Hub refuses the files for {push.repo_id}: {one_line(error)}") from None
     return Committed(

@@ -13,7 +13,7 @@ from pathlib import Path
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
 from hf_leep.errors import MeasureError, UserError, name_options, option
-from hf_leep.inference.processes import Processes, check_available, num_launched
+from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.measures import MEASURES, find
 from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection, check_flag, check_text
 from hf_leep.ranking import ordering, scoring
@@ -24,10 +24,11 @@ from hf_leep.runs import local, plan, ray_engine
 from hf_leep.runs import race as racing
 from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import RunConfig
+from hf_leep.runs.interruptions import held
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import StartMessage
 from hf_leep.runs.plan import CandidateLike, Plan, Step
-from hf_leep.runs.supervisor import Worker
+from hf_leep.runs.supervisor import Worker, open_worker
 from hf_leep.text import plain, with_article
 
 _LOG = logging.getLogger("hf_leep")
@@ -78,7 +79,17 @@ class Call:
                 f"{option('sort_by')} is {self.order}, which is not among the {option('measures')} "
                 f"{', '.join(self.chosen)}: add it to them"
             )
+        if self.execution.jobs > 1 and self.race is not None:
+            raise UserError(
+                f"{option('race')} decides which rows are run next when all candidates have run the same: leave out "
+                f"{option('execution.jobs')}"
+            )
         if self.cluster is not None:
+            if self.execution.jobs > 1:
+                raise UserError(
+                    f"{option('cluster')} runs as many candidates at a time as {option('cluster.resources')} lets it: "
+                    f"leave out {option('execution.jobs')}"
+                )
             ray_engine.check(self.hub)
             if self.selection.skip_bad_rows:
                 raise UserError(
@@ -145,27 +156,20 @@ def processes_of(call: Call) -> Processes:
         return Processes()
     if call.cluster is not None:
         raise UserError(f"{option('cluster')} starts its own processes: run it without a launcher")
+    if call.execution.jobs > 1:
+        raise UserError(
+            f"the processes of a launcher run one candidate at a time together: leave out {option('execution.jobs')}, "
+            "or run without a launcher"
+        )
     from hf_leep.inference import forward
 
     return Processes(forward.accelerator(call.execution.device))
 
 
 def worker_of(call: Call) -> contextlib.AbstractContextManager[Worker | None]:
-    """The worker of a run; none for one of several launched processes.
-
-    Raises:
-        UserError: the device is not available.
-    """
-    if num_launched() > 1:
-        check_available(call.execution.device)
-        return contextlib.nullcontext()
-    worker = Worker(call.execution.timeout_seconds)
-    if call.cluster is None and call.execution.device in ("cuda", "mps"):
-        with contextlib.ExitStack() as unless_available:
-            unless_available.callback(worker.end)
-            worker.call(check_available, call.execution.device)
-            unless_available.pop_all()
-    return worker
+    """The worker of a run, as `hf_leep.runs.supervisor.open_worker` opens it; a cluster has devices of its own."""
+    device = call.execution.device if call.cluster is None else None
+    return open_worker(call.execution.timeout_seconds, device)
 
 
 def read_rows(call: Call, processes: Processes, worker: Worker | None) -> Job:
@@ -198,7 +202,7 @@ def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
     steps = tuple(replace(step, reason=call.spelled(step.reason)) for step in _once(made.steps))
     for name, count in Counter(map(_name, call.candidates)).items():
         if count > 1:
-            _LOG.warning("%s is named %d times: it counts once", plain(name), count)
+            _LOG.warning("%s is named %d times: it is ranked once", plain(name), count)
     return replace(made, steps=steps), tuple(step.name for step in steps)
 
 
@@ -209,7 +213,7 @@ def _once(steps: Sequence[Step]) -> Iterator[Step]:
         if step.snapshot is not None:
             earlier = first.setdefault(step.snapshot.pinned, step.name)
             if earlier != step.name:
-                _LOG.warning("%s is %s again: it counts once", plain(step.name), plain(earlier))
+                _LOG.warning("%s is the same candidate as %s: it is ranked once", plain(step.name), plain(earlier))
                 continue
         yield step
 
@@ -231,14 +235,16 @@ def carry_out(
     limits = (call.hub.max_download_bytes, call.hub.prefetch, call.hub.evict, call.progress)
     if call.race is not None:
         scored, race = racing.carry_out(planned, job, call.race, order, *limits)
-        return [scored[name] for name in names], race.ranking(names), race.record()
+        with held():
+            return [scored[name] for name in names], race.ranking(names), race.record()
     if call.cluster is not None:
         config = replace(call.config, measures=job.measures).at(job.target.revision)
         scored = ray_engine.carry_out(planned, job, config, call.cluster, call.progress)
     else:
-        scored = local.carry_out(planned, job, *limits)
+        scored = local.carry_out(planned, job, *limits, jobs=call.execution.jobs)
     results = [scored[name] for name in names]
-    return results, ordering.rank(results, order), None
+    with held():
+        return results, ordering.rank(results, order), None
 
 
 def _check_candidates(candidates: Sequence[CandidateLike]) -> None:

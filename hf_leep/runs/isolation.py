@@ -33,10 +33,12 @@ class Isolation:
         runner: runs passes over all rows of the run; the worker gets a copy of it.
         worker: where candidates are judged, loaded and run; None to do all of it in this process, as launched
             processes and the tasks of a cluster do.
+        num_threads: threads of torch in the worker, at most; None for as many as this process has.
     """
 
     runner: PassRunner
     worker: Worker | None = None
+    num_threads: int | None = None
 
     def holds(self, folder: Path) -> bool:
         """Whether a candidate belongs into the worker: a class that the caller registered is known here alone.
@@ -55,7 +57,8 @@ class Isolation:
         worker = self._worker()
 
         def opened(rows: data.Rows, num_threads: int | None) -> None:
-            worker.call(tasks.open_rows, replace(self.runner, rows=rows), num_threads)
+            limits = [number for number in (num_threads, self.num_threads) if number is not None]
+            worker.call(tasks.open_rows, replace(self.runner, rows=rows), min(limits, default=None))
 
         return worker.prepare(self.runner, lambda: with_rows_on_disk(self.runner.rows, opened))
 
@@ -157,4 +160,4 @@ def is_registered(folder: Path) -> bool:
             for value in list(vars(module).values()):
                 extra = getattr(value, "_extra_content", None)  # of the mappings that `register` adds to
                 registered |= {getattr(key, "model_type", key) for key in extra} if isinstance(extra, dict) else set()
-    return model_type in registered
+    return isinstance(model_type, str) and model_type in registered

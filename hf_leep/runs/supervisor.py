@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar, cast
 
 from hf_leep.errors import ProcessError, UserError, WorkerError, one_line, option
+from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.runs.messages import LOG, Answer, Event, Failure, Ready, Work, receive, send
 
 _T = TypeVar("_T")
@@ -43,6 +44,8 @@ class Worker:
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._prepared: object = None  # the rows that the process has opened
         self._unknown: object = None  # rows that none can open
+        self._starting = threading.Lock()
+        self._stopped = False
 
     def __enter__(self) -> Self:
         """Return this object."""
@@ -68,14 +71,17 @@ class Worker:
         Raises:
             WorkerError: the worker ended, raised what is no ``Exception``, or gave no sign of life.
             ProcessError: no worker can be started.
+            KeyboardInterrupt: another thread called `stop`.
             HfLeepError: what the function raised; any other error as a CandidateError.
         """
         try:
             process = self._running()
             self._send(process, Work(function, arguments, tuple(events)))
             answer = self._answer(process, self._timeout, events)
-        except BaseException:  # an interruption, too: what it is at is of no use any more
+        except BaseException as error:  # an interruption, too: what it is at is of no use any more
             self.end()
+            if self._stopped and isinstance(error, WorkerError | ProcessError):
+                raise KeyboardInterrupt from None
             raise
         if isinstance(answer, Failure):
             if answer.ended:
@@ -116,9 +122,15 @@ class Worker:
                 raise
             except Exception as error:  # whatever pickle raises, here or there
                 self._unknown = rows
+                why = (
+                    "cannot be written for it"
+                    if isinstance(error, OSError)
+                    else "need what this program alone defines"
+                )
                 _LOG.warning(
-                    "the rows need what this program alone defines (%s): candidates run in this process, and one that "
-                    "crashes ends the run",
+                    "no worker can read the rows, which %s (%s): candidates run in this process, and one that crashes "
+                    "ends the run",
+                    why,
                     one_line(error),
                 )
                 return False
@@ -126,17 +138,24 @@ class Worker:
                 self._prepared = rows
         return True
 
+    def stop(self) -> None:
+        """Interrupt the call that another thread is at, and all that it makes from now on."""
+        with self._starting:
+            self._stopped = True
+            process = self._process
+        if process is not None:
+            process.kill()
+
     def end(self) -> None:
         """End the process, if one is running."""
         process, self._process, self._prepared = self._process, None, None
         if process is None:
             return
         process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        process.wait()  # but not for its standard output, which a process that it has started may hold open
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
@@ -147,7 +166,9 @@ class Worker:
                 if not isinstance(self._answer(process, _START_SECONDS, {}), Ready):
                     raise AssertionError  # it is the first message of every worker
             except WorkerError as error:
-                if not tries_left or process.poll() is None:
+                if process.poll() is None:  # no fault of an option: this is no candidate
+                    raise ProcessError(f"no worker can be started in {_START_SECONDS:g} seconds") from None
+                if not tries_left:
                     raise ProcessError(f"no worker can be started: {error.marked()}") from None
             else:
                 return process
@@ -156,7 +177,9 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         self.end()
         self._messages = queue.SimpleQueue()
-        with _signals_blocked():
+        with self._starting, _signals_blocked():
+            if self._stopped:
+                raise KeyboardInterrupt
             try:
                 process = subprocess.Popen(  # noqa: S603 - this interpreter
                     [*INTERPRETER, "-P", "-m", "hf_leep.runs.worker"],
@@ -205,6 +228,27 @@ class Worker:
                 raise WorkerError(_how_it_ended(process))
 
 
+@contextlib.contextmanager
+def open_worker(timeout: float, device: str | None) -> Iterator[Worker | None]:
+    """The worker of a run; none for one of several launched processes.
+
+    Args:
+        timeout: as of `Worker`.
+        device: the device that was asked for; None for the best one available.
+
+    Raises:
+        UserError: the device is not available.
+    """
+    if num_launched() > 1:
+        check_available(device)
+        yield None
+        return
+    with Worker(timeout) as worker:
+        if device in ("cuda", "mps"):
+            worker.call(check_available, device)
+        yield worker
+
+
 def _environment() -> dict[str, str]:
     """That of this process; the worker finds the modules where this process does."""
     folders = os.pathsep.join(path or os.getcwd() for path in sys.path)
@@ -213,11 +257,12 @@ def _environment() -> dict[str, str]:
 
 def _read(stream: BinaryIO, messages: queue.SimpleQueue[object]) -> None:
     """Pass on what the worker sends; None when it ends."""
-    try:
-        while True:
-            messages.put(receive(stream))
-    except BaseException:  # closed here or there
-        messages.put(None)
+    with stream:
+        try:
+            while True:
+                messages.put(receive(stream))
+        except BaseException:  # it has ended, or sent what cannot be read
+            messages.put(None)
 
 
 def _how_it_ended(process: subprocess.Popen[bytes]) -> str:

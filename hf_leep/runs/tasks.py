@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,8 @@ def open_rows(runner: PassRunner, num_threads: int | None) -> None:
     if num_threads is not None:
         import torch
 
+        if runner.num_sharing > 1:
+            os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))  # of tokenizers
         torch.set_num_threads(num_threads)
     _opened.runners = {_ALL: runner}
 

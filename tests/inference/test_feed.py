@@ -15,6 +15,7 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
+from hf_leep.inference import feed
 from hf_leep.inference.batch_size import BatchSetting
 from hf_leep.inference.feed import Feed, worthwhile
 from hf_leep.inference.loader import Loader
@@ -22,6 +23,7 @@ from hf_leep.inference.pool import Pool
 from hf_leep.inference.sampler import Batch
 from hf_leep.models import ADAPTERS, MODALITIES, image
 from tests.videos import as_lists, save_watchers
+from tests.warm import HANGING
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,17 @@ class Numbers:
         return self
 
 
+@dataclass
+class Slow(Numbers):
+    """Rows that take a while to decode."""
+
+    def read(self, positions):
+        until = time.thread_time() + 0.002 * len(positions)
+        while time.thread_time() < until:
+            pass
+        return super().read(positions)
+
+
 def double(rows):
     return {"x": torch.tensor([[2.0 * row["number"]] for row in rows])}
 
@@ -253,6 +266,20 @@ def test_a_process_that_dies_is_a_reason_and_the_next_candidate_gets_another():
     assert pool.wait(120)
     assert numbers(all_inputs(Classifier(), loader, pool, 32)) == [2.0 * i for i in range(64)]
     pool.end()
+
+
+def exits(rows):
+    if any(row["number"] == 20 for row in rows):
+        sys.exit(3)
+    return double(rows)
+
+
+def test_what_is_no_exception_is_the_reason_and_ends_no_process(pool):
+    loader, running = Loader(Numbers(64), budget=0), pool.size
+    with pytest.raises(CandidateError, match="^SystemExit: 3$"):
+        all_inputs(Classifier(exits), loader, pool, 32)
+    assert numbers(all_inputs(Classifier(), loader, pool, 32)) == [2.0 * i for i in range(64)]
+    assert pool.size == running
 
 
 def test_what_cannot_be_sent_is_made_here(pool, caplog):
@@ -337,3 +364,20 @@ def test_the_times_of_the_first_batches_choose_and_the_last_batch_chooses_nothin
             feed.choose(model_seconds=1.0, model_threads=1, rows_left=64)  # a slow model
         feed.choose(model_seconds=1e-9, model_threads=0, rows_left=0)
         assert pool.size == 0
+
+
+def test_a_slow_decoder_starts_processes_which_make_the_batches_from_then_on(monkeypatch):
+    monkeypatch.setattr(feed, "num_cores", lambda: 2)
+    monkeypatch.setattr(feed, "_MEMORY", 1)  # however little is free
+    pool, loader = Pool(), Loader(Slow(128), budget=0)
+    batches = batches_of(loader.order(), 16)
+    with Feed(loader, Classifier(processes), pool, workers=None) as fed:
+        for batch in batches[:4]:
+            assert set(fed.inputs(batch)["x"].flatten().tolist()) == {os.getpid()}
+            fed.choose(model_seconds=1e-5, model_threads=0, rows_left=10**6)
+        assert pool.size == 2
+        assert pool.wait(HANGING)
+        made = numbers([fed.inputs(batch) for batch in batches[4:]])
+    assert len(made) == 64
+    assert os.getpid() not in made
+    pool.end()
