@@ -34,7 +34,7 @@ TABLE = {
     ),
     "data": (9, {"numpy", "PIL", "pyarrow", "datasets", "huggingface_hub"}),
     "models": (9, {"numpy", "PIL", "datasets", "av", "safetensors", "scipy", "soundfile", "torch", "transformers"}),
-    "hub": (9, {"huggingface_hub", "safetensors", "tqdm", "yaml"}),
+    "hub": (9, {"huggingface_hub", "httpx2", "safetensors", "tqdm", "yaml"}),
     "store": (9, {"numpy", "filelock", "huggingface_hub"}),
     "modalities.py": (10, set()),
     "inference": (10, {"numpy", "torch", "accelerate", "psutil", "PIL"}),

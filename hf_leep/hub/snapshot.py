@@ -316,7 +316,7 @@ def _similar_in_cache(repo_id: str, client: Client) -> str:
     name = repo_id.rpartition("/")[2].lower()
     same = [id_ for id_ in ids if id_.rpartition("/")[2].lower() == name and id_ != repo_id]
     found = (same or get_close_matches(repo_id, [id_ for id_ in ids if id_ != repo_id], 1, 0.8))[:1]
-    return f"; the cache has {found[0]}, its name if it was downloaded before it was renamed" if found else ""
+    return f"; the cache has {found[0]}: give that if the repository was renamed since" if found else ""
 
 
 def _is_complete(folder: Path, client: Client) -> bool:

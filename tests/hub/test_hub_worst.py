@@ -240,7 +240,7 @@ def test_offline_the_new_name_of_a_repository_leads_to_its_old_one(hub, rank, ch
     assert rank("--models", "old/model").returncode == 0
     done = rank("--models", "user/model", HF_HUB_OFFLINE="1")
     assert done.returncode == 1
-    assert "not in the local cache while HF_HUB_OFFLINE is set; the cache has old/model, its name if" in done.stderr
+    assert "not in the local cache while HF_HUB_OFFLINE is set; the cache has old/model: give that if" in done.stderr
     other = rank("--models", "user/other", HF_HUB_OFFLINE="1")
     assert "the cache has" not in other.stderr
 
