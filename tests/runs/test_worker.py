@@ -293,5 +293,6 @@ def test_a_worker_that_never_gets_ready_is_given_up_with_what_it_has_started(mon
 
 def test_a_type_of_model_that_is_no_text_is_not_looked_for(tmp_path):
     import transformers.models.auto  # noqa: F401 - without it nothing is registered
+
     (tmp_path / "config.json").write_text('{"model_type": ["resnet"]}')
     assert Isolation(None, Worker(HANGING)).holds(tmp_path)
