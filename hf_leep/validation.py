@@ -39,6 +39,7 @@ from hf_leep.report.card import short_names
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
 from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
+from hf_leep.runs.config import FAST_DECODE
 from hf_leep.runs.left_out import without
 from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.supervisor import Worker, open_worker
@@ -145,7 +146,7 @@ def _with_heads(report: Report, top: int | None, dataset: DatasetLike | None, ho
             trials.append(_trial(candidate, target, rows, how))
             bar.update(1)
     described: ReportData = {**report.data, "validation": validation_data(report.data, ranked, trials, top)}
-    return Report(described)
+    return replace(report, data=described)
 
 
 def exit_code(report: Report, fine_tuned: bool = False) -> int:
@@ -234,7 +235,7 @@ def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None
     described["agreement"] = {
         measure: agreement_with(order, tried, measure, report.data) for measure in report.data["measures"]
     }
-    return Report({**report.data, "fine_tuning": described})
+    return replace(report, data={**report.data, "fine_tuning": described})
 
 
 def _shortlist(report: Report, top: int) -> tuple[list[CandidateData], int | None]:
@@ -289,7 +290,7 @@ def _reopened(known: TargetData, dataset: DatasetLike | None, how: _How) -> tupl
         target, rows = without(target, which), rows.subset(np.setdiff1d(np.arange(len(rows)), which))
     if target.fingerprint != known["fingerprint"]:
         raise UserError(f"{target.dataset} has other rows than those that were ranked: rank them first")
-    return target, rows
+    return target, replace(rows, reduced=FAST_DECODE in known["warnings"])  # the inputs that were ranked
 
 
 def _trial(candidate: RankedData, target: Target, rows: data.Rows, how: _How) -> Score:
@@ -307,7 +308,7 @@ def _extraction(candidate: RankedData, target: Target, rows: data.Rows, how: _Ho
     """The candidate's pass, from the store if it is there, or else run again."""
     ran_in = candidate["run"]["dtype"] if candidate["run"] else "float32"
     known: Dtype = next((name for name in DTYPES if name == ran_in), "float32")
-    execution = replace(how.limits, device=how.device, dtype=how.dtype or known)
+    execution = replace(how.limits, device=how.device, dtype=how.dtype or known, fast_decode=rows.reduced)
     revision = candidate["revision"]
     if revision is None:
         return api.extract(in_memory(candidate, how.models), target, rows, execution=execution)

@@ -46,6 +46,7 @@ class Job:
         examples=None,
         left_out=None,
         bad=None,
+        fails=None,
     ):
         self.passes, self.target, self.measures = passes, target, scoring.with_checks(measures)
         self.positions = np.arange(len(target.row_ids)) if positions is None else positions
@@ -55,6 +56,7 @@ class Job:
         self.ran = {name: [] for name in passes} if ran is None else ran
         self.left_out = LeftOut() if left_out is None else left_out
         self.bad = bad or {}  # name → rows on which the candidate fails
+        self.fails = fails or (lambda _name, _examples: None)  # name, examples of a pass → the error that it ends with
 
     progress = False
 
@@ -68,6 +70,7 @@ class Job:
             self.examples[examples_of(self.target, positions)],
             self.left_out,
             self.bad,
+            self.fails,
         )
 
     def is_stored(self, _step):
@@ -78,6 +81,8 @@ class Job:
         arrays = self.passes[step.name]
         if isinstance(arrays, BaseException):
             raise arrays
+        if (error := self.fails(step.name, self.examples)) is not None:
+            raise error
         self.ran[step.name].append(len(self.positions))
         advance(len(self.positions))
         made = extraction_of(step.name, {k: array[self.examples] for k, array in arrays.items()}, self.target)
@@ -115,13 +120,13 @@ class Downloads:
         pass
 
 
-def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True, for_features=(), bad=None):
+def race(passes, target, sort_by="leave-one-out-leep", rules=None, run=True, for_features=(), bad=None, fails=None):
     """A race over recorded passes: name → result, the race, and the job, which counts the rows of each candidate.
 
     Those in ``for_features`` have no head, and are run for their features alone.
     """
     left_out = LeftOut(sum(map(len, bad.values()))) if bad else None
-    job = Job(passes, target, (sort_by,), left_out=left_out, bad=bad)
+    job = Job(passes, target, (sort_by,), left_out=left_out, bad=bad, fails=fails)
     scored = {}
     steps = [Step(name, Candidate(name), reason="no head" if name in for_features else None) for name in passes]
     steps = [replace(step, for_features=step.reason is not None) for step in steps]

@@ -12,6 +12,7 @@ import datasets
 import numpy as np
 
 from hf_leep.arrays import Integers
+from hf_leep.data import delimited
 from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, read_digests
 from hf_leep.data.contents import (
@@ -19,10 +20,12 @@ from hf_leep.data.contents import (
     check_lost,
     check_repeated,
     check_slice,
-    open_named_files,
+    empty_texts,
+    single_rows,
     without_holes,
 )
 from hf_leep.data.hints import notes
+from hf_leep.data.named_files import check_not_named, open_named_files
 from hf_leep.data.rows import Rows as Rows
 from hf_leep.data.source import DatasetLike as DatasetLike
 from hf_leep.data.source import Pin, bars, open_split
@@ -92,16 +95,17 @@ def load(
     with bars(progress):
         opened = _open(dataset, config, split, revision, max_samples, streaming, seed, pin, token)
     if len(opened.dataset) == 0:
-        raise TargetError(f"{opened.name}, split {split or opened.dataset.split}: there are no rows")
-    if opened.folder is not None and isinstance(opened.dataset, datasets.Dataset):
-        named = (inputs,) if isinstance(inputs, str) else tuple(inputs or ())
-        rows, said = open_named_files(opened.dataset, opened.folder, named, skip_bad_rows)
-        opened = replace(opened, dataset=rows, warnings=[*opened.warnings, *said])
+        taken = split or opened.dataset.split
+        raise TargetError(f"{opened.name}{f', split {taken}' if taken else ''}: there are no rows")
+    named = (inputs,) if isinstance(inputs, str) else tuple(inputs or ())
+    rows, said = open_named_files(opened.dataset, opened.folder, named, skip_bad_rows)
+    opened = replace(opened, dataset=rows, warnings=[*opened.warnings, *said])
     check_label(opened.dataset, label)
     modality, input_columns = find_inputs(opened.dataset, modalities, inputs, label)
     for column in input_columns:
         if missing := modality.missing_decoder(opened.dataset.features[column]):
             raise TargetError(missing)
+    check_not_named(opened.dataset, input_columns, opened.folder)
     label_column = find_label(opened.dataset, label, modality, input_columns)
     usable, bad = without_holes(opened.dataset, input_columns, label_column, skip_bad_rows)
     if opened.whole is not None:
@@ -132,7 +136,7 @@ class _Opened:
         sample: the sample, if it is less than the whole split.
         warnings: what a reader of the report must know about how it was read.
         whole: the whole splits, where the rows are a slice of them.
-        folder: the folder of a data file on this machine, where names of files in it start.
+        folder: where names of files in the rows start; None where there are no such files.
     """
 
     dataset: datasets.Dataset
@@ -169,6 +173,8 @@ def _open(
     stated = found.info.splits if streaming else None
     drawn = sample(found, max_samples or 0, seed, name, token)
     rows = drawn.dataset.with_format(None)
+    if opened.cells:
+        rows = delimited.typed(rows)
     if drawn.whole:
         return _Opened(rows, name, sha, splits, len(rows))
     known = stated[splits[0]].num_examples if stated and splits[0] in stated else None
@@ -196,6 +202,7 @@ def _target(
     labels, class_names = _occurring(chosen, label_column)
     if not modality.labels_words:
         warnings += notes(opened.dataset, label_column, class_names)
+        warnings += empty_texts(opened.dataset, input_columns, chosen.row_ids)
     inputs_read = b"".join(digests) + (words.tobytes() if words else b"")
     labels_of_row = labels.tolist() if words is None else [part.tobytes() for part in words.split(labels)]
     duplicates, conflicting = count_duplicates(digests, labels_of_row)
@@ -259,10 +266,10 @@ def _choose(
         return _Choice(row_ids, words.codes, names, warnings, words)
     codes, names = encode(found, label_column)
     check_repeated(codes, found.features[label_column], label_column)
+    warnings = single_rows(codes, found.features[label_column], label_column)
     if max_samples is None or max_samples >= len(found):
-        return _Choice(np.arange(len(found)), codes, names)
+        return _Choice(np.arange(len(found)), codes, names, warnings)
     row_ids = stratified_sample(codes, max_samples, rng)
-    warnings = []
     if max_samples < len(names):
         warnings.append(f"{max_samples} samples cannot hold all {len(names)} classes: some are left out")
     return _Choice(row_ids, codes[row_ids], names, warnings)
@@ -299,6 +306,8 @@ def _occurring(chosen: _Choice, label_column: str) -> tuple[Integers, tuple[str,
     """
     kept, labels = np.unique(chosen.codes, return_inverse=True)
     class_names = tuple(chosen.class_names[code] for code in kept)
+    if len(kept) < 2 and len(labels) == 1:
+        raise TargetError("there is 1 row; a score needs at least two classes, and several rows of each")
     if len(kept) < 2:
         raise TargetError(
             f"all {len(labels)} labels in column {label_column!r} are {class_names[0]!r}; "

@@ -67,6 +67,7 @@ _COMMON_NAMES = (
     "species", "coarse_label", "fine_label", "label_name", "y",
 )  # fmt: skip
 _LOOKED_AT = 1000  # rows, to propose a column where several could be meant
+_LISTED = 20  # columns that a message names
 _TAG_NAMES = ("tags", "ner_tags", "pos_tags")  # of columns that label words
 
 
@@ -95,13 +96,9 @@ def check_label(found: datasets.Dataset, label: str | None) -> None:
 
 def _no_classes(found: datasets.Dataset, column: str) -> str:
     """What a column holds that cannot be the label, and what to do about it."""
-    feature = found.features[column]
     held = _type(found, column)
-    if isinstance(feature, datasets.Value) and "float" in feature.dtype:
-        return f"{held}, no classes (for ratings such as 4.0, save them as whole numbers or words)"
-    if _can_label_words(feature):
-        return f"{held}, no classes (several labels a row, where a score needs one: keep the rows with one label)"
-    return f"{held}, no classes"
+    advice = hints.about_column(found, column)
+    return f"{held}, no classes ({advice})" if advice else f"{held}, no classes"
 
 
 def _meant(name: str, fitting: Sequence[str]) -> str:
@@ -181,14 +178,18 @@ def find_inputs(
         if usual or len(names) == 1:
             return modality, (usual or [tuple(names)])[0]
         if names:
+            pair = modality.max_inputs == len(names) == 2 and taken is not None
+            both = f", or both as a pair: {','.join(names)}" if pair else ""
             raise ChoiceError(
-                f"which {modality.name} column is the input? {option('input')} can be {_listed(names)}",
+                f"which {modality.name} column is the input? {option('input')} can be {_listed(names)}{both}"
+                f"{hints.about_no_header(found)}",
                 "input",
                 _longest(found, names),
             )
+    besides = f" besides the label {label!r}" if label in found.features else ""
     raise TargetError(
-        f"no column of {_units(modalities)}; the columns are {_columns(found)}"
-        f"{hints.about_one_row(found) or hints.about_nested(found)}"
+        f"no column of {_units(modalities)}{besides}; the columns are {_columns(found)}"
+        f"{hints.about_one_row(found) or hints.about_no_input(found)}"
     )
 
 
@@ -200,7 +201,7 @@ def _check_inputs(
     fitting: Sequence[str],
 ) -> tuple[Modality, tuple[str, ...]]:
     """Check the input columns that the user names."""
-    chosen = tuple(inputs.split(",")) if isinstance(inputs, str) else tuple(inputs)
+    chosen = _named_inputs(found, inputs)
     for column in chosen:
         if column not in found.features:
             raise TargetError(
@@ -210,6 +211,8 @@ def _check_inputs(
     most = max(modality.max_inputs for modality in by_name.values())
     if len(chosen) > most:
         raise TargetError(f"{option('input')} names {len(chosen)} columns, {', '.join(chosen)}; {most} are the most")
+    if twice := [column for column in chosen if chosen.count(column) > 1]:
+        raise TargetError(f"{option('input')} names column {twice[0]!r} twice: name it once, or name another")
     for key, names in columns.items():
         if set(chosen) <= set(names) and len(chosen) <= by_name[key].max_inputs:
             return by_name[key], chosen
@@ -220,6 +223,15 @@ def _check_inputs(
         f"{option('input')} {held} cannot be the input ({_units(modalities)}; two columns only of {pairs}): "
         f"it can be {_listed(fitting)}"
     )
+
+
+def _named_inputs(found: datasets.Dataset, inputs: str | Sequence[str]) -> tuple[str, ...]:
+    """The input columns that the user names: a name, two with a comma between them, or a sequence of names."""
+    if not isinstance(inputs, str):
+        return tuple(inputs)
+    if inputs in found.features:  # whose name may hold a comma
+        return (inputs,)
+    return tuple(name if name in found.features else name.strip() for name in inputs.split(","))
 
 
 def _words_are_labelled(found: datasets.Dataset) -> bool:
@@ -254,6 +266,8 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
             )
         return label
     likely = _likely(found, possible)
+    if len(likely) == 1 and _plain(likely[0]) in _COMMON_NAMES and hints.one_hot(found, possible):
+        likely = []  # such as y beside x and z
     if len(likely) == 1:
         return likely[0]
     tags = [name for name in _TAG_NAMES if name in possible]
@@ -271,7 +285,7 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
             f"no column can be the label (classes, integers, booleans or strings): {_columns(found)}{hint}"
         )
     fewest = min(likely or possible, key=lambda name: _num_values(found, name))
-    listed = f"{_listed(possible)}{hints.about_choice(found, possible)}"
+    listed = f"{_listed(possible)}{hints.about_choice(found, possible) or hints.about_no_header(found)}"
     raise ChoiceError(f"which column is the label? {option('label')} can be {listed}", "label", fewest)
 
 
@@ -337,6 +351,11 @@ def classes_of(labels: NDArray[np.generic], feature: object, column: str) -> tup
     if labels.dtype.kind == "i" and (below := np.less(labels, 0)).any():
         negative, times = Counter(labels[below].tolist()).most_common(1)[0]
         advice = "" if names else f"; if {negative} is a class of its own, save the labels as words"
+        if times == len(labels):
+            raise TargetError(
+                f"all {times} labels in column {column!r} are {negative}, which usually marks rows without a label, "
+                f"as in test splits: choose another {option('split')}, or another {option('label')}"
+            )
         raise TargetError(
             f"{times} of {len(labels)} labels in column {column!r} are {negative}, which usually marks rows without a "
             f"label: drop these rows{advice}"
@@ -348,7 +367,7 @@ def classes_of(labels: NDArray[np.generic], feature: object, column: str) -> tup
             f"{beyond} of {len(labels)} labels in column {column!r} are outside its {len(names)} declared classes "
             f"(0 to {len(names) - 1}: {', '.join(map(str, names[:5]))}), such as {int(classes[-1])}: correct them"
         )
-    return codes, [names[int(value)] if names else str(value) for value in classes]
+    return codes, [str(names[int(value)] if names else value) for value in classes]  # a card may make a boolean of no
 
 
 def _type(found: datasets.Dataset, column: str) -> str:
@@ -363,7 +382,7 @@ def _kind(feature: object) -> str:
 
 
 def _columns(found: datasets.Dataset) -> str:
-    return ", ".join(f"{name} ({_type(found, name)})" for name in found.features)
+    return _listed([f"{name} ({_type(found, name)})" for name in found.features])
 
 
 def _units(modalities: Sequence[Modality]) -> str:
@@ -373,4 +392,6 @@ def _units(modalities: Sequence[Modality]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "none: no column fits"
+    if not names:
+        return "none: no column fits"
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

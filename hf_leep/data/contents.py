@@ -1,9 +1,8 @@
-"""What the columns of a split hold: files named in a column of texts, holes, classes that a slice lost."""
+"""What the columns of a split hold: holes, empty texts, classes that a slice lost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -13,64 +12,6 @@ from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError, option
 from hf_leep.records import BadRow
 from hf_leep.text import first_few
-
-_LOOKED_AT = 200  # rows
-_FILES: Sequence[tuple[str, type[datasets.Image | datasets.Audio], tuple[str, ...]]] = (
-    ("pictures", datasets.Image, (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")),
-    ("sounds", datasets.Audio, (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")),
-)
-
-
-def open_named_files(
-    found: datasets.Dataset, folder: Path, chosen: Sequence[str], most_missing: int = 0
-) -> tuple[datasets.Dataset, list[str]]:
-    """Turn columns of texts that name pictures or sounds into columns of these files.
-
-    Args:
-        found: the split, of a file on this machine.
-        folder: where relative names start.
-        chosen: columns that the user named as inputs; if there are any, no others are looked at.
-        most_missing: number of files that may be missing; their rows are left out later.
-
-    Returns:
-        The split, and what a reader of the report must know about it.
-
-    Raises:
-        TargetError: a column names such files, and some of them are missing.
-    """
-    said = []
-    for column, feature in found.features.items():
-        if not isinstance(feature, datasets.Value) or "string" not in feature.dtype:
-            continue
-        if chosen and column not in chosen:
-            continue
-        names = [name for name in found.select_columns([column])[:_LOOKED_AT][column] if name]
-        for kind, media, suffixes in _FILES:
-            if not names or not all(str(name).lower().endswith(suffixes) for name in names):
-                continue
-            if any("://" in name for name in names):
-                raise TargetError(
-                    f"column {column!r} holds addresses of {kind}, such as {names[0][:80]}: download them first, "
-                    "and give the paths of the files"
-                )
-            paths = [str(folder / name) if name else None for name in found[column]]
-            missing = [path for path in paths if path is not None and not Path(path).is_file()]
-            if missing and len(missing) == sum(path is not None for path in paths):
-                raise TargetError(
-                    f"column {column!r} holds names of {kind}, and none of the files is there: {missing[0]} would be "
-                    "the first; give paths, or names relative to the folder of the data file"
-                )
-            if len(missing) > most_missing:
-                raise TargetError(
-                    f"column {column!r} names {len(missing)} files that are not there, such as {missing[0]}: "
-                    f"drop these rows first, or leave them out with {option('skip_bad_rows')} {len(missing)}"
-                )
-            files = datasets.Dataset.from_dict({column: paths}).cast_column(column, media())
-            order = found.column_names
-            rest = found.remove_columns([column])
-            found = datasets.concatenate_datasets([rest, files], axis=1).select_columns(order)
-            said.append(f"column {column!r} holds paths of files, which were read as {kind}")
-    return found, said
 
 
 def without_holes(
@@ -98,6 +39,9 @@ def without_holes(
             continue
         here = pc.is_null(values).to_numpy()
         empty |= here
+        if values.null_count == len(found):
+            other = option("label") if column == label else option("input")
+            raise TargetError(f"column {column!r} is empty in all {len(found)} rows: choose another with {other}")
         if values.null_count > most or empty.sum() > most:
             what = "no label" if column == label else "nothing"
             raise TargetError(
@@ -160,7 +104,7 @@ def _classes(rows: datasets.Dataset, column: str) -> list[str]:
         values, feature = pc.list_flatten(values), feature.feature
     held = sorted(pc.unique(pc.drop_null(values)).to_pylist())
     if isinstance(feature, datasets.ClassLabel):
-        return [feature.names[value] for value in held if 0 <= value < feature.num_classes]
+        return [str(feature.names[value]) for value in held if 0 <= value < feature.num_classes]
     return [str(value) for value in held]
 
 
@@ -184,6 +128,48 @@ def check_repeated(codes: Integers, feature: object, column: str) -> None:
         )
 
 
+def single_rows(codes: Integers, feature: object, column: str) -> list[str]:
+    """A warning where most classes have one row, as those of a column of ids or texts have.
+
+    Args:
+        codes: class of each row, ``[n]``.
+        feature: feature of the label column; the classes of a ClassLabel are classes, however few rows they have.
+        column: the label column.
+    """
+    counts = np.unique(codes, return_counts=True)[1]
+    single = int((counts == 1).sum())
+    if isinstance(feature, datasets.ClassLabel) or 2 * single <= len(counts) or 2 * len(counts) <= len(codes):
+        return []
+    return [
+        f"{single} of the {len(counts)} classes have a single row: choose another {option('label')} if column "
+        f"{column!r} holds ids or texts rather than classes"
+    ]
+
+
+def empty_texts(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -> list[str]:
+    """A warning on texts that are empty or hold only spaces, for models read nothing in them.
+
+    Args:
+        found: the split.
+        inputs: the input columns.
+        rows: the rows to look at.
+    """
+    said = []
+    for column in inputs:
+        feature = found.features[column]
+        if not isinstance(feature, datasets.Value) or "string" not in feature.dtype:
+            continue
+        texts = found.select_columns([column]).select(rows).with_format("arrow")[:].column(0)
+        empty = np.flatnonzero(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy())
+        if len(empty):
+            first = f"row {rows[empty[0]]}"
+            said.append(
+                f"{len(empty)} of {len(rows)} texts in column {column!r} are empty or hold only spaces, {first} "
+                "for example"
+            )
+    return said
+
+
 def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:
     """A note on classes that a data set declares and that have no rows.
 
@@ -194,6 +180,6 @@ def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:
     feature = getattr(feature, "feature", feature)
     if not isinstance(feature, datasets.ClassLabel) or len(feature.names) <= len(occurring):
         return []
-    absent = [name for name in feature.names if name not in set(occurring)]
+    absent = [name for name in map(str, feature.names) if name not in set(occurring)]
     names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
     return [f"{len(absent)} of the {len(feature.names)} classes that the data set declares have no rows here: {names}"]

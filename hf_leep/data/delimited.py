@@ -17,10 +17,12 @@ from pathlib import Path
 
 import datasets
 
+from hf_leep.data import formats
 from hf_leep.errors import TargetError
 
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_CODE = r"[+-]?0\d"  # the start of a number with leading zeros, such as 007
 _MAX_CELL = 2**30  # characters
 
 
@@ -107,6 +109,24 @@ def _load(path: Path, layout: Layout) -> datasets.Dataset:
     return rows.cast(datasets.Features({name: datasets.Value(kind) for name, kind in layout.columns.items()}))
 
 
+def typed(rows: datasets.Dataset) -> datasets.Dataset:
+    """Give columns of cells, read as texts, the types that `read` gives them.
+
+    Args:
+        rows: the rows, all of whose columns hold texts.
+    """
+    kinds = {name: _kind_of([cell for cell in rows[name] if cell]) for name in rows.column_names}
+    return rows.cast(datasets.Features({name: datasets.Value(kind) for name, kind in kinds.items()}))
+
+
+def _kind_of(cells: Sequence[str]) -> str:
+    if not cells or any(re.match(_CODE, cell) for cell in cells):
+        return "string"
+    if all(_WHOLE.fullmatch(cell) for cell in cells):
+        return "int64"
+    return "float64" if all(_NUMBER.fullmatch(cell) for cell in cells) else "string"
+
+
 def scan(path: Path, separator: str) -> Layout:
     """Find out how a file is written.
 
@@ -132,33 +152,7 @@ def scan(path: Path, separator: str) -> Layout:
     except _UnevenError as error:
         raise TargetError(f"{path.name}: {error}") from None
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from None
-
-
-def check_utf8(path: Path) -> None:
-    """Check that a file of text is UTF-8.
-
-    Args:
-        path: the file.
-
-    Raises:
-        TargetError: it is not.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            while file.read(2**20):
-                pass
-    except UnicodeDecodeError as error:
-        raise _not_utf8(path, error) from None
-
-
-def _not_utf8(path: Path, error: UnicodeDecodeError) -> TargetError:
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start == b"\x1f\x8b":
-        return TargetError(f"{path.name} is packed by gzip: unpack it first")
-    hint = "UTF-16, as Excel's Unicode text is" if _starts_with_utf16(path) else f"byte {error.start} is no part of it"
-    return TargetError(f"{path.name} is not UTF-8 ({hint}): save it as UTF-8")
+        raise formats.not_utf8(path, error) from None
 
 
 class _UnevenError(Exception):
@@ -173,7 +167,7 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             strict=quoted,
         )
-        header = next((row for row in reader if row), [])
+        header = next((row for row in reader if any(map(_filled, row))), [])
         if len(header) == 1 and not quoted:
             raise csv.Error("one column")
         _check_header(path, header, separator)
@@ -182,14 +176,11 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
         filled = [False] * len(header)
         count = 0
         for row in reader:
-            if not row:
+            if not row or (len(row) == 1 < len(header) and not _filled(row[0])):  # pandas skips both
                 continue
             count += 1
             if len(row) > len(header) or (not quoted and len(row) != len(header)):
-                raise _UnevenError(
-                    f"line {reader.line_num} has {len(row)} cells and the header {len(header)}: "
-                    "put cells that hold the separator between quotation marks"
-                )
+                raise _UnevenError(_uneven(reader.line_num, row, header))
             for k, cell in enumerate(row):
                 if not cell:
                     continue
@@ -205,12 +196,26 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
     return Layout(columns, separator, quoted, count)
 
 
+def _filled(cell: str) -> bool:
+    return bool(cell.strip(" \t"))
+
+
+def _uneven(line: int, row: Sequence[str], header: Sequence[str]) -> str:
+    """What to do about a row that has another number of cells than the header."""
+    said = f"line {line} has {len(row)} cells and the header {len(header)}: "
+    if len(header) == 1:
+        return f"{said}remove what stands above the header, such as {header[0][:40]!r}"
+    if len(row) > len(header) and not any(row[len(header) :]):
+        return f"{said}remove the separator at the end of the lines, or put one at the end of the header"
+    return f"{said}put cells that hold the separator between quotation marks"
+
+
 def _keeps_zeros(path: Path, separator: str, quoted: bool, column: int) -> bool:
     """Whether a column of numbers has leading zeros, as codes such as 007 have."""
     with _opened(path) as lines:
         reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
         cells = (row[column] for row in islice(reader, 1, None) if len(row) > column)
-        return any(re.match(r"[+-]?0\d", cell) for cell in cells)
+        return any(re.match(_CODE, cell) for cell in cells)
 
 
 def _check_header(path: Path, header: Sequence[str], separator: str) -> None:
@@ -238,8 +243,3 @@ def _opened(path: Path) -> Iterator[Iterator[str]]:
             yield (line.replace("\0", "") for line in file)
     finally:
         csv.field_size_limit(before)
-
-
-def _starts_with_utf16(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) in (b"\xff\xfe", b"\xfe\xff")

@@ -12,15 +12,17 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import datasets
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
-from hf_leep.data import delimited
-from hf_leep.errors import TargetError
+from hf_leep.data import delimited, formats
+from hf_leep.errors import TargetError, one_line
 
 _PLAIN = re.compile(r"[^\[\]*?#{}!:%]*")  # paths that datasets does not take for patterns, addresses or archives
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z")
 _BESIDE = (  # suffixes of files that lie beside data and hold no rows
     "", ".md", ".txt", ".json", ".jsonl", ".csv", ".xml", ".yaml", ".yml", ".ini", ".db", ".html", ".py", ".ipynb",
     ".zip", ".gz", ".tar", ".parquet", ".pdf", ".log", ".cfg", ".toml", ".lock", ".tmp",
@@ -58,8 +60,13 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
     if config is not None and config not in (known := datasets.get_dataset_config_names(str(folder))):
         raise TargetError(f"{name} has no configuration {config!r}; it has {', '.join(known)}")
     on_disk = _all_files(folder)
+    if not on_disk:
+        raise TargetError(f"{name}: the folder holds no files")
     if _PLAIN.fullmatch(str(folder)):
-        builder = datasets.load_dataset_builder(str(folder), config)
+        try:
+            builder = datasets.load_dataset_builder(str(folder), config)
+        except datasets.exceptions.DataFilesNotFoundError:
+            raise TargetError(f"{name}: the folder holds no data files, but {_counted(on_disk)}") from None
     else:  # as a pattern, since datasets would take the name for one
         builder = datasets.load_dataset_builder(_loader_of(on_disk, name), data_dir=glob.escape(str(folder)))
     found = builder.config.data_files or {}
@@ -71,15 +78,23 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
         _check_all_taken(builder, folder, on_disk, files, name)
     if local and isinstance(builder, FolderBasedBuilder):
         warnings = [*_check_suffixes(builder, folder, on_disk, name), *_empty(builder, folder, on_disk)]
-    if local and builder.name == "csv":
+    if local and builder.name in ("csv", "json", "parquet", "arrow"):
+        for file in sorted(taken):
+            formats.check(file)
+    if local and builder.name == "csv" and has_usual_options(builder.config):
         separator = builder.config.sep
         return datasets.DatasetDict(
             {split: delimited.read_files(held, separator) for split, held in files.items()}
         ), warnings
     if local and builder.name == "json":
         for file in sorted(taken):
-            delimited.check_utf8(file)
-    builder.download_and_prepare()
+            formats.check_utf8(file)
+    try:
+        builder.download_and_prepare()
+    except datasets.exceptions.DatasetGenerationError as error:
+        if packed := [file.name for file in sorted(taken) if file.suffix.lower() in _ARCHIVES]:
+            raise TargetError(f"{name}: unpack {packed[0]} first ({one_line(error.__cause__ or error)})") from None
+        raise
     splits = builder.as_dataset()
     if local and isinstance(builder, FolderBasedBuilder):
         first = next(iter(splits.values()))
@@ -89,6 +104,18 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
     return splits, warnings
 
 
+def has_usual_options(config: datasets.BuilderConfig) -> bool:
+    """Whether a card sets no options for CSV files but the separator.
+
+    Args:
+        config: the configuration of their loader.
+    """
+    any_value = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter"}
+    usual = type(config)()
+    names = [field.name for field in fields(config) if field.name not in any_value]
+    return all(getattr(config, name) == getattr(usual, name) for name in names)
+
+
 def _loader_of(on_disk: Sequence[Path], name: str) -> str:
     """The loader of ``datasets`` for the most common suffix that it knows."""
     from datasets.packaged_modules import _EXTENSION_TO_MODULE
@@ -96,7 +123,7 @@ def _loader_of(on_disk: Sequence[Path], name: str) -> str:
     suffixes = [file.suffix.lower() for file in on_disk]
     found = Counter(_EXTENSION_TO_MODULE[suffix][0] for suffix in suffixes if suffix in _EXTENSION_TO_MODULE)
     if not found:
-        raise TargetError(f"{name}: the folder holds no data files")
+        raise TargetError(f"{name}: the folder holds no data files, but {_counted(on_disk)}")
     return str(found.most_common(1)[0][0])
 
 
@@ -169,12 +196,16 @@ def _check_suffixes(builder: FolderBasedBuilder, folder: Path, on_disk: Sequence
     lost = [file for held in skipped.values() for file in held]
     if not lost:
         return []
-    endings = ", ".join(
-        f"{count} {suffix}" for suffix, count in Counter(f.suffix.lower() for f in lost).most_common(3)
-    )
     return [
-        f"{len(lost)} files of the folder were not read: datasets does not read their suffix as {kind} ({endings})"
+        f"{len(lost)} files of the folder were not read: datasets does not read their suffix as {kind} "
+        f"({_counted(lost)})"
     ]
+
+
+def _counted(files: Sequence[Path]) -> str:
+    """The most common suffixes of some files, as ``12 .heic, 1 .txt``."""
+    common = Counter(file.suffix.lower() or "without a suffix" for file in files).most_common(3)
+    return ", ".join(f"{count} {suffix}" for suffix, count in common)
 
 
 def _empty(builder: FolderBasedBuilder, folder: Path, on_disk: Sequence[Path]) -> list[str]:
@@ -215,8 +246,15 @@ def _check_labels(
         return
     data = [file for held in files.values() for file in held if file.suffix.lower() in builder.EXTENSIONS]
     depths = Counter(len(file.relative_to(folder).parts) for file in data if file.is_relative_to(folder))
+    if packed := [file.name for held in files.values() for file in held if file.suffix.lower() in _ARCHIVES]:
+        raise TargetError(f"{name}: there are no labels in {packed[0]} as it is packed: unpack it first")
     if len({file.parent for file in data}) < 2:
-        return
+        tables = [file.name for file in _all_files(folder) if file.suffix.lower() in (".csv", ".tsv", ".jsonl")]
+        or_give = f", or give {tables[0]} as the data set if it names them and their classes" if tables else ""
+        raise TargetError(
+            f"{name}: there are no labels, since all {len(data)} files are in one folder: put the files of each class "
+            f"into a folder of their own{or_give}"
+        )
     usual = depths.most_common(1)[0][0]
     stray = [file for file in data if len(file.relative_to(folder).parts) != usual]
     if stray:

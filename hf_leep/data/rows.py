@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
 from hf_leep.data import jpeg
+from hf_leep.data.formats import POINTED, POINTER
 from hf_leep.data.source import in_file
 from hf_leep.data.words import Words
 from hf_leep.errors import TargetError, one_line
 
 _ROWS_AT_ONCE = 10_000
-_POINTER = b"version https://git-lfs.github.com/spec/"  # the start of what Git LFS leaves in place of a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,13 +188,13 @@ def _known_contents(row: Mapping[str, object]) -> str | None:
         if start is None:
             try:
                 with Path(str(value["path"])).open("rb") as file:
-                    start = file.read(len(_POINTER))
+                    start = file.read(len(POINTER))
             except OSError:
                 continue
         if not start:
             return "its file is empty"
-        if bytes(start).startswith(_POINTER):
-            return "it is a Git LFS pointer, not the file itself: run git lfs pull in the folder of the clone"
+        if bytes(start).startswith(POINTER):
+            return f"it is {POINTED}"
     return None
 
 

@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from huggingface_hub import constants
 
-from hf_leep.data import delimited, folders
+from hf_leep.data import delimited, folders, formats, on_hub
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
@@ -74,7 +74,9 @@ class Found:
         splits: the splits that the rows are from.
         warnings: what a reader of the report must know about how it was read.
         whole: the whole splits, where the rows are a slice of them.
-        folder: the folder of a data file on this machine.
+        folder: where names of files in the rows start: the folder of a data file on this machine, or the current
+            folder; None for data that are on the Hub.
+        cells: whether the rows are streamed from CSV files, whose cells are still texts.
     """
 
     rows: Split
@@ -84,6 +86,7 @@ class Found:
     warnings: Sequence[str] = ()
     whole: datasets.Dataset | None = None
     folder: Path | None = None
+    cells: bool = False
 
 
 def open_split(
@@ -108,18 +111,19 @@ def open_split(
     if isinstance(dataset, datasets.IterableDataset | datasets.Dataset):
         own = str(dataset.split) if dataset.split else None
         if split is None:
-            return Found(dataset, name, None, [own] if own else [])
+            return Found(dataset, name, None, [own] if own else [], folder=Path.cwd())
         splits = {own or split.split("[")[0]: dataset}
     elif isinstance(dataset, datasets.IterableDatasetDict | datasets.DatasetDict):
         splits = dataset
     elif not isinstance(dataset, str | Path):
+        make = {"dict": "from_dict", "list": "from_list", "DataFrame": "from_pandas"}.get(kind, "from_dict")
         raise TargetError(
-            f"the data set is {name.removesuffix(' object')}: make a Dataset of it, as Dataset.from_pandas does"
+            f"the data set is {name.removesuffix(' object')}: make a Dataset of it, as Dataset.{make} does"
         )
     else:
         return _open_name(str(dataset), config, split, revision, streaming, pin, token)
     found, used, whole = _take(splits, split, f"the {kind} object")
-    return Found(found, name, None, used, whole=whole)
+    return Found(found, name, None, used, whole=whole, folder=Path.cwd())
 
 
 def _open_name(
@@ -132,6 +136,7 @@ def _open_name(
     token: str | bool | None,
 ) -> Found:
     warnings: Sequence[str] = ()
+    cells = False
     path = Path(name).expanduser()
     if not name.strip():
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
@@ -155,24 +160,29 @@ def _open_name(
                 raise TargetError(f"{name}: cannot read {files}; give one of {listed}{about_suffix(suffix)}")
             if not path.stat().st_size:
                 raise TargetError(f"{name}: the file is empty")
+            formats.check(path)
             if suffix in (".csv", ".tsv"):
                 splits = {"train": delimited.read(path, "\t" if suffix == ".tsv" else ",")}
             else:
                 if suffix in (".json", ".jsonl"):
-                    delimited.check_utf8(path)
+                    formats.check_utf8(path)
                 splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(path))
             sha = None
         elif path.is_dir():
             (splits, warnings), sha = folders.open_folder(path, name, config), None
-        elif name.startswith((".", "/", "~")) or name.count("/") > 1:
+        elif "://" not in name and (name.startswith((".", "/", "~")) or name.count("/") > 1):
             raise TargetError(f"{name}: no such file or folder{similar_path(name)}")
         else:
             if streaming and constants.HF_HUB_OFFLINE:
                 raise TargetError(
                     f"{name}: {option('streaming')} reads from the Hub, and HF_HUB_OFFLINE is set: unset one of them"
                 )
+            name, revision = on_hub.find(name, revision)
             sha = (pin(name, revision) if pin else None) or revision
-            splits = datasets.load_dataset(name, config, revision=sha, token=token, streaming=streaming)
+            if streaming:
+                splits, cells = on_hub.stream(name, config, sha, token)
+            else:
+                splits, warnings = on_hub.load(name, config, sha, token)
     except (UserError, HubLimitError):
         raise
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
@@ -185,12 +195,16 @@ def _open_name(
             raise TargetError(f"{name}: there are no rows") from None
         raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
     found, used, whole = _take(splits, split, name)
-    folder = (path if path.is_dir() else path.parent).resolve() if path.exists() and not saved else None
-    return Found(found, name, sha, used, warnings, whole, folder)
+    folder = None
+    if path.exists():
+        folder = Path.cwd() if saved else (path if path.is_dir() else path.parent).resolve()
+    return Found(found, name, sha, used, warnings, whole, folder, cells)
 
 
 def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:
     """Load what ``save_to_disk`` wrote."""
+    for file in sorted(path.rglob("*.arrow")):
+        formats.check(file)
     try:
         return datasets.load_from_disk(str(path))
     except IndexError:  # a data set without rows is saved without files, and datasets opens the first one
@@ -234,7 +248,12 @@ def _take(
         )
         for part in absolute
     ]
-    found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    try:
+        found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+    except ValueError as error:
+        raise TargetError(
+            f"{name}: the splits of {split!r} do not hold the same columns, so choose one of them: {one_line(error)}"
+        ) from None
     used = [str(part.splitname) for part in absolute]
     of_all = [splits[key] for key in dict.fromkeys(used)]
     whole = datasets.concatenate_datasets(of_all) if len(found) < sum(map(len, of_all)) else None

@@ -85,12 +85,22 @@ def choose_sentences(
     Raises:
         TargetError: the words cannot be used.
     """
+    if len(found) == 1:
+        raise TargetError(
+            f"there is 1 row, of lists in the columns {column!r} and {label_column!r}: save a file of lists as JSON "
+            "lines, one row a line; labelled words need several sentences"
+        )
     words, class_names = read(found, column, label_column)
     row_ids = np.flatnonzero(words.counts)
+    warnings = []
+    if without := len(found) - len(row_ids):
+        first = int(np.flatnonzero(words.counts == 0)[0])
+        warnings.append(
+            f"{without} of {len(found)} sentences have no labelled word, and are left out: the first is row {first}"
+        )
     if max_samples is not None and max_samples < len(row_ids):
         row_ids = np.sort(rng.choice(row_ids, max_samples, replace=False))
     words = words.of(row_ids)
-    warnings = []
     if len(row_ids) < _ENOUGH_SENTENCES:
         warnings.append(
             f"the words are of {len(row_ids)} sentences; errors are computed over sentences: rough guesses here"

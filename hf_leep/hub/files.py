@@ -68,6 +68,7 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
 _OTHER_FORMATS = (
     (".gguf", "GGUF", "quantised for llama.cpp: take the original checkpoint"),
     (".onnx", "ONNX", "exported for another runtime: take the original checkpoint"),
+    (".openvino", "OpenVINO", "exported for another runtime: take the original checkpoint"),
     (".h5", "TensorFlow", "convert them with transformers 4 (from_tf=True), or take a checkpoint with safetensors"),
     (".msgpack", "Flax", "convert them with transformers 4 (from_flax=True), or take a checkpoint with safetensors"),
 )
@@ -90,7 +91,8 @@ def what_it_holds(files: Sequence[str], allow_pickle: bool) -> str | None:
             f"or allow them with {option('hub.allow_pickle')}"
         )
     for suffix, kind, advice in _OTHER_FORMATS:
-        if held := [f for f in files if f.endswith(suffix)]:
+        others = (f"{kind.lower()}/", f"{kind.lower()}_model.xml")  # folders, and files of several
+        if held := [f for f in files if f.endswith(suffix) or f in others]:
             return f"only {kind} weights ({held[0]}): {advice}"
     if "adapter_model.safetensors" in top or ADAPTER in top:
         return "an adapter without its model: merge it into the model (merge_and_unload of peft), and give that"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hf_leep.errors import CandidateError, one_line
-from hf_leep.models import claims
+from hf_leep.models import claims, config_file
 from hf_leep.options import verbose
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def read_config(path: Path) -> PreTrainedConfig:
 
     claims.check_numbers(path)
     claims.check_fetches(path)
-    if _is_timm(path) and not all(find_spec(package) for package in ("timm", "torchvision")):
+    config_file.check_class_names(path)
+    if config_file.is_timm(path) and not all(find_spec(package) for package in ("timm", "torchvision")):
         raise CandidateError('a timm checkpoint needs timm and torchvision: pip install "hf-leep[timm]"')
     try:
         with transformers_silent():
@@ -179,15 +180,6 @@ def read_config(path: Path) -> PreTrainedConfig:
     claims.choose_attention(config)
     config.return_dict = True
     return config
-
-
-def _is_timm(path: Path) -> bool:
-    """Whether a config.json is in timm's format, or that of transformers' wrapper of timm."""
-    try:
-        content = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and (content.get("model_type") == "timm_wrapper" or "pretrained_cfg" in content)
 
 
 def load_model(
@@ -219,11 +211,27 @@ def load_model(
     if inside:
         raise CandidateError(
             f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {first_two(inside)}"
+            f"{_renamed(path, inside)}"
         )
     missing = missing_outputs(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])
+    if head is not None and head_keys & mismatched:
+        missing["probabilities"] = (
+            f"no head for the {config.num_labels} classes of its config.json (num_labels, or the names in id2label): "
+            f"its weights have another shape: {first_two(sorted(head_keys & mismatched))}"
+        )
     if head is not None and outside:
         missing["features"] = f"a layer between backbone and head is newly initialised: {first_two(outside)}"
     return model.eval(), head, missing
+
+
+def _renamed(path: Path, missing: Sequence[str]) -> str:
+    """What to do where the weights are there under longer names, as the end of a message; empty if they are not."""
+    stored = claims.shapes_in(path) or {}
+    for name in stored:
+        prefix = name.removesuffix(missing[0])
+        if prefix != name and prefix.endswith(".") and all(prefix + key in stored for key in missing):
+            return f"; it has them as {name}: remove {prefix!r} from the names, as saved by the training code"
+    return ""
 
 
 def load_weights(
@@ -342,13 +350,17 @@ def transformers_silent() -> Iterator[None]:
         return
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(CRITICAL)
-    logging.disable_progress_bar()
+    with warnings.catch_warnings():  # huggingface_hub warns where HF_HUB_DISABLE_PROGRESS_BARS decides instead
+        warnings.simplefilter("ignore")
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                logging.enable_progress_bar()
 
 
 def describe(error: Exception) -> str:

@@ -145,8 +145,8 @@ def _about_bad_rows(target: Target) -> list[str]:
     if not target.bad_rows:
         return []
     count = len(target.bad_rows)
-    rows = "1 row was" if count == 1 else f"{count} rows were"
-    return [f"{rows} left out for all candidates, as bad rows: {first_few(target.bad_rows)}"]
+    rows = "1 bad row was" if count == 1 else f"{count} bad rows were"
+    return [f"{rows} left out for all candidates: {first_few(target.bad_rows)}"]
 
 
 def _details(

@@ -17,10 +17,11 @@ from hf_leep.runs.left_out import LeftOut
 from hf_leep.runs.supervisor import Worker
 from hf_leep.store import Store
 
-_FAST_DECODE = (
+FAST_DECODE = (
     f"JPEGs whose shorter side has at least {2 * jpeg.SIDE} pixels were decoded at reduced size, for all candidates "
     "alike: scores differ a little from those of whole images"
 )
+"""The warning in a report whose images were decoded so; by it a validation knows."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class RunConfig:
             )
         if self.execution.fast_decode:
             rows = replace(rows, reduced=True)
-            target = replace(target, warnings=(*target.warnings, _FAST_DECODE))
+            target = replace(target, warnings=(*target.warnings, FAST_DECODE))
         return Job(
             target=target,
             rows=rows,

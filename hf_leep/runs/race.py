@@ -380,6 +380,8 @@ class RunningRace:
     def _stop(self, racer: Racer, result: Result, num_rows_left: int) -> None:
         """Record the result of a candidate that runs no more rows."""
         self._results[racer.step.name] = result
+        if result.reason is not None:
+            self._job.left_out.forget(racer.step.candidate)
         show = self._job.progress and self._job.processes.is_main
         note_result(len(self._racers) - len(self._remaining()), len(self._racers), result, show)
         racer.left_out_of_all = self._job.left_out.positions.tolist()

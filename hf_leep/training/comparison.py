@@ -131,6 +131,8 @@ def _compared(
         "torch": version("torch"),
         "transformers": version("transformers"),
     }
+    if trainers.rows.reduced:
+        about["decoded"] = "JPEGs at reduced size"
     key = store.key(about)
     with store.lock(key), Display(progress) as display:
         journal = Journal(store.journal(key), about)

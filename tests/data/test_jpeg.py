@@ -11,6 +11,7 @@ import hf_leep
 from hf_leep import data
 from hf_leep.data import jpeg
 from hf_leep.models import MODALITIES
+from hf_leep.store import Store
 
 
 def encoded(width, height, format_="JPEG", **options):
@@ -59,3 +60,17 @@ def test_it_is_chosen_named_in_the_report_and_stored_apart(checkpoints):
     assert [c["run"]["from_store"] for c in (whole, fast, again)] == [False, False, True]
     assert whole["scores"]["leep"]["value"] != fast["scores"]["leep"]["value"]
     assert whole["scores"]["leep"]["value"] == pytest.approx(fast["scores"]["leep"]["value"], abs=0.05)
+
+
+def test_a_validation_reads_them_as_the_ranking_did(checkpoints):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = [{"image": encoded(1000 + 30 * k, 910), "label": k % 2} for k in range(8)]
+    photos = datasets.Dataset.from_list(rows, features=features)
+    paths = [str(checkpoints[name]) for name in ("five", "seven-classes")]
+    report = hf_leep.rank(paths, photos, progress=False, execution=hf_leep.Execution(fast_decode=True))
+    passes = Store.default_root() / "extractions"
+    stored = sorted(passes.rglob("*"))
+    assert stored
+    validated = hf_leep.validate(report, dataset=photos, progress=False)
+    assert validated.data["validation"]["candidates"][0]["accuracy"] is not None
+    assert sorted(passes.rglob("*")) == stored  # no pass over whole images

@@ -1,6 +1,7 @@
 """Checkpoints as people save them: loaded as their author meant them, or refused with one clear line."""
 
 import json
+import re
 import shutil
 
 import datasets
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import (
     ASTFeatureExtractor,
     AutoModelForSequenceClassification,
@@ -243,3 +245,43 @@ def test_a_row_that_is_no_input_for_any_model_is_named(checkpoints):
     classifier = ADAPTERS["image"].load(checkpoints["five"], ["image"], torch.float32)
     with pytest.raises(TargetError, match=r"row 1 of the split.*: images of mode F"):
         Loader(chosen).batch(classifier, [0, 1, 2])
+
+
+@pytest.mark.parametrize(("names", "message"), [
+    (["a", "b"], r"id2label in its config.json must hold a name for each number .* holds \['a', 'b'\]"),
+    ({"a": "0"}, r"id2label in its config.json must hold a name for each number"),
+    ({"0": "a", "1": "b"}, r"no head for the 2 classes of its config.json .*: its weights have another shape"),
+])  # fmt: skip
+def test_names_of_classes_that_do_not_fit_the_head_are_one_line(text_checkpoints, tmp_path, names, message):
+    copy = tmp_path / "copy"
+    shutil.copytree(text_checkpoints["bert"], copy)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "id2label": names}))
+    if isinstance(names, dict) and "0" in names:
+        assert re.match(message, ADAPTERS["text"].load(copy, ["text"], torch.float32).missing["probabilities"])
+        return
+    with pytest.raises(CandidateError, match=message):
+        ADAPTERS["text"].load(copy, ["text"], torch.float32)
+
+
+def test_weights_with_a_prefix_say_so(text_checkpoints, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(text_checkpoints["bert"], copy)
+    weights = load_file(copy / "model.safetensors")
+    renamed = {f"module.{name}": weight for name, weight in weights.items()}
+    save_file(renamed, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        CandidateError, match=r"weights of the backbone are missing .* it has them as module.bert.* 'mod"
+    ):
+        ADAPTERS["text"].load(copy, ["text"], torch.float32)
+
+
+@pytest.mark.parametrize(("file", "kind"), [("onnx/model.onnx", "ONNX"), ("openvino_model.xml", "OpenVINO")])
+def test_exported_weights_are_named(text_checkpoints, tmp_path, file, kind):
+    copy = tmp_path / "copy"
+    shutil.copytree(text_checkpoints["bert"], copy)
+    (copy / "model.safetensors").unlink()
+    (copy / file).parent.mkdir(exist_ok=True)
+    (copy / file).write_bytes(b"x")
+    with pytest.raises(CandidateError, match=rf"only {kind} weights \(.*\): exported for another runtime"):
+        hub.resolve(str(copy), hub.Client())

@@ -300,6 +300,24 @@ def test_a_race_counts_again_without_the_rows_that_later_candidates_fail_on(rng)
         assert result.head_accuracy.value == other.head_accuracy.value
 
 
+def test_a_race_does_not_leave_out_the_rows_of_a_candidate_that_fails_later(rng):
+    passes, target = pool(rng, {"best": 4, "near": 3.9, "crashing": 3.95})
+    _, running, _ = race(passes, target, run=False)
+    order = running._order
+    bad = {"near": [order[5]], "crashing": [order[6], order[7]]}
+
+    def crashing(name, examples):
+        return RuntimeError("it crashed") if name == "crashing" and len(examples) > 100 else None
+
+    scored, running, job = race(passes, target, rules=Race(top=1), bad=bad, fails=crashing)
+    assert "it crashed" in scored["crashing"].reason
+    assert job.left_out.positions.tolist() == [order[5]]
+    rest = np.setdiff1d(np.arange(1600), [order[5]])
+    expected = leave_one_out_leep(passes["best"]["probabilities"][rest], target.labels[rest])
+    assert scored["best"].scores["leave-one-out-leep"].value == pytest.approx(expected, abs=1e-9)
+    assert running.record().looks[-1] == 1599
+
+
 def test_a_large_picture_is_read_or_named(checkpoints, monkeypatch):
     """Pillow warns of pictures beyond its limit, and refuses those of twice its size."""
     from PIL import Image

@@ -1,0 +1,110 @@
+"""Columns of texts that stand for pictures or sounds: names of files, addresses, or their content as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+
+from hf_leep.errors import TargetError, option
+
+_LOOKED_AT = 200  # rows
+_FILES: Sequence[tuple[str, type[datasets.Image | datasets.Audio], tuple[str, ...]]] = (
+    ("pictures", datasets.Image, (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")),
+    ("sounds", datasets.Audio, (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")),
+)
+_ENCODED = ("data:image/", "data:audio/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # PNG, JPEG, GIF, and WebP or WAV
+
+
+def open_named_files(
+    found: datasets.Dataset, folder: Path | None, chosen: Sequence[str], most_missing: int = 0
+) -> tuple[datasets.Dataset, list[str]]:
+    """Turn columns of texts that name pictures or sounds into columns of these files, where the files are there.
+
+    Args:
+        found: the split.
+        folder: where relative names start; None where no files are beside the data.
+        chosen: columns that the user named as inputs; if there are any, no others are looked at.
+        most_missing: number of files that may be missing; their rows are left out later.
+
+    Returns:
+        The split, and what a reader of the report must know about it.
+
+    Raises:
+        TargetError: a column names such files, and some of them are missing.
+    """
+    said: list[str] = []
+    if folder is None:
+        return found, said
+    for column in found.column_names:
+        if chosen and column not in chosen:
+            continue
+        names = _first_names(found, column)
+        for kind, media, suffixes in _FILES:
+            if not names or not all(name.lower().endswith(suffixes) for name in names):
+                continue
+            paths = [_path_of(folder, name) if name else None for name in found[column]]
+            missing = [path for path in paths if path is not None and not Path(path).is_file()]
+            if len(missing) == sum(path is not None for path in paths):
+                continue
+            if len(missing) > most_missing:
+                raise TargetError(
+                    f"column {column!r} names {len(missing)} files that are not there, such as {missing[0]}: "
+                    f"drop these rows first, or leave them out with {option('skip_bad_rows')} {len(missing)}"
+                )
+            files = datasets.Dataset.from_dict({column: paths}).cast_column(column, media())
+            order = found.column_names
+            rest = found.remove_columns([column])
+            found = datasets.concatenate_datasets([rest, files], axis=1).select_columns(order)
+            said.append(f"column {column!r} holds paths of files, which were read as {kind}")
+    return found, said
+
+
+def check_not_named(found: datasets.Dataset, inputs: Sequence[str], folder: Path | None) -> None:
+    """Check that the inputs are no names or addresses of files, nor their content as text.
+
+    Args:
+        found: the split, after `open_named_files`.
+        inputs: the input columns.
+        folder: where relative names start; None where no files are beside the data.
+
+    Raises:
+        TargetError: they are.
+    """
+    other = f"or choose another column with {option('input')}"
+    for column in inputs:
+        names = _first_names(found, column)
+        if names and all(name.startswith(_ENCODED) for name in names):
+            raise TargetError(
+                f"column {column!r} holds files as text (base64), such as {names[0][:20]}…: save the files and give "
+                f"their paths, {other}"
+            )
+        for kind, _, suffixes in _FILES:
+            others = [name for name in names if not name.lower().endswith(suffixes)]
+            if 2 * len(others) >= len(names):
+                continue
+            if others:
+                what = f"names of {kind}, and others, such as {others[0][:80]!r}: drop the others first"
+            elif any("://" in name for name in names):
+                what = f"addresses of {kind}, such as {names[0][:80]}: download them first, and give the paths"
+            elif folder is None:
+                what = f"names of {kind}, such as {names[0][:80]}, without the files: give a CSV file of paths"
+            else:
+                first = _path_of(folder, names[0])
+                what = f"names of {kind}, and none of the files is there: {first} would be the first; give their paths"
+            raise TargetError(f"column {column!r} holds {what}, {other}")
+
+
+def _first_names(found: datasets.Dataset, column: str) -> list[str]:
+    """The texts of the first rows of a column; none where it holds something else."""
+    feature = found.features[column]
+    if not isinstance(feature, datasets.Value) or "string" not in feature.dtype:
+        return []
+    return [name for name in found.select_columns([column])[:_LOOKED_AT][column] if name]
+
+
+def _path_of(folder: Path, name: str) -> str:
+    """The path of a file; one that was written on Windows may have backslashes."""
+    path = folder / name
+    return str(folder / name.replace("\\", "/") if "\\" in name and not path.exists() else path)
