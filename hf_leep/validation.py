@@ -37,7 +37,6 @@ from hf_leep.report import Report
 from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.card import short_names
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
-from hf_leep.report.validation_builder import agreement_with, validation_data
 from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import FAST_DECODE
@@ -47,6 +46,7 @@ from hf_leep.runs.supervisor import Worker, open_worker
 from hf_leep.store import Store
 from hf_leep.text import with_article
 from hf_leep.training import comparison
+from hf_leep.training.agreement import agreement_with, validation_data
 from hf_leep.training.shortlist import by_name, in_memory, shortlist
 from hf_leep.training.trainers import Trainers, memory_of_trainings
 
