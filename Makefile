@@ -1,13 +1,13 @@
 # `make demo` runs the main job, `make test` the tests, `make survive` the trials of SECURITY.md, `make paper` the paper's
 # study on real data. Each installs what it needs into .venv: `make demo` what users need, the others the rest. After that
-# only `make spaces` needs a network.
+# only `make spaces`, `make page` and `make report-space` need a network.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 READY_TO_TEST := .venv/.ready-to-test
 INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: demo test survive paper check style spaces page
+.PHONY: demo test survive paper check style spaces page report-space
 
 demo: $(READY)
 	$(BIN)/hf-leep demo
@@ -50,6 +50,10 @@ spaces: $(READY)
 # Opens report.html in Chromium (a package of your system, or CHROMIUM=PATH) and uses it; playwright is in .spaces.
 page: $(READY)
 	$(BIN)/python -m tests.page $(if $(CHROMIUM),--chromium $(CHROMIUM))
+
+# Starts the Space of examples/space as the Hub would, with reports on a Hub of the tests, and uses it in Chromium.
+report-space: $(READY)
+	$(BIN)/python -m tests.report_space $(if $(CHROMIUM),--chromium $(CHROMIUM))
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +15,14 @@ from pathlib import Path
 from hf_leep import data
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, ProcessError, UserError, name_options
+from hf_leep.errors import CandidateError, ProcessError, UserError, WorkerError, name_options
 from hf_leep.inference.processes import Processes, num_launched
-from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection
+from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection, check_flag
 from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Target
 from hf_leep.report import Report
 from hf_leep.report.builder import contents
+from hf_leep.report.thumbnails import shown_rows
 from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows, worker_of
 from hf_leep.runs.interruptions import held
 from hf_leep.runs.job import Job
@@ -31,6 +33,7 @@ from hf_leep.selfcheck.certificate import certificate
 from hf_leep.store import Store
 
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
+_LOG = logging.getLogger("hf_leep")
 _VERSIONS = ("torch", "transformers", "datasets", "accelerate", "huggingface-hub", "numpy", "scipy")
 
 
@@ -56,6 +59,7 @@ def rank(
     race: Race | None = None,
     cluster: Cluster | None = None,
     on_plan: Callable[[Plan], object] = lambda _plan: None,
+    thumbnails: bool = False,
     progress: bool = True,
     command: Sequence[str] | None = None,
 ) -> Report:
@@ -98,6 +102,8 @@ def rank(
         race: run candidates on growing nested samples, and stop those that are clearly behind early.
         cluster: run each candidate as a task of a Ray cluster (the extra ``ray``).
         on_plan: called with the plan before it is carried out.
+        thumbnails: keep a small picture of each candidate's hardest rows, for report.html; of images only. They are
+            pushed only if that is asked for.
         progress: show progress bars on stderr (HF_HUB_DISABLE_PROGRESS_BARS hides them, too).
         command: the command line that made this call. The report shows it, and its messages use the flags of the
             command line.
@@ -110,6 +116,7 @@ def rank(
         KeyboardInterrupt: the run was interrupted before any candidate was finished.
     """
     started = time.perf_counter()
+    check_flag("thumbnails", thumbnails)
     call = Call(
         candidates=candidates,
         dataset=dataset,
@@ -145,6 +152,8 @@ def rank(
             planned, names = make_plan(call, job)
             on_plan(planned)
             report = _ranked(call, job, planned, names, started)
+            if thumbnails:
+                report = _with_thumbnails(report, job)
         return report
     finally:
         hub_client.say_waited()
@@ -310,6 +319,26 @@ def read_names(path: Path) -> list[str]:
         reason = (error.strerror or error) if isinstance(error, OSError) else error
         raise UserError(f"cannot read the list of candidates {path}: {reason}") from None
     return [name for line in lines if (name := line.split("#")[0].strip())]
+
+
+def _with_thumbnails(report: Report, job: Job) -> Report:
+    """A report with small pictures of the rows that it shows; without any, and a warning, where there can be none."""
+    rows = shown_rows(report.data)
+    if not rows:
+        images = report.data["target"]["modality"] == "image"
+        why = (
+            "no candidate has an explanation"
+            if images
+            else f"the rows are {report.data['target']['unit']}, not images"
+        )
+        _LOG.warning("no thumbnails were made: %s", why)
+        return report
+    try:
+        with held():
+            return replace(report, thumbnails=job.isolation.thumbnails(rows))
+    except (WorkerError, ProcessError) as error:
+        _LOG.warning("no thumbnails were made: %s", error)
+        return report
 
 
 def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: float) -> Report:

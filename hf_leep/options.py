@@ -46,6 +46,8 @@ class Execution:
         compile: compile each model first (``torch.compile``), which pays off on many examples.
         workers: processes that read, decode and process rows while the model runs; 0 for none, and by default chosen
             by timing the first batches: none where the model is the slower part. The numbers do not depend on it.
+        jobs: number of candidates that are downloaded, run and scored at a time, each in a process of its own. They
+            share the cores and the memory of this machine.
         fast_decode: decode JPEGs at reduced size, where they are more than twice as large as most models need. Scores
             change a little, for all candidates alike.
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and reuse those that are there.
@@ -62,6 +64,7 @@ class Execution:
     dtype: Dtype = "float32"
     compile: bool = False
     workers: int | None = None
+    jobs: int = 1
     fast_decode: bool = False
     cache: bool = True
     candidate_timeout: str | float = "30m"
@@ -73,6 +76,7 @@ class Execution:
             check_count("execution.batch_size", self.batch_size, at_least=1)
         if self.workers is not None:
             check_count("execution.workers", self.workers, at_least=0)
+        check_count("execution.jobs", self.jobs, at_least=1)
         check_device("execution.device", self.device)
         check_dtype("execution.dtype", self.dtype)
         for name in ("compile", "fast_decode", "cache", "retry"):

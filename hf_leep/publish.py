@@ -14,10 +14,9 @@ from hf_leep import hub
 from hf_leep.errors import HubError, UserError, option
 from hf_leep.evaluate_module import bundle, metric_path
 from hf_leep.options import REPORT_REPO_TYPES, ReportRepoType
-from hf_leep.report import Report, card
+from hf_leep.report import Report, card, thumbnails
 from hf_leep.report.schema import ReportData
 
-_FILES = card.FILES | {"report.json"}
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}")
 _DESCRIPTION = (
     "Adds transferability scores to the model-index of this card: how well the model's predictions or features "
@@ -47,6 +46,7 @@ class Pushed:
         pr_revision: the ref that it can be loaded from, such as ``refs/pr/1``.
         local_names: paths of this machine that the pushed page names.
         private_names: private repositories that it names.
+        space_url: address of the Space that shows report.html; None if there is none.
     """
 
     url: str
@@ -65,6 +65,7 @@ class Pushed:
     pr_revision: str | None
     local_names: tuple[str, ...] = ()
     private_names: tuple[str, ...] = ()
+    space_url: str | None = None
 
     @property
     def oid(self) -> str | None:
@@ -99,6 +100,8 @@ def push(
     license: str | None = None,  # noqa: A002 - as huggingface_hub calls it
     commit_message: str | None = None,
     commit_description: str | None = None,
+    space: bool = False,
+    push_thumbnails: bool = False,
     token: str | bool | None = None,
 ) -> Pushed:
     """Push a report to the Hub in one commit: its page, report.json, the plot, and the scores for ``load_dataset``.
@@ -115,29 +118,43 @@ def push(
         license: the report's licence, as the Hub calls it, such as ``cc-by-4.0``; stated as ``unknown`` by default.
         commit_message: first line of the commit's message, and the title of a pull request.
         commit_description: the rest of it.
+        space: also push report.html as a static Space of the same name, which the page links; it is as private as
+            the repository.
+        push_thumbnails: also push the thumbnails of the report, which are pictures of your rows.
         token: token for the Hub; by default that of the login.
 
     Raises:
         UserError: the call was wrong, there is no login, HF_HUB_OFFLINE is set, or the repository's README.md is not
-            that of a report; nothing was pushed.
+            that of a report, or the Space is another one; nothing was pushed.
         HubError: the Hub refused, somebody else committed at the same time, or it did not answer.
     """
     report = report if isinstance(report, Report) else Report.load(report)
     _check_call(repo_id, repo_type, token)
+    _check_extras(report, repo_type, space=space, push_thumbnails=push_thumbnails, create_pr=create_pr)
     client = hub.Client(token=token)
-    clean = Report(cast(ReportData, _without_tokens(report.data, client.secret)))
+    clean = Report(
+        cast(ReportData, _without_tokens(report.data, client.secret)), report.thumbnails if push_thumbnails else {}
+    )
+    message = commit_message or _message(clean)
+    space_url = hub.address(client, repo_id, "space") if space else None
     try:
-        files = {"report.json": clean.to_bytes(), **card.render(clean.data, repo_type, license or "unknown")}
+        files = {
+            "report.json": clean.to_bytes(),
+            **card.render(clean.data, repo_type, license or "unknown", thumbnails=clean.thumbnails, space=space_url),
+        }
+        if repo_type == "dataset":
+            files |= thumbnails.files(clean.thumbnails)
     except ValueError as error:  # a number that JSON does not allow, in a report.json that was edited
         raise UserError(f"the report cannot be written: {error}") from None
-    num_ranked = sum(candidate["rank"] is not None for candidate in clean.candidates)
+    if space:
+        _push_space(clean, repo_id, repo_type, license or "unknown", message, private, client)
     committed = hub.commit(
         files,
         repo_id,
         repo_type=repo_type,
-        message=commit_message or f"hf_leep: {num_ranked} candidates ranked",
+        message=message,
         description=commit_description or "",
-        stale=_FILES,
+        stale=_is_ours,
         refuse=_no_report,
         private=private,
         create_pr=create_pr,
@@ -148,7 +165,64 @@ def push(
         repo_type=repo_type,
         local_names=tuple(card.local_names(clean.data)),
         private_names=tuple(card.private_names(clean.data)),
+        space_url=space_url,
         **asdict(committed),
+    )
+
+
+def _message(report: Report) -> str:
+    num_ranked = sum(candidate["rank"] is not None for candidate in report.candidates)
+    return f"hf_leep: {num_ranked} candidates ranked"
+
+
+def _check_extras(
+    report: Report, repo_type: ReportRepoType, *, space: bool, push_thumbnails: bool, create_pr: bool
+) -> None:
+    """Raise where a Space or thumbnails are asked for that cannot be pushed."""
+    if space and create_pr:
+        raise UserError(
+            f"{option('space')} commits to a Space, and {option('create_pr')} commits nothing: leave one out"
+        )
+    if push_thumbnails and not report.thumbnails:
+        raise UserError(
+            f"{option('push_thumbnails')}: the report has no thumbnails; rank again with {option('thumbnails')}"
+        )
+    if push_thumbnails and repo_type == "model" and not space:
+        raise UserError(
+            f"{option('push_thumbnails')}: a model card shows no thumbnails; push to a data set, or add "
+            f"{option('space')}"
+        )
+
+
+def _push_space(
+    report: Report,
+    repo_id: str,
+    repo_type: ReportRepoType,
+    licence: str,
+    message: str,
+    private: bool | None,
+    client: hub.Client,
+) -> None:
+    """Push report.html as a static Space, before the page that links it.
+
+    Raises:
+        UserError: nothing may be pushed to the repository or to the Space, or the report is private and the Space is
+            public.
+        HubError: the Hub refused, or did not answer.
+    """
+    if hub.check_destination(repo_id, repo_type, private=private, refuse=_no_report, client=client):
+        private = True  # a Space that shows a private report
+    hub.commit(
+        card.space_files(report.data, repo_id, repo_type, licence, thumbnails=report.thumbnails)
+        | {"report.json": report.to_bytes()},
+        repo_id,
+        repo_type="space",
+        message=message,
+        refuse=_other_space,
+        private=private,
+        because="space",
+        space_sdk="static",
+        client=client,
     )
 
 
@@ -305,6 +379,19 @@ def push_metric(
         client=client,
     )
     return Pushed(repo_id=repo_id, repo_type="space", **asdict(committed))
+
+
+def _other_space(present: Set[str]) -> str | None:
+    """Why no report may be pushed to a Space that exists: it is something else."""
+    other = present - {".gitattributes", "README.md", "report.json"}
+    if other and "report.json" not in present:
+        return f"is a Space of something else: push the report under another name, or without {option('space')}"
+    return None
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a push of a report may have written a file."""
+    return path in card.FILES or path == "report.json" or thumbnails.is_one(path)
 
 
 def _no_report(present: Set[str]) -> str | None:

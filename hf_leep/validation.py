@@ -142,7 +142,7 @@ def _with_heads(report: Report, top: int | None, dataset: DatasetLike | None, ho
             trials.append(_trial(candidate, target, rows, how))
             bar.update(1)
     described: ReportData = {**report.data, "validation": _as_data(report.data, ranked, trials, top)}
-    return Report(described)
+    return replace(report, data=described)
 
 
 def exit_code(report: Report, fine_tuned: bool = False) -> int:
@@ -239,7 +239,7 @@ def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None
         )
         for measure in report.data["measures"]
     }
-    return Report({**report.data, "fine_tuning": described})
+    return replace(report, data={**report.data, "fine_tuning": described})
 
 
 def _shortlist(report: Report, top: int) -> tuple[list[CandidateData], int | None]:

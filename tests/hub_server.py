@@ -74,19 +74,24 @@ class Fault:
 
     ``status`` answers with that code, and with ``body`` if there is one; ``delay`` answers that many seconds later;
     ``until`` answers when it is set; ``cut`` closes the connection after half of the body; ``corrupt`` flips a byte of
-    the body; ``then`` is called when the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is
-    set as soon as a request has met the fault.
+    the body; ``drip`` sends a byte of the body every so many seconds; ``length`` states another length of the body;
+    ``replace`` does what is asked and answers with this body instead;
+    ``then`` is called when the answer is made and before it is sent, to change the Hub meanwhile. ``met`` is set as
+    soon as a request has met the fault.
     """
 
     match: str
     times: int = 10**9
     status: int | None = None
-    body: dict | None = None
+    body: dict | bytes | None = None
     headers: dict = field(default_factory=dict)
     delay: float = 0.0
     until: threading.Event | None = None
     cut: bool = False
     corrupt: bool = False
+    drip: float = 0.0
+    length: int | None = None
+    replace: bytes | None = None
     then: object = None
     met: threading.Event = field(default_factory=threading.Event)
 
@@ -240,6 +245,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body=b"", headers=None) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        if self.fault is not None and self.fault.replace is not None:
+            content = self.fault.replace
         headers = {"Content-Type": "application/json", **self.limit_headers, **(headers or {})}
         self.hub.log.append((self.command, self.path, status))
         if self.fault is not None and self.fault.then is not None:
@@ -250,7 +257,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
+            stated = self.fault.length if self.fault is not None else None
+            self.send_header("Content-Length", str(len(content) if stated is None else stated))
             self.end_headers()
             if self.command == "HEAD":
                 return
@@ -260,7 +268,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.close()
                 return
+            if self.fault is not None and self.fault.drip:
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(self.fault.drip)
+                return
             self.wfile.write(content)
+            self.close_connection |= stated is not None
 
     def _error(self, status: int, code: str, message: str) -> _Stop:
         return _Stop(status, {"error": message}, {"X-Error-Code": code, "X-Error-Message": message})

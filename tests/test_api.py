@@ -1,7 +1,10 @@
+import io
+
 import datasets
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import hf_leep
 from hf_leep import Execution, Race, data, measures
@@ -32,6 +35,26 @@ def test_the_main_job(checkpoints, pictures):
         assert candidate["revision"].startswith("sha256:")
         assert -np.log(3) <= candidate["scores"]["leep"]["value"] <= 0
         assert candidate["scores"]["leep"]["standard_error"] > 0
+
+
+def test_thumbnails_are_of_the_rows_that_the_report_shows(checkpoints, pictures, tmp_path):
+    report = rank([checkpoints["five"]], pictures, thumbnails=True)
+    shown = [example["row"] for example in report.candidates[0]["explanation"]["examples"]]
+    assert list(report.thumbnails) == shown
+    row = shown[0]
+    made = np.asarray(Image.open(io.BytesIO(report.thumbnails[row])), dtype=float)
+    assert np.abs(made.mean((0, 1)) - np.asarray(pictures[row]["image"], dtype=float).mean((0, 1))).max() < 3
+    assert rank([checkpoints["five"]], pictures).thumbnails == {}
+
+
+def test_only_images_have_thumbnails_and_others_are_told(text_checkpoints, texts, caplog):
+    report = rank([next(iter(text_checkpoints.values()))], texts, thumbnails=True)
+    assert report.thumbnails == {}
+    assert [r.getMessage() for r in caplog.records if "thumbnails" in r.getMessage()] == [
+        "no thumbnails were made: the rows are texts, not images"
+    ]
+    with pytest.raises(UserError, match="thumbnails is 'yes'; it must be True or False"):
+        rank([], texts, thumbnails="yes")
 
 
 def test_scores_equal_a_direct_loop(checkpoints, pictures):
@@ -71,8 +94,8 @@ def test_a_candidate_listed_twice_counts_once_and_is_named(checkpoints, pictures
     report = rank([folder, folder, f"{folder}/../five"], pictures)
     (only,) = report.candidates
     assert (only["id"], only["rank"]) == (str(folder), 1)
-    assert f"{folder} is named 2 times: it counts once" in caplog.text
-    assert f"{folder}/../five is {folder} again: it counts once" in caplog.text
+    assert f"{folder} is named 2 times: it is ranked once" in caplog.text
+    assert f"{folder}/../five is the same candidate as {folder}: it is ranked once" in caplog.text
 
 
 def test_one_bad_candidate_never_stops_the_others(checkpoints, pictures, tmp_path):

@@ -1,5 +1,6 @@
 """Pushing over real HTTP: processes with a cache of their own, against a small Hub."""
 
+import base64
 import copy
 import json
 import os
@@ -113,7 +114,7 @@ def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, 
         "repo_url": f"{hub.url}/datasets/user/ranking",
         "commit_message": "",
         "commit_description": "",
-        **dict.fromkeys(("commit_url", "pr_url", "pr_num", "pr_revision")),
+        **dict.fromkeys(("commit_url", "pr_url", "pr_num", "pr_revision", "space_url")),
         "local_names": [],
         "private_names": [],
         "annotations": [],
@@ -127,6 +128,133 @@ def test_a_second_push_updates_and_removes_what_is_left_of_the_first(hub, push, 
     assert changed["revision"] == repo.refs["main"]
     assert len(repo.commits) == before + 1
     assert set(repo.files("main")) == FILES - plots.FILES | {"LICENSE"}
+
+
+@pytest.fixture
+def pictured(tmp_path):
+    """A saved report with a thumbnail."""
+    row = REPORT["candidates"][0]["explanation"]["examples"][0]["row"]
+    report = Report(copy.deepcopy(REPORT), {row: b"\xff\xd8\xffpixels of my house"})
+    return report.save(tmp_path / "pictured")
+
+
+def holding(hub, *needles):
+    """Kind and name of each repository, and the files there, in which any of some bytes is, in whatever commit."""
+    return sorted(
+        (kind, name, path)
+        for (kind, name), repo in hub.repos.items()
+        for files in repo.commits.values()
+        for path, content in files.items()
+        if any(needle in content for needle in needles)
+    )
+
+
+def test_thumbnails_never_leave_this_machine_unless_that_is_asked_for(hub, client, pictured):
+    pixels = b"pixels of my house"
+    traces = (pixels, base64.b64encode(b"\xff\xd8\xff" + pixels), b"img-src data:")
+    assert base64.b64encode(b"\xff\xd8\xff" + pixels) in (pictured / "report.html").read_bytes()
+    (name,) = (path.name for path in (pictured / "thumbnails").iterdir())
+
+    def push(*arguments):
+        done = client("push", pictured, "user/ranking", *arguments, HF_TOKEN=WRITE_TOKEN)
+        assert done.returncode == 0, done.stderr
+
+    push("--space")
+    push("--repo-type", "model")
+    assert holding(hub, *traces) == []
+    assert set(hub.repos["dataset", "user/ranking"].files("main")) == FILES
+
+    push("--push-thumbnails", "--space")
+    assert holding(hub, *traces) == [
+        ("dataset", "user/ranking", "report.html"),
+        ("dataset", "user/ranking", f"thumbnails/{name}"),
+        ("space", "user/ranking", "index.html"),
+    ]
+    push("--space")  # what was pushed is removed
+    for kind in ("dataset", "space"):
+        files = hub.repos[kind, "user/ranking"].files("main")
+        assert not any(trace in content for trace in traces for content in files.values())
+        assert f"thumbnails/{name}" not in files
+
+
+@pytest.mark.parametrize(
+    ("pictures", "options", "said"),
+    [
+        (
+            False,
+            ["--push-thumbnails"],
+            "--push-thumbnails: the report has no thumbnails; rank again with --thumbnails",
+        ),
+        (
+            True,
+            ["--push-thumbnails", "--repo-type", "model"],
+            "--push-thumbnails: a model card shows no thumbnails; push to a data set, or add --space",
+        ),
+        (
+            True,
+            ["--space", "--create-pr"],
+            "--space commits to a Space, and --create-pr commits nothing: leave one out",
+        ),
+    ],
+)
+def test_thumbnails_or_a_space_that_cannot_be_pushed(hub, client, folder, pictured, pictures, options, said):
+    done = client("push", pictured if pictures else folder, "user/ranking", *options, HF_TOKEN=WRITE_TOKEN)
+    assert (done.returncode, done.stderr) == (2, f"hf-leep: {said}\n")
+    assert hub.requested(WRITES) == []
+
+
+def test_a_space_shows_the_page_and_the_card_links_it(hub, push, folder):
+    done = push("user/ranking", "--space", "--license", "cc-by-4.0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"Pushed: {hub.url}/datasets/user/ranking\nSpace: {hub.url}/spaces/user/ranking\n"
+    space = hub.repos["space", "user/ranking"]
+    assert space.info["sdk"] == "static"
+    files = space.files("main")
+    assert set(files) == {".gitattributes", "README.md", "index.html", "report.json"}
+    assert files["index.html"] == (folder / "report.html").read_bytes()
+    block, text = files["README.md"].decode().split("---\n")[1:]
+    about = yaml.safe_load(block)
+    assert {key: about[key] for key in ("sdk", "app_file", "datasets", "license")} == {
+        "sdk": "static",
+        "app_file": "index.html",
+        "datasets": ["user/ranking"],
+        "license": "cc-by-4.0",
+    }
+    assert "[user/ranking](https://huggingface.co/datasets/user/ranking)" in text
+    card = hub.repos["dataset", "user/ranking"].files("main")["README.md"].decode()
+    assert f"[The interactive page]({hub.url}/spaces/user/ranking) sorts" in card
+    assert "Download it to open it" not in card
+    again = push("user/ranking", "--space", "--license", "cc-by-4.0", "--json")
+    assert json.loads(again.stdout)["space_url"] == f"{hub.url}/spaces/user/ranking"
+    assert len(space.commits) == 2  # nothing new to commit
+
+
+def test_a_space_of_something_else_is_kept_and_nothing_is_pushed(hub, push):
+    hub.add("user/ranking", {"README.md": b"mine", "index.html": b"mine"}, kind="space")
+    done = push("user/ranking", "--space")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "hf-leep: the Space user/ranking is a Space of something else: push the report under another name, or without "
+        "--space\n"
+    )
+    hub.add("user/data", {"README.md": b"precious"}, kind="dataset")
+    assert "has a README.md that is not a report's" in push("user/data", "--space").stderr
+    assert hub.requested(WRITES) == []
+
+
+def test_the_space_of_a_private_report_is_private(hub, push):
+    hub.add("user/ranking", {"report.json": b"{}", "README.md": b""}, kind="dataset", private=True)
+    assert push("user/ranking", "--space").returncode == 0
+    assert hub.repos["space", "user/ranking"].private
+    assert push("user/new", "--space", "--private").returncode == 0
+    assert hub.repos["space", "user/new"].private
+    hub.repos["space", "user/ranking"].private = False
+    done = push("user/ranking", "--space")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "hf-leep: the Space user/ranking is public already: make it private on its page first, or push without "
+        "--space\n",
+    )
 
 
 def test_somebody_elses_commit_meanwhile_is_noticed_and_kept(hub, push, folder):
@@ -383,7 +511,7 @@ def test_repositories_that_are_gone_gated_or_take_no_pull_requests(hub, push):
     assert done.stdout.splitlines() == [
         f"Pushed: {hub.url}/datasets/user/ranking",
         "big/resnet: failed: this login can see no such repository",
-        "small/resnet: failed: gated: ask for access on its page on the Hub, and log in (hf auth login)",
+        "small/resnet: failed: gated, and this login has no access: ask for it on its page on the Hub",
         "weak/resnet: failed: it takes no pull requests from this login",
     ]
 
@@ -489,7 +617,7 @@ def test_a_metric_goes_only_where_evaluate_finds_it_and_nothing_else_lives(hub, 
     hub.add("user/leep", {"README.md": b"x", "Dockerfile": b"y"}, kind="space")
     other = client("push-metric", "user/leep", HF_TOKEN=WRITE_TOKEN)
     assert other.returncode == 2
-    assert other.stderr == "hf-leep: user/leep contains Dockerfile and no leep.py: it is another Space\n"
+    assert other.stderr == "hf-leep: the Space user/leep contains Dockerfile and no leep.py: it is another Space\n"
     assert hub.requested(WRITES) == []
     hub.add("user/nce", {"README.md": b"as made", ".gitattributes": b""}, kind="space")
     assert client("push-metric", "user/nce", "--metric", "nce", HF_TOKEN=WRITE_TOKEN).returncode == 0
@@ -545,3 +673,8 @@ def test_a_ranking_of_nothing_is_not_pushed(hub, client, call, checkpoints):
     assert done.returncode == 1
     assert "no candidate has a rank: nothing is pushed" in done.stderr
     assert ("dataset", "user/ranking") not in hub.repos
+
+
+def test_thumbnails_need_a_folder(tmp_path, capfd):
+    assert cli.run(["rank", "--dataset", str(tmp_path), "--models", "a", "--thumbnails"]) == 2
+    assert capfd.readouterr().err == "hf-leep: --thumbnails are kept in the folder of the report: add --output DIR\n"

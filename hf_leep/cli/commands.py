@@ -201,6 +201,16 @@ def push(
             help="Open a pull request on each ranked candidate's repository that adds its scores to its card.",
         ),
     ] = False,
+    space: Annotated[
+        bool,
+        typer.Option(
+            "--space", help="Also push report.html as a static Space OWNER/NAME, where it opens in a browser."
+        ),
+    ] = False,
+    push_thumbnails: Annotated[
+        bool,
+        typer.Option("--push-thumbnails", help="Also push the thumbnails, which are pictures of your rows."),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the outcome as JSON to stdout, everything else to stderr.")
     ] = False,
@@ -224,6 +234,8 @@ def push(
         create_pr=create_pr,
         license=license,
         commit_message=commit_message,
+        space=space,
+        push_thumbnails=push_thumbnails,
     )
     announce(pushed, error=json)
     annotations = publish.annotate(report, pushed) if annotate_models else []

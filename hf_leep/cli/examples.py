@@ -12,7 +12,7 @@ _LINES = {
     "card": ("hf-leep card report",),
     "explain": ("hf-leep explain report", "hf-leep explain report 2 --all"),
     "validate": ("hf-leep validate report --top 5", "hf-leep validate report --fine-tune --top 3 --budget 20m"),
-    "push": ("hf-leep push report OWNER/NAME", "hf-leep push report OWNER/NAME --create-pr"),
+    "push": ("hf-leep push report OWNER/NAME", "hf-leep push report OWNER/NAME --space"),
     "push-metric": ("hf-leep push-metric OWNER/leep", "hf-leep push-metric OWNER/nce --metric nce"),
     "cache": ("hf-leep cache", "hf-leep cache --clear"),
     "verify": ("hf-leep verify",),

@@ -107,6 +107,8 @@ def announce(pushed: Pushed, error: bool = False) -> None:
         complain(f"note that the public page names private repositories: {names}")
     what = "Pushed" if pushed.changed else "Nothing to push, the repository has all of it"
     typer.echo(plain(f"{what}: {pushed.url}"), err=error)  # on one line, however long the address is
+    if pushed.space_url is not None:
+        typer.echo(plain(f"Space: {pushed.space_url}"), err=error)
 
 
 def say(what: RenderableType, error: bool = False, wrap: bool = True) -> None:

@@ -182,6 +182,9 @@ def rank(
         int | None,
         typer.Option(help="Processes that read and decode rows; chosen by timing by default.", rich_help_panel=_RUN),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Candidates to run at a time, each in its own process.", rich_help_panel=_RUN)
+    ] = 1,
     fast_decode: Annotated[
         bool,
         typer.Option(
@@ -220,6 +223,14 @@ def rank(
         Path | None,
         typer.Option(help="Folder for the report: README.md, report.json, plots.", rich_help_panel=_REPORT),
     ] = None,
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails",
+            help="With --output: keep small pictures of each candidate's hardest images, for report.html.",
+            rich_help_panel=_REPORT,
+        ),
+    ] = False,
     push_to_hub: Annotated[
         str | None,
         typer.Option(
@@ -256,6 +267,8 @@ def rank(
         raise UserError(
             "--private, --create-pr and --repo-type are for a push: add its target, --push-to-hub OWNER/NAME"
         )
+    if thumbnails and output is None:
+        raise UserError("--thumbnails are kept in the folder of the report: add --output DIR")
     names = [*(models or []), *(api.read_names(models_file) if models_file else [])]
     chosen = [name for name in measures.split(",") if name.strip()]
     execution = Execution(
@@ -264,6 +277,7 @@ def rank(
         dtype=dtype,
         compile=compile,
         workers=workers,
+        jobs=jobs,
         fast_decode=fast_decode,
         cache=not no_cache,
         candidate_timeout=candidate_timeout,
@@ -335,6 +349,7 @@ def rank(
         race=racing,
         cluster=cluster,
         on_plan=_show_plan,
+        thumbnails=thumbnails,
         progress=not json,
         command=command,
     )

@@ -5,7 +5,7 @@ from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
 from hf_leep.hub.pace import no_longer_silent, say_waited
 from hf_leep.hub.prefetch import Prefetcher, fetch_within
 from hf_leep.hub.proposal import Proposal, propose
-from hf_leep.hub.push import Committed, check_destination, check_repo_id, commit
+from hf_leep.hub.push import Committed, address, check_destination, check_repo_id, commit
 from hf_leep.hub.search import check_collection, collection, search
 from hf_leep.hub.snapshot import RepoId, Snapshot, resolve
 from hf_leep.hub.target import pin_dataset
@@ -18,6 +18,7 @@ __all__ = [
     "Proposal",
     "RepoId",
     "Snapshot",
+    "address",
     "check_collection",
     "check_destination",
     "check_repo_id",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -23,19 +24,22 @@ if TYPE_CHECKING:
     from httpx2 import Client as Session
     from httpx2 import Request, Response
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
 
 _T = TypeVar("_T")
 
 _SECONDS = 30.0  # timeout of any request; huggingface_hub has none for some of them
 _TRIES = 3  # while the Hub is busy or has an error
 _LONGEST_WAIT = 30.0
-_asking: ContextVar[bool] = ContextVar("_asking", default=False)  # in this thread, by `Client.ask`
+_asking: list[bool] = []  # an entry for each `Client.ask` in progress; huggingface_hub uploads in threads of its own
 _hooking = threading.Lock()
 _login_valid: dict[tuple[str, str], bool] = {}  # (endpoint, checksum of the token) → as far as the Hub says
 _checking_login = threading.Lock()
 _NOT_VALID = "your token is not valid: hf auth login, or correct or unset HF_TOKEN"
 _BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - what the Hub says of one
-NOT_THERE = "no such folder, and no such repository on the Hub that this login can see"
+NOT_THERE = "no such folder, and no such model on the Hub that this login can see"
+_CHECK = "check HF_ENDPOINT, and the proxy of your network"
+_SIZES = re.compile(r"should be of size (\d+) but has size (\d+) \((?:.*/)?(.*?)\)")  # of huggingface_hub
 
 
 def sha256(path: Path) -> str:
@@ -69,10 +73,11 @@ class Client:
         from huggingface_hub.utils import _http, get_session
 
         with _hooking:
-            factory = _http._GLOBAL_CLIENT_FACTORY
-            if not isinstance(factory, _Hooked):
+            factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+            if factory is not None and not isinstance(factory, _Hooked):
                 # After a refused connection huggingface_hub closes its session, and makes another one to try again.
-                # `set_client_factory` would close this one, under the requests of other threads.
+                # `set_client_factory` would close this one, under the requests of other threads; and there is no
+                # public way to read the present factory, which may be the user's.
                 _http._GLOBAL_CLIENT_FACTORY = _Hooked(factory)
             _add_hooks(get_session())
         return _api(constants.ENDPOINT, self.token)
@@ -145,7 +150,7 @@ class Client:
         known = (self.api.endpoint, hashlib.sha256(secret.encode()).hexdigest())
         with _checking_login:
             if known not in _login_valid:
-                _login_valid[known] = True
+                _login_valid[known] = secret.isascii()  # httpx cannot send another one
                 try:
                     with _without_retry_lines(), pace.no_longer_silent():
                         self.api.whoami(cache=True)
@@ -163,7 +168,7 @@ class Client:
         *,
         raises: type[HfLeepError] = CandidateError,
         missing: str = NOT_THERE,
-        revision: str | None = None,
+        gone: str = "the repository has no such revision",
         unreachable: str = "",
         tries: int = _TRIES,
         refusals: Mapping[int, str] | None = None,
@@ -174,7 +179,7 @@ class Client:
             call: makes the request.
             raises: the error to raise.
             missing: the message if there is no such repository.
-            revision: the revision that is requested, for the message.
+            gone: the message if the repository does not have the revision that is requested.
             unreachable: how the message begins if the Hub refuses or does not answer.
             tries: how many times to try while the Hub is busy; 1 where huggingface_hub itself tries again.
             refusals: the message for an HTTP status, where the usual one would not do.
@@ -194,7 +199,7 @@ class Client:
             except HubLimitError:
                 raise
             except Exception as raised:
-                refusal = _refusal(raised, missing, revision, unreachable, refusals or {})
+                refusal = _refusal(raised, missing, gone, unreachable, refusals or {}, bool(self.secret))
                 if refusal is None:
                     raise
                 if refusal.limited:  # the next try waits until the Hub allows it, or is given up
@@ -231,17 +236,20 @@ class _Refusal:
 
 
 def _refusal(
-    raised: Exception, missing: str, revision: str | None, unreachable: str, refusals: Mapping[int, str]
+    raised: Exception,
+    missing: str,
+    gone: str,
+    unreachable: str,
+    refusals: Mapping[int, str],
+    logged_in: bool,
 ) -> _Refusal | None:
     """What an exception of huggingface_hub means; None if it is not about the request."""
     from huggingface_hub import errors
 
-    # Where a file cannot be downloaded, huggingface_hub hides the answer of the Hub, after five tries, in the cause.
-    hidden = raised.__cause__ if isinstance(raised, errors.LocalEntryNotFoundError) else None
-    error: BaseException = hidden or raised
+    error = _cause(raised)
     response: Response | None = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
-    if status == 429 or getattr(getattr(raised.__cause__, "response", None), "status_code", None) == 429:
+    if status == 429:
         return _Refusal("the Hub allows no more requests for now", limited=True)
     if status == 401 and response is not None and _BAD_TOKEN in response.headers.get("X-Error-Message", ""):
         raise UserError(_NOT_VALID) from None
@@ -250,30 +258,68 @@ def _refusal(
     if status == 451:
         return _Refusal("the Hub does not give it out, for legal reasons")
     if isinstance(error, errors.GatedRepoError):
+        if logged_in:
+            return _Refusal("gated, and this login has no access: ask for it on its page on the Hub")
         return _Refusal("gated: ask for access on its page on the Hub, and log in (hf auth login)")
     if isinstance(error, errors.RepositoryNotFoundError):
         return _Refusal(missing)
     if isinstance(error, errors.RevisionNotFoundError):
-        return _Refusal(f"the repository has no revision {revision!r}")
-    if isinstance(error, errors.HTTPError) and status is not None and status in refusals:
+        return _Refusal(gone)
+    if isinstance(error, errors.HTTPError) and status is not None and status in refusals and error is raised:
         return _Refusal(refusals[status])
     if isinstance(error, errors.HTTPError) and status == 401:  # also of what only some logins can see
         return _Refusal(missing)
     if isinstance(error, errors.HTTPError):
-        busy = hidden is None and (status is None or status >= 500)
-        answer = "did not answer" if status is None else f"answered {status}"
-        text = one_line(error).partition(" For more information check:")[0]
-        return _Refusal(f"{unreachable}the Hub {answer}: {text}", busy, response)
+        message, busy = _failure(error, response)
+        return _Refusal(f"{unreachable}{message}", busy and error is raised, response)
+    if isinstance(error, errors.HFValidationError):
+        return _Refusal(f"no repository on the Hub can have this id: {one_line(error)}")
     if isinstance(error, errors.SafetensorsParsingError):
         return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
+    if isinstance(error, errors.FileMetadataError):
+        return _Refusal(f"the Hub's answer about a file names no commit or no checksum: {_CHECK}")
+    if isinstance(error, json.JSONDecodeError):
+        return _Refusal(f"the Hub's answer is not valid JSON, it begins {error.doc[:30]!r}: {_CHECK}", busy=True)
     if isinstance(error, RuntimeError):  # hf_xet has no class of its own for most of its errors
         by_http = "with HF_HUB_DISABLE_XET=1 it comes over HTTP"
         return _Refusal(f"it could not be downloaded from the Hub's Xet storage ({by_http}): {one_line(error)}")
-    if isinstance(error, (OSError, ValueError)):  # a full disk, an incomplete file, a name that is not allowed
+    if isinstance(error, OSError) and (sizes := _SIZES.search(str(error))):
+        message = f"{sizes[3]} has {sizes[2]} bytes as it came, and {sizes[1]} as the Hub states: try again later"
+        return _Refusal(message, busy=True)
+    if isinstance(error, (OSError, ValueError)):  # a full disk, a name that is not allowed
         return _Refusal(f"it could not be downloaded from the Hub: {one_line(error)}")
     if isinstance(error, (TypeError, KeyError, AttributeError)):  # huggingface_hub cannot read the answer
         return _Refusal(f"the Hub gave an answer that makes no sense ({type(error).__name__}: {one_line(error)})")
     return None
+
+
+def _cause(raised: Exception) -> BaseException:
+    """The error that an exception of huggingface_hub is about."""
+    from huggingface_hub import errors
+
+    cause = raised.__cause__
+    if cause is not None and isinstance(raised, errors.LocalEntryNotFoundError):
+        return cause  # where a file cannot be downloaded, it hides the answer of the Hub, after five tries
+    # So it does when a file is downloaded a second time, or is one of several that go up.
+    return cause if isinstance(raised, ValueError | RuntimeError) and isinstance(cause, errors.HTTPError) else raised
+
+
+def _failure(error: HTTPError, response: Response | None) -> tuple[str, bool]:
+    """What to say of a failed request, and whether to try again."""
+    from httpx2 import RemoteProtocolError, TooManyRedirects
+
+    if isinstance(error, TooManyRedirects):
+        return f"the Hub redirects in a circle: {_CHECK}", False
+    counted = re.search(r"received (\d+) bytes, expected (\d+)", str(error))
+    if isinstance(error, RemoteProtocolError) and counted:
+        return f"the Hub's answer was cut off after {counted[1]} of {counted[2]} bytes: try again later", True
+    if response is None:
+        return f"the Hub did not answer: {one_line(error)}", True
+    status = response.status_code
+    stated = getattr(error, "server_message", None)
+    said = one_line(ValueError(stated)) if stated else response.reason_phrase
+    answered = f"{pace.called(response.request.url.host)} answered {status}: {said.rstrip('.')}"
+    return f"{answered}; try again later" if status >= 500 else answered, status >= 500
 
 
 @contextmanager
@@ -282,18 +328,18 @@ def _without_retry_lines() -> Iterator[None]:
     logger = logging.getLogger("huggingface_hub.utils._http")
     if _is_wanted not in logger.filters:
         logger.addFilter(_is_wanted)
-    before = _asking.set(not verbose())
+    _asking.append(True)
     try:
         yield
     finally:
-        _asking.reset(before)
+        _asking.pop()
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
     said = str(record.msg)
-    if said.startswith("Rate limited"):  # `pace` says so itself, and waits in its place
+    if said.startswith(("Rate limited", "HTTP Error 429")):  # `pace` says so itself, and waits in its place
         return False
-    return not (_asking.get() and ("Retrying in" in said or "thrown while requesting" in said))
+    return verbose() or not _asking or not ("Retrying in" in said or "thrown while requesting" in said)
 
 
 @dataclass(frozen=True)

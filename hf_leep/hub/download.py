@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from hf_leep.errors import CandidateError
 from hf_leep.hub.client import Client
@@ -20,6 +20,8 @@ from hf_leep.hub.snapshot import Snapshot
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.utils import SafetensorsFileMetadata, tqdm
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def peek(snapshot: Snapshot, client: Client | None = None) -> Peek:
         if (folder / file).exists():
             shapes |= check_weights(folder, file)
         else:
-            metadata = client.ask(partial(_header, snapshot, file))
+            metadata = _ask(snapshot, client, partial(_header, snapshot, file))
             shapes |= {name: tensor.shape for name, tensor in metadata.tensors.items()}
             sizes[file] = max((tensor.data_offsets[1] for tensor in metadata.tensors.values()), default=0)
     return Peek(folder, shapes, sizes)
@@ -97,6 +99,7 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: type[tqd
     if snapshot.path is not None:
         return snapshot.path
     client = client or Client()
+    snapshot = _with_checksums(snapshot, client)
     path = Path()
     for file in snapshot.files:
         # One after the other, in this thread: huggingface_hub's own threads would delay the end of the process.
@@ -106,6 +109,27 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: type[tqd
             check_weights(path, file)
     _write_ref(snapshot, path)
     return path
+
+
+def _with_checksums(snapshot: Snapshot, client: Client) -> Snapshot:
+    """A snapshot with the checksums that a search did not state, unless all of its files are in the cache.
+
+    A mirror may not answer: then only the large files are checked, which the cache names for their checksums.
+    """
+    if all(file.cached or file.checksum is not None for file in snapshot.files.values()):
+        return snapshot
+    revision = snapshot.candidate.revision
+    with contextlib.suppress(CandidateError):
+        from huggingface_hub.hf_api import RepoFile
+
+        stated = client.ask(lambda api: api.get_paths_info(snapshot.name, list(snapshot.files), revision=revision))
+        checksums = {
+            str(entry.path): str(entry.lfs.sha256 if entry.lfs else entry.blob_id)
+            for entry in stated
+            if isinstance(entry, RepoFile)
+        }
+        return snapshot.with_checksums(checksums)
+    return snapshot
 
 
 def evict(snapshot: Snapshot, client: Client) -> None:
@@ -142,7 +166,9 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
     cached = try_to_load_from_cache(snapshot.name, file, revision=candidate.revision, cache_dir=client.cache_dir)
     for force in (False, True):
         path = Path(
-            client.ask(
+            _ask(
+                snapshot,
+                client,
                 lambda api: api.hf_hub_download(
                     snapshot.name,
                     file,
@@ -150,7 +176,7 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
                     cache_dir=client.cache_dir,
                     force_download=force,  # noqa: B023 - called at once
                     tqdm_class=tqdm_class or _no_bar(),
-                )
+                ),
             )
         )
         if not isinstance(cached, str):
@@ -164,6 +190,16 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
     path.unlink(missing_ok=True)
     raise CandidateError(
         f"{file} was downloaded twice, and did not match the checksum that the Hub states: it was deleted"
+    )
+
+
+def _ask(snapshot: Snapshot, client: Client, call: Callable[[HfApi], _T]) -> _T:
+    """Send a request about a snapshot, which may be gone since its commit was looked up."""
+    commit = str(snapshot.candidate.revision)[:7]
+    return client.ask(
+        call,
+        missing="it is no longer on the Hub, or no longer visible to this login",
+        gone=f"its commit {commit} is no longer on the Hub: run again to rank its newest one",
     )
 
 

@@ -1,10 +1,10 @@
-"""When requests to the Hub are sent: within its limits, and not for ever to a Hub that is silent.
+"""When requests to the Hub are sent: within its limits, and not for ever to a Hub that is silent or very slow.
 
 The Hub grants each login, or each address without one, a number of requests in a window of time, for its API and for
 files apart. Every answer says how many are left (``RateLimit`` and ``RateLimit-Policy``), and a request too many is
-answered with 429. The hooks here are called before and after each request of huggingface_hub's session, whoever sends
-it. They count, wait when nothing is left, and say so. What huggingface_hub would wait by itself after a 429, without a
-word, is left to them.
+answered with 429; so may the hosts be that it keeps large files on. The hooks here are called before and after each
+request of huggingface_hub's session, whoever sends it. They count, wait when nothing is left, and say so. What
+huggingface_hub would wait by itself after a 429, without a word, is left to them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from hf_leep.errors import HubError, HubLimitError
+from hf_leep.errors import HubError, HubLimitError, one_line
 
 if TYPE_CHECKING:
-    from httpx2 import Request, Response
+    from httpx2 import Request, Response, SyncByteStream
 
 _LOG = logging.getLogger("hf_leep")
 _LONGEST_WAIT = 330.0  # seconds; a window of the Hub has 300
 _LONGEST_SILENCE = 60.0  # seconds from a request to any answer, over all tries
-_NAMES = {"api": "requests to its API", "resolvers": "requests for files"}
+_UNTIL_ANOTHER_TRY = 90.0  # seconds from the last request to a silent host until it is sent another one
+_SLOWEST = 1000.0  # bytes a second, on average over an answer
+_NAMES = {"api": "requests to its API", "resolvers": "requests for files", "uploads": "uploads"}
 
 
 @dataclass
@@ -43,6 +45,15 @@ class _Window:
     refused_since: float = math.inf
     refused_until: float = -math.inf
     announced: float = -math.inf
+    said: str = ""  # with the last refusal
+
+
+@dataclass
+class _Silence:
+    """The requests to a host that no answer has followed: when the first of them was sent, and the last."""
+
+    since: float
+    last: float
 
 
 @dataclass
@@ -51,36 +62,32 @@ class _Pace:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     windows: dict[tuple[str, str], _Window] = field(default_factory=dict)
+    silences: dict[str, _Silence] = field(default_factory=dict)  # by host
     num_waiting: int = 0
     waiting_since: float = 0.0
     waited: float = 0.0
+    without_login: bool = False  # whether any of that was
 
 
 _pace = _Pace()
-
-
-@dataclass
-class _Silence:
-    """When the first of the requests was sent that no answer has followed; None if there is none."""
-
-    since: float | None = None
-
-
-_silence: ContextVar[_Silence | None] = ContextVar("_silence", default=None)
+_gives_up: ContextVar[bool] = ContextVar("_gives_up", default=False)  # in this thread, by `no_longer_silent`
 
 
 class SilentHubError(HubError):
-    """The Hub has not answered any of several requests."""
+    """The Hub has not answered any of several requests, or sends hardly a byte."""
 
 
 @contextmanager
 def no_longer_silent() -> Iterator[None]:
-    """Give up a Hub that answers nothing for a minute, however often a library inside would try again."""
-    token = _silence.set(_silence.get() or _Silence())
+    """Give up a Hub that answers nothing for a minute, however often a library inside would try again.
+
+    For a while after that, other requests are not sent at all: a run of many candidates does not wait for each.
+    """
+    token = _gives_up.set(True)
     try:
         yield
     finally:
-        _silence.reset(token)
+        _gives_up.reset(token)
 
 
 def before(request: Request) -> None:
@@ -93,17 +100,17 @@ def before(request: Request) -> None:
         HubLimitError: the Hub asks to wait longer than one of its windows.
         SilentHubError: no earlier request was answered.
     """
-    key = _key(request)
-    if key is not None:
-        _wait_for_turn(key)
-    silence = _silence.get()
-    if silence is None:
+    _wait_for_turn(_key(request))
+    if not _gives_up.get():
         return
-    now = time.monotonic()
-    if silence.since is not None and now - silence.since > _LONGEST_SILENCE:
-        seconds, silence.since = now - silence.since, None
-        raise SilentHubError(f"the Hub did not answer for {seconds:.0f} s: try again later")
-    silence.since = silence.since or now
+    host, now = request.url.host, time.monotonic()
+    with _pace.lock:
+        silence = _pace.silences.setdefault(host, _Silence(now, now))
+        if now - silence.last > _UNTIL_ANOTHER_TRY:
+            silence.since = now
+        if now - silence.since > _LONGEST_SILENCE:
+            raise SilentHubError(f"{called(host)} did not answer for {now - silence.since:.0f} s: try again later")
+        silence.last = now
 
 
 def after(response: Response) -> None:
@@ -114,15 +121,13 @@ def after(response: Response) -> None:
     """
     from huggingface_hub.utils import parse_ratelimit_headers
 
-    silence = _silence.get()
-    if silence is not None:
-        silence.since = None
     key = _key(response.request)
-    if key is None:
-        return
+    response.stream = _not_too_slow(response.stream, called(response.request.url.host))  # type: ignore[arg-type]
     stated = parse_ratelimit_headers(response.headers)
+    said = _words(response) if response.status_code == 429 else ""
     now = time.monotonic()
     with _pace.lock:
+        _pace.silences.pop(response.request.url.host, None)
         window = _pace.windows.setdefault(key, _Window())
         if stated is not None:
             ends = now + stated.reset_in_seconds
@@ -135,6 +140,7 @@ def after(response: Response) -> None:
         if response.status_code != 429:
             window.num_refused, window.refused_since = 0, math.inf
             return
+        window.said = said
         asked = response.headers.get("Retry-After", "").strip()
         if stated is not None and stated.remaining == 0:
             wait = float(stated.reset_in_seconds)
@@ -161,19 +167,67 @@ def say_waited() -> None:
     """Log how long this process has waited for the Hub's limits, if it has, since this was called last."""
     with _pace.lock:
         seconds, _pace.waited = _pace.waited, 0.0
+        hint = "; a login has higher ones (hf auth login)" if _pace.without_login else ""
+        _pace.without_login = False
     if seconds >= 1:
-        _LOG.warning("waited %.0f s in all for the Hub's limits; a login has higher ones (hf auth login)", seconds)
+        _LOG.warning("waited %.0f s in all for the Hub's limits%s", seconds, hint)
 
 
-def _key(request: Request) -> tuple[str, str] | None:
-    """The login and the kind of a request; None if it is to another host, or of a kind that is not limited."""
+def _is_hub(host: str) -> bool:
     from huggingface_hub import constants
 
-    if request.url.host != urlsplit(constants.ENDPOINT).hostname:
-        return None
-    path = request.url.path
-    kind = "resolvers" if "/resolve/" in path else "api" if "/api/" in path else None
-    return None if kind is None else (request.headers.get("Authorization", ""), kind)
+    return host == urlsplit(constants.ENDPOINT).hostname
+
+
+def called(host: str) -> str:
+    """How messages name a host."""
+    return "the Hub" if _is_hub(host) else f"{host}, where the Hub keeps files,"
+
+
+def _key(request: Request) -> tuple[str, str]:
+    """The login of a request, and its kind: a kind of the Hub's limits, or the other host that it is to."""
+    host, path = request.url.host, request.url.path
+    if not _is_hub(host):
+        return "", host
+    kind = "resolvers" if "/resolve/" in path else "api" if "/api/" in path else "uploads"
+    return request.headers.get("Authorization", ""), kind
+
+
+def _words(response: Response) -> str:
+    """What a refusal says, on one line: a limit may be about something else than the number of requests."""
+    try:
+        response.read()
+        said = response.json()["error"]
+    except Exception:  # cut off, not JSON, or of another form
+        return ""
+    return f" ({one_line(ValueError(said), 200)})" if isinstance(said, str) and said else ""
+
+
+def _not_too_slow(stream: SyncByteStream, called: str) -> SyncByteStream:
+    """The bytes of an answer, until they come too slowly; what the reader does between them takes no time of theirs.
+
+    A timeout is about two bytes that follow each other: an answer that comes byte by byte would never meet it.
+    """
+    from httpx2 import SyncByteStream
+
+    class NotTooSlow(SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            seconds, num_bytes, parts = 0.0, 0, iter(stream)
+            while True:
+                start = time.monotonic()
+                part = next(parts, None)
+                seconds += time.monotonic() - start
+                if part is None:
+                    return
+                num_bytes += len(part)
+                if seconds > _LONGEST_SILENCE and num_bytes < _SLOWEST * seconds:
+                    raise SilentHubError(f"{called} sent only {num_bytes:,} bytes in {seconds:.0f} s: try again later")
+                yield part
+
+        def close(self) -> None:
+            stream.close()
+
+    return NotTooSlow()
 
 
 def _wait_for_turn(key: tuple[str, str]) -> None:
@@ -190,27 +244,32 @@ def _wait_for_turn(key: tuple[str, str]) -> None:
             if now - window.refused_since > 2 * _LONGEST_WAIT:
                 seconds, window.refused_since = now - window.refused_since, math.inf
                 raise HubLimitError(
-                    f"the Hub has allowed no more {_NAMES[key[1]]} for {seconds:.0f} s: "
-                    "run the same command again later"
+                    f"{_limited(key)} for {seconds:.0f} s{window.said}: run the same command again later"
                 )
             say = window.announced < window.ends
             window.announced = window.ends
         if wait > _LONGEST_WAIT:
+            login = "" if key[0] or key[1] not in _NAMES else ", or log in for a higher limit (hf auth login)"
             raise HubLimitError(
-                f"the Hub allows no more {_NAMES[key[1]]} for {wait:.0f} s: run the same command again later, "
-                "or log in for a higher limit (hf auth login)"
+                f"{_limited(key)} for {wait:.0f} s{window.said}: run the same command again later{login}"
             )
         if say and wait >= 0.5:
             granted = f" ({window.limit:.0f} in {window.seconds:.0f} s)" if window.limit < math.inf else ""
-            _LOG.warning("the Hub allows no more %s now%s: waiting %.0f s", _NAMES[key[1]], granted, math.ceil(wait))
-        with _waiting():
+            _LOG.warning("%s now%s: waiting %.0f s", _limited(key), granted, math.ceil(wait))
+        with _waiting(without_login=not key[0] and key[1] in _NAMES):
             time.sleep(wait)
 
 
+def _limited(key: tuple[str, str]) -> str:
+    kind = key[1]
+    return f"the Hub allows no more {_NAMES[kind]}" if kind in _NAMES else f"{kind} allows no more requests"
+
+
 @contextmanager
-def _waiting() -> Iterator[None]:
+def _waiting(*, without_login: bool) -> Iterator[None]:
     """Count the time in which at least one thread waits."""
     with _pace.lock:
+        _pace.without_login |= without_login
         _pace.num_waiting += 1
         if _pace.num_waiting == 1:
             _pace.waiting_since = time.monotonic()

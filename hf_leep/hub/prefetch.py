@@ -74,6 +74,7 @@ class Prefetcher:
 
         Raises:
             CandidateError: it could not be downloaded.
+            KeyboardInterrupt: downloading was stopped meanwhile, by another thread.
         """
         position = next(i for i, known in enumerate(self._snapshots) if known is snapshot)
         with self._changed:
@@ -85,9 +86,15 @@ class Prefetcher:
             tick = min(_TICK_SECONDS, self._timeout - silent)
             try:
                 return future.result(timeout=tick)
+            except InterruptedError:
+                if self._stopped:
+                    raise KeyboardInterrupt from None
+                raise
             except TimeoutError:
                 if future.done():  # the download raised it
                     raise
+                if self._stopped:
+                    raise KeyboardInterrupt from None
             # To wait for the Hub's limits is no silence of this candidate.
             silent = 0.0 if signs != self._num_signs or pace.is_waiting() else silent + tick
             signs = self._num_signs

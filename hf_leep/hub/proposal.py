@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from json import JSONDecodeError
 from typing import TYPE_CHECKING, Literal
 
 from hf_leep.errors import HubError, one_line
@@ -74,7 +75,7 @@ def propose(
                 create_pr=True,
                 parent_commit=info.sha,
             )
-        except HTTPError:
+        except (HTTPError, JSONDecodeError):
             raise
         except ValueError as error:
             raise HubError(one_line(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Set
@@ -72,9 +73,13 @@ class _Repository:
     private: bool
     files: Mapping[str, str | None]
 
-    def holds(self, files: Mapping[str, bytes], stale: Set[str]) -> bool:
+    def left(self, files: Mapping[str, bytes], stale: Callable[[str], bool]) -> set[str]:
+        """What an earlier push has left in it, and a push of these files deletes."""
+        return {path for path in self.files if path not in files and stale(path)}
+
+    def holds(self, files: Mapping[str, bytes], stale: Callable[[str], bool]) -> bool:
         """Whether these files are in it as they are, and none of the stale ones is."""
-        return not (stale - set(files)) & set(self.files) and all(
+        return not self.left(files, stale) and all(
             self.files.get(path) in (hashlib.sha256(content).hexdigest(), _blob_id(content))
             for path, content in files.items()
         )
@@ -85,7 +90,7 @@ class _Push:
     """The parts of a push that all its requests share; see `commit`."""
 
     files: Mapping[str, bytes]
-    stale: Set[str]
+    stale: Callable[[str], bool]
     repo_id: str
     repo_type: str
     message: str
@@ -130,10 +135,11 @@ def commit(
     repo_type: str,
     message: str,
     description: str = "",
-    stale: Set[str] = frozenset(),
+    stale: Callable[[str], bool] = lambda _path: False,
     refuse: Callable[[Set[str]], str | None] = lambda _paths: None,
     private: bool | None = None,
     create_pr: bool = False,
+    because: str = "private",
     space_sdk: str | None = None,
     client: Client | None = None,
 ) -> Committed:
@@ -145,11 +151,12 @@ def commit(
         repo_type: ``dataset``, ``model`` or ``space``.
         message: first line of the commit message.
         description: the rest of it.
-        stale: paths that an earlier push may have written; those that are not in ``files`` are deleted.
+        stale: path → whether an earlier push may have written it; those that are not in ``files`` are deleted.
         refuse: the paths in the repository → the reason why nothing may be pushed there, None if it may; not asked for
             a pull request.
         private: make a new repository private or public; None for the account's default.
         create_pr: open a pull request instead, or add to the one that an earlier push of this login has opened.
+        because: the option to leave out where the push is private and the repository public.
         space_sdk: the SDK of a new Space.
         client: how to reach the Hub.
 
@@ -176,9 +183,9 @@ def commit(
 
         found = client.ask(create, raises=HubError, missing=refusals[403], refusals=refusals)
     else:
-        _check(repo_id, found, private, (lambda _paths: None) if create_pr else refuse)
+        _check(_called(repo_id, repo_type), found, private, (lambda _paths: None) if create_pr else refuse, because)
     if private and not found.private:  # somebody else has created it in the meantime
-        raise UserError(_PUBLIC.format(repo_id, option("private")))
+        raise UserError(_PUBLIC.format(_called(repo_id, repo_type), option(because)))
     url = address(client, repo_id, repo_type)
     push = _Push(files, stale, repo_id, repo_type, message, description, create_pr, url)
     if create_pr:
@@ -198,7 +205,7 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
     logger = logging.getLogger("huggingface_hub._commit_api")
     if _is_wanted not in logger.filters:
         logger.addFilter(_is_wanted)
-    deleted = push.stale & set(found.files) - set(push.files)
+    deleted = found.left(push.files, push.stale)
     try:
         made = api.create_commit(
             push.repo_id,
@@ -220,6 +227,10 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         if done is None:
             raise
         return done
+    except json.JSONDecodeError:  # of an answer; the commit may have been made, and the next try would find it
+        if push.create_pr:
+            raise HubError(UNCLEAR.format("its answer is not JSON", f"{push.url}/discussions")) from None
+        raise
     except ValueError as error:  # huggingface_hub checks the card before it sends it
         raise HubError(f"the Hub refuses the files for {push.repo_id}: {one_line(error)}") from None
     return Committed(
@@ -321,16 +332,23 @@ def check_destination(
     found = client.ask(lambda api: _look_up(api, repo_id, repo_type), raises=HubError)
     if found is None:
         return False
-    _check(repo_id, found, private, refuse)
+    _check(_called(repo_id, repo_type), found, private, refuse, "private")
     return found.private
 
 
-def _check(repo_id: str, found: _Repository, private: bool | None, refuse: Callable[[Set[str]], str | None]) -> None:
+def _called(repo_id: str, repo_type: str) -> str:
+    """A repository in a message; a Space may have the name of a data set."""
+    return f"the Space {repo_id}" if repo_type == "space" else repo_id
+
+
+def _check(
+    called: str, found: _Repository, private: bool | None, refuse: Callable[[Set[str]], str | None], because: str
+) -> None:
     reason = refuse(set(found.files))
     if reason is not None:
-        raise UserError(f"{repo_id} {reason}")
+        raise UserError(f"{called} {reason}")
     if private and not found.private:
-        raise UserError(_PUBLIC.format(repo_id, option("private")))
+        raise UserError(_PUBLIC.format(called, option(because)))
 
 
 def _look_up(api: HfApi, repo_id: str, repo_type: str, revision: str | None = None) -> _Repository | None:

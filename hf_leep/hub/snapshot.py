@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,15 @@ class Snapshot:
         known = {name: replace(f, size=sizes.get(name)) if f.size is None else f for name, f in self.files.items()}
         return replace(self, files=known)
 
+    def with_checksums(self, checksums: Mapping[str, str]) -> Snapshot:
+        """The same snapshot, with the checksums of files where none is known.
+
+        Args:
+            checksums: those of some of its files, by name, as in `File`.
+        """
+        files = {name: replace(f, checksum=f.checksum or checksums.get(name)) for name, f in self.files.items()}
+        return replace(self, files=files)
+
 
 def resolve(name: str, client: Client | None = None) -> Snapshot:
     """Find a candidate and fix its revision, without downloading its weights.
@@ -123,7 +133,8 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
     repo_id, _, revision = name.partition("@")
     if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
         hint = similar_path(name) if folder is not None and not folder.exists() else ""
-        raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: give a folder with a config.json")
+        give = "give OWNER/NAME, or a folder with a config.json"
+        raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: {give}")
     if client.offline:
         return _cached(repo_id, revision or None, client)
     info = name.info if isinstance(name, RepoId) else None
@@ -189,6 +200,8 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
     if info is None or not searched:
         info = _ask(repo_id, revision, client)
     stated = {sibling.rfilename: sibling for sibling in info.siblings or []}
+    if not {*stated} - {".gitattributes"}:
+        raise CandidateError("the repository is empty")
     if "config.json" not in stated:
         known = checkpoint.what_it_holds(list(stated), client.allow_pickle)
         raise CandidateError(f"the repository has no config.json: {known or 'not a transformers checkpoint'}")
@@ -235,7 +248,7 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
 def _ask(repo_id: str, revision: str | None, client: Client) -> ModelInfo:
     return client.ask(
         lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
-        revision=revision,
+        gone=f"the repository has no revision {revision!r}",
         unreachable="no such folder here, and ",
     )
 
@@ -262,7 +275,8 @@ def _cached(repo_id: str, revision: str | None, client: Client) -> Snapshot:
     except (LocalEntryNotFoundError, OSError, ValueError):
         newest = _newest(repo_id, client) if revision is None else None
         if newest is None:
-            raise CandidateError("no such folder, and not in the local cache while HF_HUB_OFFLINE is set") from None
+            missing = "no such folder, and not in the local cache while HF_HUB_OFFLINE is set"
+            raise CandidateError(f"{missing}{_similar_in_cache(repo_id, client)}") from None
         folder = newest
     # The folder is named for its commit, which stands for its content: nothing to hash.
     try:
@@ -282,6 +296,16 @@ def _in_cache(repo_id: str, revision: str | None, client: Client) -> Iterator[tu
         for folder in [own / f"snapshots/{revision}", *own.parent.glob(f"models--*/snapshots/{revision}")]:
             if folder.is_dir():
                 yield folder.parents[1].name.removeprefix("models--").replace("--", "/"), folder
+
+
+def _similar_in_cache(repo_id: str, client: Client) -> str:
+    """A repository in the cache that may be the same under an earlier id or correctly spelt: the end of a message."""
+    folders = client.cache_folder(repo_id).parent.glob("models--*/snapshots")
+    ids = sorted(folder.parent.name.removeprefix("models--").replace("--", "/") for folder in folders)
+    name = repo_id.rpartition("/")[2].lower()
+    same = [id_ for id_ in ids if id_.rpartition("/")[2].lower() == name and id_ != repo_id]
+    found = (same or get_close_matches(repo_id, [id_ for id_ in ids if id_ != repo_id], 1, 0.8))[:1]
+    return f"; the cache has {found[0]}, its name if it was downloaded before it was renamed" if found else ""
 
 
 def _is_complete(folder: Path, client: Client) -> bool:

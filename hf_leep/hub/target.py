@@ -43,7 +43,7 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
             lambda api: api.dataset_info(name, revision=revision, timeout=30.0),
             raises=TargetError,
             missing=_MISSING,
-            revision=revision,
+            gone=f"the repository has no revision {revision!r}",
             unreachable="no such file or folder here, and ",
         )
         if info.gated:

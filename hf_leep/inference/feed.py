@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ import torch
 
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.pool import POSSIBLE, Chunk, Pool, UnusableError
+from hf_leep.inference.processes import num_cores
 from hf_leep.inference.protocols import Classifier
 from hf_leep.inference.sampler import Batch
 
@@ -132,9 +132,9 @@ class Feed:
         if len(self._thread_seconds) < _TIMED or rows_left < 1:
             return
         own = float(np.median(self._thread_seconds[1:]))
-        cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         saved = 0.0 if self._pool.is_ready else _START_SECONDS
-        size = worthwhile(own, model_seconds, model_threads, max(1, cores // self._num_sharing), saved / rows_left)
+        cores = max(1, num_cores() // self._num_sharing)
+        size = worthwhile(own, model_seconds, model_threads, cores, saved / rows_left)
         size = min(size, _MOST, self._pool.size + int(psutil.virtual_memory().available // (2 * _MEMORY)))
         if size > 1:
             self._pool.start(max(size, self._pool.size))

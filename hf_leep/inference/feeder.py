@@ -22,21 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_leep.errors import CandidateError, HfLeepError, one_line
+from hf_leep.inference import chunks
 from hf_leep.inference.channel import Channel
-from hf_leep.inference.chunks import (
-    CHANNELS,
-    BlockName,
-    Failed,
-    Made,
-    MakeChunk,
-    OpenProcessor,
-    OpenRows,
-    Ready,
-    ReleaseBlock,
-    ShareBlock,
-    StoredImage,
-    StoredTensor,
-)
 from hf_leep.inference.protocols import Collate, Row, Rows
 from hf_leep.inference.reading import collate_rows, read_rows
 from hf_leep.inference.shared_memory import Block
@@ -66,7 +53,7 @@ def main() -> None:
     import_module("transformers")  # the processors need it
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")  # it is read, or named
-    channel.send(Ready())
+    channel.send(chunks.Ready())
     maker = _Maker(channel, int(sys.argv[1]))
     while True:
         maker.handle(*waiting.get())
@@ -93,16 +80,16 @@ class _Maker:
 
     def handle(self, message: object, files: list[int]) -> None:
         """Do what a message asks for."""
-        if isinstance(message, MakeChunk):
+        if isinstance(message, chunks.MakeChunk):
             self._make(message)
-        elif isinstance(message, ReleaseBlock):
+        elif isinstance(message, chunks.ReleaseBlock):
             self._blocks.release(message.number)
-        elif isinstance(message, ShareBlock):
+        elif isinstance(message, chunks.ShareBlock):
             self._images.others[message.name] = Block.open(files[0], message.size)
-        elif isinstance(message, OpenRows):
+        elif isinstance(message, chunks.OpenRows):
             self._images.clear(message.budget)
             self._rows = self._unpickled(message.rows)
-        elif isinstance(message, OpenProcessor):
+        elif isinstance(message, chunks.OpenProcessor):
             self._collate = self._unpickled(message.collate)
 
     def _unpickled(self, content: bytes) -> Any:
@@ -115,18 +102,18 @@ class _Maker:
         self._unusable = None
         return made
 
-    def _make(self, chunk: MakeChunk) -> None:
+    def _make(self, chunk: chunks.MakeChunk) -> None:
         start = time.thread_time()
         if self._rows is None or self._collate is None:
             error = CandidateError(one_line(self._unusable or RuntimeError("nothing is open")))
-            self._channel.send(Failed(chunk.ticket, error, unusable=True))
+            self._channel.send(chunks.Failed(chunk.ticket, error, unusable=True))
             return
         try:
             rows = read_rows(self._rows, chunk.positions, self._images.load(chunk.images))
             inputs = collate_rows(self._rows, self._collate, chunk.positions, rows)
             number, tensors = self._blocks.store(inputs)
         except Exception as error:  # decoders and processors raise errors of any kind
-            self._channel.send(Failed(chunk.ticket, _sendable(error)))
+            self._channel.send(chunks.Failed(chunk.ticket, _sendable(error)))
             return
         new = {
             position: stored
@@ -134,7 +121,7 @@ class _Maker:
             if position not in chunk.images and (stored := self._images.keep(row)) is not None
         }
         blocks = {**self._blocks.take_new(), **self._images.take_new()}
-        made = Made(
+        made = chunks.Made(
             chunk.ticket,
             number,
             tensors,
@@ -166,12 +153,12 @@ class _OutputBlocks:
         self._dropped: list[int] = []
         self._num_made = 0
 
-    def store(self, inputs: Mapping[str, torch.Tensor]) -> tuple[int, list[StoredTensor]]:
+    def store(self, inputs: Mapping[str, torch.Tensor]) -> tuple[int, list[chunks.StoredTensor]]:
         """Copy inputs into a block."""
         arrays = {name: x.detach().numpy() for name, x in inputs.items()}
         tensors, size = [], 0
         for name, array in arrays.items():
-            tensors.append(StoredTensor(name, array.dtype.str, array.shape, size))
+            tensors.append(chunks.StoredTensor(name, array.dtype.str, array.shape, size))
             size += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         number = self._free_block(max(size, _ALIGNMENT))
         memory = self._blocks[number].memory
@@ -215,10 +202,10 @@ class _Images:
 
     def __init__(self, number: int, budget: int) -> None:
         self._number = number
-        self._own: dict[BlockName, Block] = {}
+        self._own: dict[chunks.BlockName, Block] = {}
         self._new: dict[int, Block] = {}
         self._last, self._used = 0, 0
-        self.others: dict[BlockName, Block] = {}
+        self.others: dict[chunks.BlockName, Block] = {}
         self._bytes_left = budget
         self._block_size = 0
 
@@ -231,7 +218,7 @@ class _Images:
         self._bytes_left, self._used = budget, 0
         self._block_size = max(_MIN_IMAGE_BLOCK, budget // _MAX_IMAGE_BLOCKS)
 
-    def load(self, images: Mapping[int, StoredImage]) -> dict[int, Row]:
+    def load(self, images: Mapping[int, chunks.StoredImage]) -> dict[int, Row]:
         """Rows of stored images."""
         from PIL import Image
 
@@ -242,22 +229,22 @@ class _Images:
             rows[position] = {stored.column: Image.frombytes(stored.mode, stored.size, pixels)}
         return rows
 
-    def keep(self, row: Row) -> StoredImage | None:
+    def keep(self, row: Row) -> chunks.StoredImage | None:
         """Keep a row of one image; None for another row, or if there is no room."""
         from PIL import Image
 
         if len(row) != 1:
             return None
         ((column, image),) = row.items()
-        if not isinstance(image, Image.Image) or image.mode not in CHANNELS:
+        if not isinstance(image, Image.Image) or image.mode not in chunks.CHANNELS:
             return None
-        size = image.width * image.height * CHANNELS[image.mode]
+        size = image.width * image.height * chunks.CHANNELS[image.mode]
         block = self._own.get((self._number, self._last))
         if block is None or self._used + size > block.size:
             block = self._make_block()
             if block is None or size > block.size:
                 return None
-        stored = StoredImage((self._number, self._last), self._used, column, image.mode, image.size)
+        stored = chunks.StoredImage((self._number, self._last), self._used, column, image.mode, image.size)
         block.memory[self._used : self._used + size] = image.tobytes()
         self._used += size
         return stored

@@ -22,19 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_leep.errors import CandidateError, one_line, option
+from hf_leep.inference import chunks
 from hf_leep.inference.channel import Channel
-from hf_leep.inference.chunks import (
-    BlockName,
-    Failed,
-    Made,
-    MakeChunk,
-    OpenProcessor,
-    OpenRows,
-    Ready,
-    ReleaseBlock,
-    ShareBlock,
-    StoredImage,
-)
 from hf_leep.inference.shared_memory import Block
 
 if TYPE_CHECKING:
@@ -70,7 +59,7 @@ class Chunk:
     def release(self) -> None:
         """Let the memory be used again: the arrays have been copied."""
         with contextlib.suppress(OSError):
-            self._process.channel.send(ReleaseBlock(self._block))
+            self._process.channel.send(chunks.ReleaseBlock(self._block))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +84,7 @@ class _Process:
     processor: int = 0
     calls: dict[int, _Call] = field(default_factory=dict)
     blocks: dict[int, Block] = field(default_factory=dict)
-    known: set[BlockName] = field(default_factory=set)
+    known: set[chunks.BlockName] = field(default_factory=set)
 
 
 class Pool:
@@ -111,10 +100,10 @@ class Pool:
         self._size, self._num_started = 0, 0
         self._waiting: deque[_Call] = deque()
         self._num_calls = 0
-        self._rows: tuple[int, OpenRows] = (0, OpenRows(b"", 0))
-        self._processor: tuple[int, OpenProcessor] = (0, OpenProcessor(b""))
-        self._images: dict[int, StoredImage] = {}
-        self._image_blocks: dict[BlockName, Block] = {}
+        self._rows: tuple[int, chunks.OpenRows] = (0, chunks.OpenRows(b"", 0))
+        self._processor: tuple[int, chunks.OpenProcessor] = (0, chunks.OpenProcessor(b""))
+        self._images: dict[int, chunks.StoredImage] = {}
+        self._image_blocks: dict[chunks.BlockName, Block] = {}
         self._row_files: list[Block] = []
         self._end = weakref.finalize(self, _end, self._processes)
 
@@ -181,7 +170,7 @@ class Pool:
             UnusableError: rows or processor cannot be pickled.
         """
         try:
-            processor = OpenProcessor(pickle.dumps(collate))
+            processor = chunks.OpenProcessor(pickle.dumps(collate))
         except Exception as error:  # pickling raises errors of any kind
             raise UnusableError(one_line(error)) from None
         with self._lock:
@@ -215,7 +204,7 @@ class Pool:
             return f"/proc/{os.getpid()}/fd/{files[-1].fd}"
 
         try:
-            opened = OpenRows(pickle.dumps(rows.for_processes(new_file)), budget // max(1, self._size))
+            opened = chunks.OpenRows(pickle.dumps(rows.for_processes(new_file)), budget // max(1, self._size))
         except Exception as error:  # pickling raises errors of any kind
             raise UnusableError(one_line(error)) from None
         self._images.clear()
@@ -246,18 +235,18 @@ class Pool:
 
     def _receive(self, process: _Process, message: object, files: list[int]) -> None:
         with self._lock:
-            if isinstance(message, Ready):
+            if isinstance(message, chunks.Ready):
                 process.is_ready = True
                 self._ready.notify_all()
-            elif isinstance(message, Failed):
+            elif isinstance(message, chunks.Failed):
                 call = process.calls.pop(message.ticket)
                 error = UnusableError(str(message.error)) if message.unusable else message.error
                 _fail(call, error)
-            elif isinstance(message, Made):
+            elif isinstance(message, chunks.Made):
                 self._take(process, message, files)
             self._hand_out()
 
-    def _take(self, process: _Process, made: Made, files: list[int]) -> None:
+    def _take(self, process: _Process, made: chunks.Made, files: list[int]) -> None:
         for number in made.dropped_blocks:
             process.blocks.pop(number).close()
         for (number, size), fd in zip(made.new_blocks.items(), files, strict=True):
@@ -304,8 +293,8 @@ class Pool:
             if name[0] != process.number and name not in process.known:
                 process.known.add(name)
                 block = self._image_blocks[name]
-                process.channel.send(ShareBlock(name, block.size), [block.fd])
-        process.channel.send(MakeChunk(call.ticket, call.positions, images))
+                process.channel.send(chunks.ShareBlock(name, block.size), [block.fd])
+        process.channel.send(chunks.MakeChunk(call.ticket, call.positions, images))
 
     def _lose(self, process: _Process) -> None:
         """A process has ended: what it was asked for fails, and `start` starts another one."""

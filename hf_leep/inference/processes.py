@@ -38,6 +38,11 @@ def num_launched() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def num_cores() -> int:
+    """Number of cores that this process may use."""
+    return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
 def is_main() -> bool:
     """Whether this is the main process, the only one that writes files and prints."""
     return num_launched() == 1 or os.environ.get("RANK", "0") == "0"

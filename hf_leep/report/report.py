@@ -8,12 +8,13 @@ import json
 import os
 import stat
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_leep import temporary
 from hf_leep.errors import UserError, one_line, option
-from hf_leep.report import card
+from hf_leep.report import card, thumbnails
 from hf_leep.report.candidate_schema import CandidateData
 from hf_leep.report.card.wording import named
 from hf_leep.report.schema import SCHEMA_VERSION, ReportData
@@ -33,9 +34,12 @@ class Report:
     Attributes:
         data: the content of report.json: plain dicts, lists, strings and finite numbers. Its types are in
             `hf_leep.report.schema`.
+        thumbnails: row of the split → a small JPEG of it, for the hardest rows of each candidate, if they were asked
+            for; kept beside report.json in the folder ``thumbnails``.
     """
 
     data: ReportData
+    thumbnails: Mapping[int, bytes] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Check that there is content; `load` checks all of it.
@@ -145,6 +149,7 @@ class Report:
         """Write report.json and the files made from it into a folder; no file is ever half written.
 
         A report in which nothing is ranked does not replace a ranking: it is written to failed.json beside it.
+        Thumbnails of an earlier report in the folder are removed.
 
         Args:
             folder: created if it is missing; files of an earlier report are replaced, but none before all are written.
@@ -157,19 +162,30 @@ class Report:
         """
         self.check_folder(folder)
         folder = Path(folder)
-        leaves = self.leaves_ranking(folder)
+        leaves, replaces = self.leaves_ranking(folder), (folder / _REPORT).exists()
         files = {_FAILED: self._content()} if leaves else {_REPORT: self._content(), **self._rendered(folder)}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary.clear(left for name in (*files, *card.FILES) for left in folder.glob(temporary.pattern(name)))
+            patterns = {*map(temporary.pattern, (_FAILED, _REPORT, *card.FILES)), f"{thumbnails.FOLDER}/.*.tmp"}
+            temporary.clear(left for pattern in patterns for left in folder.glob(pattern))
             for name in files:
                 (folder / name).parent.mkdir(exist_ok=True)
             temporary.write_all({folder / name: content for name, content in files.items()})
             for name in () if leaves else {*card.FILES, _FAILED} - set(files):  # of an earlier report
                 (folder / name).unlink(missing_ok=True)
+            if replaces and not leaves:
+                self._clear_thumbnails(folder)
         except OSError as error:
             raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
         return folder
+
+    def _clear_thumbnails(self, folder: Path) -> None:
+        """Remove the thumbnails of an earlier report, whose rows are others."""
+        for path in thumbnails.left_in(folder):
+            if int(path.stem) not in self.thumbnails:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is not there, or holds something
+            (folder / thumbnails.FOLDER).rmdir()
 
     def _content(self) -> bytes:
         try:
@@ -180,7 +196,7 @@ class Report:
     def _rendered(self, folder: Path) -> dict[str, bytes]:
         """The other files; where they cannot be made, report.json alone is written, if it replaces nothing."""
         try:
-            return card.render(self.data)
+            return {**thumbnails.files(self.thumbnails), **card.render(self.data, thumbnails=self.thumbnails)}
         except Exception as error:
             try:
                 check(parse(self.to_json()))
@@ -234,6 +250,7 @@ class Report:
                 f"{path} has schema_version {plain(repr(found))[:80]}; this hf_leep reads {SCHEMA_VERSION}"
             )
         try:
-            return cls(check(data))
+            checked = check(data)
         except ValueError as error:
             raise UserError(f"{path} is damaged: {one_line(error)}") from None
+        return cls(checked, thumbnails.read(Path(folder), checked))

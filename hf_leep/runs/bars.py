@@ -48,16 +48,17 @@ def progress_bar(total: int, show: bool, unit: str, description: str | None = No
     return bar
 
 
-def note(text: str, show: bool) -> None:
+def note(text: str, show: bool, always: bool = False) -> None:
     """Print a line where no bar can be seen: in a pipe, a log, or a notebook without ipywidgets.
 
     Args:
         text: the line.
         show: whether bars are wanted at all; HF_HUB_DISABLE_PROGRESS_BARS hides lines, too.
+        always: print it beside bars, too.
     """
     from huggingface_hub.utils import are_progress_bars_disabled, tqdm
 
-    if show and not sys.stderr.isatty() and not are_progress_bars_disabled() and not _is_widget(tqdm):
+    if show and not are_progress_bars_disabled() and (always or not (sys.stderr.isatty() or _is_widget(tqdm))):
         print(text, file=sys.stderr, flush=True)
 
 

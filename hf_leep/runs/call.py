@@ -78,7 +78,17 @@ class Call:
                 f"{option('sort_by')} is {self.order}, which is not among the {option('measures')} "
                 f"{', '.join(self.chosen)}: add it to them"
             )
+        if self.execution.jobs > 1 and self.race is not None:
+            raise UserError(
+                f"{option('race')} decides which rows are run next when all candidates have run the same: leave out "
+                f"{option('execution.jobs')}"
+            )
         if self.cluster is not None:
+            if self.execution.jobs > 1:
+                raise UserError(
+                    f"{option('cluster')} runs as many candidates at a time as {option('cluster.resources')} lets it: "
+                    f"leave out {option('execution.jobs')}"
+                )
             ray_engine.check(self.hub)
             if self.selection.skip_bad_rows:
                 raise UserError(
@@ -145,6 +155,11 @@ def processes_of(call: Call) -> Processes:
         return Processes()
     if call.cluster is not None:
         raise UserError(f"{option('cluster')} starts its own processes: run it without a launcher")
+    if call.execution.jobs > 1:
+        raise UserError(
+            f"the processes of a launcher run one candidate at a time together: leave out {option('execution.jobs')}, "
+            "or run without a launcher"
+        )
     from hf_leep.inference import forward
 
     return Processes(forward.accelerator(call.execution.device))
@@ -198,7 +213,7 @@ def make_plan(call: Call, job: Job) -> tuple[Plan, tuple[str, ...]]:
     steps = tuple(replace(step, reason=call.spelled(step.reason)) for step in _once(made.steps))
     for name, count in Counter(map(_name, call.candidates)).items():
         if count > 1:
-            _LOG.warning("%s is named %d times: it counts once", plain(name), count)
+            _LOG.warning("%s is named %d times: it is ranked once", plain(name), count)
     return replace(made, steps=steps), tuple(step.name for step in steps)
 
 
@@ -209,7 +224,7 @@ def _once(steps: Sequence[Step]) -> Iterator[Step]:
         if step.snapshot is not None:
             earlier = first.setdefault(step.snapshot.pinned, step.name)
             if earlier != step.name:
-                _LOG.warning("%s is %s again: it counts once", plain(step.name), plain(earlier))
+                _LOG.warning("%s is the same candidate as %s: it is ranked once", plain(step.name), plain(earlier))
                 continue
         yield step
 
@@ -236,7 +251,7 @@ def carry_out(
         config = replace(call.config, measures=job.measures).at(job.target.revision)
         scored = ray_engine.carry_out(planned, job, config, call.cluster, call.progress)
     else:
-        scored = local.carry_out(planned, job, *limits)
+        scored = local.carry_out(planned, job, *limits, jobs=call.execution.jobs)
     results = [scored[name] for name in names]
     return results, ordering.rank(results, order), None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from hf_leep import data, hub
 from hf_leep.data.source import on_disk
+from hf_leep.data.thumbnails import thumbnails
 from hf_leep.inference.outputs import Arrays, combine
 from hf_leep.models import Inspection
 from hf_leep.records import Extraction, Target
@@ -32,10 +33,12 @@ class Isolation:
         runner: runs passes over all rows of the run; the worker gets a copy of it.
         worker: where candidates are judged, loaded and run; None to do all of it in this process, as launched
             processes and the tasks of a cluster do.
+        num_threads: threads of torch in the worker, at most; None for as many as this process has.
     """
 
     runner: PassRunner
     worker: Worker | None = None
+    num_threads: int | None = None
 
     def holds(self, folder: Path) -> bool:
         """Whether a candidate belongs into the worker: a class that the caller registered is known here alone.
@@ -54,7 +57,8 @@ class Isolation:
         worker = self._worker()
 
         def opened(rows: data.Rows, num_threads: int | None) -> None:
-            worker.call(tasks.open_rows, replace(self.runner, rows=rows), num_threads)
+            limits = [number for number in (num_threads, self.num_threads) if number is not None]
+            worker.call(tasks.open_rows, replace(self.runner, rows=rows), min(limits, default=None))
 
         return worker.prepare(self.runner, lambda: with_rows_on_disk(self.runner.rows, opened))
 
@@ -98,6 +102,20 @@ class Isolation:
         arrays = {**done.arrays, **writer.adopt(done.kept)}
         output = Arrays(len(target.labels), filled=arrays)
         return combine([done.part], output, target.labels, target.sentences)
+
+    def thumbnails(self, row_ids: Sequence[int]) -> dict[int, bytes]:
+        """Make small JPEGs of some rows, in the worker if there is one: a file may crash what decodes it.
+
+        Args:
+            row_ids: their positions in the split.
+
+        Raises:
+            WorkerError: the worker was lost.
+            ProcessError: no worker can be started.
+        """
+        if self.worker is not None and self.opens_rows():
+            return self.worker.call(tasks.thumbnails, row_ids)
+        return thumbnails(self.runner.rows, row_ids)
 
     def _worker(self) -> Worker:
         if self.worker is None:

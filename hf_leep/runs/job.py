@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -60,6 +61,9 @@ class Job:
         worker: where candidates are judged, loaded and run, if not in this process.
         whole: for a subset, what judges and runs the candidates of the whole run.
         left_out: the rows of the whole run that its passes found bad.
+        num_threads: threads of torch in the worker, at most; None for as many as this process has.
+        here: held while a pass is run in this process, by one thread at a time.
+        stopped: set when the run ends before its time, for threads that it is to reach.
     """
 
     target: Target
@@ -83,11 +87,14 @@ class Job:
     worker: Worker | None = None
     whole: Isolation | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
+    num_threads: int | None = None
+    here: threading.Lock = field(default_factory=threading.Lock)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def isolation(self) -> Isolation:
         """Judges and runs candidates, in the worker where there is one."""
-        return self.whole or Isolation(replace(self.runner), self.worker)
+        return self.whole or Isolation(replace(self.runner), self.worker, self.num_threads)
 
     @cached_property
     def memory(self) -> Memory:
@@ -255,9 +262,10 @@ class Job:
             folder = snapshot.path or fetch(snapshot)
             request = PassRequest(snapshot.candidate, snapshot, folder, self.positions)
             if self.isolation.holds(folder) and self.isolation.opens_rows():
-                extraction = self.isolation.run(self.target, request, writer, advance)
+                extraction = self.isolation.run(self.target, request, writer, self._until_stopped(advance))
             else:
-                extraction = self.runner.run(request, writer, advance)
+                with self.here:
+                    extraction = self.runner.run(request, writer, self._until_stopped(advance))
             self._check_unchanged(snapshot)
             return extraction
 
@@ -265,7 +273,7 @@ class Job:
 
     def _score(self, key: str | None, extraction: Extraction, from_store: bool) -> Result:
         rest = self.left_out.rest(extraction, self.target)
-        result = scores.score(rest, self.measures, from_store, self.progress)
+        result = scores.score(rest, self.measures, from_store, self.progress, self._until_stopped())
         if key is not None:
             self.scores.save(key, result)
         return result
@@ -275,8 +283,18 @@ class Job:
             raise AssertionError  # a plan resolves every candidate that is not in memory
         name, model, processor = step.model
         request = PassRequest(Candidate(name), positions=self.positions)
-        with self.store.writing(None) as writer:
-            return self.runner.run(request, writer, advance, (model, processor))
+        with self.here, self.store.writing(None) as writer:
+            return self.runner.run(request, writer, self._until_stopped(advance), (model, processor))
+
+    def _until_stopped(self, advance: Advance = lambda _number: None) -> Advance:
+        """A function that is called as work advances, and interrupts it once the run is stopped."""
+
+        def advance_or_stop(number: int) -> None:
+            if self.stopped.is_set():
+                raise KeyboardInterrupt
+            advance(number)
+
+        return advance_or_stop
 
     def _check_unchanged(self, snapshot: hub.Snapshot) -> None:
         """Raise if a local folder has changed since it was hashed."""

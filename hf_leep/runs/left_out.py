@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,6 +33,7 @@ class LeftOut:
     _unreadable: dict[int, BadRow] = field(default_factory=dict)
     _failing: dict[str, dict[int, BadRow]] = field(default_factory=dict)
     _dropped: dict[str, str] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock)  # several candidates may run at a time
 
     @property
     def positions(self) -> Integers:
@@ -52,15 +54,18 @@ class LeftOut:
         """
         if positions is not None:
             found = [replace(row, position=int(positions[row.position])) for row in found]
-        self._unreadable |= {row.position: row for row in found if row.unreadable}
-        check_number(list(self._unreadable.values()), self.most)
-        name = _name(candidate)
-        failing = self._failing.pop(name, {})
-        failing |= {
-            row.position: replace(row, reason=f"{candidate.id}: {row.reason}") for row in found if not row.unreadable
-        }
-        check_number(list(failing.values()), self.most)
-        self._failing[name] = failing
+        with self._lock:
+            self._unreadable |= {row.position: row for row in found if row.unreadable}
+            check_number(list(self._unreadable.values()), self.most)
+            name = _name(candidate)
+            failing = self._failing.pop(name, {})
+            failing |= {
+                row.position: replace(row, reason=f"{candidate.id}: {row.reason}")
+                for row in found
+                if not row.unreadable
+            }
+            check_number(list(failing.values()), self.most)
+            self._failing[name] = failing
 
     def forget(self, candidate: Candidate) -> None:
         """Leave the rows on which a candidate fails to the others: it failed otherwise, and is not scored.
@@ -158,9 +163,10 @@ class LeftOut:
     def _rows(self) -> dict[int, BadRow]:
         """The rows by their position; of several candidates that fail on one, the first by name says why."""
         rows: dict[int, BadRow] = {}
-        for name in sorted(self._failing, reverse=True):
-            rows |= self._failing[name]
-        return rows | self._unreadable
+        with self._lock:
+            for name in sorted(self._failing, reverse=True):
+                rows |= self._failing[name]
+            return rows | self._unreadable
 
 
 def without(target: Target, positions: Integers) -> Target:

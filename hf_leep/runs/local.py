@@ -22,6 +22,7 @@ from hf_leep.runs.job import Fetch, Job
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.passes import errors_of_candidates
 from hf_leep.runs.plan import Plan, Step
+from hf_leep.runs.side_by_side import Lanes, open_lanes
 from hf_leep.text import number, plain
 
 _LOG = logging.getLogger("hf_leep")
@@ -29,7 +30,7 @@ _T = TypeVar("_T")
 
 
 def carry_out(
-    planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool
+    planned: Plan, job: Job, budget: int | None, prefetch: int, evict: bool, progress: bool, jobs: int = 1
 ) -> dict[str, Result]:
     """Carry out a plan.
 
@@ -42,6 +43,7 @@ def carry_out(
         prefetch: number of next candidates that are downloaded while one runs.
         evict: remove each downloaded checkpoint once it is scored.
         progress: show bars.
+        jobs: number of candidates at a time.
 
     Returns:
         Name → result.
@@ -52,37 +54,44 @@ def carry_out(
     """
     results: dict[str, Result] = {}
     made: dict[str, bool] = {}  # name → whether its pass was stored before, of those whose pass comes first
-    with open_downloads(planned, job, budget, prefetch, evict, progress) as downloads:
-        score = partial(_score, planned, job, downloads, results, made, progress)
-        try:
-            with sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext():
-                if job.left_out.most:
-                    try:
-                        _find_bad_rows(planned, job, downloads, results, made)
-                    except (KeyboardInterrupt, ProcessError, HubLimitError):
-                        score(only_made=True)
-                        raise
-                score()
-        except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
-            add_not_run(planned, results, error)
-            wait_for_report(job, error)
+    try:
+        with (
+            sigterm_interrupts() if job.processes.size > 1 else contextlib.nullcontext(),
+            open_lanes(planned, job, jobs, progress) as lanes,
+            open_downloads(planned, job, budget, prefetch, evict, progress) as downloads,
+        ):
+            score = partial(_score, planned, job, downloads, results, made, progress)
+            if job.left_out.most:
+                try:
+                    _find_bad_rows(planned, lanes, downloads, results, made)
+                except (KeyboardInterrupt, ProcessError, HubLimitError):
+                    with lanes.stopped() as one_after_another:
+                        score(one_after_another, only_made=True)
+                    raise
+            score(lanes)
+    except (KeyboardInterrupt, ProcessError, HubLimitError) as error:
+        add_not_run(planned, results, error)
+        wait_for_report(job, error)
     return results
 
 
 def _find_bad_rows(
-    planned: Plan, job: Job, downloads: Downloads, results: dict[str, Result], made: dict[str, bool]
+    planned: Plan, lanes: Lanes, downloads: Downloads, results: dict[str, Result], made: dict[str, bool]
 ) -> None:
     """Run all passes before anything is scored, so that all are scored without the same rows."""
-    for step in planned.in_order:
-        if step.is_run:
-            with downloads.running(step, len(job.rows)):
-                run = partial(job.find_bad_rows, step, downloads.fetch(step), downloads.advance)
-                found = attempt(step, run, job.memory)
-            if isinstance(found, Result):
-                results[step.name] = step.as_planned(found)
-            else:
-                made[step.name] = found
-            downloads.done(step)
+
+    def find(job: Job, step: Step) -> bool | Result:
+        with downloads.running(step, len(job.rows)):
+            run = partial(job.find_bad_rows, step, downloads.fetch(step), downloads.advance)
+            found = attempt(step, run, job.memory)
+        downloads.done(step)
+        return found
+
+    for step, found in lanes.each([step for step in planned.in_order if step.is_run], find):
+        if isinstance(found, Result):
+            results[step.name] = step.as_planned(found)
+        else:
+            made[step.name] = found
 
 
 def _score(
@@ -92,25 +101,31 @@ def _score(
     results: dict[str, Result],
     made: dict[str, bool],
     progress: bool,
+    lanes: Lanes,
     only_made: bool = False,
 ) -> None:
     """Score the candidates that have no result yet; those whose pass is not made run it first."""
     job.left_out.settle(job.target)
-    for place, step in enumerate(planned.in_order, 1):
+
+    def score(job: Job, step: Step) -> Result | None:
         if not step.is_run:
-            results[step.name] = step.skipped()
-            continue
-        if step.name not in results and (step.name in made or not only_made):
-            with downloads.running(step, 0 if step.name in made else len(job.rows)):
-                run = partial(job.result, step, downloads.fetch(step), downloads.advance)
-                result = step.as_planned(attempt(step, run, job.memory))
-            if step.name in made:
-                result = replace(result, from_store=result.from_store and made[step.name])
-            else:
-                downloads.done(step)
-            results[step.name] = result
+            return step.skipped()
         if step.name in results:
-            note_result(place, len(planned.steps), results[step.name], progress and job.processes.is_main)
+            return results[step.name]
+        if only_made and step.name not in made:
+            return None
+        with downloads.running(step, 0 if step.name in made else len(job.rows)):
+            run = partial(job.result, step, downloads.fetch(step), downloads.advance)
+            result = step.as_planned(attempt(step, run, job.memory))
+        if step.name in made:
+            return replace(result, from_store=result.from_store and made[step.name])
+        downloads.done(step)
+        return result
+
+    for number_done, (step, result) in enumerate(lanes.each(planned.in_order, score), 1):
+        if result is not None:
+            results[step.name] = result
+            note_result(number_done, len(planned.steps), result, progress and job.processes.is_main)
 
 
 def note_result(number_done: int, number_of_all: int, result: Result, show: bool) -> None:
@@ -158,7 +173,15 @@ class Downloads:
         self._timeout = job.timeout
         self._bytes_left = None if budget is None else budget - planned.download_bytes
         self._num_uses = Counter(step.snapshot.pinned for step in planned.steps if step.snapshot and step.is_run)
-        self.advance: Callable[[int], object] = bar.update
+        self._lock = threading.RLock()
+        self._names: list[str] = []  # of the candidates at work
+        self._here = threading.local()  # num_run: the rows that were run by this thread
+
+    def advance(self, num_rows: int) -> None:
+        """Count rows that were run, or that need not be, by this thread."""
+        with self._lock:
+            self._here.num_run = getattr(self._here, "num_run", 0) + num_rows
+            self._bar.update(num_rows)
 
     def fetch(self, step: Step) -> Fetch:
         """How to download a candidate's checkpoint."""
@@ -166,15 +189,24 @@ class Downloads:
 
     @contextlib.contextmanager
     def running(self, step: Step, num_rows: int) -> Iterator[None]:
-        """Show a candidate's name; at the end, count the rows that did not have to be run."""
-        self._bar.set_description(plain(Path(step.name).name[-30:]))
-        before = self._bar.n
+        """Show a candidate's name; at the end, count the rows that this thread did not have to run."""
+        name = plain(Path(step.name).name[-30:])
+        with self._lock:
+            self._names.append(name)
+            self._describe()
+        before = getattr(self._here, "num_run", 0)
         yield
-        self._bar.update(before + num_rows - self._bar.n)
+        self.advance(before + num_rows - getattr(self._here, "num_run", 0))
+        with self._lock:
+            self._names.remove(name)
+            if self._names:
+                self._describe()
 
     def done(self, step: Step) -> None:
         """Remove a candidate's download, if that is wanted and no other candidate needs it."""
-        if step.snapshot:
+        if step.snapshot is None:
+            return
+        with self._lock:
             self._num_uses[step.snapshot.pinned] -= 1
             if self._evict and not self._num_uses[step.snapshot.pinned]:
                 try:
@@ -182,11 +214,17 @@ class Downloads:
                 except Exception as error:  # a file that cannot be removed is no reason to lose the scores
                     _LOG.warning("the download of %s cannot be removed: %s", plain(step.name), one_line(error))
 
+    def _describe(self) -> None:
+        self._bar.set_description(", ".join(self._names))
+
     def _fetch_unplanned(self, snapshot: hub.Snapshot) -> Path:
         """Download a checkpoint whose pass was in the store when the plan was made, and is damaged."""
-        if self._bytes_left is not None and snapshot.download_bytes > self._bytes_left:
-            raise CandidateError("its stored pass is damaged, and the budget does not hold its download: run it again")
-        self._bytes_left = None if self._bytes_left is None else self._bytes_left - snapshot.download_bytes
+        with self._lock:
+            if self._bytes_left is not None and snapshot.download_bytes > self._bytes_left:
+                raise CandidateError(
+                    "its stored pass is damaged, and the budget does not hold its download: run it again"
+                )
+            self._bytes_left = None if self._bytes_left is None else self._bytes_left - snapshot.download_bytes
         return hub.fetch_within(snapshot, self._client, self._timeout)
 
 

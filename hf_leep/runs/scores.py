@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,20 +37,37 @@ class _Summary(TypedDict):
     num_features: int | None
 
 
-def compute(extraction: Extraction, measures: Sequence[str], progress: bool = False) -> Result:
+def compute(
+    extraction: Extraction,
+    measures: Sequence[str],
+    progress: bool = False,
+    advance: Callable[[int], object] = lambda _number: None,
+) -> Result:
     """Score a pass on one BLAS thread.
 
     Args:
         extraction: the pass.
         measures: names of the measures.
         progress: show a bar that counts the measures, until they are done.
+        advance: called after each measure, with 1.
     """
+
+    def count() -> None:
+        advance(1)
+        bar.update()
+
     name = f"scoring {plain(Path(extraction.candidate.id).name[-30:])}"
     with one_blas_thread(), progress_bar(len(measures), progress, "measure", name, leave=False) as bar:
-        return scoring.score(extraction, measures, bar.update)
+        return scoring.score(extraction, measures, count)
 
 
-def score(extraction: Extraction, measures: tuple[str, ...], from_store: bool, progress: bool = False) -> Result:
+def score(
+    extraction: Extraction,
+    measures: tuple[str, ...],
+    from_store: bool,
+    progress: bool = False,
+    advance: Callable[[int], object] = lambda _number: None,
+) -> Result:
     """Score a pass and explain its predictions. Nothing is read, written or locked.
 
     Args:
@@ -58,8 +75,9 @@ def score(extraction: Extraction, measures: tuple[str, ...], from_store: bool, p
         measures: names of the measures.
         from_store: whether an earlier run made the pass.
         progress: show a bar that counts the measures, until they are done.
+        advance: called after each measure, with 1.
     """
-    result = compute(extraction, measures, progress)
+    result = compute(extraction, measures, progress, advance)
     return replace(result, from_store=from_store, interpretation=explain.interpret(extraction))
 
 

@@ -43,6 +43,8 @@ class Worker:
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._prepared: object = None  # the rows that the process has opened
         self._unknown: object = None  # rows that none can open
+        self._starting = threading.Lock()
+        self._stopped = False
 
     def __enter__(self) -> Self:
         """Return this object."""
@@ -68,14 +70,17 @@ class Worker:
         Raises:
             WorkerError: the worker ended, raised what is no ``Exception``, or gave no sign of life.
             ProcessError: no worker can be started.
+            KeyboardInterrupt: another thread called `stop`.
             HfLeepError: what the function raised; any other error as a CandidateError.
         """
         try:
             process = self._running()
             self._send(process, Work(function, arguments, tuple(events)))
             answer = self._answer(process, self._timeout, events)
-        except BaseException:  # an interruption, too: what it is at is of no use any more
+        except BaseException as error:  # an interruption, too: what it is at is of no use any more
             self.end()
+            if self._stopped and isinstance(error, WorkerError | ProcessError):
+                raise KeyboardInterrupt from None
             raise
         if isinstance(answer, Failure):
             if answer.ended:
@@ -126,6 +131,14 @@ class Worker:
                 self._prepared = rows
         return True
 
+    def stop(self) -> None:
+        """Interrupt the call that another thread is at, and all that it makes from now on."""
+        with self._starting:
+            self._stopped = True
+            process = self._process
+        if process is not None:
+            process.kill()
+
     def end(self) -> None:
         """End the process, if one is running."""
         process, self._process, self._prepared = self._process, None, None
@@ -156,7 +169,9 @@ class Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         self.end()
         self._messages = queue.SimpleQueue()
-        with _signals_blocked():
+        with self._starting, _signals_blocked():
+            if self._stopped:
+                raise KeyboardInterrupt
             try:
                 process = subprocess.Popen(  # noqa: S603 - this interpreter
                     [*INTERPRETER, "-P", "-m", "hf_leep.runs.worker"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_leep.data.thumbnails import thumbnails as drawn
 from hf_leep.inference.outputs import Arrays, PartialPass
 from hf_leep.models import ADAPTERS, Inspection
 from hf_leep.runs.passes import PassRequest, PassRunner
@@ -78,8 +80,19 @@ def open_rows(runner: PassRunner, num_threads: int | None) -> None:
     if num_threads is not None:
         import torch
 
+        if runner.num_sharing > 1:
+            os.environ.setdefault("RAYON_NUM_THREADS", str(num_threads))  # of tokenizers
         torch.set_num_threads(num_threads)
     _opened.runners = {_ALL: runner}
+
+
+def thumbnails(row_ids: Sequence[int]) -> dict[int, bytes]:
+    """Make small JPEGs of some of the rows that were opened.
+
+    Args:
+        row_ids: their positions in the split.
+    """
+    return drawn(_opened.runners[_ALL].rows, row_ids)
 
 
 def run_pass(request: PassRequest, writer: Writer, *, advance: Callable[[int], object]) -> Done:

@@ -27,6 +27,11 @@ def whoami(hub):
     return len(hub.requested(r"^GET /api/whoami"))
 
 
+def test_a_token_that_no_request_can_carry_is_not_valid(hub, rank):
+    done = rank("user/five", HF_TOKEN="hf_“quoted”")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", SAID)
+
+
 def test_a_wrong_token_is_told_once_before_the_plan(hub, rank):
     done = rank("user/five", "user/other", HF_TOKEN=BAD)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", SAID)

@@ -38,7 +38,7 @@ def test_all_names_of_a_repository_are_one_candidate(hub, rank, checkpoints):
     assert (only["id"], only["revision"], only["rank"]) == ("user/model", sha, 1)
     assert "old/model is called user/model on the Hub now" in done.stderr
     for name in names[1:]:
-        assert f"{name} is old/model again: it counts once" in done.stderr
+        assert f"{name} is the same candidate as old/model: it is ranked once" in done.stderr
     got = [status for method, path, status in hub.log if method == "GET" and path.endswith("model.safetensors")]
     assert got.count(200) == 1  # of the others, the header alone
     hub.log.clear()
@@ -57,7 +57,19 @@ def test_two_commits_of_a_repository_are_two_candidates(hub, rank, checkpoints):
     done = rank("user/model", f"user/model@{first}", "user/model")
     revisions = {c["revision"] for c in json.loads(done.stdout)["candidates"]}
     assert revisions == {first, repo.refs["main"]}
-    assert "user/model is named 2 times: it counts once" in done.stderr
+    assert "user/model is named 2 times: it is ranked once" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["user/model.git", "user/a--b", "user/a..b", f"user/{'x' * 97}"])
+def test_an_id_that_no_repository_can_have_is_one_clear_line(monkeypatch, name):
+    from huggingface_hub import constants
+
+    from hf_leep import hub
+    from hf_leep.errors import CandidateError
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(CandidateError, match="no repository on the Hub can have this id: "):
+        hub.resolve(name)
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,12 @@ def test_without_access_it_says_why(hub, resolve, checkpoints):
     names = ("user/gated", "user/private", "user/missing")
     for token in ("", READ_TOKEN):
         gated, private, missing = resolve(*names, HF_TOKEN=token)
-        assert gated["error"].startswith("gated: ask for access")
+        said = "gated, and this login has no access: ask for it" if token else "gated: ask for access"
+        assert gated["error"].startswith(said)
         assert (
             private["error"]
             == missing["error"]
-            == ("no such folder, and no such repository on the Hub that this login can see")
+            == ("no such folder, and no such model on the Hub that this login can see")
         )
     assert hub.requested(r"^GET .*/resolve/") == []
     gated, private, _ = resolve(*names, HF_TOKEN=WRITE_TOKEN)

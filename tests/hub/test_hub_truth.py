@@ -26,7 +26,7 @@ def test_repositories_that_are_not_given_out_say_why(hub, rank, checkpoints):
     done = rank("--models", "user/disabled", "user/illegal", "user/private", "user/missing", "--dry-run")
     assert done.returncode == 1
     reasons = {c["id"]: c["reason"] for c in json.loads(done.stdout)["candidates"]}
-    missing = "no such folder, and no such repository on the Hub that this login can see"
+    missing = "no such folder, and no such model on the Hub that this login can see"
     assert reasons == {
         "user/disabled": "the Hub's staff have disabled it: its page on the Hub may say why",
         "user/illegal": "the Hub does not give it out, for legal reasons",

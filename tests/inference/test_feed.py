@@ -15,6 +15,7 @@ import torch
 import hf_leep
 from hf_leep import data
 from hf_leep.errors import CandidateError, TargetError
+from hf_leep.inference import feed
 from hf_leep.inference.batch_size import BatchSetting
 from hf_leep.inference.feed import Feed, worthwhile
 from hf_leep.inference.loader import Loader
@@ -22,6 +23,7 @@ from hf_leep.inference.pool import Pool
 from hf_leep.inference.sampler import Batch
 from hf_leep.models import ADAPTERS, MODALITIES, image
 from tests.videos import as_lists, save_watchers
+from tests.warm import HANGING
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +196,17 @@ class Numbers:
         return self
 
 
+@dataclass
+class Slow(Numbers):
+    """Rows that take a while to decode."""
+
+    def read(self, positions):
+        until = time.thread_time() + 0.002 * len(positions)
+        while time.thread_time() < until:
+            pass
+        return super().read(positions)
+
+
 def double(rows):
     return {"x": torch.tensor([[2.0 * row["number"]] for row in rows])}
 
@@ -337,3 +350,20 @@ def test_the_times_of_the_first_batches_choose_and_the_last_batch_chooses_nothin
             feed.choose(model_seconds=1.0, model_threads=1, rows_left=64)  # a slow model
         feed.choose(model_seconds=1e-9, model_threads=0, rows_left=0)
         assert pool.size == 0
+
+
+def test_a_slow_decoder_starts_processes_which_make_the_batches_from_then_on(monkeypatch):
+    monkeypatch.setattr(feed, "num_cores", lambda: 2)
+    monkeypatch.setattr(feed, "_MEMORY", 1)  # however little is free
+    pool, loader = Pool(), Loader(Slow(128), budget=0)
+    batches = batches_of(loader.order(), 16)
+    with Feed(loader, Classifier(processes), pool, workers=None) as fed:
+        for batch in batches[:4]:
+            assert set(fed.inputs(batch)["x"].flatten().tolist()) == {os.getpid()}
+            fed.choose(model_seconds=1e-5, model_threads=0, rows_left=10**6)
+        assert pool.size == 2
+        assert pool.wait(HANGING)
+        made = numbers([fed.inputs(batch) for batch in batches[4:]])
+    assert len(made) == 64
+    assert os.getpid() not in made
+    pool.end()

@@ -68,6 +68,11 @@ def details(page):
         expect(page.get_by_role("heading", name="Hardest rows")).to_be_visible()
         page.locator(".map .some").first.hover()
         expect(page.get_by_role("tooltip")).to_contain_text("of")
+    if order["thumbnails"]:
+        images = page.locator("#body .pictured img")
+        expect(images.first).to_be_visible()
+        assert all(images.evaluate_all("all => all.map(image => image.complete && image.naturalWidth > 0)"))
+        assert images.first.get_attribute("alt").startswith("thumbnail of row ")
     for _ in range(count - 1):
         page.locator("#next").click()
     expect(page.locator("#details")).to_contain_text(f"{count}. ")
@@ -95,12 +100,15 @@ with sync_playwright() as playwright:
         sort(page)
         filtered(page)
         details(page)
+        for title in order["sections"]:
+            expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"it is wider than {width} pixels"
         unnamed = page.locator("button, input, select, [role=region], [role=img]").evaluate_all(
             "all => all.filter(e => !(e.textContent.trim() || e.labels?.length || e.ariaLabel || "
             "e.getAttribute('aria-labelledby'))).map(e => e.outerHTML)"
         )
         assert not unnamed, unnamed
+        asked = [address for address in asked if not address.startswith("data:image/jpeg;base64,")]
         assert asked == [order["url"]], asked
         assert not broken, broken
         if order["screenshots"]:

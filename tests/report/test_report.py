@@ -347,7 +347,7 @@ def test_what_cannot_be_saved_is_refused_before_anything_is_overwritten(ranked, 
 
 
 def test_a_page_that_cannot_be_made_loses_no_scores(ranked, tmp_path, monkeypatch):
-    def fails(*_arguments):
+    def fails(*_arguments, **_options):
         raise MemoryError
 
     ranked.save(tmp_path / "old")

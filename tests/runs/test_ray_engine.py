@@ -83,7 +83,7 @@ def victim(home):
 
 
 def test_a_worker_that_dies_in_the_middle_costs_a_retry(command, work, address, environment, home, tmp_path):
-    arguments = [*work, "--engine", "ray", "--ray-address", address, "--output", tmp_path / "ray"]
+    arguments = [*work, "--engine", "ray", "--ray-address", address, "--output", tmp_path / "ray", "--workers", 1]
     running = subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )

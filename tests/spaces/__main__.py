@@ -85,13 +85,13 @@ def cases(module: str, folder: Path) -> list[dict]:
     ]
 
 
-def page(python: Path, folder: Path) -> tuple[subprocess.Popen, str]:
-    """Start a Space's page, as the Hub does, and wait until it answers."""
+def page(python: Path, folder: Path, **settings: str) -> tuple[subprocess.Popen, str]:
+    """Start a Space's page, as the Hub does, and wait until it answers; settings are variables of its environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-    settings |= {"HF_HOME": str(folder.parent / "home")}
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder.parent / "home"), **settings}
+    settings |= {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
     started = subprocess.Popen([python, "app.py"], cwd=folder, env={**ELSEWHERE, **settings})
     url = f"http://127.0.0.1:{port}/"
     until = time.monotonic() + STARTING

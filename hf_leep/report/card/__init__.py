@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hf_leep.report.card import plots
 from hf_leep.report.card.explanation import why_unexplained
 from hf_leep.report.card.metadata import (
@@ -10,6 +12,7 @@ from hf_leep.report.card.metadata import (
     local_names,
     private_names,
     ranked_on_hub,
+    space_page,
     target_on_hub,
 )
 from hf_leep.report.card.page import page
@@ -28,6 +31,7 @@ __all__ = [
     "ranked_on_hub",
     "render",
     "short_names",
+    "space_files",
     "target_on_hub",
     "why_unexplained",
 ]
@@ -35,7 +39,14 @@ __all__ = [
 FILES = plots.FILES | {"README.md", "report.html", "scores.parquet"}
 
 
-def render(data: ReportData, repo_type: str = "dataset", licence: str = "unknown") -> dict[str, bytes]:
+def render(
+    data: ReportData,
+    repo_type: str = "dataset",
+    licence: str = "unknown",
+    *,
+    thumbnails: Mapping[int, bytes] | None = None,
+    space: str | None = None,
+) -> dict[str, bytes]:
     """Make every file of a report but report.json itself: relative path → content.
 
     Args:
@@ -43,9 +54,29 @@ def render(data: ReportData, repo_type: str = "dataset", licence: str = "unknown
         repo_type: the kind of repository that the files are for: ``dataset``, as in a folder, or ``model``, which has
             no place for a table of data and for report.html.
         licence: the id of the report's licence on the Hub, for the page's metadata.
+        thumbnails: row → a small JPEG, for report.html; none by default.
+        space: address of the Space that shows report.html, for a link on the page.
     """
     files = plots.draw(data)
     if repo_type == "dataset":
-        files |= {"scores.parquet": parquet(data), "report.html": interactive(data)}
-    files["README.md"] = page(data, repo_type, licence).encode("utf-8", "backslashreplace")
+        files |= {"scores.parquet": parquet(data), "report.html": interactive(data, thumbnails)}
+    files["README.md"] = page(data, repo_type, licence, space).encode("utf-8", "backslashreplace")
     return files
+
+
+def space_files(
+    data: ReportData, repo_id: str, repo_type: str, licence: str, *, thumbnails: Mapping[int, bytes]
+) -> dict[str, bytes]:
+    """Make the files of a static Space that shows report.html: path in the Space → content.
+
+    Args:
+        data: the content of report.json.
+        repo_id: the repository with the report, OWNER/NAME.
+        repo_type: ``dataset`` or ``model``.
+        licence: the id of the report's licence on the Hub.
+        thumbnails: row → a small JPEG.
+    """
+    return {
+        "README.md": space_page(data, repo_id, repo_type, licence).encode("utf-8", "backslashreplace"),
+        "index.html": interactive(data, thumbnails),
+    }

@@ -11,7 +11,7 @@ from hf_leep.errors import one_line
 from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.card.wording import title
 from hf_leep.report.schema import ReportData, is_ranked
-from hf_leep.text import plain
+from hf_leep.text import code, plain
 
 if TYPE_CHECKING:
     from huggingface_hub import CardData
@@ -103,6 +103,38 @@ def metadata(data: ReportData, repo_type: str, licence: str) -> str:
         )
     text: str = card.to_yaml()
     return text
+
+
+def space_page(data: ReportData, repo_id: str, repo_type: str, licence: str) -> str:
+    """Write the README.md of a static Space that shows a report.
+
+    Args:
+        data: the content of report.json.
+        repo_id: the repository with the report, OWNER/NAME.
+        repo_type: ``dataset`` or ``model``.
+        licence: the id of the report's licence on the Hub.
+    """
+    from huggingface_hub import SpaceCardData
+
+    kind = "datasets/" if repo_type == "dataset" else ""
+    block = SpaceCardData(
+        title="Which checkpoint to fine-tune",
+        emoji="🐸",
+        colorFrom="green",
+        colorTo="blue",
+        sdk="static",
+        app_file="index.html",
+        pinned=False,
+        license=licence,
+        tags=["hf_leep", "transferability", "leep"],
+        short_description="Checkpoints ranked by hf_leep",
+        datasets=[repo_id] if repo_type == "dataset" else None,
+        models=[repo_id] if repo_type == "model" else None,
+    ).to_yaml()
+    return (
+        f"---\n{block}\n---\n\nCheckpoints ranked for {code(subject(data))} by hf_leep. The report: "
+        f"[{repo_id}](https://huggingface.co/{kind}{repo_id}).\n"
+    )
 
 
 def _size_category(num_rows: int) -> str:

@@ -24,13 +24,14 @@ _MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
 
-def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown") -> str:
+def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown", space: str | None = None) -> str:
     """Write the card as Markdown with the Hub's metadata block in front.
 
     Args:
         data: the content of report.json.
         repo_type: the kind of repository that it is written for, ``dataset`` or ``model``.
         licence: the id of the report's licence on the Hub, such as ``cc-by-4.0``.
+        space: address of the Space that shows report.html, if there is one.
     """
     block, data = metadata(data, repo_type, licence), _escaped(data)
     rows = [_row(data, candidate, name) for name, candidate in wording.named(data)]
@@ -67,6 +68,7 @@ def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown")
         from_store=sum(c["run"] is not None and c["run"]["from_store"] for c in data["candidates"]),
         certificate=passed_sentence(data),
         interactive=repo_type == "dataset",
+        space=space,
         plots={name: prose(finding) for name, finding in plots.findings(data).items()},
         **_race(data),
         **_order_holds(data),

@@ -7,22 +7,21 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hf_leep.report.candidate_schema import CandidateData, RankedData
+from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.card.cautions import cautions, left_out, reason
 from hf_leep.report.card.columns import fitting
-from hf_leep.report.card.order import auto_sentence, baseline_note, consensus_note
+from hf_leep.report.card.order import auto_sentence
 from hf_leep.report.card.race import gap_sentence, race_sentence, stops
-from hf_leep.report.card.second_opinion import head_cells, head_note
+from hf_leep.report.card.second_opinion import head_cells
 from hf_leep.report.card.verdict import doubts, headless_note, verdict
 from hf_leep.report.card.wording import (
     chance,
     entropy_explained_cells,
     examples,
     named,
-    notes,
     rank_range,
     ranked,
     title,
-    warnings,
     with_interval,
 )
 from hf_leep.report.letters import in_short
@@ -68,17 +67,17 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
         if hidden:
             subject = "1 more measure is" if hidden == 1 else f"{hidden} more measures are"
             parts.append(Text(f"{subject} only on the card (README.md of the report).", style="dim"))
-    left_out = [(name, candidate) for name, candidate in named(data) if candidate["rank"] is None]
-    if left_out:
+    unranked = left_out(data)
+    if unranked:
         parts.append(Text())
-    parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {plain(_reason(c))}") for name, c in left_out]
+    parts += [Text.assemble((f"✗ {name}", "bold red"), f"  {why}") for name, why in unranked]
     stopped = stops(data)
     if stopped:
         parts.append(Text())
     parts += [Text.assemble((f"■ {name}", "bold"), f"  {why}") for name, why in stopped]
     if behind := gap_sentence(data):
         parts.append(Text(behind))
-    parts += [Text()] + [Text.assemble(("! ", "bold yellow"), plain(note)) for note in _notes(data)]
+    parts += [Text()] + [Text.assemble(("! ", "bold yellow"), note) for note in cautions(data)]
     if note := headless_note(data):
         parts += [Text(note), _command(data, width)]
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
@@ -98,17 +97,6 @@ def _command(data: ReportData, width: int | None) -> Text:
     output = words[words.index("--output") :][:2] if "--output" in words else []
     where = " (report.json has all of it, as headless.command)" if output else ""
     return Text.assemble("repeat the command with ", (shlex.join([*output, *words[-2:]]), "bold"), where)
-
-
-def _reason(candidate: CandidateData) -> str:
-    return (candidate["reason"] or "no score on this measure") + head_note(candidate)
-
-
-def _notes(data: ReportData) -> list[str]:
-    """What to know before trusting the order or choosing a candidate."""
-    found = [*data["target"]["warnings"], consensus_note(data, str), baseline_note(data)]
-    found += [f"{text}: {who}" for by_text in (warnings(data), notes(data)) for text, who in by_text.items()]
-    return [note for note in found if note]
 
 
 def _target(target: TargetData) -> str:
@@ -198,8 +186,8 @@ def notebook(data: ReportData) -> str:
     rows = []
     for name, candidate in named(data):
         if not is_ranked(candidate):
-            reason = f"✗ {name}: {plain(_reason(candidate))}"
-            rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(reason)}</td></tr>')
+            why = f"✗ {name}: {reason(candidate)}"
+            rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(why)}</td></tr>')
             continue
         cells = [str(candidate["rank"]), in_short(candidate), name]
         cells += [with_interval(candidate["scores"][measure]) for measure in data["measures"]]
@@ -209,7 +197,7 @@ def notebook(data: ReportData) -> str:
         cells += [rank_range(candidate), chance(data, candidate)]
         cells += [f"{candidate['num_examples']:,}"] if data["race"] else []
         rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    sentences = [*verdict(data, str), *doubts(data), auto_sentence(data), race_sentence(data), *_notes(data)]
+    sentences = [*verdict(data, str), *doubts(data), auto_sentence(data), race_sentence(data), *cautions(data)]
     sentences += [f"■ {name} {why}" for name, why in stops(data)] + [gap_sentence(data)]
     said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in sentences if sentence)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)

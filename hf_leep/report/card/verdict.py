@@ -47,7 +47,8 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
             f"noise. Try more {examples(data)} or other candidates."
         )
     said += [*_best(data, candidates), *_seen(data, candidates)]
-    return [*said, *(text for text in (confirmation(data, name), _calibrated(data, candidates)) if text)]
+    last = (confirmation(data, name), _calibrated(data, candidates), None if tried else _advice(data, candidates))
+    return [*said, *(text for text in last if text)]
 
 
 def doubts(data: ReportData) -> list[str]:
@@ -161,8 +162,7 @@ def _calibrated(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) 
     """Say that calibration would put a candidate first that is clearly behind; None if it would not."""
     if "leave-one-out-leep" not in (data["sort_by"], data["checked_by"]):
         return None
-    known = [(found["value"], name, c) for name, c in candidates if (found := c["calibration"]) is not None]
-    first, best = candidates[0], max(known, key=lambda one: one[0], default=None)
+    first, best = candidates[0], _best_calibrated(candidates)
     if best is None or first[1]["calibration"] is None or not told_apart(first[1], best[2]):
         return None
     value, name, _ = best
@@ -170,6 +170,29 @@ def _calibrated(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) 
         f"If all predictions were calibrated, {name} would be first: its leave-one-out LEEP would be "
         f"{number(value)}, and that of {first[0]} {number(first[1]['calibration']['value'])}."
     )
+
+
+def _best_calibrated(candidates: Sequence[tuple[str, RankedData]]) -> tuple[float, str, RankedData] | None:
+    """The highest score at its best temperature, and whose it is."""
+    known = [(found["value"], name, c) for name, c in candidates if (found := c["calibration"]) is not None]
+    return max(known, key=lambda one: one[0], default=None)
+
+
+def _advice(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> str | None:
+    """Which candidate to fine-tune; None where the other sentences say it, or where the order is noise."""
+    first, best = candidates[0]
+    opinion = data["second_opinion"]
+    contradicted = opinion is not None and opinion["verdict"] == "contradicted"
+    uncertain = best["trained_on_target"] or best["tie_letters"] is None or failed_sentence(data)
+    if len(candidates) == 1 or contradicted or uncertain or _uninformative(data, [c for _, c in candidates]):
+        return None
+    if (calibrated := _best_calibrated(candidates)) is not None and _calibrated(data, candidates):
+        return f"So fine-tune both {first} and {calibrated[1]}."
+    close = [one for one in candidates[1:] if one[1]["tie_letters"] is not None and not told_apart(best, one[1])]
+    if not close:
+        return f"So fine-tune {first}."
+    chosen = max([candidates[0], *close], key=lambda one: one[1]["probability_best"] or 0.0)[0]
+    return f"If you can fine-tune only one of them, take {chosen}."
 
 
 def _seen(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from hf_leep.report.candidate_schema import ExplanationData, RankedData
 from hf_leep.report.card.cost import points
 from hf_leep.report.card.explanation import USELESS, where, why_unexplained
+from hf_leep.report.card.race import race_rows
 from hf_leep.report.card.second_opinion import head_cells
 from hf_leep.report.card.wording import (
     chance,
     examples,
     level,
+    percent_with_error,
     rank_range,
     ranked,
     stated_cells,
@@ -28,24 +31,28 @@ from hf_leep.report.schema import ReportData
 from hf_leep.text import classes, count, duration, number, percent, plain
 
 MOST_BYTES = 8_000_000  # of the candidates' details; explanations that do not fit are left out, the last ones first
+MOST_IN_ALL = 9_300_000  # bytes with the thumbnails, which leaves room for the table; left out in the same way
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | dict[str, Json] | None"
 
 
-def embedded(data: ReportData) -> str:
+def embedded(data: ReportData, thumbnails: Mapping[int, bytes]) -> str:
     """JSON in ASCII that can stand inside a script element, whatever the names in it are.
 
     Args:
         data: the content of report.json.
+        thumbnails: row → JPEG, those of the best candidates first.
     """
     names: dict[str, int] = {}
     candidates, room = [], MOST_BYTES
+    outcomes = _outcomes(data)
     for index, (name, candidate) in enumerate(ranked(data)):
         before = len(names)
-        whole = _dumped(_details(data, index, name, candidate, names, explained=True))
+        found_out = outcomes[index]
+        whole = _dumped(_details(data, index, name, candidate, found_out, names, explained=True))
         room -= len(whole) + sum(len(_dumped(added)) + 1 for added in list(names)[before:])
         if room < 0:
-            whole, room = _dumped(_details(data, index, name, candidate, names, explained=False)), 0
+            whole, room = _dumped(_details(data, index, name, candidate, found_out, names, explained=False)), 0
             names = dict(list(names.items())[:before])
         candidates.append(whole)
     others: Json = {
@@ -55,8 +62,22 @@ def embedded(data: ReportData) -> str:
         "level": level(data),
         "higher": data["measure_details"][data["sort_by"]]["higher_is_better"],
         "cost": _cost(data),
+        "thumbnails": _that_fit(thumbnails, MOST_IN_ALL - sum(map(len, candidates)) - len(_dumped(list(names)))),
+        "numThumbnails": len(thumbnails),
     }
     return f'{_dumped(others)[:-1]},"candidates":[{",".join(candidates)}]}}'
+
+
+def _that_fit(thumbnails: Mapping[int, bytes], room: int) -> dict[str, Json]:
+    """Thumbnails in base 64 by row, as many as there is room for."""
+    made: dict[str, Json] = {}
+    for row, content in thumbnails.items():
+        text = base64.b64encode(content).decode()
+        room -= len(text) + len(str(row)) + 6
+        if room < 0:
+            break
+        made[str(row)] = text
+    return made
 
 
 def _dumped(value: Json) -> str:
@@ -75,8 +96,38 @@ def _cost(data: ReportData) -> Json:
     return {"unit": unit, "points": places}
 
 
+def _outcomes(data: ReportData) -> list[list[tuple[str, str]]]:
+    """What was found out about each ranked candidate beside its scores: by a race, trained heads, and fine-tuning."""
+    stops = [
+        why if c["stopped"] else "" for (*_, why), (_, c) in zip(race_rows(data, str), ranked(data), strict=False)
+    ]
+    heads = {one["rank"]: one["accuracy"] for one in data["validation"]["candidates"]} if "validation" in data else {}
+    tuned = (
+        {(one["id"], one["revision"]): one for one in data["fine_tuning"]["candidates"]}
+        if "fine_tuning" in data
+        else {}
+    )
+    found = []
+    for index, (_, candidate) in enumerate(ranked(data)):
+        outcome = [("why it was stopped", stops[index] if stops else "")]
+        outcome.append(("trained head, accuracy (%)", percent_with_error(heads.get(candidate["rank"]))))
+        one = tuned.get((candidate["id"], candidate["revision"]))
+        if one is not None and one["place"] is not None:
+            accuracy = "" if one["accuracy"] is None else f": {percent_with_error(one['accuracy'])} %"
+            outcome.append(("fine-tuned", f"number {one['place']}{accuracy}"))
+        found.append(outcome)
+    return found
+
+
 def _details(
-    data: ReportData, index: int, name: str, candidate: RankedData, names: dict[str, int], *, explained: bool
+    data: ReportData,
+    index: int,
+    name: str,
+    candidate: RankedData,
+    found_out: Sequence[tuple[str, str]],
+    names: dict[str, int],
+    *,
+    explained: bool,
 ) -> Json:
     """One candidate. Class names are numbers: their positions in ``names``, which grows."""
     explanation, calibration = candidate["explanation"], candidate["calibration"]
@@ -86,7 +137,7 @@ def _details(
         "rank": candidate["rank"],
         "letters": in_short(candidate),
         "group": None if candidate["tie_group"] is None else (candidate["tie_group"] - 1) % 2,
-        "facts": [[key, value] for key, value in _facts(data, candidate) if value not in ("–", "")],
+        "facts": [[key, value] for key, value in (*_facts(data, candidate), *found_out) if value not in ("–", "")],
         "notes": [*map(plain, candidate["notes"]), *_warnings(data, candidate)],
     }
     if calibration:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.card.cautions import cautions, left_out
 from hf_leep.report.card.metadata import subject
+from hf_leep.report.card.order import auto_sentence
+from hf_leep.report.card.race import race_sentence
 from hf_leep.report.card.second_opinion import head_cells
-from hf_leep.report.card.verdict import doubts, verdict
+from hf_leep.report.card.verdict import doubts, headless_note, verdict
 from hf_leep.report.card.wording import (
     chance,
     examples,
     level,
-    named,
-    notes,
     rank_range,
     ranked,
     title,
-    warnings,
     with_interval,
 )
 from hf_leep.report.html.details import embedded
+from hf_leep.report.html.sections import sections
 from hf_leep.report.letters import in_short, told_apart
 from hf_leep.report.palette import DARK, LIGHT, Palette
 from hf_leep.report.schema import ReportData
@@ -82,14 +83,15 @@ class _Row:
     parameters: int | None
 
 
-def interactive(data: ReportData) -> bytes:
+def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None) -> bytes:
     """Write report.html: one file with its styles, its script and what it shows of report.json.
 
     Names are text wherever they come: the template escapes them, and the script only sets text. A policy in the page
-    forbids requests, and any script or style but its own.
+    forbids requests, and any script or style but its own. Thumbnails are in the file itself.
 
     Args:
         data: the content of report.json.
+        thumbnails: row → a small JPEG; none by default.
     """
     style, script = _style(), _asset("script.js")
     html = _template().render(
@@ -97,13 +99,15 @@ def interactive(data: ReportData) -> bytes:
         script=script,
         policy=(
             f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; base-uri 'none'; "
-            "form-action 'none'"
+            f"form-action 'none'{'; img-src data:' if thumbnails else ''}"
         ),
-        embedded=embedded(data),
+        embedded=embedded(data, thumbnails or {}),
         target=subject(data),
         described=_described(data),
         verdict=[plain(sentence) for sentence in verdict(data, str)],
         doubts=plain(" ".join(doubts(data))),
+        asides=[plain(sentence) for sentence in (auto_sentence(data), race_sentence(data)) if sentence],
+        sections=sections(data),
         measure=title(data, data["sort_by"]),
         unit=plain(data["measure_details"][data["sort_by"]]["unit"]),
         lower="" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lower",
@@ -112,15 +116,9 @@ def interactive(data: ReportData) -> bytes:
         rows=_rows(data),
         bar=_BAR,
         limits=_limits(data),
-        left_out=[
-            (name, plain(candidate["reason"] or "no score on this measure"))
-            for name, candidate in named(data)
-            if candidate["rank"] is None
-        ],
-        said=[
-            *map(plain, data["target"]["warnings"]),
-            *(f"{plain(text)}: {who}" for by_text in (warnings(data), notes(data)) for text, who in by_text.items()),
-        ],
+        left_out=left_out(data),
+        headless=(headless_note(data), plain(data["headless"]["command"] or "")) if headless_note(data) else None,
+        said=cautions(data),
         command=plain(data["run"]["command"] or ""),
         took=duration(data["run"]["seconds"]),
         versions=", ".join(f"{plain(name)} {plain(found)}" for name, found in data["run"]["versions"].items()),

@@ -200,10 +200,19 @@ function explanation(found) {
     "Predicted by: its own classes z, each with its share of the prediction and, in brackets, P̂(y|z)."));
   if (found.sources.length) parts.push(...classMap(found));
   const hardest = found.rows.map(([row, label, right, likely, surely, source, share]) =>
-    [row, named(label), percent(right), `${short(likely)} ${percent(surely)}`, `${short(source)} ${percent(share)}`]);
+    [pictured(row), named(label), percent(right), `${short(likely)} ${percent(surely)}`, `${short(source)} ${percent(share)}`]);
   const title = "Hardest rows: mislabelled, or hard to predict";
-  if (hardest.length) parts.push(make("h3", {}, title), grid(title, ["row", "label", "its probability", "most likely", "source class"], hardest, [2]));
+  if (hardest.length) parts.push(make("h3", {}, title), grid(title, ["row", "label", "its probability", "most likely", "source class"], hardest, [2], "rows"));
+  if (data.numThumbnails && found.rows.some(([row]) => !data.thumbnails[row]))
+    parts.push(make("p", { class: "quiet" }, "Rows without a picture: it could not be made, or this page would be too large."));
   return parts;
+}
+
+// A row's number, with its thumbnail where the page has one.
+function pictured(row) {
+  if (!data.thumbnails[row]) return row;
+  const image = make("img", { src: "data:image/jpeg;base64," + data.thumbnails[row], alt: "thumbnail of row " + row });
+  return make("span", { class: "pictured" }, image, row);
 }
 
 function classMap(found) {

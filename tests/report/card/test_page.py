@@ -240,6 +240,17 @@ def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
     assert verdict(report, code)[1] == "If all pairs are compared at once, its rank may be 1–2."
 
 
+def test_the_verdict_ends_with_which_candidate_to_take(report):
+    assert verdict(report, code)[-1] == "If you can fine-tune only one of them, take `small/resnet`."  # 70 % best
+    report["candidates"][0]["probability_best"] = 0.8
+    assert verdict(report, code)[-1] == "If you can fine-tune only one of them, take `big/resnet`."
+    letters(report, "a", "b", "c")
+    assert _calibrated_best(report, 0)[-1] == "So fine-tune `big/resnet`."
+    assert _calibrated_best(report, 2)[-1] == "So fine-tune both `big/resnet` and `weak/resnet`."
+    letters(report, None, "a", "a")
+    assert "ine-tune" not in verdict(report, code)[-1]  # the error of the first is not known
+
+
 def letters(report, *texts):
     for candidate, text in zip(report["candidates"], texts, strict=False):
         candidate.update(tie_letters=text, tie_group=None if text is None else 1)

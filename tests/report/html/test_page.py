@@ -120,6 +120,25 @@ def test_the_details_are_those_of_the_report(report):
     ]
 
 
+def test_thumbnails_are_in_the_page_and_only_then_may_it_show_images(report):
+    row = report["candidates"][0]["explanation"]["examples"][0]["row"]
+    bare, pictured = interactive(report), interactive(report, {row: b"\xff\xd8\xffpixels"})
+    assert b"img-src" not in bare
+    assert embedded(bare)["thumbnails"] == {}
+    assert b'; img-src data:"' in pictured
+    assert base64.b64decode(embedded(pictured)["thumbnails"][str(row)]) == b"\xff\xd8\xffpixels"
+
+
+def test_thumbnails_that_do_not_fit_are_left_out_from_the_last_on(report, monkeypatch):
+    fits = len(interactive(report)) + 5_000
+    monkeypatch.setattr(details, "MOST_IN_ALL", 60_000)
+    content = interactive(report, {row: bytes(3_000) for row in range(100)})
+    shown = embedded(content)["thumbnails"]
+    assert list(shown) == [str(row) for row in range(len(shown))]
+    assert 3 < len(shown) < 100
+    assert len(content) < fits + 60_000
+
+
 def many(report, num_candidates, num_classes):
     """A large report, in which each candidate has class names of its own."""
     found = report["candidates"][0]
@@ -136,8 +155,9 @@ def many(report, num_candidates, num_classes):
 
 def test_three_hundred_candidates_are_less_than_ten_megabytes(report):
     report["candidates"] = list(many(report, 300, 100))
-    content = interactive(report)
+    content = interactive(report, {row: bytes(4_000) for row in range(3_000)})
     assert len(content) < 10_000_000
+    assert len(embedded(content)["thumbnails"]) > 50
     assert len(embedded(content)["candidates"]) == 300
 
 
