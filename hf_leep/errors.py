@@ -131,6 +131,16 @@ def name_options(text: str, *, flags: bool) -> str:
     return _MARKED.sub(name, text).replace(_START, "").replace(_END, "")
 
 
+def without_record(text: str, record: str) -> str:
+    """The same text for a function that takes the fields of a record as arguments of its own.
+
+    Args:
+        text: the text, with marked options such as ``execution.retry``.
+        record: the name of the record, such as ``execution``.
+    """
+    return text.replace(f"{_START}{record}.", _START)
+
+
 def one_line(error: BaseException, width: int = 300) -> str:
     """An error's message on one line, without signed queries of addresses and without tokens; options stay marked."""
     message = error.marked() if isinstance(error, HfLeepError) else str(error)

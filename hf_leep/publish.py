@@ -135,7 +135,8 @@ def push(
     clean = Report(
         cast(ReportData, _without_tokens(report.data, client.secret)), report.thumbnails if push_thumbnails else {}
     )
-    message = commit_message or _message(clean)
+    num_ranked = sum(candidate["rank"] is not None for candidate in clean.candidates)
+    message = commit_message or f"hf_leep: {num_ranked} candidates ranked"
     space_url = hub.address(client, repo_id, "space") if space else None
     try:
         files = {
@@ -170,28 +171,20 @@ def push(
     )
 
 
-def _message(report: Report) -> str:
-    num_ranked = sum(candidate["rank"] is not None for candidate in report.candidates)
-    return f"hf_leep: {num_ranked} candidates ranked"
-
-
 def _check_extras(
     report: Report, repo_type: ReportRepoType, *, space: bool, push_thumbnails: bool, create_pr: bool
 ) -> None:
     """Raise where a Space or thumbnails are asked for that cannot be pushed."""
     if space and create_pr:
-        raise UserError(
-            f"{option('space')} commits to a Space, and {option('create_pr')} commits nothing: leave one out"
-        )
+        why = "commits nothing: leave one out"
+        raise UserError(f"{option('space')} commits to a Space, and {option('create_pr')} {why}")
     if push_thumbnails and not report.thumbnails:
         raise UserError(
             f"{option('push_thumbnails')}: the report has no thumbnails; rank again with {option('thumbnails')}"
         )
     if push_thumbnails and repo_type == "model" and not space:
-        raise UserError(
-            f"{option('push_thumbnails')}: a model card shows no thumbnails; push to a data set, or add "
-            f"{option('space')}"
-        )
+        why = "a model card shows no thumbnails; push to a data set, or add"
+        raise UserError(f"{option('push_thumbnails')}: {why} {option('space')}")
 
 
 def _push_space(
@@ -203,13 +196,7 @@ def _push_space(
     private: bool | None,
     client: hub.Client,
 ) -> None:
-    """Push report.html as a static Space, before the page that links it.
-
-    Raises:
-        UserError: nothing may be pushed to the repository or to the Space, or the report is private and the Space is
-            public.
-        HubError: the Hub refused, or did not answer.
-    """
+    """Push report.html as a static Space, before the page that links it; as private as the report."""
     if hub.check_destination(repo_id, repo_type, private=private, refuse=_no_report, client=client):
         private = True  # a Space that shows a private report
     hub.commit(

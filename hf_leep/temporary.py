@@ -92,6 +92,14 @@ def clear(paths: Iterable[Path]) -> None:
                 remove(path)
 
 
+def is_of_kernel(path: Path) -> bool:
+    """Whether a path leads to what the kernel makes up while it is read: some has no end, and some waits for ever.
+
+    Such files of Linux look like ordinary empty ones.
+    """
+    return os.path.realpath(path).startswith(("/proc/", "/sys/"))
+
+
 def remove(path: Path) -> None:
     """Remove a file or a folder; never mind if that fails."""
     if path.is_dir() and not path.is_symlink():

@@ -11,43 +11,44 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from hf_leep import api, data, options
-from hf_leep.arrays import Float64
 from hf_leep.data import DatasetLike
-from hf_leep.errors import CandidateError, HubLimitError, ProcessError, TargetError, UserError, name_options, option
+from hf_leep.errors import (
+    CandidateError,
+    HfLeepError,
+    HubLimitError,
+    ProcessError,
+    TargetError,
+    UserError,
+    name_options,
+    option,
+    without_record,
+)
 from hf_leep.hub import Client, pin_dataset
-from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.models import MODALITIES
 from hf_leep.options import DTYPES, Device, Dtype, Execution, FineTuning, HubAccess, check_device, check_dtype
 from hf_leep.ranking import scoring
-from hf_leep.ranking.correlation import agreement
-from hf_leep.ranking.ordering import paired_differences
-from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Score, Target
 from hf_leep.report import Report
-from hf_leep.report.candidate_schema import CandidateData, EstimateData, RankedData, ScoreData
+from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.card import short_names
-from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData, TargetData, is_ranked
-from hf_leep.report.validation_schema import AgreementData, ComparedPairsData, ValidationData
 from hf_leep.runs import plan
 from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import FAST_DECODE
 from hf_leep.runs.left_out import without
 from hf_leep.runs.passes import errors_of_candidates
-from hf_leep.runs.supervisor import Worker
+from hf_leep.runs.supervisor import Worker, open_worker
 from hf_leep.store import Store
 from hf_leep.text import with_article
 from hf_leep.training import comparison
+from hf_leep.training.agreement import agreement_with, validation_data
 from hf_leep.training.shortlist import by_name, in_memory, shortlist
 from hf_leep.training.trainers import Trainers, memory_of_trainings
-
-_OF_THE_SAME_HEAD = {"ridge", "ridge-log-likelihood"}  # measures that would be compared with themselves
 
 
 def validate(
@@ -103,27 +104,30 @@ def validate(
         TargetError: the data set cannot be read.
         ProcessError: no worker can be started.
     """
-    if top is not None:
-        options.check_count("top", top, at_least=2)
-    check_device("device", device)
-    limits = Execution(candidate_timeout=candidate_timeout, retry=retry)
-    if dtype is not None:
-        check_dtype("dtype", dtype)
-    report = report if isinstance(report, Report) else Report.load(report)
-    for name, record, given in (("fine_tune", FineTuning, fine_tune), ("hub", HubAccess, hub)):
-        if given is not None and not isinstance(given, record):
+    with _own_options():
+        if top is not None:
+            options.check_count("top", top, at_least=2)
+        check_device("device", device)
+        limits = Execution(candidate_timeout=candidate_timeout, retry=retry)
+        if dtype is not None:
+            check_dtype("dtype", dtype)
+        report = report if isinstance(report, Report) else Report.load(report)
+        for name, record, given in (("fine_tune", FineTuning, fine_tune), ("hub", HubAccess, hub)):
+            if given is not None and not isinstance(given, record):
+                raise UserError(
+                    f"{option(name)} is {with_article(type(given).__name__)}; give a hf_leep.{record.__name__}"
+                )
+        if fine_tune is not None and (top is not None or dtype is not None):
+            given_too = option("top") if top is not None else option("dtype")
             raise UserError(
-                f"{option(name)} is {with_article(type(given).__name__)}; give a hf_leep.{record.__name__}"
+                f"{given_too} is for heads: leave it out with {option('fine_tune')}, which trains in float32"
             )
-    if fine_tune is not None and (top is not None or dtype is not None):
-        given_too = option("top") if top is not None else option("dtype")
-        raise UserError(f"{given_too} is for heads: leave it out with {option('fine_tune')}, which trains in float32")
-    in_memory = by_name(models, report.candidates)
-    with _worker(limits.timeout_seconds, device) as worker:
-        how = _How(in_memory, device, dtype, hub or HubAccess(), progress, limits, worker, command is not None)
-        if fine_tune is not None:
-            return _fine_tuned(report, fine_tune, dataset, how)
-        return _with_heads(report, top, dataset, how)
+        in_memory = by_name(models, report.candidates)
+        with open_worker(limits.timeout_seconds, device) as worker:
+            how = _How(in_memory, device, dtype, hub or HubAccess(), progress, limits, worker, command is not None)
+            if fine_tune is not None:
+                return _fine_tuned(report, fine_tune, dataset, how)
+            return _with_heads(report, top, dataset, how)
 
 
 def _with_heads(report: Report, top: int | None, dataset: DatasetLike | None, how: _How) -> Report:
@@ -141,7 +145,7 @@ def _with_heads(report: Report, top: int | None, dataset: DatasetLike | None, ho
             bar.set_description(names[id(candidate)][-30:])
             trials.append(_trial(candidate, target, rows, how))
             bar.update(1)
-    described: ReportData = {**report.data, "validation": _as_data(report.data, ranked, trials, top)}
+    described: ReportData = {**report.data, "validation": validation_data(report.data, ranked, trials, top)}
     return replace(report, data=described)
 
 
@@ -160,6 +164,16 @@ def exit_code(report: Report, fine_tuned: bool = False) -> int:
     return 0 if all(tried) else 3 if any(tried) else 1
 
 
+@contextlib.contextmanager
+def _own_options() -> Iterator[None]:
+    """Name the options of Execution as the arguments of `validate` that they are."""
+    try:
+        yield
+    except HfLeepError as error:
+        error.args = (without_record(error.marked(), "execution"), *error.args[1:])
+        raise
+
+
 @dataclass(frozen=True)
 class _How:
     """How candidates and rows are found and run."""
@@ -175,29 +189,14 @@ class _How:
 
     def spelled(self, reason: str | None) -> str | None:
         """A reason with options named as the caller names them."""
-        return None if reason is None else name_options(reason, flags=self.from_command_line)
+        return (
+            None if reason is None else name_options(without_record(reason, "execution"), flags=self.from_command_line)
+        )
 
     def client(self, store: Store) -> Client:
         """How to reach the Hub."""
         cache_dir = Path(self.hub.cache_dir) if self.hub.cache_dir else None
         return Client(self.hub.token, cache_dir, self.hub.allow_pickle, store.file_digest)
-
-
-@contextlib.contextmanager
-def _worker(timeout: float, device: Device | None) -> Iterator[Worker | None]:
-    """The worker; none for one of several launched processes.
-
-    Raises:
-        UserError: the device is not available.
-    """
-    if num_launched() > 1:
-        check_available(device)
-        yield None
-        return
-    with Worker(timeout) as worker:
-        if device in ("cuda", "mps"):
-            worker.call(check_available, device)
-        yield worker
 
 
 def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None, how: _How) -> Report:
@@ -231,13 +230,10 @@ def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None
     for one in described["candidates"]:
         one["reason"] = how.spelled(one["reason"])
     placed = [(candidate, one["place"]) for candidate, one in zip(chosen, described["candidates"], strict=True)]
+    tried = [candidate for candidate, place in placed if place is not None]
+    order = -np.array([place for _, place in placed if place is not None], dtype=np.float64)
     described["agreement"] = {
-        measure: _agreement(
-            [_comparable(candidate, measure) for candidate, place in placed if place is not None],
-            -np.array([place for _, place in placed if place is not None], dtype=np.float64),
-            _sign(report.data, measure),
-        )
-        for measure in report.data["measures"]
+        measure: agreement_with(order, tried, measure, report.data) for measure in report.data["measures"]
     }
     return replace(report, data={**report.data, "fine_tuning": described})
 
@@ -330,89 +326,3 @@ def _judged(extraction: Extraction) -> Score:
     if accuracy is None:
         raise CandidateError(extraction.missing.get("features", "the pass recorded no features"))
     return accuracy
-
-
-def _as_data(
-    report: ReportData, ranked: Sequence[RankedData], trials: Sequence[Score], asked: int | None
-) -> ValidationData:
-    """The validation as plain data."""
-    done = [k for k, trial in enumerate(trials) if trial.value is not None]
-    gaps, errors = paired_differences([trials[k] for k in done])
-    accuracy = np.array([trials[k].value for k in done])
-    best = int(accuracy.argmax()) if done else 0
-    known = np.isfinite(errors)
-    behind = {
-        k: _estimate(float(gaps[best, i]), float(errors[best, i]) if known[best, i] else None)
-        for i, k in enumerate(done)
-    }
-    trained = [ranked[k] for k in done]
-    return {
-        "judged_by": "accuracy of a linear head, each example left out",
-        "top": len(ranked),
-        "asked": asked,
-        "num_ranked": sum(candidate["rank"] is not None for candidate in report["candidates"]),
-        "candidates": [
-            {
-                "id": candidate["id"],
-                "revision": candidate["revision"],
-                "rank": candidate["rank"],
-                "reason": trial.reason,
-                "accuracy": None if trial.value is None else _estimate(trial.value, trial.standard_error),
-                "place": None if k not in behind else 1 + int((accuracy > trial.value).sum()),
-                "behind_best": behind.get(k),
-            }
-            for k, (candidate, trial) in enumerate(zip(ranked, trials, strict=True))
-        ],
-        "agreement": {
-            measure: _agreement([_comparable(ranked[k], measure) for k in done], accuracy, _sign(report, measure))
-            for measure in report["measures"]
-            if measure not in _OF_THE_SAME_HEAD
-        },
-        "pairs": _pairs(trained, gaps, critical_value() * errors),
-    }
-
-
-def _estimate(value: float, standard_error: float | None) -> EstimateData:
-    half_width = None if standard_error is None else critical_value() * standard_error
-    return {"value": value, "standard_error": standard_error, "half_width": half_width}
-
-
-def _comparable(candidate: CandidateData, measure: str) -> ScoreData | None:
-    """A candidate's score; none where a race stopped it: its scores are of fewer rows than those of others."""
-    return None if candidate["stopped"] else candidate["scores"].get(measure)
-
-
-def _sign(report: ReportData, measure: str) -> float:
-    """−1 for a measure whose lower scores are better, else 1."""
-    return 1.0 if report["measure_details"][measure]["higher_is_better"] else -1.0
-
-
-def _agreement(scores: Sequence[ScoreData | None], accuracy: Float64, sign: float) -> AgreementData:
-    known = {k: sign * value for k, score in enumerate(scores) if score and (value := score["value"]) is not None}
-    found = agreement(list(known.values()), accuracy[list(known)])
-    return {
-        "num_candidates": found.num_candidates,
-        "pearson": found.pearson,
-        "pearson_interval": None if found.pearson_interval is None else list(found.pearson_interval),
-        "pearson_p_value": found.pearson_p_value,
-        "kendall": found.kendall,
-        "kendall_interval": None if found.kendall_interval is None else list(found.kendall_interval),
-        "kendall_p_value": found.kendall_p_value,
-        "weighted_tau": found.weighted_tau,
-        "weighted_tau_by_accuracy": found.weighted_tau_by_accuracy,
-    }
-
-
-def _pairs(candidates: Sequence[RankedData], gaps: Float64, margins: Float64) -> ComparedPairsData:
-    """Pairs that the ranking tells apart: in the order of accuracy, against it, or not told apart by accuracy."""
-    counts = {"confirmed": 0, "contradicted": 0, "open": 0}
-    for i, j in combinations(range(len(candidates)), 2):
-        if told_apart(candidates[i], candidates[j]):
-            told = abs(gaps[i, j]) > margins[i, j]
-            counts["open" if not told else "confirmed" if gaps[i, j] > 0 else "contradicted"] += 1
-    return {
-        "told_apart": sum(counts.values()),
-        "confirmed": counts["confirmed"],
-        "contradicted": counts["contradicted"],
-        "open": counts["open"],
-    }

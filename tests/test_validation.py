@@ -332,3 +332,10 @@ def test_the_words_of_one_sentence_have_no_others_to_be_judged_by(token_checkpoi
         assert "belong to one draw: there are no others to predict them from" in trial["reason"]
     shown(found)
     found.to_json()
+
+
+def test_the_options_of_execution_are_named_as_the_arguments_that_they_are():
+    with pytest.raises(UserError, match=r"^candidate_timeout is 'soon'; give a duration"):
+        validate("nowhere", candidate_timeout="soon")
+    with pytest.raises(UserError, match=r"^retry is 3; it must be True or False$"):
+        validate("nowhere", retry=3)

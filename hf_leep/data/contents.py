@@ -13,6 +13,9 @@ from hf_leep.errors import TargetError, option
 from hf_leep.records import BadRow
 from hf_leep.text import first_few
 
+_LOOKED_AT = 20  # sounds
+_LOUD = 100.0  # far beyond what filters and gains make of samples between −1 and 1
+
 
 def without_holes(
     found: datasets.Dataset, inputs: Sequence[str], label: str, most: int
@@ -168,6 +171,36 @@ def empty_texts(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) 
                 "for example"
             )
     return said
+
+
+def odd_sounds(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -> list[str]:
+    """A warning on sounds whose samples seem to be stored in another range than their type has.
+
+    Args:
+        found: the split.
+        inputs: the input columns.
+        rows: the rows; the first of them are looked at.
+    """
+    for column in inputs:
+        feature = found.features[column]
+        kind = (
+            getattr(getattr(feature.get("array"), "feature", None), "dtype", "") if isinstance(feature, dict) else ""
+        )
+        if not kind.startswith(("float", "int32")):
+            continue
+        sounds = found.select_columns([column])[rows[:_LOOKED_AT].tolist()][column]
+        peak = max((float(np.abs(sound["array"]).max()) for sound in sounds if sound and sound["array"]), default=0.0)
+        if kind.startswith("float") and peak > _LOUD:
+            return [
+                f"samples in column {column!r} reach {peak:,.0f}, where samples of type {kind} lie between −1 and 1: "
+                "divide them by the range that they were recorded in, such as 32768"
+            ]
+        if kind == "int32" and 0 < peak <= 2**15:
+            return [
+                f"samples in column {column!r} reach {peak:,.0f} of the 2,147,483,647 of int32, so they are read as "
+                "near silence: store samples of 16 bits as int16"
+            ]
+    return []
 
 
 def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:

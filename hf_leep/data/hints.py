@@ -66,6 +66,8 @@ def about_column(found: datasets.Dataset, name: str) -> str:
         return f"{name!r} holds lists, and a score needs one label a row: {_one_of_list(found, name)}"
     if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
         return f"{name!r} holds files: {_cast(name)}"
+    if isinstance(feature, dict) and set(feature) == {"array", "sampling_rate"}:
+        return f"{name!r} holds sounds of several channels: store one list of samples each, such as their mean"
     if isinstance(feature, dict) and feature:
         inner = ", ".join(list(feature)[:4])
         return f"{name!r} holds columns of its own ({inner}): Dataset.flatten() makes them columns of the data set"

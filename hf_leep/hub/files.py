@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_leep.errors import CandidateError, one_line, option
+from hf_leep.temporary import is_of_kernel
 
 # One set of weights: a single file, or an index and its shards; safetensors first.
 _SAFE = ("model.safetensors", "model.safetensors.index.json", re.compile(r"model-\d+-of-\d+\.safetensors"))
@@ -25,6 +26,10 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _NO_WEIGHTS = ("training_args.bin", "optimizer.pt", "scheduler.pt")  # what a Trainer leaves beside weights
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_INDEX = 64 * 2**20  # bytes
+_MAX_SMALL = 256 * 2**20  # bytes of a configuration or a tokenizer; the largest have about 35 MB
+MAX_BESIDE = 2**30
+"""Bytes of any other file beside the weights, beyond which it is no part of a processor."""
+CARD = "README.md"
 # Endings of files with weights of any library.
 ALL_WEIGHTS = (*_PICKLES, ".h5", ".msgpack", ".gguf", ".onnx", ".safetensors")
 
@@ -109,9 +114,30 @@ def _shards(folder: Path, index: str, single: str) -> list[str]:
         # An index must not point outside its folder, nor to weights of another format.
         if not isinstance(name, str) or Path(name).suffix != Path(single).suffix:
             raise CandidateError(f"{index} names {name!r}, which is not a {Path(single).suffix} file")
-        if Path(name).name != name or not (folder / name).is_file():
-            raise CandidateError(f"{index} names {name!r}, which is not in the folder")
+        if Path(name).name != name or not _is_file(folder / name):
+            raise CandidateError(f"{index} names {name[:200]!r}, which is not in the folder")
     return names
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def check_length(file: str, size: int | None) -> None:
+    """Check that a configuration or a tokenizer is no longer than any that people publish: reading takes its memory.
+
+    Args:
+        file: its name.
+        size: its size in bytes; None where it is not known.
+
+    Raises:
+        CandidateError: it is longer.
+    """
+    if size is not None and size > _MAX_SMALL and file != CARD:
+        raise CandidateError(f"{file} is {size / 2**20:,.0f} MB long; hf_leep reads up to {_MAX_SMALL >> 20} MB of it")
 
 
 def check_pointer(folder: Path, file: str) -> None:
@@ -134,7 +160,7 @@ def check_pointer(folder: Path, file: str) -> None:
 def check_kinds(folder: Path) -> None:
     """Check that what transformers may open in a checkpoint's folder are files, not pipes, devices or sockets.
 
-    Reading a pipe waits for ever, and some devices have no end.
+    Reading a pipe waits for ever, and some devices and files of the kernel have no end.
 
     Args:
         folder: the checkpoint's folder.
@@ -145,6 +171,8 @@ def check_kinds(folder: Path) -> None:
     for path in [*folder.iterdir(), *(folder / Path(POOLING).parent).glob("*"), *folder.glob("*chat_templates/*")]:
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise CandidateError(f"{path.relative_to(folder)} is a pipe, a device or a socket, not a file: remove it")
+        if is_of_kernel(path):
+            raise CandidateError(f"{path.relative_to(folder)} leads to a file of the kernel (/proc, /sys): remove it")
 
 
 def check_weights(folder: Path, file: str) -> dict[str, Sequence[int]]:

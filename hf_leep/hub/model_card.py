@@ -10,8 +10,10 @@ from typing import TypedDict
 from hf_leep.text import plain
 
 _MAX_CARD = 2**20  # characters
-_MAX_NAME = 100  # characters of the data set that an accuracy was measured on
-_MAX_ENTRIES = 100  # of a list; YAML can repeat one by reference, so that a small file holds very many
+MAX_NAME = 100
+"""Characters of a licence or of the name of a data set: a report repeats them."""
+MAX_ENTRIES = 100
+"""Entries of a list; YAML can repeat one by reference, so that a small file holds very many."""
 _ACCURACY = {"accuracy", "acc", "acc1", "top1", "top1acc", "top1accuracy", "accuracytop1"}  # letters and digits alone
 _TOP_MORE = re.compile(r"(top|acc|@)[\W_]*([2-9]|1\d)")  # such as Top 5 Accuracy, which is stated as an accuracy, too
 
@@ -34,13 +36,13 @@ def read(metadata: Mapping[str, object] | None) -> Card:
     metadata = metadata if isinstance(metadata, Mapping) else {}
     stated, trained_on = metadata.get("license"), metadata.get("datasets")
     if isinstance(stated, list):
-        stated = ", ".join(name for name in stated if isinstance(name, str)) or None
+        stated = ", ".join(name[:MAX_NAME] for name in stated[:MAX_ENTRIES] if isinstance(name, str)) or None
     names = [trained_on] if isinstance(trained_on, str) else trained_on if isinstance(trained_on, list) else []
     task = metadata.get("pipeline_tag")
     accuracy, data_set = _accuracy(metadata.get("model-index"), task if isinstance(task, str) else None)
     return {
-        "license": stated if isinstance(stated, str) else None,
-        "trained_on": tuple(name for name in names if isinstance(name, str)),
+        "license": stated[:MAX_NAME] if isinstance(stated, str) else None,
+        "trained_on": tuple(name[:MAX_NAME] for name in names[:MAX_ENTRIES] if isinstance(name, str)),
         "stated_accuracy": accuracy,
         "stated_on": data_set,
     }
@@ -116,11 +118,11 @@ def _data_set(stated: Mapping[object, object]) -> str | None:
 
 
 def _text(value: object) -> str:
-    return plain(value[:_MAX_NAME]).strip() if isinstance(value, str) else ""
+    return plain(value[:MAX_NAME]).strip() if isinstance(value, str) else ""
 
 
 def _entries(value: object) -> Iterator[Mapping[object, object]]:
-    yield from (entry for entry in (value[:_MAX_ENTRIES] if isinstance(value, list) else ()) if _mapping(entry))
+    yield from (entry for entry in (value[:MAX_ENTRIES] if isinstance(value, list) else ()) if _mapping(entry))
 
 
 def _mapping(value: object) -> Mapping[object, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -178,8 +179,13 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
     # Any other file in a local folder may be part of a processor, so it counts; weights that are not used do not.
     # Those of an adapter are used, where peft is installed.
     unused = {f for f in files if f.endswith(checkpoint.ALL_WEIGHTS) and not f.startswith("adapter_model")}
-    others = (f for f in files if not f.startswith(".") and f not in unused)
-    hashed = sorted({*chosen, *others})
+    sizes = {file: (folder / file).stat().st_size for file in files}
+    too_long = {f for f in files if sizes[f] > checkpoint.MAX_BESIDE}
+    others = {f for f in files if not f.startswith(".")} - unused - too_long
+    hashed = sorted({*chosen, *others} - ({checkpoint.CARD} & too_long))
+    for file in chosen:
+        if not file.endswith(checkpoint.WEIGHTS):
+            checkpoint.check_length(file, sizes[file])
     for file in hashed:
         checkpoint.check_pointer(folder, file)
     for file in chosen:
@@ -187,7 +193,7 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
             checkpoint.check_weights(folder, file)
     digest = hashlib.sha256()
     for file in hashed:
-        digest.update(f"{file}\0{client.digest(folder / file)}\0".encode())
+        digest.update(os.fsencode(f"{file}\0{client.digest(folder / file)}\0"))  # a name need not be UTF-8
     return Snapshot(Candidate(name, f"sha256:{digest.hexdigest()}", **model_card.read_in(folder)), folder)
 
 
@@ -206,6 +212,9 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
         known = checkpoint.what_it_holds(list(stated), client.allow_pickle)
         raise CandidateError(f"the repository has no config.json: {known or 'not a transformers checkpoint'}")
     chosen = checkpoint.choose(list(stated), client.allow_pickle, None)
+    for name in chosen:
+        if not name.endswith(checkpoint.WEIGHTS):
+            checkpoint.check_length(name, stated[name].size)
     if searched and any(name.endswith(".bin") for name in chosen):
         # Neither the search nor the files themselves state the sizes of pickled weights.
         return _remote(repo_id, revision, client, None)
@@ -225,7 +234,9 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
         for name in chosen
     }
     card = model_card.read(_metadata(info))
-    tagged = [tag.removeprefix("dataset:") for tag in info.tags or [] if tag.startswith("dataset:")]
+    tagged = [
+        tag.removeprefix("dataset:")[: model_card.MAX_NAME] for tag in info.tags or [] if tag.startswith("dataset:")
+    ]
     now = str(info.id)  # a renamed repository answers under its old name, too
     if now != repo_id:
         _LOG.warning("%s is called %s on the Hub now", repo_id, now)
@@ -233,7 +244,7 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
         now,
         sha,
         license=card["license"],
-        trained_on=tuple(dict.fromkeys([*card["trained_on"], *tagged])),
+        trained_on=tuple(dict.fromkeys([*card["trained_on"], *tagged]))[: model_card.MAX_ENTRIES],
         stated_accuracy=card["stated_accuracy"],
         stated_on=card["stated_on"],
         gated=bool(info.gated),

@@ -74,7 +74,7 @@ class _Maker:
         self._channel = channel
         self._rows: Rows | None = None
         self._collate: Collate | None = None
-        self._unusable: Exception | None = None
+        self._unusable: BaseException | None = None
         self._images = _Images(number, 0)
         self._blocks = _OutputBlocks()
 
@@ -96,7 +96,7 @@ class _Maker:
         """What a pickle holds; such as a class of the caller's own script cannot be found here."""
         try:
             made = pickle.loads(content)  # noqa: S301 - from hf_leep itself
-        except Exception as error:  # unpickling raises errors of any kind
+        except BaseException as error:  # unpickling raises errors of any kind, as processors do
             self._unusable = error
             return None
         self._unusable = None
@@ -112,7 +112,7 @@ class _Maker:
             rows = read_rows(self._rows, chunk.positions, self._images.load(chunk.images))
             inputs = collate_rows(self._rows, self._collate, chunk.positions, rows)
             number, tensors = self._blocks.store(inputs)
-        except Exception as error:  # decoders and processors raise errors of any kind
+        except BaseException as error:  # errors of any kind; a panic of a tokenizer's Rust code is no Exception
             self._channel.send(chunks.Failed(chunk.ticket, _sendable(error)))
             return
         new = {
@@ -133,8 +133,10 @@ class _Maker:
         self._channel.send(made, [block.fd for block in blocks.values()])
 
 
-def _sendable(error: Exception) -> Exception:
+def _sendable(error: BaseException) -> Exception:
     """An error that survives pickling: itself, or its text."""
+    if not isinstance(error, Exception):
+        return CandidateError(f"{type(error).__name__}: {one_line(error)}")
     try:
         if isinstance(error, HfLeepError) or str(pickle.loads(pickle.dumps(error))) == str(error):  # noqa: S301 - own
             return error

@@ -37,8 +37,11 @@ def _load_extractor(path: Path) -> FeatureExtractor:
             extractor: FeatureExtractor = AutoFeatureExtractor.from_pretrained(
                 path, trust_remote_code=False, local_files_only=True
             )
-    except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever transformers raises for what is in the file
         raise CandidateError(f"its feature extractor cannot be loaded: {describe(error)}") from None
+    rate: object = extractor.sampling_rate
+    if not isinstance(rate, int) or rate < 1:
+        raise CandidateError(f"its feature extractor states the sampling rate {rate!r:.60}, not samples a second")
     return extractor
 
 

@@ -32,14 +32,17 @@ _LIMITS: Sequence[tuple[re.Pattern[str], int, str]] = [
     (re.compile(r"num_labels|num_classes"), _MAX_LABELS, "classes"),
     (re.compile(r"(num_)?(\w+_)?(hidden_)?layers?|n_layers?|depths?|num_\w*blocks|num_stages"), 10_000, "layers"),
     (re.compile(r"(num_|in_)(input_)?chan(nel)?s"), 4_096, "channels"),
-    (re.compile(r"image_size|(crop_|pad_)?size|height|width|(shortest|longest)_edge"), 16_384, "pixels a side"),
+    (re.compile(r"image_size|(crop_|pad_)?size|height|width|(shortest|longest)_edge"), 8_192, "pixels a side"),
     (re.compile(r"sampling_rate|sample_rate"), 1_000_000, "samples a second"),
-    (re.compile(r"(num|n)_frames|num_mel_bins|feature_size|(n|num)_mels"), 100_000, "values"),
-    (re.compile(r"n_fft|fft_length|hop_length|frame_length"), 10_000_000, "samples"),
-    (re.compile(r"chunk_length(_s)?|max_length_s"), 86_400, "seconds"),
+    (re.compile(r"(num|n)_frames"), 100_000, "frames"),
+    (re.compile(r"num_mel_bins|feature_size|(n|num)_mels"), 4_096, "values"),
+    (re.compile(r"n_fft|fft_length|fft_window_size|win_length|hop_length|frame_length"), 65_536, "samples"),
+    (re.compile(r"chunk_length(_s)?|max_length_s"), 3_600, "seconds"),
     (re.compile(r"n_samples|max_length|max_position_embeddings|n_positions"), 1_000_000_000, "values"),
 ]
 _PIXEL_AREAS = re.compile(r"Qwen|Glm|GLM|Emu|Pixtral|Mllama|Keye|Ernie")  # their edges are numbers of pixels
+_SPECTRA = re.compile("AST|AudioSpectrogram")  # their length is a number of frames, and each has many values
+_MAX_FRAMES = 100_000
 _SPARE = 50_000_000  # elements of a model beyond its weights: a new head or pooler, tables of positions
 
 
@@ -62,6 +65,11 @@ def check_numbers(folder: Path) -> None:
         labels = content.get("id2label")
         if isinstance(labels, dict) and len(labels) > _MAX_LABELS:
             raise CandidateError(f"{name} names {len(labels):,} classes; hf_leep accepts up to {_MAX_LABELS:,}")
+        spectra = _SPECTRA.match(str(content.get("feature_extractor_type", "")))
+        if spectra and isinstance(frames := content.get("max_length"), int | float) and frames > _MAX_FRAMES:
+            raise CandidateError(
+                f"{name} claims max_length = {frames:,}; hf_leep accepts up to {_MAX_FRAMES:,} frames"
+            )
         areas = bool(_PIXEL_AREAS.match(str(content.get("image_processor_type", ""))))
         for key, number in _numbers(name, content):
             for pattern, limit, unit in _LIMITS:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Row: TypeAlias = Mapping[str, Any]  # the input columns of one row, as `hf_leep.data` decodes them
 
+_MAX_NAME = 200  # characters of the name of a class, a weight or a Python class, which a report repeats
 _TRAINING_ONLY = ("mask_token", "masked_spec_embed")  # replace masked inputs: a pass masks nothing
 _MISSING_PACKAGES = re.compile(
     r"(?<=requires the )\S+(?= library but)|(?<=[Mm]issing optional dependencies: )[\w, -]+"
@@ -128,7 +129,7 @@ def other_class(config: PreTrainedConfig, auto_class: AutoClass) -> str | None:
     names = [stated] if isinstance(stated, str) else stated if isinstance(stated, list) else []
     saved_as = [name.removeprefix("TF").removeprefix("Flax") for name in names if isinstance(name, str)]
     known = {cls.__name__ for cls in model_classes(auto_class, config)}
-    return ", ".join(saved_as) if saved_as and not known & set(saved_as) else None
+    return first_two(saved_as) if saved_as and not known & set(saved_as) else None
 
 
 def load_config(path: Path, auto_class: AutoClass, what: str) -> PreTrainedConfig:
@@ -304,7 +305,8 @@ def _no_classes(config: PreTrainedConfig) -> str | None:
     if config.problem_type == "multi_label_classification":
         return "a multi-label head: its outputs are no distribution over source classes"
     if config.problem_type == "regression" or (config.num_labels or 0) < 2:
-        return f"a regression head ({config.num_labels} output): it has no source classes"
+        outputs = "1 output" if config.num_labels == 1 else f"{config.num_labels} outputs"
+        return f"a regression head ({outputs}): it has no source classes"
     return None
 
 
@@ -333,7 +335,7 @@ def source_labels(config: PreTrainedConfig) -> tuple[str, ...]:
         config: the model's configuration.
     """
     names = {int(index): name for index, name in (config.id2label or {}).items()}  # PVT's may be None
-    return tuple(str(names.get(index, index)) for index in range(config.num_labels or 0))
+    return tuple(str(names.get(index, index))[:_MAX_NAME] for index in range(config.num_labels or 0))
 
 
 @contextlib.contextmanager
@@ -379,4 +381,6 @@ def first_two(names: Sequence[str]) -> str:
     Args:
         names: the names.
     """
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    return ", ".join(name[:_MAX_NAME] for name in names[:2]) + (
+        f" and {len(names) - 2} more" if len(names) > 2 else ""
+    )

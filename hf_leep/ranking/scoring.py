@@ -234,10 +234,13 @@ def _with_shuffled(
     """
     try:
         shuffled = measure.value_by_draw(inputs, shuffled_labels(labels, draws), draws)
-    except Exception:  # the score itself is valid
-        return score
+    except Exception as error:  # whatever a measure raises, perhaps one of another package: the score itself is valid
+        why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {one_line(error)}"
+        return _warned(score, f"{measure.title} cannot be compared with its value for shuffled labels: {why}")
     if not np.isfinite(shuffled):
-        return score
+        return _warned(
+            score, f"{measure.title} is {shuffled} with shuffled labels: nothing says what noise would score"
+        )
     score = replace(score, shuffled=shuffled)
     sign = 1.0 if measure.higher_is_better else -1.0
     if score.value is None or sign * (score.value - shuffled) > (half_width(score) or 0.0):

@@ -225,8 +225,8 @@ class Report:
             if Path(folder).is_file():
                 raise UserError(f"{folder} is a file: name the folder that its report.json is in")
             status = path.stat()
-            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-                raise UserError(f"cannot read {path}: it is a pipe or a device, not a file")
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)) or temporary.is_of_kernel(path):
+                raise UserError(f"cannot read {path}: it is a pipe, a device or a link into /proc, not a file")
             if status.st_size > _MAX_BYTES:
                 raise UserError(f"{path} is damaged: it is longer than {_MAX_BYTES >> 20} MB")
             text = path.read_text(encoding="utf-8")

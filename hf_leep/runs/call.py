@@ -13,7 +13,7 @@ from pathlib import Path
 from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
 from hf_leep.errors import MeasureError, UserError, name_options, option
-from hf_leep.inference.processes import Processes, check_available, num_launched
+from hf_leep.inference.processes import Processes, num_launched
 from hf_leep.measures import MEASURES, find
 from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection, check_flag, check_text
 from hf_leep.ranking import ordering, scoring
@@ -24,10 +24,11 @@ from hf_leep.runs import local, plan, ray_engine
 from hf_leep.runs import race as racing
 from hf_leep.runs.bars import progress_bar
 from hf_leep.runs.config import RunConfig
+from hf_leep.runs.interruptions import held
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import StartMessage
 from hf_leep.runs.plan import CandidateLike, Plan, Step
-from hf_leep.runs.supervisor import Worker
+from hf_leep.runs.supervisor import Worker, open_worker
 from hf_leep.text import plain, with_article
 
 _LOG = logging.getLogger("hf_leep")
@@ -166,21 +167,9 @@ def processes_of(call: Call) -> Processes:
 
 
 def worker_of(call: Call) -> contextlib.AbstractContextManager[Worker | None]:
-    """The worker of a run; none for one of several launched processes.
-
-    Raises:
-        UserError: the device is not available.
-    """
-    if num_launched() > 1:
-        check_available(call.execution.device)
-        return contextlib.nullcontext()
-    worker = Worker(call.execution.timeout_seconds)
-    if call.cluster is None and call.execution.device in ("cuda", "mps"):
-        with contextlib.ExitStack() as unless_available:
-            unless_available.callback(worker.end)
-            worker.call(check_available, call.execution.device)
-            unless_available.pop_all()
-    return worker
+    """The worker of a run, as `hf_leep.runs.supervisor.open_worker` opens it; a cluster has devices of its own."""
+    device = call.execution.device if call.cluster is None else None
+    return open_worker(call.execution.timeout_seconds, device)
 
 
 def read_rows(call: Call, processes: Processes, worker: Worker | None) -> Job:
@@ -246,14 +235,16 @@ def carry_out(
     limits = (call.hub.max_download_bytes, call.hub.prefetch, call.hub.evict, call.progress)
     if call.race is not None:
         scored, race = racing.carry_out(planned, job, call.race, order, *limits)
-        return [scored[name] for name in names], race.ranking(names), race.record()
+        with held():
+            return [scored[name] for name in names], race.ranking(names), race.record()
     if call.cluster is not None:
         config = replace(call.config, measures=job.measures).at(job.target.revision)
         scored = ray_engine.carry_out(planned, job, config, call.cluster, call.progress)
     else:
         scored = local.carry_out(planned, job, *limits, jobs=call.execution.jobs)
     results = [scored[name] for name in names]
-    return results, ordering.rank(results, order), None
+    with held():
+        return results, ordering.rank(results, order), None
 
 
 def _check_candidates(candidates: Sequence[CandidateLike]) -> None:

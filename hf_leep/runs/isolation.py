@@ -160,4 +160,4 @@ def is_registered(folder: Path) -> bool:
             for value in list(vars(module).values()):
                 extra = getattr(value, "_extra_content", None)  # of the mappings that `register` adds to
                 registered |= {getattr(key, "model_type", key) for key in extra} if isinstance(extra, dict) else set()
-    return model_type in registered
+    return isinstance(model_type, str) and model_type in registered

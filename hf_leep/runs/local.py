@@ -215,7 +215,8 @@ class Downloads:
                     _LOG.warning("the download of %s cannot be removed: %s", plain(step.name), one_line(error))
 
     def _describe(self) -> None:
-        self._bar.set_description(", ".join(self._names))
+        more = f" and {len(self._names) - 1} more" if len(self._names) > 1 else ""
+        self._bar.set_description(self._names[0] + more)
 
     def _fetch_unplanned(self, snapshot: hub.Snapshot) -> Path:
         """Download a checkpoint whose pass was in the store when the plan was made, and is damaged."""

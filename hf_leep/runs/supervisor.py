@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, TypeVar, cast
 
 from hf_leep.errors import ProcessError, UserError, WorkerError, one_line, option
+from hf_leep.inference.processes import check_available, num_launched
 from hf_leep.runs.messages import LOG, Answer, Event, Failure, Ready, Work, receive, send
 
 _T = TypeVar("_T")
@@ -121,9 +122,15 @@ class Worker:
                 raise
             except Exception as error:  # whatever pickle raises, here or there
                 self._unknown = rows
+                why = (
+                    "cannot be written for it"
+                    if isinstance(error, OSError)
+                    else "need what this program alone defines"
+                )
                 _LOG.warning(
-                    "the rows need what this program alone defines (%s): candidates run in this process, and one that "
-                    "crashes ends the run",
+                    "no worker can read the rows, which %s (%s): candidates run in this process, and one that crashes "
+                    "ends the run",
+                    why,
                     one_line(error),
                 )
                 return False
@@ -145,11 +152,10 @@ class Worker:
         if process is None:
             return
         process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process.wait()
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        process.wait()  # but not for its standard output, which a process that it has started may hold open
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
@@ -160,7 +166,9 @@ class Worker:
                 if not isinstance(self._answer(process, _START_SECONDS, {}), Ready):
                     raise AssertionError  # it is the first message of every worker
             except WorkerError as error:
-                if not tries_left or process.poll() is None:
+                if process.poll() is None:  # no fault of an option: this is no candidate
+                    raise ProcessError(f"no worker can be started in {_START_SECONDS:g} seconds") from None
+                if not tries_left:
                     raise ProcessError(f"no worker can be started: {error.marked()}") from None
             else:
                 return process
@@ -220,6 +228,27 @@ class Worker:
                 raise WorkerError(_how_it_ended(process))
 
 
+@contextlib.contextmanager
+def open_worker(timeout: float, device: str | None) -> Iterator[Worker | None]:
+    """The worker of a run; none for one of several launched processes.
+
+    Args:
+        timeout: as of `Worker`.
+        device: the device that was asked for; None for the best one available.
+
+    Raises:
+        UserError: the device is not available.
+    """
+    if num_launched() > 1:
+        check_available(device)
+        yield None
+        return
+    with Worker(timeout) as worker:
+        if device in ("cuda", "mps"):
+            worker.call(check_available, device)
+        yield worker
+
+
 def _environment() -> dict[str, str]:
     """That of this process; the worker finds the modules where this process does."""
     folders = os.pathsep.join(path or os.getcwd() for path in sys.path)
@@ -228,11 +257,12 @@ def _environment() -> dict[str, str]:
 
 def _read(stream: BinaryIO, messages: queue.SimpleQueue[object]) -> None:
     """Pass on what the worker sends; None when it ends."""
-    try:
-        while True:
-            messages.put(receive(stream))
-    except BaseException:  # closed here or there
-        messages.put(None)
+    with stream:
+        try:
+            while True:
+                messages.put(receive(stream))
+        except BaseException:  # it has ended, or sent what cannot be read
+            messages.put(None)
 
 
 def _how_it_ended(process: subprocess.Popen[bytes]) -> str:

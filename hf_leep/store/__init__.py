@@ -85,7 +85,12 @@ class Store:
                 root = None
         self._root = root
         if root is not None:
-            for pattern in (f"extractions/*{PARTIAL}", "scores/*/.*.tmp", *(f"{kind}/.*.tmp" for kind in _KINDS[2:])):
+            for pattern in (
+                f"extractions/*{PARTIAL}",
+                "scores/*/.*.tmp",
+                "training/*/.*.tmp",
+                *(f"{kind}/.*.tmp" for kind in _KINDS[2:]),
+            ):
                 temporary.clear(root.glob(pattern))
 
     @staticmethod

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hf_leep import temporary
+from hf_leep.errors import one_line
+
+_LOG = logging.getLogger("hf_leep")
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Journal:
 
     A line that was cut off by a kill is ignored. A file of another comparison (other rows, candidates or settings) is
     replaced. Failures are kept for this process alone: a later one tries again, since a disk or the Hub may be back.
+    Where the disk is full, the comparison goes on, and what could not be written is written as soon as it can be.
 
     Args:
         path: the file; None to keep nothing on disk.
@@ -70,6 +77,7 @@ class Journal:
 
     def __init__(self, path: Path | None, about: Mapping[str, object]) -> None:
         self._path = path
+        self._unwritten, self._failing = "", False
         self._trials: dict[Trial, Outcome] = {}
         self._failures: dict[str, str] = {}
         self._steps: dict[int, int] = {}
@@ -78,21 +86,23 @@ class Journal:
         if path is None:
             return
         header = json.dumps({"about": about}, sort_keys=True)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        if not lines or lines[0] != header:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".new")
-            temporary.write_text(header + "\n", encoding="utf-8")
-            temporary.replace(path)
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+            if not lines or lines[0] != header:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write(path, f"{header}\n".encode())
+                return
+        except OSError as error:
+            _LOG.warning("store: what is trained cannot be kept: %s", one_line(error))
+            self._path = None
             return
-        for line in lines[1:]:
+        for line in dict.fromkeys(lines[1:]):  # one that was written again, since the disk was full, counts once
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             self._read(entry)
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write("\n")  # ends a line that was cut off
+        self._unwritten = "\n"  # ends a line that was cut off
 
     def outcome(self, trial: Trial) -> Outcome | None:
         """What came of a trial; None where it has not been finished."""
@@ -169,5 +179,14 @@ class Journal:
     def _write(self, entry: Mapping[str, object]) -> None:
         if self._path is None:
             return
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        self._unwritten += json.dumps(entry) + "\n"
+        try:
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(self._unwritten)
+        except OSError as error:
+            if not self._failing:
+                _LOG.warning("store: what is trained cannot be kept for now: %s", one_line(error))
+            self._unwritten = "\n" + self._unwritten.lstrip("\n")  # the line break ends what was written in part
+            self._failing = True
+        else:
+            self._unwritten, self._failing = "", False

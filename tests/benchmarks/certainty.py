@@ -9,7 +9,8 @@ samples, and a cross where the two differ by more than three errors of the simul
 - best: the probability of being best, by what it was, beside how often that candidate was the best;
 - settling: "it takes at least about N rows to settle the first place", tried with N rows;
 - perfect: intervals of heads with 0 to 5 % of the rows wrong;
-- nulls: noise of two widths that is told apart, for every measure but stable rank, which looks at no label.
+- nulls: noise of two widths that is told apart, for every measure but stable rank, which looks at no label;
+- opinion: equally accurate heads of which the second opinion says that one is more accurate than the first's.
 """
 
 import os
@@ -23,6 +24,8 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -33,13 +36,14 @@ from hf_leep.ranking import best as ranking_best
 from hf_leep.ranking.best import growth_at_least, probabilities_of_being_best
 from hf_leep.ranking.ordering import gap, rank
 from hf_leep.ranking.scoring import with_checks
+from hf_leep.ranking.second_opinion import second_opinion
 from hf_leep.ranking.uncertainty import CONFIDENCE, Comparison, JointScores, miss_probability
+from hf_leep.records import Candidate, Result, Score
 from tests.benchmarks.coverage import T, cloud, predictions, ranks, scored
-from tests.benchmarks.nulls import NO_LABELS, SLOW, Null
+from tests.benchmarks.nulls import NO_LABELS, Null
 from tests.benchmarks.nulls import told_apart as noise_apart
 
 MEASURED = ["leep", "leave-one-out-leep", "ridge"]
-SLOWER = {"parc", "gbc", "transrate", "logme", "regularised-h-score"}  # measures that get fewer draws
 MANY = 10**5  # influence values of made-up scores
 BINS = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95, 1.0)
 SHARE = {"full": 1.0, "quick": 0.05}
@@ -49,6 +53,8 @@ GAPS = {  # how true scores differ, in standard errors of one score
     "gaps of 1 error": lambda rng, k: rng.normal(size=k),
     "gaps of 2 errors": lambda rng, k: 2 * rng.normal(size=k),
     "heavy tails": lambda rng, k: rng.standard_t(2, k),
+    "half of them 4 errors behind the other half": lambda rng, k: 0.2 * rng.normal(size=k) - 4 * (np.arange(k) % 2),
+    "evenly spaced over 1.5 errors": lambda rng, k: np.linspace(0, 1.5, k),
     "one 3 paired errors ahead of equals": lambda rng, k: np.where(np.arange(k) == 0, 3 * np.sqrt(2), 0.0),
 }
 
@@ -295,15 +301,45 @@ def nearly_right(rng, y, wrong):
 
 def nulls(rng, share):
     """Noise of two widths told apart; each test is at 5 %, so more than 7 % of 1,000 draws would be too many."""
-    for name in [name for name in MEASURES if name not in NO_LABELS]:
-        needs = MEASURES[name].needs
-        null = Null(200, 5, (10, 200)) if needs == "probabilities" else Null(100, 2, (10, 60))
-        number = max(int((60 if name in SLOW | SLOWER else 1000 if needs == "probabilities" else 300) * share), 10)
-        found = noise_apart(rng, name, null, number)
-        yield Line(f"{name}, noise told apart, {null}", "at most", miss_probability(), found, number)
+    for needs, null, number in (
+        ("probabilities", Null(200, 5, (10, 200)), 1000),
+        ("features", Null(100, 2, (10, 60)), 300),
+    ):
+        names = [name for name in MEASURES if name not in NO_LABELS and MEASURES[name].needs == needs]
+        number = max(int(number * share), 10)
+        for name, found in noise_apart(rng, names, null, number).items():
+            yield Line(f"{name}, noise told apart, {null}", "at most", miss_probability(), found, number)
 
 
-SECTIONS = {function.__name__: function for function in (coverage, ties, best, settling, perfect, nulls)}
+def opinion(rng, share):
+    """Equally accurate heads one of which the second opinion finds to be more accurate than that of the first."""
+    n = 200
+    for k, number in ((2, 1000), (12, 1000), (100, 200)):
+        for accuracy in (0.5, 0.9, 0.99):
+            for alike in (0.0, 0.5):
+                found = 0
+                for _ in range(times := max(int(number * share), 20)):
+                    common = np.sqrt(alike) * rng.normal(size=n)  # how hard each example is for all heads
+                    own = np.sqrt(1 - alike) * rng.normal(size=(k, n))
+                    found += contradicted(common + own < NormalDist().inv_cdf(accuracy))
+                what = f"{k} heads, each {accuracy:.0%} right, errors correlated by {alike:g}"
+                yield Line(f"false second opinion, {what}", "at most", miss_probability(), found / times, times)
+
+
+def contradicted(right):
+    """Whether the second opinion is against the first candidate, given which examples each head has right."""
+    measure, results = MEASURES["ridge"], []
+    for outcomes in right.astype(float):
+        value, influence = outcomes.mean(), outcomes - outcomes.mean()
+        error = measure.standard_error(value, influence, len(influence))
+        more = measure.unseen_variance(value, influence, len(influence))
+        head = Score(value, standard_error=error, unseen=more, influence=influence.astype(np.float32))
+        results.append(Result(Candidate("x"), head_accuracy=head))
+    ranking = SimpleNamespace(sort_by="leep", ranked=[SimpleNamespace(index=0)])
+    return second_opinion(results, ranking).verdict == "contradicted"
+
+
+SECTIONS = {function.__name__: function for function in (coverage, ties, best, settling, perfect, nulls, opinion)}
 
 
 def lines(section, quick=False):

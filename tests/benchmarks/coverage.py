@@ -55,10 +55,10 @@ def scored(measures, y, probabilities=None, features=None):
     return score(Extraction(Candidate("x"), probabilities, features, y, RUN), measures)
 
 
-def synthetic(rng, needs, n, width):
+def synthetic(rng, needs, n, width, signal=0.5):
     """Labels and arrays of one sample."""
     y = np.concatenate([np.arange(T), rng.integers(0, T, n - T)])
-    return y, {needs: (predictions if needs == "probabilities" else cloud)(rng, y, width, 0.5)}
+    return y, {needs: (predictions if needs == "probabilities" else cloud)(rng, y, width, signal)}
 
 
 def resampled(rng, recorded, needs, n, noise=0.0):
@@ -267,6 +267,28 @@ def head(rng, times):
         print(f"  n = {n:4}, d = {widths}, t = {t}: {found}; {means}", flush=True)
 
 
+def probe(rng, times):
+    """Print the figures of the linear probe, from near chance to almost always right."""
+    print(f"linear probe: {LEVEL} intervals of scores that hold; mean score")
+    for n, d, signal in (
+        (200, 400, 0.1),
+        (200, 200, 0.14),
+        (300, 150, 0.16),
+        (300, 60, 0.26),
+        (300, 60, 0.5),
+        (300, 30, 0.37),
+    ):
+        found = []
+        for _ in range(times(300)):
+            y, arrays = synthetic(rng, "features", n, d, signal)
+            one = scored(["linear-probe"], y, **arrays).scores["linear-probe"]
+            found.append((one.value, *one.interval))
+        values, low, high = np.array(found).T
+        held = np.mean((low <= values.mean()) & (values.mean() <= high))
+        sizes = f"n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}, signal {signal}"
+        print(f"  {sizes}: {held:6.1%} of {len(found)}; {values.mean():.2f}", flush=True)
+
+
 def main(share=1.0):
     """Print every figure; with a share below 1, from fewer samples."""
     rng = np.random.default_rng(0)
@@ -287,6 +309,7 @@ def main(share=1.0):
             for measure, held, number in singles(names, partial(synthetic, rng, "features", n, d), samples):
                 print(f"  {measure:20} n = {n:4}, d = {d:3}, n/d = {n / d:4.1f}: {held:6.1%} of {number}")
     head(rng, times)
+    probe(rng, times)
     print(f"words, 100 sentences of 15: mean standard error / spread of scores, {LEVEL} intervals that hold")
     for topics, alike in ((300, 0.8), (300, 1.0), (100, 0.5), (30, 0.8)):
         for measure, ratio, held in words(rng, topics, alike, times(300)):

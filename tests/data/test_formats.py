@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 
 import datasets
 import numpy as np
@@ -163,6 +164,33 @@ def test_other_objects_say_how_to_make_a_dataset(given, make):
 def test_rows_that_say_little_are_a_warning(columns, message):
     target, _ = load(datasets.Dataset.from_dict(columns))
     assert [w for w in target.warnings if message.replace("\\", "") in w]
+
+
+@pytest.mark.parametrize(("kind", "factor", "message"), [
+    ("float32", 30_000, r"samples in column 'audio' reach 30,000, where samples of type float32 lie between"),
+    ("int32", 30_000, r"reach 30,000 of the 2,147,483,647 of int32"),
+    ("float32", 1, None), ("int32", 2**30, None), ("int16", 3, None),
+])  # fmt: skip
+def test_samples_of_another_range_are_a_warning(kind, factor, message):
+    sounds = [{"array": [factor, -factor, 0], "sampling_rate": 8000}] * 12
+    samples = {"array": datasets.List(datasets.Value(kind)), "sampling_rate": datasets.Value("int64")}
+    features = datasets.Features({"audio": samples, "label": datasets.Value("string")})
+    target, _ = load(datasets.Dataset.from_dict({"audio": sounds, "label": LABELS}, features=features))
+    said = [warning for warning in target.warnings if "samples in column" in warning]
+    assert bool(said) == (message is not None)
+    if message is not None:
+        assert re.search(message, said[0])
+
+
+def test_sounds_of_several_channels_say_what_to_do():
+    samples = {
+        "array": datasets.List(datasets.List(datasets.Value("float32"))),
+        "sampling_rate": datasets.Value("int64"),
+    }
+    features = datasets.Features({"audio": samples, "label": datasets.Value("string")})
+    sounds = [{"array": [[0.0, 0.5], [0.1, 0.2]], "sampling_rate": 8000}] * 12
+    with pytest.raises(TargetError, match=r"'audio' holds sounds of several channels: store one list"):
+        load(datasets.Dataset.from_dict({"audio": sounds, "label": LABELS}, features=features))
 
 
 def test_a_few_classes_of_one_row_are_no_warning():

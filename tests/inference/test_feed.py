@@ -268,6 +268,20 @@ def test_a_process_that_dies_is_a_reason_and_the_next_candidate_gets_another():
     pool.end()
 
 
+def exits(rows):
+    if any(row["number"] == 20 for row in rows):
+        sys.exit(3)
+    return double(rows)
+
+
+def test_what_is_no_exception_is_the_reason_and_ends_no_process(pool):
+    loader, running = Loader(Numbers(64), budget=0), pool.size
+    with pytest.raises(CandidateError, match="^SystemExit: 3$"):
+        all_inputs(Classifier(exits), loader, pool, 32)
+    assert numbers(all_inputs(Classifier(), loader, pool, 32)) == [2.0 * i for i in range(64)]
+    assert pool.size == running
+
+
 def test_what_cannot_be_sent_is_made_here(pool, caplog):
     def local(rows):
         return double(rows)

@@ -38,7 +38,7 @@ def test_equals_scikit_learn_where_all_folds_are_balanced(rng, d, shift):
             p = head.fit(x[fold != part], y[fold != part]).predict_log_proba(x[fold == part])
             terms[fold == part] = p[np.arange(12), y[fold == part]]
         gained = (terms - best)[fold == 0]
-        if terms.mean() <= best.mean() or gained.mean() < -gained.std() / np.sqrt(12):
+        if terms.mean() <= best.mean() or gained.mean() < -2 * gained.std() / np.sqrt(12):
             break
         best = terms
     assert measures.linear_probe(f, y) == pytest.approx(best.mean(), abs=1e-5)
@@ -124,7 +124,20 @@ def test_standard_error_agrees_with_independent_samples(rng, n, d):
         drawn.append(influence(means[y] + rng.normal(size=(n, d)), y))
     actual = np.std([value for value, _ in drawn], ddof=1)
     claimed = np.sqrt(np.mean([np.var(values, ddof=1) / n for _, values in drawn]))
-    assert 0.75 * actual < claimed < 1.4 * actual
+    assert 0.75 * actual < claimed < 1.9 * actual
+
+
+def test_intervals_hold_where_the_best_strength_differs_between_samples():
+    """2 examples a feature; with the error at the chosen strength alone, they held in 73 % of these samples."""
+    rng, d = np.random.default_rng(3), 50
+    means = 0.28 * np.random.default_rng(8).normal(size=(5, d))
+    found = []
+    for _ in range(60):
+        y = np.concatenate([np.arange(5), rng.integers(0, 5, 95)])
+        value, values = influence(np.maximum(means[y] + rng.normal(size=(100, d)), 0), y)
+        found.append((value, values.std(ddof=1) / 10))
+    values, errors = np.array(found).T
+    assert np.mean(np.abs(values - values.mean()) <= 1.98 * errors) >= 0.9
 
 
 @pytest.mark.parametrize("shape", [(30, 4), (12, 25)])

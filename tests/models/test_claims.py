@@ -4,13 +4,14 @@ import contextlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from hf_leep import hub
 from hf_leep.errors import CandidateError
-from hf_leep.models import claims, classifier, image
+from hf_leep.models import audio, claims, classifier, image
 
 
 def edited(path, tmp_path, file="config.json", **changes):
@@ -140,3 +141,87 @@ def test_a_long_card_is_read_to_its_first_megabyte(checkpoints, tmp_path):
         file.truncate(2**33)  # a sparse file of 8 GB
     # The content is hashed like that of any other file; the hash is passed in, so that this takes no time.
     assert hub.resolve(str(copy), hub.Client(digest=lambda _path: "")).candidate.license == "mit"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux has such files")
+@pytest.mark.parametrize("name", ["notes.txt", "1_Pooling/config.json"])
+def test_a_link_into_proc_is_refused_though_it_looks_like_a_file(checkpoints, tmp_path, name):
+    copy = edited(checkpoints["five"], tmp_path)
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).symlink_to("/proc/self/status")  # /proc/kmsg waits for ever
+    with pytest.raises(CandidateError, match=f"{name} leads to a file of the kernel"):
+        hub.resolve(str(copy))
+
+
+def test_a_configuration_of_many_megabytes_is_refused_and_other_long_files_are_not_read(checkpoints, tmp_path):
+    copy = edited(checkpoints["five"], tmp_path)
+    before = hub.resolve(str(copy))
+    (copy / "notes.txt").touch()
+    os.truncate(copy / "notes.txt", 2**40)  # a sparse file of 1 TB, beside which no run comes to an end
+    assert hub.resolve(str(copy)) == before
+    (copy / "tokenizer.json").touch()
+    os.truncate(copy / "tokenizer.json", 2**32)
+    with pytest.raises(CandidateError, match=r"tokenizer.json is 4,096 MB long; hf_leep reads up to 256 MB"):
+        hub.resolve(str(copy))
+
+
+def test_names_that_a_report_repeats_are_cut(checkpoints, tmp_path):
+    names = {str(i): str(i) + "x" * 10**6 for i in range(5)}
+    copy = edited(checkpoints["five"], tmp_path, id2label=names, label2id=None)
+    assert [len(name) for name in load(copy).source_labels] == [200] * 5
+    assert [name[0] for name in load(copy).source_labels] == list("01234")
+    other = edited(checkpoints["five"], tmp_path / "other", architectures=["A" * 10**6, "B", "C"])
+    assert inspect(other).no_probabilities.endswith(f"it was saved as {'A' * 200}, B and 1 more")
+    card = f"---\nlicense: {'x' * 10**5}\ndatasets: [{', '.join([*['&a ' + 'y' * 10**5], *['*a'] * 999])}]\n---\n"
+    (copy / "README.md").write_text(card)
+    candidate = hub.resolve(str(copy)).candidate
+    assert (candidate.license, set(candidate.trained_on)) == ("x" * 100, {"y" * 100})
+    assert len(candidate.trained_on) == 100
+
+
+def test_files_may_have_names_that_are_not_utf_8(checkpoints, tmp_path):
+    copy = edited(checkpoints["five"], tmp_path)
+    before = hub.resolve(str(copy)).candidate.revision
+    try:
+        Path(os.fsdecode(os.fsencode(copy) + b"/\xff.txt")).touch()
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    assert hub.resolve(str(copy)).candidate.revision != before
+
+
+def test_an_index_with_a_name_that_is_too_long_is_said(checkpoints, tmp_path):
+    copy = edited(checkpoints["five"], tmp_path)
+    (copy / "model.safetensors").unlink()
+    names = json.dumps({"weight_map": {"a": "x" * 5000 + ".safetensors"}})
+    (copy / "model.safetensors.index.json").write_text(names)
+    with pytest.raises(CandidateError, match=r"names 'x{200}', which is not in the folder$"):
+        hub.resolve(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"feature_extractor_type": "ASTFeatureExtractor", "max_length": 10**7}, "claims max_length = 10,000,000"),
+        (
+            {"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 86_400},
+            "claims chunk_length = 86,400",
+        ),
+        (
+            {"feature_extractor_type": "ClapFeatureExtractor", "fft_window_size": 10**9},
+            "claims fft_window_size = 1,00",
+        ),
+        ({"size": {"shortest_edge": 16_000}}, "claims shortest_edge = 16,000; hf_leep accepts up to 8,192 pixels"),
+    ],
+)
+def test_what_one_row_would_take_is_bounded(checkpoints, tmp_path, changes, reason):
+    copy = edited(checkpoints["five"], tmp_path, "preprocessor_config.json", **changes)
+    with pytest.raises(CandidateError, match=reason):
+        claims.check_numbers(copy)
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, 16_000.5, "16k", None])
+def test_a_sampling_rate_is_a_number_of_samples(tmp_path, rate):
+    stated = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "padding_value": 0.0}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**stated, "sampling_rate": rate}))
+    with pytest.raises(CandidateError, match="its feature extractor states the sampling rate"):
+        audio.MODALITY.adapter.load_processor(tmp_path)

@@ -5,7 +5,7 @@ import pytest
 from tests.benchmarks.certainty import SECTIONS, lines
 
 
-@pytest.mark.parametrize("section", ["coverage", "ties", "settling"])
+@pytest.mark.parametrize("section", ["coverage", "ties", "settling", "opinion"])
 def test_what_is_stated_comes_true(section):
     found = list(lines(section, quick=True))
     assert found

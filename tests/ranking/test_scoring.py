@@ -342,3 +342,26 @@ def test_an_error_that_would_not_be_shown_is_not_computed(rng, monkeypatch):
     monkeypatch.setitem(MEASURES.data, "sfda", replace(MEASURES["sfda"], influence=fails))
     found = score(extraction("x", None, y, features), ["sfda"]).scores["sfda"]
     assert (found.value, found.standard_error, found.influence) == (expected, None, None)
+
+
+def test_a_measure_that_fails_on_shuffled_labels_says_so_and_keeps_its_score(rng, monkeypatch):
+    y = np.arange(90) % 3
+
+    def fails(features, labels):
+        if not np.array_equal(labels, y):
+            raise OverflowError("too many draws")
+        return 1.0
+
+    def endless(features, labels):
+        return 1.0 if np.array_equal(labels, y) else np.inf
+
+    found = {}
+    for function in (fails, endless):
+        own = {"function": function, "influence": lambda x, labels: (1.0, rng.permutation(np.arange(90) - 44.5))}
+        measure = replace(MEASURES["h-score"], name=function.__name__, **own)
+        monkeypatch.setitem(MEASURES, measure.name, measure)
+        result = score(extraction("a", None, y, rng.normal(size=(90, 4))), (measure.name,))
+        found[measure.name] = result.scores[measure.name]
+    assert [(found[name].value, found[name].shuffled) for name in found] == [(1.0, None)] * 2
+    assert any(w.endswith("shuffled labels: OverflowError: too many draws") for w in found["fails"].warnings)
+    assert any("is inf with shuffled labels" in w for w in found["endless"].warnings)

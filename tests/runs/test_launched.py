@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 import hf_leep
+from tests.survive.checkpoints import TEXTS
 from tests.videos import as_lists, save_watchers
 from tests.warm import HANGING
 
@@ -216,3 +218,47 @@ def test_a_race_in_several_processes_goes_as_in_one(python, checkpoints, picture
     for one, many in zip(reports[0]["candidates"], reports[1]["candidates"], strict=True):
         for key in ("id", "status", "reason", "rank", "num_examples", "stopped", "scores"):
             assert one[key] == many[key]
+
+
+HOSTILE = """
+import sys
+from hf_leep.models import image
+
+load = image.MODALITY.adapter.load_processor
+
+def loaded(path):
+    if path.name == "seven-classes":
+        sys.exit(7)
+    return load(path)
+
+object.__setattr__(image.MODALITY.adapter, "load_processor", loaded)
+from hf_leep import cli
+cli.main(sys.argv[1:])
+"""
+
+
+def test_what_is_no_exception_costs_its_candidate_alone(python, work, text_checkpoints, checkpoints, tmp_path):
+    """A panic of a tokenizer in the one process that has the row, and an exit in all of them."""
+    root, _runs = work
+    panicking = tmp_path / "panicking"
+    shutil.copytree(text_checkpoints["bert"], panicking)
+    TEXTS["tokenizer-gives-up"](panicking)
+    rows = ["text,label", *(f"{word * 3},{k % 2}" for k, word in enumerate("bcdefghijk")), f"{'a' * 40}!,0"]
+    (tmp_path / "rows.csv").write_text("\n".join(rows))
+    script = tmp_path / "hostile.py"
+    script.write_text(HOSTILE)
+    two = torchrun(python, "--standalone", "--nproc_per_node", 2)
+    for command, arguments, whys in (
+        ([*two, *python, "-m", "hf_leep"], [tmp_path / "rows.csv", "--models", panicking, text_checkpoints["gpt2"]],
+         [None, "PanicException: Onig: Regex search error: retry-limit-in-match over"]),
+        ([*two, *python, script], [root / "pictures", "--models", checkpoints["seven-classes"], checkpoints["five"]],
+         [None, "SystemExit: 7"]),
+    ):  # fmt: skip
+        output = tmp_path / f"out-{len(whys[1])}"
+        call = [*command, "rank", "--batch-size", "3", "--output", output, "--dataset", *arguments]
+        done = subprocess.run(
+            [*map(str, call)], capture_output=True, text=True, timeout=HANGING, env=environment(tmp_path / "home")
+        )
+        assert "Report:" in done.stdout, done.stderr
+        found = json.loads((output / "report.json").read_text())["candidates"]
+        assert [c["reason"] for c in found] == whys

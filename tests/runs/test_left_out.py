@@ -96,7 +96,7 @@ def test_rows_that_cannot_be_read_are_left_out_as_if_they_were_not_there(checkpo
     assert "(17.png)" in target["bad_rows"][1]["name"]
     assert "cannot be decoded" in target["bad_rows"][1]["reason"]
     assert (target["num_examples"], target["num_rows"]) == (len(rest), len(whole))
-    assert any("2 rows were left out for all candidates" in warning for warning in target["warnings"])
+    assert any("2 bad rows were left out for all candidates" in warning for warning in target["warnings"])
 
 
 def test_more_bad_rows_than_allowed_are_one_line_with_their_number(checkpoints, broken):

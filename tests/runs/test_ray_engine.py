@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from tests.hub_server import Fault
+from tests.survive.checkpoints import TEXTS
 from tests.warm import HANGING
 
 pytest.importorskip("ray", reason="Ray (the extra `ray`) is not installed")
@@ -154,3 +156,20 @@ def test_the_limits_of_the_hub_are_no_fault_of_a_candidate(hub, client, checkpoi
     done = client(*call, "--engine", "ray", "--resources", "cpus=1,memory=100MB", RAY_USAGE_STATS_ENABLED="0")
     (left,) = json.loads(done.stdout)["candidates"]
     assert left["reason"].startswith("not run: the Hub allows no more requests for files for "), done.stderr
+
+
+def test_a_panic_costs_its_candidate_alone(command, text_checkpoints, address, environment, tmp_path):
+    panicking = tmp_path / "panicking"
+    shutil.copytree(text_checkpoints["bert"], panicking)
+    TEXTS["tokenizer-panic-at-load"](panicking)
+    rows = ["text,label", *(f"{word * 3},{k % 2}" for k, word in enumerate("bcdefghijk"))]
+    (tmp_path / "rows.csv").write_text("\n".join(rows))
+    call = ["--dataset", tmp_path / "rows.csv", "--json", "--models", panicking, text_checkpoints["gpt2"]]
+    done = subprocess.run(
+        command(*call, "--no-cache", "--engine", "ray", "--ray-address", address),
+        capture_output=True, text=True, env=environment, timeout=HANGING,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    reasons = [c["reason"] for c in json.loads(done.stdout)["candidates"]]
+    assert reasons[0] is None
+    assert reasons[1].startswith("PanicException: Precompiled")

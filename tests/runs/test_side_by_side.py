@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub.utils
 import psutil
@@ -18,6 +19,7 @@ import hf_leep
 from hf_leep.errors import HubLimitError, UserError
 from hf_leep.runs import side_by_side
 from hf_leep.runs.isolation import Isolation
+from hf_leep.runs.local import Downloads
 from hf_leep.runs.plan import Step
 from hf_leep.runs.side_by_side import Lanes, threads_of_each
 from hf_leep.store import Store
@@ -281,6 +283,39 @@ def test_suspects_run_alone():
         assert len(list(lanes.each(steps(6, suspects=(4, 5)), work))) == 6
     assert seen["4"] == {"4"}
     assert seen["5"] == {"5"}
+
+
+class Bar:
+    def __init__(self):
+        self.n, self.described = 0, []
+
+    def update(self, n=1):
+        self.n += n
+
+    def set_description(self, text):
+        self.described.append(text)
+
+
+def test_one_bar_counts_the_rows_of_all_candidates_and_names_one():
+    bar, job = Bar(), SimpleNamespace(client=None, timeout=1.0)
+    downloads = Downloads(SimpleNamespace(download_bytes=0, steps=[]), job, None, False, bar, None)
+    inside, left = threading.Barrier(2), threading.Barrier(2)
+
+    def other():
+        with downloads.running(steps(2)[1], 10):
+            inside.wait(HANGING)
+            downloads.advance(3)
+            left.wait(HANGING)
+
+    thread = threading.Thread(target=other)
+    with downloads.running(steps(2)[0], 10):
+        thread.start()
+        inside.wait(HANGING)
+        downloads.advance(4)
+    assert bar.described == ["0", "0 and 1 more", "1"]
+    left.wait(HANGING)
+    thread.join(HANGING)
+    assert bar.n == 20
 
 
 def test_threads_are_shared_out_unless_the_environment_says_how_many(monkeypatch):

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -266,3 +267,32 @@ def test_a_signal_ends_a_run_with_a_report_of_what_is_finished(
     reasons = {Path(c["id"]).name: c["reason"] for c in found}
     assert (reasons["seven-classes"] or "").startswith("not run: ") == (not ignored)
     assert reasons["regression"].startswith("a regression head (1 output)")  # a reason once given is kept
+
+
+def test_rows_that_find_no_room_on_the_disk_are_run_here_and_said_to_be(caplog):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Worker(HANGING) as worker:
+        assert not worker.prepare("rows", full)
+    assert caplog.messages == [
+        "no worker can read the rows, which cannot be written for it ([Errno 28] No space left on device): candidates "
+        "run in this process, and one that crashes ends the run"
+    ]
+
+
+def test_a_worker_that_never_gets_ready_is_given_up_with_what_it_has_started(monkeypatch, tmp_path):
+    path = tmp_path / "started"
+    started = f"sleep {HANGING} & echo $! > {path}.new; mv {path}.new {path}; exec sleep {HANGING}"  # holds its stdout
+    monkeypatch.setattr(supervisor, "INTERPRETER", ["sh", "-c", started])
+    monkeypatch.setattr(supervisor, "_START_SECONDS", 2)
+    with Worker(HANGING) as worker, pytest.raises(ProcessError, match="^no worker can be started in 2 seconds$"):
+        worker.call(os.getpid)
+    os.kill(int(path.read_text()), signal.SIGKILL)  # it was not waited for
+
+
+def test_a_type_of_model_that_is_no_text_is_not_looked_for(tmp_path):
+    import transformers.models.auto  # noqa: F401 - without it nothing is registered
+
+    (tmp_path / "config.json").write_text('{"model_type": ["resnet"]}')
+    assert Isolation(None, Worker(HANGING)).holds(tmp_path)

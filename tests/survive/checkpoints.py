@@ -158,6 +158,7 @@ REFUSED: Mapping[str, Spoil] = {
     "embedding-10-to-8": _config(embedding_size=10**8),
     "layers-10-to-6": _config(depths=[10**6, 10**6]),
     "picture-10-to-9": _processor(size={"shortest_edge": 10**9}),
+    "picture-16000": _processor(size={"shortest_edge": 16_000}, crop_pct=None),
     "picture-30000": _processor(size={"height": 30_000, "width": 30_000}),
     "backbone-elsewhere": _config(backbone="stranger/backbone", use_timm_backbone=False, backbone_config=None),
     # processors
@@ -181,6 +182,8 @@ REFUSED: Mapping[str, Spoil] = {
     "weights-other-names": partial(
         _header, lambda h: [h.update({f"x.{k}": h.pop(k)}) for k in list(h) if k[0] != "_"]
     ),
+    "weights-header-twice": partial(_header, lambda header: header.update(again=dict(header["classifier.1.bias"]))),
+    "weights-shape-huge": partial(_header, lambda header: header["classifier.1.bias"].update(shape=[2**62, 2**62])),
     "weights-nan": partial(_numbers, float("nan")),
     "weights-infinite": partial(_numbers, float("inf")),
     "weights-pickled": _pickled,
@@ -194,6 +197,8 @@ REFUSED: Mapping[str, Spoil] = {
     "index-of-pickles": partial(_index, "pytorch_model.bin"),
     "index-of-code": partial(_index, "evil.py"),
     "index-list": partial(_index, [1, 2]),
+    "index-name-long": partial(_index, "x" * 5000 + ".safetensors"),
+    "index-name-zero": partial(_index, "x\0.safetensors"),
     "index-missing": partial(_index, "model-00001-of-00002.safetensors"),
     # other files
     "config-pipe": partial(_pipe, CONFIG),
@@ -202,6 +207,8 @@ REFUSED: Mapping[str, Spoil] = {
     "card-pipe": partial(_pipe, "README.md"),
     "card-device": partial(_link, "README.md", "/dev/zero"),
     "pipe-beside": partial(_pipe, "notes.txt"),
+    "kernel-file-beside": partial(_link, "notes.txt", "/proc/self/status"),
+    "kernel-file-as-processor": partial(_link, PROCESSOR, "/proc/self/mem"),
     "socket-beside": lambda folder: os.mknod(folder / "notes.txt", 0o140644),
 }
 """What must become a row with a reason."""
@@ -225,6 +232,14 @@ HARMLESS: Mapping[str, Spoil] = {
     "weights-10-to-38": partial(_numbers, 1e38),
     "weights-zero": partial(_numbers, 0.0),
     "weights-tiny": partial(_numbers, 1e-38),
+    "labels-of-3-mb": _config(id2label={str(i): "x" * 3_000_000 for i in range(5)}, label2id={}),
+    "architectures-of-1-mb": _config(architectures=["x" * 10**6]),
+    "card-names-long": partial(
+        _write, "README.md", f"---\ndatasets: [&a {'y' * 10**5}{', *a' * 9999}]\nlicense: *a\n---\n".encode()
+    ),
+    "generation-deep": partial(_write, "generation_config.json", b"[" * 100_000),
+    "name-not-utf-8": lambda folder: open(os.fsencode(folder) + b"/\xff.txt", "wb").close(),
+    "text-of-1-tb-beside": partial(_sparse, "notes.txt", 2**40),
     "file-of-1-tb-beside": partial(_sparse, "notes.bin", 2**40),
 }
 """What may be ranked, or be a row with a reason; it harms no other candidate."""
@@ -237,6 +252,25 @@ def _tokenizer(changes: Mapping[str, object], folder: Path) -> None:
 def _charsmap(content: bytes) -> Spoil:
     encoded = base64.b64encode(content).decode()
     return partial(_tokenizer, {"normalizer": {"type": "Precompiled", "precompiled_charsmap": encoded}})
+
+
+def _nested(depth: int) -> dict:
+    """Normalizers in one another."""
+    normalizer: dict = {"type": "Lowercase"}
+    for _ in range(depth):
+        normalizer = {"type": "Sequence", "normalizers": [normalizer]}
+    return normalizer
+
+
+def _template(token: int) -> dict:
+    """A post-processor that puts a token before each text."""
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "X", "type_id": 0}}, text],
+        "pair": [text, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"X": {"id": "X", "ids": [token], "tokens": ["X"]}},
+    }
 
 
 _SPLIT = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
@@ -259,6 +293,11 @@ TEXTS: Mapping[str, Spoil] = {
             }
         },
     ),
+    "tokenizer-of-4-gb": partial(_sparse, "tokenizer.json", 2**32),
+    "tokenizer-nested": partial(_tokenizer, {"normalizer": _nested(300)}),
+    "tokenizer-template": partial(_tokenizer, {"post_processor": _template(4 * 10**9)}),
+    "tokenizer-unknown-inputs": partial(_set, "tokenizer_config.json", {"model_input_names": ["evil"]}),
+    "tokenizer-side": partial(_set, "tokenizer_config.json", {"padding_side": "up"}),
     "vocabulary-10-to-9": _config(vocab_size=10**9),
     "heads-zero": _config(num_attention_heads=0),
     "hidden-odd": _config(hidden_size=17),

@@ -17,6 +17,7 @@ import psutil
 from tests.survive.checkpoints import Spoil
 from tests.survive.ground import LIMIT, Ground, Row, Running, ranking, ranks, read
 
+_MOST_REPORT_BYTES = 4 * 2**20  # of a report.json of a hundred candidates
 _MOST_BYTES = 4 * 2**30  # of memory in one process: more was claimed, and not checked
 
 
@@ -54,6 +55,8 @@ def beside_good_ones(
     if any(faults):
         row.check(f"all of {', '.join(spoils)}", *faults)
         return
+    if (size := (among / "report.json").stat().st_size) > _MOST_REPORT_BYTES:
+        row.check("the report", f"it has {size:,} bytes")
     rows = {candidate["id"]: candidate for candidate in read(among)["candidates"]}
     if refused and ranks(among, good) != ranks(alone):
         row.check("the good ones", "they are ranked otherwise than without the hostile ones")

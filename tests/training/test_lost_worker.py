@@ -79,7 +79,7 @@ def test_a_candidate_that_ends_the_worker_has_no_head_until_it_is_retried(ranked
     first = with_heads()
     killing(None, "")
     again, retried = with_heads(), with_heads(retry=True)
-    assert [found["five"][0] for found in (first, again, retried)] == [WHY, BEFORE.format("execution.retry"), None]
+    assert [found["five"][0] for found in (first, again, retried)] == [WHY, BEFORE.format("retry"), None]
     assert first["seven-classes"] == again["seven-classes"] == retried["seven-classes"]
 
 
