@@ -85,10 +85,10 @@ def choose_sentences(
     Raises:
         TargetError: the words cannot be used.
     """
-    if len(found) == 1:
+    if len(found) == 1 and column not in ("tokens", "words"):
         raise TargetError(
             f"there is 1 row, of lists in the columns {column!r} and {label_column!r}: save a file of lists as JSON "
-            "lines, one row a line; labelled words need several sentences"
+            "lines, one row a line"
         )
     words, class_names = read(found, column, label_column)
     row_ids = np.flatnonzero(words.counts)

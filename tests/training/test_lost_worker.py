@@ -110,7 +110,7 @@ def test_rows_of_a_feature_that_the_caller_defines_are_run_in_its_process(python
     done = subprocess.run(command, env=empty_store, capture_output=True, text=True, timeout=HANGING)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [None] * 4
-    said = [line for line in done.stderr.splitlines() if line.startswith("the rows need")]
+    said = [line for line in done.stderr.splitlines() if line.startswith("no worker can read the rows")]
     assert [line.partition("(")[2][:15] for line in said] == ["AttributeError:"] * 2, done.stderr
 
 
