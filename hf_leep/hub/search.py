@@ -80,7 +80,7 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
     names = client.ask(ask, raises=HubError, tries=1)  # the Hub's client itself tries five times
     if not names:
         given = ", ".join(f"{name} {value}" for name, value in vars(conditions).items() if value and name != "limit")
-        raise UserError(f"the search found no checkpoint ({given}): drop a condition")
+        raise UserError(f"the search found no checkpoint ({given}): try other words, or another --task or --library")
     return names
 
 

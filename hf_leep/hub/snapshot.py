@@ -260,7 +260,7 @@ def _ask(repo_id: str, revision: str | None, client: Client) -> ModelInfo:
     return client.ask(
         lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
         gone=f"the repository has no revision {revision!r}",
-        unreachable="no such folder here, and ",
+        unreachable=f"no such folder here{similar_path(repo_id)}, and ",
     )
 
 

@@ -6,6 +6,7 @@ import re
 
 from hf_leep.errors import TargetError
 from hf_leep.hub.client import Client
+from hf_leep.text import similar_path
 
 _MISSING = "no such file or folder, and no such data set on the Hub that this login can see"
 
@@ -44,7 +45,7 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
             raises=TargetError,
             missing=_MISSING,
             gone=f"the repository has no revision {revision!r}",
-            unreachable="no such file or folder here, and ",
+            unreachable=f"no such file or folder here{similar_path(name)}, and ",
         )
         if info.gated:
             client.ask(lambda api: api.auth_check(name, repo_type="dataset"), raises=TargetError, missing=_MISSING)

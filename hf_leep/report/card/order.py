@@ -31,7 +31,8 @@ def auto_sentence(data: ReportData) -> str | None:
     if not found["num_headless"]:
         return rule
     lack = "1 candidate has" if found["num_headless"] == 1 else f"{found['num_headless']} candidates have"
-    return f"{rule} {lack} no trained head, and so no score by the measures that need one."
+    them = "it" if found["num_headless"] == 1 else "them"
+    return f"{rule} {lack} no trained head, so the measures that need one have no score for {them}."
 
 
 def consensus(data: ReportData, name: Callable[[str], str]) -> dict[str, str] | None:

@@ -63,7 +63,8 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
     if table.row_count:
         parts += [Text(), table]
         shown = {heading for heading, _ in columns}
-        hidden = sum(_heading(data, measure) not in shown for measure in data["measures"])
+        scored = _scored(data, [candidate for _, candidate in ranked(data)])
+        hidden = sum(_heading(data, measure) not in shown for measure in scored)
         if hidden:
             subject = "1 more measure is" if hidden == 1 else f"{hidden} more measures are"
             parts.append(Text(f"{subject} only on the card (README.md of the report).", style="dim"))
@@ -145,7 +146,7 @@ def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
         ("tie", [in_short(c) for c in everyone]),
         ("candidate", [name for name, _ in candidates]),
     ]
-    for measure in data["measures"]:
+    for measure in _scored(data, everyone):
         scores = [c["scores"][measure] for c in everyone]
         cells = [with_interval(score) if measure == data["sort_by"] else number(score["value"]) for score in scores]
         columns.append((_heading(data, measure), cells))
@@ -164,6 +165,11 @@ def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     return columns
 
 
+def _scored(data: ReportData, candidates: Sequence[RankedData]) -> list[str]:
+    """The measures that have a score of any candidate: without a trained head, none has a LEEP."""
+    return [m for m in data["measures"] if any(c["scores"][m]["value"] is not None for c in candidates)]
+
+
 def _heading(data: ReportData, measure: str) -> str:
     return title(data, measure).replace("leave-one-out ", "leave-\none-out\n")
 
@@ -178,7 +184,8 @@ def notebook(data: ReportData) -> str:
 
     everyone = [candidate for _, candidate in ranked(data)]
     shares, accuracies = entropy_explained_cells(everyone), head_cells(everyone)
-    headings = ["#", "tie letters", "candidate", *(title(data, measure) for measure in data["measures"])]
+    scored = _scored(data, everyone)
+    headings = ["#", "tie letters", "candidate", *(title(data, measure) for measure in scored)]
     headings += ["entropy explained"] if shares else []
     headings += ["linear head"] if accuracies else []
     headings += ["source classes", "parameters", "ranks", "best"]
@@ -190,7 +197,7 @@ def notebook(data: ReportData) -> str:
             rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(why)}</td></tr>')
             continue
         cells = [str(candidate["rank"]), in_short(candidate), name]
-        cells += [with_interval(candidate["scores"][measure]) for measure in data["measures"]]
+        cells += [with_interval(candidate["scores"][measure]) for measure in scored]
         cells += [shares[len(rows)]] if shares else []
         cells += [accuracies[len(rows)]] if accuracies else []
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]

@@ -77,7 +77,7 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     known = "" if len(others) == len(candidates) - 1 else " whose error is known"
     said = [
         f"{name} ranks first of {len(candidates)}, with {measure} {value}. Its lead over the second, {second}, is "
-        f"{lead}. Its lead over each other candidate{known} is larger than the sampling error.",
+        f"{lead}. Its lead over each other candidate{known} is larger than its error.",
         *_without_error(candidates),
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
@@ -192,7 +192,7 @@ def _advice(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> s
     if not close:
         return f"So fine-tune {first}."
     chosen = max([candidates[0], *close], key=lambda one: one[1]["probability_best"] or 0.0)[0]
-    return f"If you can fine-tune only one of them, take {chosen}."
+    return f"If you can fine-tune only one of them, take {chosen}, the most likely to be the best."
 
 
 def _seen(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:

@@ -156,7 +156,7 @@ def test_an_order_like_one_that_does_not_depend_on_the_labels_is_called_that(rep
 
 @pytest.mark.parametrize(("num_headless", "words"), [
     (0, "with and without a trained head."),
-    (1, "1 candidate has no trained head, and so no score by the measures that need one."),
+    (1, "1 candidate has no trained head, so the measures that need one have no score for it."),
     (3, "3 candidates have no trained head"),
 ])  # fmt: skip
 def test_an_order_left_to_hf_leep_says_by_what_it_is(report, num_headless, words):

@@ -241,9 +241,10 @@ def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
 
 
 def test_the_verdict_ends_with_which_candidate_to_take(report):
-    assert verdict(report, code)[-1] == "If you can fine-tune only one of them, take `small/resnet`."  # 70 % best
+    only = "If you can fine-tune only one of them, take"
+    assert verdict(report, code)[-1] == f"{only} `small/resnet`, the most likely to be the best."  # 70 %
     report["candidates"][0]["probability_best"] = 0.8
-    assert verdict(report, code)[-1] == "If you can fine-tune only one of them, take `big/resnet`."
+    assert verdict(report, code)[-1] == f"{only} `big/resnet`, the most likely to be the best."
     letters(report, "a", "b", "c")
     assert _calibrated_best(report, 0)[-1] == "So fine-tune `big/resnet`."
     assert _calibrated_best(report, 2)[-1] == "So fine-tune both `big/resnet` and `weak/resnet`."

@@ -127,3 +127,16 @@ def test_the_parquet_file_has_a_row_for_each_candidate(report):
     assert table.column("stated_accuracy").to_pylist() == [0.7613, None, 0.7613, 0.7613]
     assert table.column("stated_on").to_pylist() == ["ImageNet-1k (validation)", None, None, None]
     assert table.column("status").to_pylist() == ["ok"] * 3 + ["failed"]
+
+
+def test_a_measure_without_any_score_has_no_column(report):
+    report["measures"] = ["leep", "nce"]
+    report["measure_details"]["nce"] = measure("nce")
+    for candidate in report["candidates"][:3]:
+        candidate["scores"]["nce"] = {**candidate["scores"]["leep"], "value": -0.9}
+    assert "<th>NCE</th>" in notebook(report)
+    assert "NCE" in shown(report, 200)
+    for candidate in report["candidates"][:3]:
+        candidate["scores"]["nce"]["value"] = None
+    assert "<th>NCE</th>" not in notebook(report)
+    assert "NCE" not in shown(report, 200)
