@@ -14,10 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 import torch
 
 from hf_leep.inference.loader import Loader
+from hf_leep.inference.memory import available_memory
 from hf_leep.inference.pool import POSSIBLE, Chunk, Pool, UnusableError
 from hf_leep.inference.processes import num_cores
 from hf_leep.inference.protocols import Classifier
@@ -135,7 +135,7 @@ class Feed:
         saved = 0.0 if self._pool.is_ready else _START_SECONDS
         cores = max(1, num_cores() // self._num_sharing)
         size = worthwhile(own, model_seconds, model_threads, cores, saved / rows_left)
-        size = min(size, _MOST, self._pool.size + int(psutil.virtual_memory().available // (2 * _MEMORY)))
+        size = min(size, _MOST, self._pool.size + int(available_memory() // (2 * _MEMORY)))
         if size > 1:
             self._pool.start(max(size, self._pool.size))
             self._together_wanted = True

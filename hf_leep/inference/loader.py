@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 
 import numpy as np
-import psutil
 import torch
 
 from hf_leep.arrays import Integers
+from hf_leep.inference.memory import available_memory
 from hf_leep.inference.pool import Pool
 from hf_leep.inference.protocols import Classifier, Row, Rows
 from hf_leep.inference.reading import collate_rows, read_rows
@@ -38,7 +38,7 @@ class Loader:
     def __init__(self, rows: Rows, budget: int | None = None, num_sharing: int = 1) -> None:
         self._rows = rows
         if budget is None:
-            budget = min(int(_SHARE_OF_MEMORY * psutil.virtual_memory().available), _MAX_BYTES) // num_sharing
+            budget = min(int(_SHARE_OF_MEMORY * available_memory()), _MAX_BYTES) // num_sharing
         self._number = next(_NUMBERS)
         self._lock = threading.RLock()  # a batch with bad rows is made row by row beside the next one
         self._budget_decoded = self._bytes_left_decoded = int(_DECODED_SHARE * budget)

@@ -192,8 +192,18 @@ class Pool:
         with self._lock:
             self._num_calls += 1
             call = _Call(self._num_calls, self._rows[0], positions, Future())
-            self._waiting.append(call)
-            self._hand_out()
+            is_lost = not self._processes  # the last one died since the caller looked
+            if not is_lost:
+                self._waiting.append(call)
+                self._hand_out()
+        if is_lost:
+            _fail(
+                call,
+                CandidateError(
+                    f"all processes that read rows have ended: {option('execution.workers')} 0 reads the rows without "
+                    "such processes"
+                ),
+            )
         return call.made
 
     def _open_rows(self, owner: int, rows: Rows, budget: int) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
+from hf_leep.inference.memory import available_memory
 
 _SHARE_OF_MEMORY = 0.5  # of the free memory that one block may take
 _SHM = Path("/dev/shm")  # noqa: S108 - where a block is made on systems without memfd_create
@@ -73,7 +73,7 @@ class Block:
 
 def _room() -> int:
     """Bytes that a block in memory may have."""
-    room = int(_SHARE_OF_MEMORY * psutil.virtual_memory().available)
+    room = int(_SHARE_OF_MEMORY * available_memory())
     if hasattr(os, "memfd_create") or not _SHM.is_dir():
         return room
     found = os.statvfs(_SHM)

@@ -120,7 +120,8 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         best_by = find(measure.checked_by)
         num_disagreements = int(np.sum(np.triu(best_by_scores.differences()[0], k=1) < 0))
     probabilities = probabilities_of_being_best(best_by_scores, np.random.default_rng(0))
-    equal_to = first_equals(best_by_scores)
+    alike = list(zip(*(first_equals(each).tolist() for each in by_measure), strict=True))
+    equal_to = [alike.index(one) for one in alike]  # copies have the same scores on each measure
     open_to_doubt = bool(order) and compared.known[0] and not compared.settles_first()
     growth = growth_at_least(best_by_scores) if open_to_doubt else 0.0
     at_once = [simultaneously_better(each, np.random.default_rng(0)) for each in by_measure]
@@ -137,7 +138,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
             gap_to_best=gaps[position],
             rank_interval=intervals[position] if compared.known[position] else None,
             probability_best=float(probabilities[position]) if np.isfinite(probabilities[position]) else None,
-            same_as=None if equal_to[position] == position else int(equal_to[position]) + 1,
+            same_as=None if equal_to[position] == position else equal_to[position] + 1,
         )
         for position, index in enumerate(order)
     ]

@@ -195,12 +195,14 @@ class Downloads:
             self._names.append(name)
             self._describe()
         before = getattr(self._here, "num_run", 0)
-        yield
-        self.advance(before + num_rows - getattr(self._here, "num_run", 0))
-        with self._lock:
-            self._names.remove(name)
-            if self._names:
-                self._describe()
+        try:
+            yield
+            self.advance(before + num_rows - getattr(self._here, "num_run", 0))
+        finally:
+            with self._lock:
+                self._names.remove(name)
+                if self._names:
+                    self._describe()
 
     def done(self, step: Step) -> None:
         """Remove a candidate's download, if that is wanted and no other candidate needs it."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -124,8 +125,11 @@ class Lanes:
             if lane.job.worker is not None:
                 lane.job.worker.stop()
             lane.tasks.put(None)
+        end = time.monotonic() + _SECONDS
         for thread in threads:
-            thread.join(_SECONDS / len(threads))
+            thread.join(max(0.0, end - time.monotonic()))
+        # A thread that is still at a long measure ends with this process, and cannot say that it was interrupted.
+        self._lanes[0].job.memory.attempts.abandon()
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[Lanes]:

@@ -28,6 +28,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,7 +107,7 @@ class Store:
         text = json.dumps(dict(fields), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
-    @property
+    @cached_property
     def attempts(self) -> Attempts:
         """What is remembered of candidates that ended the process that ran them."""
         return Attempts(self._root)

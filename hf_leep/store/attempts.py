@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,12 @@ class Attempts:
 
     def __init__(self, root: Path | None) -> None:
         self._root = root
+        self._guard = threading.Lock()
+        self._at_work: dict[str, Attempt | None] = {}  # key → what was remembered before the attempt that runs
+
+    def __reduce__(self) -> tuple[type[Attempts], tuple[Path | None]]:
+        """A lock cannot be sent to another process, which has attempts of its own at work."""
+        return Attempts, (self._root,)
 
     def get(self, key: str) -> Attempt | None:
         """What is remembered under a key; None if there is nothing, or another run is at it right now."""
@@ -59,7 +66,9 @@ class Attempts:
                 yield
                 return
             before = self._read(key)
-            self._write(key, Attempt(None, 1 + (before.num_killed if before else 0)))
+            with self._guard:
+                self._at_work[key] = before
+                self._write(key, Attempt(None, 1 + (before.num_killed if before else 0)))
             after = None if forget else before
             try:
                 yield
@@ -70,7 +79,17 @@ class Attempts:
                 after = before  # nothing was learnt of it
                 raise
             finally:
-                self._write(key, after)
+                with self._guard:
+                    if key in self._at_work:
+                        del self._at_work[key]
+                        self._write(key, after)
+
+    def abandon(self) -> None:
+        """Nothing is learnt of the candidates that are at work: the threads that run them may never end."""
+        with self._guard:
+            for key, before in self._at_work.items():
+                self._write(key, before)
+            self._at_work.clear()
 
     def _read(self, key: str) -> Attempt | None:
         if self._root is None:

@@ -268,6 +268,17 @@ def test_a_process_that_dies_is_a_reason_and_the_next_candidate_gets_another():
     pool.end()
 
 
+def test_no_process_left_is_a_reason_and_not_a_hang():
+    pool, loader = Pool(), Loader(Numbers(64), budget=0)
+    pool.start(1)
+    assert pool.wait(HANGING)
+    with pytest.raises(CandidateError, match="was killed"):
+        all_inputs(Classifier(EndsAt20()), loader, pool, 32, 1)
+    with pytest.raises(CandidateError, match="all processes that read rows have ended: .*workers 0"):
+        pool.make([0]).result(HANGING)
+    pool.end()
+
+
 def exits(rows):
     if any(row["number"] == 20 for row in rows):
         sys.exit(3)

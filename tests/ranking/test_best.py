@@ -6,8 +6,9 @@ from scipy import integrate, stats
 
 from hf_leep.ranking import best
 from hf_leep.ranking.best import first_equals, growth_at_least, probabilities_of_being_best
+from hf_leep.ranking.ordering import rank
 from hf_leep.ranking.uncertainty import Comparison, JointScores
-from hf_leep.records import Score
+from hf_leep.records import Candidate, Result, Score
 from tests.ranking.test_uncertainty import ranked, sample
 
 MANY = 10**6  # influence values, so that Student's t is normal
@@ -90,6 +91,19 @@ def test_copies_are_named_by_the_rank_of_the_first_of_them(rng):
     _, places = ranked([high, high])
     assert [place.same_as for place in places] == [None, 1]
     assert [place.probability_best for place in places] == [0.5, 0.5]
+
+
+def test_equal_scores_by_one_measure_alone_are_no_copies(rng):
+    low, high = sample(rng, [0.0, 0.1], 100)
+    least = Score(-9.2, influence=np.zeros(100))  # of one example a class, leave-one-out LEEP says nothing
+
+    def same_as(*pairs):
+        scores = [{"leep": one, "leave-one-out-leep": other} for one, other in pairs]
+        results = [Result(Candidate(str(k)), of) for k, of in enumerate(scores)]
+        return [place.same_as for place in sorted(rank(results, "leep").ranked, key=lambda place: place.index)]
+
+    assert same_as((high, least), (low, least)) == [None, None]
+    assert same_as((high, least), (high, least)) == [None, 1]
 
 
 @pytest.mark.parametrize("unknown", [-9.0, 9.0])

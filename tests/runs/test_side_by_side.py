@@ -23,6 +23,7 @@ from hf_leep.runs.local import Downloads
 from hf_leep.runs.plan import Step
 from hf_leep.runs.side_by_side import Lanes, threads_of_each
 from hf_leep.store import Store
+from hf_leep.store.attempts import Attempts
 from tests.runs.test_threads import blas_threads
 from tests.warm import HANGING
 
@@ -235,6 +236,7 @@ class Jobs:
 
     def __init__(self):
         self.worker, self.stopped = None, threading.Event()
+        self.memory = SimpleNamespace(attempts=Attempts(None))
 
 
 def test_a_wrong_call_interrupts_what_is_at_work():

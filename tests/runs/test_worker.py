@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -296,3 +297,23 @@ def test_a_type_of_model_that_is_no_text_is_not_looked_for(tmp_path):
 
     (tmp_path / "config.json").write_text('{"model_type": ["resnet"]}')
     assert Isolation(None, Worker(HANGING)).holds(tmp_path)
+
+
+def test_an_attempt_whose_thread_does_not_end_teaches_nothing(tmp_path):
+    attempts, at_work, go_on = Attempts(tmp_path), threading.Event(), threading.Event()
+
+    def attempt():
+        with attempts.running("key"):
+            at_work.set()
+            go_on.wait(HANGING)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    assert at_work.wait(HANGING)
+    assert list((tmp_path / "attempts").iterdir())
+    attempts.abandon()
+    assert not list((tmp_path / "attempts").iterdir())
+    (tmp_path / "attempts" / "key.json").write_text("by another run")
+    go_on.set()
+    thread.join()
+    assert (tmp_path / "attempts" / "key.json").exists()  # the late end changes nothing
