@@ -193,7 +193,8 @@ def _open_name(
             ) from None
         if any(said in str(error.__cause__ or error) for said in _NO_ROWS):
             raise TargetError(f"{name}: there are no rows") from None
-        raise TargetError(f"{name}: {one_line(error.__cause__ or error)}") from None
+        near = similar_path(name) if constants.HF_HUB_OFFLINE and not path.exists() else ""
+        raise TargetError(f"{name}: {one_line(error.__cause__ or error)}{near}") from None
     found, used, whole = _take(splits, split, name)
     folder = None
     if path.exists():

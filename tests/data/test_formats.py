@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
 from hf_leep import data
 from hf_leep.errors import ChoiceError, TargetError
@@ -197,3 +198,11 @@ def test_a_few_classes_of_one_row_are_no_warning():
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": [*LABELS[:11], "q"]})
     assert load(rows)[0].warnings == ()
     assert np.unique(load(rows)[0].labels).tolist() == [0, 1, 2, 3]
+
+
+def test_without_a_network_a_misspelt_file_is_compared_with_those_that_are_here(tmp_path, monkeypatch):
+    (tmp_path / "questions.csv").write_text("text,label\na,b\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(TargetError, match=r"^question\.cvs: .* \(did you mean questions\.csv\?\)$"):
+        load("question.cvs")
