@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hf_leep.training.halving import Train
     from hf_leep.training.trainer import Trainer
 
-VERSION = 1  # part of the key of what is kept: raise it when trainings give other numbers than before
+VERSION = 2  # part of the key of what is kept: raise it when trainings give other numbers than before
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from hf_leep.training.records import Recipe, Settings
 from hf_leep.training.splitting import split_rows
 
 N, CLASSES = 150, 3
+RECIPE = Recipe(1e-3, 12)
 
 
 @dataclass
@@ -122,6 +123,34 @@ def test_results_come_in_the_order_of_the_examples(on, examples):
     first = fine_tune(network(), examples, np.arange(30, N), rows, Recipe(1e-2, 30), on=on)
     turned = fine_tune(network(), backwards, np.arange(30, N), rows[::-1].copy(), Recipe(1e-2, 30), on=on)
     np.testing.assert_array_equal(first.correct, turned.correct)
+
+
+class Watched(Net):
+    """Notes the memory format of its maps of features, and reads them as ``read`` says."""
+
+    def __init__(self, read):
+        super().__init__(0)
+        self.read, self.formats = read, []
+
+    def forward(self, pixel_values):
+        maps = self.body[:3](pixel_values)
+        self.formats.append(maps.is_contiguous(memory_format=torch.channels_last))
+        return self.classifier(self.read(nn.functional.adaptive_avg_pool2d(maps, 2)))
+
+
+@pytest.mark.parametrize(("read", "last"), [(lambda x: x.flatten(1), True), (lambda x: x.view(len(x), -1), False)])
+def test_images_are_trained_with_channels_last_where_the_model_can(on, examples, read, last):
+    def trained(model):
+        return fine_tune(Network(model, model.classifier), examples, np.arange(60), np.arange(60, N), RECIPE, on=on)
+
+    model = Watched(read).eval()
+    before = copy.deepcopy(model.state_dict())
+    found, plain = trained(model), trained(Net(0).eval())
+    assert model.formats[1:] and set(model.formats[1:]) == {last}  # noqa: PT018
+    assert found.loss == pytest.approx(plain.loss, rel=1e-3)  # the same training, rounded differently
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+        assert value.is_contiguous(), name
 
 
 def test_memory_that_runs_out_halves_the_batch_and_adds_up_the_gradients(on, examples):
