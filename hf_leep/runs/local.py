@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, one_line
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, lacks_memory, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, note, progress_bar
@@ -83,7 +83,7 @@ def _find_bad_rows(
     def find(job: Job, step: Step) -> bool | Result:
         with downloads.running(step, len(job.rows)):
             run = partial(job.find_bad_rows, step, downloads.fetch(step), downloads.advance)
-            found = attempt(step, run, job.memory)
+            found = attempt(step, run, job.memory, lanes.tries_again(step))
         downloads.done(step)
         return found
 
@@ -116,7 +116,7 @@ def _score(
             return None
         with downloads.running(step, 0 if step.name in made else len(job.rows)):
             run = partial(job.result, step, downloads.fetch(step), downloads.advance)
-            result = step.as_planned(attempt(step, run, job.memory))
+            result = step.as_planned(attempt(step, run, job.memory, lanes.tries_again(step)))
         if step.name in made:
             return replace(result, from_store=result.from_store and made[step.name])
         downloads.done(step)
@@ -198,6 +198,9 @@ class Downloads:
         try:
             yield
             self.advance(before + num_rows - getattr(self._here, "num_run", 0))
+        except Exception:  # it may be run again
+            self.advance(before - getattr(self._here, "num_run", 0))
+            raise
         finally:
             with self._lock:
                 self._names.remove(name)
@@ -257,8 +260,14 @@ def wait_for_report(job: Job, error: BaseException) -> None:
         _LOG.warning("%s: what is finished is kept; run the same command again to go on", error)
 
 
-def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
+def attempt(step: Step, run: Callable[[], _T], memory: Memory, again: bool = False) -> _T | Result:
     """Run a candidate, and remember it if it ends the process that runs it.
+
+    Args:
+        step: the candidate.
+        run: runs it.
+        memory: what is remembered of it.
+        again: whether it is run again if memory runs out: then the error is raised, and the candidate is not blamed.
 
     Returns:
         What it returned or, if it raised an error, a result with the reason.
@@ -267,13 +276,19 @@ def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
         ProcessError: another process has died.
         HubLimitError: the Hub allows no more requests.
         UserError: the error is not the candidate's.
+        Exception: memory ran out, and the candidate is run again.
     """
     try:
-        with memory.running(step.snapshot), errors_of_candidates():
+        with memory.running(step.snapshot, blame=not again), errors_of_candidates():
             return run()
     except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
+        if again and lacks_memory(error):
+            _LOG.warning(
+                "memory may have run out for %s while others ran: it is run again at the end, alone", plain(step.name)
+            )
+            raise
         return Result(step.candidate, reason=plan.reason_of(error))
 
 

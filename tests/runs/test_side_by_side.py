@@ -98,7 +98,7 @@ def test_models_in_memory_run_one_after_another_in_this_process(models, pictures
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("dies", "its process was killed, as by the kernel when memory runs out"),
+        ("dies", "its process crashed: SIGSEGV"),
         ("hangs", "it gave no sign of life for 0.5 seconds (execution.candidate_timeout)"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, 
         self.opens_rows()
         both.wait(HANGING)
         if request.candidate.id == models[0] and how == "dies":
-            self.worker.call(signal.raise_signal, signal.SIGKILL)
+            self.worker.call(signal.raise_signal, signal.SIGSEGV)
         if request.candidate.id == models[0]:
             self.worker._timeout = 0.5
             self.worker.call(time.sleep, HANGING)
@@ -120,6 +120,51 @@ def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, 
     report = ranked([models[0], models[2]], pictures, 2)
     assert compared(report)[0] == compared(alone)[0]
     assert report.candidates[1]["reason"].startswith(reason)
+
+
+@pytest.mark.parametrize("skip_bad_rows", [0, 3])
+@pytest.mark.parametrize("is_to_blame", [False, True])
+def test_what_is_killed_beside_others_runs_again_alone(
+    models, pictures, monkeypatch, tmp_path, caplog, is_to_blame, skip_bad_rows
+):
+    monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path))
+    options = {"skip_bad_rows": skip_bad_rows}
+    names = [models[0], models[2]]
+    alone = ranked(names, pictures, **options)
+    both, done, tries, workers = threading.Barrier(2), [], [], {}
+
+    def run(self, target, request, writer, advance):
+        name = request.candidate.id
+        self.opens_rows()
+        workers[name] = self.worker
+        if name == names[1]:
+            both.wait(HANGING)
+            made = RUN(self, target, request, writer, advance)
+            done.append(name)
+            return made
+        tries.append(list(done))
+        if len(tries) == 1:
+            both.wait(HANGING)
+        else:
+            other = workers[names[1]]
+            assert other is self.worker or other._process is None
+        if len(tries) == 1 or is_to_blame:
+            self.worker.call(signal.raise_signal, signal.SIGKILL)
+        return RUN(self, target, request, writer, advance)
+
+    monkeypatch.setattr(Isolation, "run", run)
+    report = ranked(names, pictures, 2, execution={"cache": True}, **options)
+    assert tries == [[], [names[1]]]
+    assert "five while others ran: it is run again at the end, alone" in caplog.text
+    if not is_to_blame:
+        assert compared(report) == compared(alone)
+        assert not list((tmp_path / "attempts").iterdir())
+        return
+    reasons = {c["id"]: c["reason"] for c in report.candidates}
+    assert reasons == {names[0]: "its process was killed, as by the kernel when memory runs out", names[1]: None}
+    again = ranked(names, pictures, 2, execution={"cache": True}, **options)
+    assert "in an earlier run, its process was killed" in next(c["reason"] for c in again.candidates if c["reason"])
+    assert len(tries) == 2
 
 
 def test_candidates_at_which_a_run_was_killed_run_alone_and_the_innocent_is_not_blamed(
