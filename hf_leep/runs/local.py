@@ -65,6 +65,7 @@ def carry_out(
                 try:
                     _find_bad_rows(planned, lanes, downloads, results, made)
                 except (KeyboardInterrupt, ProcessError, HubLimitError):
+                    downloads.stop()  # or other threads would wait for theirs
                     with lanes.stopped() as one_after_another:
                         score(one_after_another, only_made=True)
                     raise
@@ -186,6 +187,10 @@ class Downloads:
     def fetch(self, step: Step) -> Fetch:
         """How to download a candidate's checkpoint."""
         return self._fetch_unplanned if step.stored else self._prefetcher.take
+
+    def stop(self) -> None:
+        """Download no more; what waits for a download is interrupted."""
+        self._prefetcher.stop()
 
     @contextlib.contextmanager
     def running(self, step: Step, num_rows: int) -> Iterator[None]:

@@ -24,6 +24,7 @@ from hf_leep.runs.plan import Step
 from hf_leep.runs.side_by_side import Lanes, threads_of_each
 from hf_leep.store import Store
 from hf_leep.store.attempts import Attempts
+from tests.hub_server import Fault
 from tests.runs.test_threads import blas_threads
 from tests.warm import HANGING
 
@@ -266,6 +267,40 @@ def test_a_signal_ends_all_workers_and_keeps_what_is_finished(python, checkpoint
     assert len(processes) == 2
     assert not any(map(alive, processes))
     assert not list((tmp_path / "home" / "hf_leep" / "attempts").iterdir())  # nothing was learnt of them
+
+
+STALLED = """
+import contextlib, os, signal, sys, threading, time
+from pathlib import Path
+import hf_leep
+from hf_leep.runs import side_by_side
+
+dataset, asked, side_by_side._SECONDS = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+
+def interrupt():
+    while not asked.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+with contextlib.suppress(KeyboardInterrupt):
+    hf_leep.rank(
+        ["user/stalled", "user/seven"], dataset, measures="leep", skip_bad_rows=1, progress=False,
+        execution=hf_leep.Execution(jobs=2),
+    )
+    sys.exit("it was not interrupted")
+"""
+
+
+def test_an_interruption_does_not_wait_for_a_download(hub, client, checkpoints, pictures, tmp_path):
+    pictures.to_parquet(tmp_path / "rows.parquet")
+    hub.add_folder("user/stalled", checkpoints["five"])
+    hub.add_folder("user/seven", checkpoints["seven-classes"])
+    asked = SimpleNamespace(set=(tmp_path / "asked for").touch)
+    file = r"^GET /user/stalled/resolve/.*preprocessor_config.json"
+    hub.faults.append(Fault(file, until=threading.Event(), met=asked))
+    done = client(tmp_path / "rows.parquet", tmp_path / "asked for", 2 * HANGING, code=STALLED)
+    assert done.returncode == 0, done.stderr
 
 
 def alive(process):
