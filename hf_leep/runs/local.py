@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, lacks_memory, one_line
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, lacks_memory, name_options, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, note, progress_bar
@@ -126,10 +126,10 @@ def _score(
     for number_done, (step, result) in enumerate(lanes.each(planned.in_order, score), 1):
         if result is not None:
             results[step.name] = result
-            note_result(number_done, len(planned.steps), result, progress and job.processes.is_main)
+            note_result(number_done, len(planned.steps), result, progress and job.processes.is_main, job.flags)
 
 
-def note_result(number_done: int, number_of_all: int, result: Result, show: bool) -> None:
+def note_result(number_done: int, number_of_all: int, result: Result, show: bool, flags: bool) -> None:
     """Print what came of a candidate in a line, for a log.
 
     Args:
@@ -137,10 +137,11 @@ def note_result(number_done: int, number_of_all: int, result: Result, show: bool
         number_of_all: how many there are.
         result: its result.
         show: as of `hf_leep.runs.bars.note`.
+        flags: name options as on the command line.
     """
     name = plain(Path(result.candidate.id).name if result.candidate.id.count("/") > 1 else result.candidate.id)
     if result.reason is not None:
-        said = plain(result.reason)
+        said = plain(name_options(result.reason, flags=flags))
     else:
         said = ", ".join(f"{key} {number(score.value)}" for key, score in result.scores.items())
         if result.stop is not None and result.num_examples is not None:

@@ -100,10 +100,10 @@ def test_models_in_memory_run_one_after_another_in_this_process(models, pictures
     ("how", "reason"),
     [
         ("dies", "its process crashed: SIGSEGV"),
-        ("hangs", "it gave no sign of life for 0.5 seconds (execution.candidate_timeout)"),
+        ("hangs", "it gave no sign of life for 0.5 seconds (--candidate-timeout)"),
     ],
 )
-def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, how, reason):
+def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, capsys, how, reason):
     alone = ranked(models[2:], pictures)
     both = threading.Barrier(2)
 
@@ -118,9 +118,11 @@ def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, 
         return RUN(self, target, request, writer, advance)
 
     monkeypatch.setattr(Isolation, "run", run)
-    report = ranked([models[0], models[2]], pictures, 2)
+    monkeypatch.setattr(huggingface_hub.utils, "are_progress_bars_disabled", lambda: False)
+    report = ranked([models[0], models[2]], pictures, 2, progress=True, command=["hf-leep", "rank"])
     assert compared(report)[0] == compared(alone)[0]
-    assert report.candidates[1]["reason"].startswith(reason)
+    assert report.candidates[1]["reason"] == reason
+    assert f": {reason}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("skip_bad_rows", [0, 3])
