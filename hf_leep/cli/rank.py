@@ -326,7 +326,7 @@ def rank(
         )
         if json:
             typer.echo(dumps(plan.data, ensure_ascii=False, indent=2))
-        say(planned(plan.data, columns()), error=json)
+        say(planned(plan.data, columns(error=json)), error=json)
         raise typer.Exit(plan.exit_code)
     report = api.rank(
         names,
@@ -369,7 +369,7 @@ def _show_plan(plan: Plan) -> None:
     from hf_leep.report.card.plan import planned
 
     if plan.worth_showing and not is_quiet():
-        say(planned(plan.data, columns()), error=True)
+        say(planned(plan.data, columns(error=True)), error=True)
 
 
 def _push(
