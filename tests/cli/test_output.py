@@ -81,6 +81,17 @@ def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, h
     assert client("rank", *arguments, "--verbose").returncode == 3
 
 
+@pytest.mark.parametrize("module", ["numpy", "typer"])
+def test_an_interruption_of_the_imports_is_a_line(module, tmp_path):
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "hf_leep", "doctor"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, timeout=HANGING)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"hf-leep: interrupted: nothing was changed\n")
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
