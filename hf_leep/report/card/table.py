@@ -190,12 +190,14 @@ def notebook(data: ReportData) -> str:
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         cells += [rank_range(candidate), chance(data, candidate)]
         cells += [f"{candidate['num_examples']:,}"] if data["race"] else []
-        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        styles = ["white-space:nowrap" + ";text-align:left" * (cell is name) for cell in cells]
+        said = (f'<td style="{style}">{escape(cell)}</td>' for style, cell in zip(styles, cells, strict=True))
+        rows.append(f"<tr>{''.join(said)}</tr>")
     sentences = [*verdict(data, str), *doubts(data), auto_sentence(data), race_sentence(data), *cautions(data)]
     sentences += [f"■ {name} {why}" for name, why in stops(data)] + [gap_sentence(data)]
-    said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in sentences if sentence)
+    above = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in sentences if sentence)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def parquet(data: ReportData) -> bytes:

@@ -130,7 +130,8 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     assert {element.tag for element in tree.iter()} == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
     assert len(tree.findall(".//tbody/tr")) == 4
     assert [cell.text for cell in tree.findall(".//tbody/tr")[1]][-2:] == ["1–3", "70\u00a0%"]
-    assert "−0.81 ± 0.04" in html
+    assert ">−0.81 ± 0.04<" in html
+    assert all("nowrap" in cell.get("style") for cell in tree.findall(".//tbody/tr")[1])  # no score in two lines
     assert "1 of the other 2 may be as good" in html
     assert "repeat an earlier row exactly" in html
     assert "licence &lt;img src=x onerror=alert(1)&gt;: all candidates" in html
