@@ -102,7 +102,7 @@ def _nearest_first(error: typer.TyperException) -> str:
     unknown, near = getattr(error, "option_name", None), getattr(error, "possibilities", None)
     if unknown is None or not near:
         return str(error.format_message())
-    return f"no such option: {unknown} (did you mean {' or '.join(near)}?)"
+    return f"No such option: {unknown} (did you mean {' or '.join(near)}?)"
 
 
 def _given(error: typer.TyperException, message: str) -> str:
