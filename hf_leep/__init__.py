@@ -4,7 +4,8 @@
 >>> report = hf_leep.rank(["microsoft/resnet-50", "./my-model"], "user/data", split="train")  # doctest: +SKIP
 >>> report.save("report")  # doctest: +SKIP
 
-Importing hf_leep imports only numpy; what needs torch or the Hub is imported when it is first used.
+Importing hf_leep imports next to nothing: everything is imported when it is first used, and `measures` needs only
+numpy.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from hf_leep import measures
-
 if TYPE_CHECKING:
+    from hf_leep import measures
     from hf_leep.api import plan, rank
     from hf_leep.evaluate_module import metric_path
     from hf_leep.options import Cluster, Execution, FineTuning, HubAccess, Race, Search
@@ -67,6 +67,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one that exists
             from importlib.metadata import version
 
             return version("hf-leep")
+        if name == "measures":
+            return importlib.import_module("hf_leep.measures")
         if name not in _MODULES:
             raise AttributeError(f"module 'hf_leep' has no attribute {name!r}")
         return getattr(importlib.import_module(_MODULES[name]), name)

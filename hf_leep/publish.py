@@ -130,7 +130,9 @@ def push(
     """
     report = report if isinstance(report, Report) else Report.load(report)
     _check_call(repo_id, repo_type, token)
-    _check_extras(report, repo_type, space=space, push_thumbnails=push_thumbnails, create_pr=create_pr)
+    _check_extras(
+        bool(report.thumbnails), repo_type, space=space, push_thumbnails=push_thumbnails, create_pr=create_pr
+    )
     client = hub.Client(token=token)
     clean = Report(
         cast(ReportData, _without_tokens(report.data, client.secret)), report.thumbnails if push_thumbnails else {}
@@ -172,19 +174,16 @@ def push(
 
 
 def _check_extras(
-    report: Report, repo_type: ReportRepoType, *, space: bool, push_thumbnails: bool, create_pr: bool
+    thumbnails: bool, repo_type: ReportRepoType, *, space: bool, push_thumbnails: bool, create_pr: bool
 ) -> None:
     """Raise where a Space or thumbnails are asked for that cannot be pushed."""
     if space and create_pr:
-        why = "commits nothing: leave one out"
-        raise UserError(f"{option('space')} commits to a Space, and {option('create_pr')} {why}")
-    if push_thumbnails and not report.thumbnails:
-        raise UserError(
-            f"{option('push_thumbnails')}: the report has no thumbnails; rank again with {option('thumbnails')}"
-        )
+        raise UserError(f"{option('space')} commits to a Space, and {option('create_pr')} nothing: leave one out")
+    named = option("push_thumbnails")
+    if push_thumbnails and not thumbnails:
+        raise UserError(f"{named}: the report has no thumbnails; rank with {option('thumbnails')}")
     if push_thumbnails and repo_type == "model" and not space:
-        why = "a model card shows no thumbnails; push to a data set, or add"
-        raise UserError(f"{option('push_thumbnails')}: {why} {option('space')}")
+        raise UserError(f"{named}: a model card shows none; push to a data set, or add {option('space')}")
 
 
 def _push_space(
@@ -219,9 +218,12 @@ def check(
     repo_type: ReportRepoType = "dataset",
     private: bool | None = None,
     create_pr: bool = False,
+    space: bool = False,
+    push_thumbnails: bool = False,
+    thumbnails: bool = False,
     token: str | bool | None = None,
 ) -> None:
-    """Check a push before a long run whose report is to be pushed.
+    """Check a push before a long run whose report, with or without ``thumbnails``, is to be pushed.
 
     Raises:
         UserError: not OWNER/NAME, a type other than ``dataset`` or ``model``, no login, HF_HUB_OFFLINE is set, or a
@@ -229,13 +231,12 @@ def check(
         HubError: the Hub refused, or did not answer.
     """
     _check_call(repo_id, repo_type, token)
-    hub.check_destination(
-        repo_id,
-        repo_type,
-        private=private,
-        refuse=lambda present: None if create_pr else _no_report(present),
-        client=hub.Client(token=token),
-    )
+    _check_extras(thumbnails, repo_type, space=space, push_thumbnails=push_thumbnails, create_pr=create_pr)
+    client = hub.Client(token=token)
+    refuse = (lambda _present: None) if create_pr else _no_report
+    hub.check_destination(repo_id, repo_type, private=private, refuse=refuse, client=client)
+    if space:
+        hub.check_destination(repo_id, "space", private=private, refuse=_other_space, client=client)
 
 
 def _check_call(repo_id: str, repo_type: ReportRepoType, token: str | bool | None) -> None:
@@ -383,9 +384,8 @@ def _is_ours(path: str) -> bool:
 
 def _no_report(present: Set[str]) -> str | None:
     if "README.md" in present and "report.json" not in present:
-        return (
-            f"has a README.md that is not a report's: push elsewhere, or open a pull request ({option('create_pr')})"
-        )
+        instead = f"open a pull request ({option('create_pr')})"
+        return f"has a README.md that is not a report's: push elsewhere, or {instead}"
     return None
 
 

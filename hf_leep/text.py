@@ -63,6 +63,36 @@ def similar_path(missing: str) -> str:
     )
 
 
+def shortened(names: Sequence[str], width: int) -> list[str] | None:
+    """Names cut to a width, with an ellipsis at their start or in their middle, all at the same place.
+
+    Of the cuts that leave different names different, it is the one that cuts fewest words in two; of several such, the
+    one that keeps most of the end.
+
+    Args:
+        names: the names.
+        width: most characters of a name, at least 1.
+
+    Returns:
+        The names in the same order; None if every cut makes two different names equal.
+    """
+    different = set(names)
+    found: dict[str, str] | None = None
+    most_whole = -1
+    for start in range(width):
+        end = width - 1 - start
+        cut = {name: name if len(name) <= width else f"{name[:start]}…{name[len(name) - end :]}" for name in different}
+        whole = sum(_between_words(name, at) for name in different if len(name) > width for at in (start, -end))
+        if whole > most_whole and len(set(cut.values())) == len(different):
+            found, most_whole = cut, whole
+    return None if found is None else [found[name] for name in names]
+
+
+def _between_words(name: str, at: int) -> bool:
+    """Whether a place of a name is its start or end, or beside a character that is neither letter nor digit."""
+    return at == 0 or not (name[at - 1].isalnum() and name[at].isalnum())
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A score with a minus sign (not a hyphen); a dash if there is none."""
     if value is None:

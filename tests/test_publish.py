@@ -183,17 +183,17 @@ def test_thumbnails_never_leave_this_machine_unless_that_is_asked_for(hub, clien
         (
             False,
             ["--push-thumbnails"],
-            "--push-thumbnails: the report has no thumbnails; rank again with --thumbnails",
+            "--push-thumbnails: the report has no thumbnails; rank with --thumbnails",
         ),
         (
             True,
             ["--push-thumbnails", "--repo-type", "model"],
-            "--push-thumbnails: a model card shows no thumbnails; push to a data set, or add --space",
+            "--push-thumbnails: a model card shows none; push to a data set, or add --space",
         ),
         (
             True,
             ["--space", "--create-pr"],
-            "--space commits to a Space, and --create-pr commits nothing: leave one out",
+            "--space commits to a Space, and --create-pr nothing: leave one out",
         ),
     ],
 )
@@ -665,6 +665,25 @@ def test_what_can_be_checked_of_a_push_is_checked_before_anything_is_run(hub, cl
     assert cli.run([*call[:-1], "ranking"]) == 2
     assert cli.run([*call[:-2], "--private"]) == 2
     assert "add its target, --push-to-hub" in capfd.readouterr().err
+    assert cli.run([*call[:-2], "--space", "--push-thumbnails"]) == 2
+    assert capfd.readouterr().err.startswith("hf-leep: --space, --push-thumbnails: for a push; add its target")
+    none = client(*call, "--push-thumbnails", HF_TOKEN=WRITE_TOKEN)
+    assert none.returncode == 2
+    assert "the report has no thumbnails; rank with --thumbnails" in none.stderr
+    hub.add("user/ranking", {"app.py": b""}, kind="space")
+    other = client(*call, "--space", HF_TOKEN=WRITE_TOKEN)
+    assert other.returncode == 2
+    assert "is a Space of something else" in other.stderr
+    assert hub.requested("safetensors") == []
+
+
+def test_rank_pushes_a_space_and_thumbnails(hub, client, call, tmp_path):
+    options = ["--output", tmp_path / "out", "--thumbnails", "--space", "--push-thumbnails"]
+    done = client(*call, *options, HF_TOKEN=WRITE_TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert f"Space: {hub.url}/spaces/user/ranking" in done.stdout
+    assert "index.html" in hub.repos["space", "user/ranking"].files("main")
+    assert any(name.startswith("thumbnails/") for name in hub.repos["dataset", "user/ranking"].files("main"))
 
 
 def test_a_ranking_of_nothing_is_not_pushed(hub, client, call, checkpoints):

@@ -84,7 +84,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         return int(app([*everywhere, *rest], standalone_mode=False) or 0)
     except typer.TyperException as error:
-        message = error.format_message().replace("Value error, ", "")
+        message = _nearest_first(error).replace("Value error, ", "")
         message += _given(error, message)
         complain(message or "name a command; hf-leep --help lists them")
         return int(error.exit_code)
@@ -95,6 +95,14 @@ def _run(arguments: Sequence[str]) -> int:
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _nearest_first(error: typer.TyperException) -> str:
+    """The message of an error of the call; the options that an unknown one may be come nearest first."""
+    unknown, near = getattr(error, "option_name", None), getattr(error, "possibilities", None)
+    if unknown is None or not near:
+        return str(error.format_message())
+    return f"No such option: {unknown} (did you mean {' or '.join(near)}?)"
 
 
 def _given(error: typer.TyperException, message: str) -> str:

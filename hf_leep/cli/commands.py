@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hf_leep.cli.output import announce, print_json, say, show_report
+from hf_leep.cli.output import announce, columns, print_json, say, show_report
 from hf_leep.errors import UserError, option
 from hf_leep.evaluate_module import names
 from hf_leep.options import DEFAULT_BUDGET, Device, Dtype, FineTuning, HubAccess, ReportRepoType
@@ -174,7 +174,7 @@ def validate(
         report.save(folder)
         if json:
             print_json(report)
-        say((fine_tuning.terminal if fine_tune else terminal)(report.data), error=json)
+        say((fine_tuning.terminal if fine_tune else terminal)(report.data, columns(error=json)), error=json)
         say(f"Report: {Path(folder) / 'README.md'}", error=json, wrap=False)
     raise typer.Exit(validation.exit_code(report, fine_tuned=fine_tune))
 

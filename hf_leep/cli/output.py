@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import shutil
 import sys
 import unicodedata
 from pathlib import Path
@@ -26,7 +25,7 @@ _SHOWN_AS = {
     "±": "~",
     "−": "-",
     "–": "-",
-    "…": ".",
+    "…": "*",
     "×": "x",
     "→": ">",
     "≤": "<",
@@ -42,6 +41,7 @@ _SHOWN_AS = {
     "”": '"',
     "’": "'",
 }
+_WIDTH, _HEIGHT = 80, 25  # of a terminal that does not say
 _NUM_NAMES = 4  # shown of a list of names
 
 
@@ -78,7 +78,7 @@ def show_report(report: Report, output: Path | None, json: bool) -> None:
             problem = error
     if json:
         print_json(report)
-    say(terminal(report.data, columns()), error=json or kept)
+    say(terminal(report.data, columns(error=json or kept)), error=json or kept)
     if problem is not None:
         raise problem
     if kept:
@@ -124,12 +124,27 @@ def say(what: RenderableType, error: bool = False, wrap: bool = True) -> None:
     stream = sys.stderr if error else sys.stdout
     if hasattr(stream, "reconfigure"):  # a terminal with another encoding shows others for what it lacks
         stream.reconfigure(errors=_SIMPLER)
-    Console(highlight=False, stderr=error).print(what, markup=False, crop=False, soft_wrap=not wrap)
+    width = columns(error)
+    height = None if width is None else _HEIGHT  # without one, rich takes 80 characters where TERM is dumb
+    Console(highlight=False, stderr=error, width=width, height=height).print(
+        what, markup=False, crop=False, soft_wrap=not wrap
+    )
 
 
-def columns() -> int:
-    """How many characters a line of the terminal has: COLUMNS, or what the terminal says, or 80."""
-    return shutil.get_terminal_size().columns
+def columns(error: bool = False) -> int | None:
+    """How many characters a line has: COLUMNS, or what the terminal says; None in a pipe or a file.
+
+    Args:
+        error: whether it is about stderr.
+    """
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    stream = sys.stderr if error else sys.stdout
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _WIDTH
+    except (OSError, ValueError):  # no terminal, or no file at all
+        return None
 
 
 def is_quiet() -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hf_leep.cli.output import announce, columns, complain, is_quiet, say, show_report
+from hf_leep.cli.output import columns, is_quiet, say, show_report
+from hf_leep.cli.pushing import Push
 from hf_leep.cli.records import cluster_of, race_of, search_of
 from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
@@ -24,7 +25,6 @@ from hf_leep.options import (
 )
 
 if TYPE_CHECKING:
-    from hf_leep.report import Report
     from hf_leep.runs.plan import Plan
 
 # Panels of the help page.
@@ -246,6 +246,18 @@ def rank(
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Push as a pull request instead of a commit.", rich_help_panel=_REPORT)
     ] = False,
+    space: Annotated[
+        bool,
+        typer.Option("--space", help="Push report.html as a static Space OWNER/NAME, too.", rich_help_panel=_REPORT),
+    ] = False,
+    push_thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--push-thumbnails",
+            help="With --thumbnails: push them, too, which are pictures of your rows.",
+            rich_help_panel=_REPORT,
+        ),
+    ] = False,
     json: Annotated[
         bool,
         typer.Option(
@@ -254,19 +266,15 @@ def rank(
     ] = False,
 ) -> None:
     """Rank checkpoints for a labelled data set, with one forward pass each and no training."""
-    from hf_leep import api, publish
+    from hf_leep import api
     from hf_leep.report import Report
     from hf_leep.report.card.plan import planned
     from hf_leep.runs import interruptions
 
     if output is not None and is_main():
         Report.check_folder(output)
-    if push_to_hub is not None and is_main():
-        publish.check(push_to_hub, repo_type=repo_type, private=private or None, create_pr=create_pr)
-    elif private or create_pr or repo_type != "dataset":
-        raise UserError(
-            "--private, --create-pr and --repo-type are for a push: add its target, --push-to-hub OWNER/NAME"
-        )
+    push = Push(push_to_hub, repo_type, private, create_pr, space, push_thumbnails)
+    push.check(thumbnails, ask=is_main())
     if thumbnails and output is None:
         raise UserError("--thumbnails are kept in the folder of the report: add --output DIR")
     names = [*(models or []), *(api.read_names(models_file) if models_file else [])]
@@ -326,7 +334,7 @@ def rank(
         )
         if json:
             typer.echo(dumps(plan.data, ensure_ascii=False, indent=2))
-        say(planned(plan.data, columns()), error=json)
+        say(planned(plan.data, columns(error=json)), error=json)
         raise typer.Exit(plan.exit_code)
     report = api.rank(
         names,
@@ -359,8 +367,7 @@ def rank(
         show_report(report, output, json)  # before the push, which may fail
     if interruptions.came():
         raise typer.Exit(report.exit_code)
-    if push_to_hub is not None:
-        _push(report, push_to_hub, repo_type, private=private, create_pr=create_pr, json=json)
+    push.run(report, json)
     raise typer.Exit(report.exit_code)
 
 
@@ -369,17 +376,4 @@ def _show_plan(plan: Plan) -> None:
     from hf_leep.report.card.plan import planned
 
     if plan.worth_showing and not is_quiet():
-        say(planned(plan.data, columns()), error=True)
-
-
-def _push(
-    report: Report, repo_id: str, repo_type: ReportRepoType, *, private: bool, create_pr: bool, json: bool
-) -> None:
-    """Push a report in which some candidate has a rank."""
-    from hf_leep import publish
-
-    if report.exit_code == 1:
-        complain("no candidate has a rank: nothing is pushed")
-        return
-    pushed = publish.push(report, repo_id, repo_type=repo_type, private=private or None, create_pr=create_pr)
-    announce(pushed, error=json)
+        say(planned(plan.data, columns(error=True)), error=True)

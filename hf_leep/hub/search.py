@@ -79,9 +79,21 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
 
     names = client.ask(ask, raises=HubError, tries=1)  # the Hub's client itself tries five times
     if not names:
-        given = ", ".join(f"{name} {value}" for name, value in vars(conditions).items() if value and name != "limit")
-        raise UserError(f"the search found no checkpoint ({given}): try other words, or another --task or --library")
+        raise UserError(_nothing(conditions))
     return names
+
+
+def _nothing(conditions: Search) -> str:
+    """What to say of a search that found nothing: all that was asked for, with what was asked by default."""
+    names = ("text", "task", "library", "author", "license", "trained_on", "max_params", "min_downloads")
+    values = {name: getattr(conditions, name) for name in names}
+    asked = [f"{option(f'search.{name}')} {value}" for name, value in values.items() if value]
+    limits = [option(f"search.{name}") for name in names[3:] if values[name]]
+    less = f", or relax {' or '.join(limits)}" if limits else ""
+    return (
+        f"the search found no checkpoint with {', '.join(asked)}: try a shorter {option('search.text')}, '' for any, "
+        f"or another {option('search.task')} or {option('search.library')}{less}"
+    )
 
 
 def collection(slug: str, client: Client | None = None) -> list[RepoId]:

@@ -259,6 +259,7 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
 def _ask(repo_id: str, revision: str | None, client: Client) -> ModelInfo:
     return client.ask(
         lambda api: api.model_info(repo_id, revision=revision, files_metadata=True),
+        missing=f"no such folder{similar_path(repo_id)}, and no such model on the Hub that this login can see",
         gone=f"the repository has no revision {revision!r}",
         unreachable=f"no such folder here{similar_path(repo_id)}, and ",
     )

@@ -56,3 +56,9 @@ def test_a_shell_completes_commands(python, shell, asked):
     )
     assert "validate" in done.stdout
     assert "rank" not in done.stdout
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("--modles", "--models or"), ("--max-sample", "--max-samples or")])
+def test_a_misspelt_option_is_answered_with_the_nearest_first(wrong, near, capsys):
+    assert cli.run(["rank", "--dataset", "x", wrong, "y"]) == 2
+    assert capsys.readouterr().err.startswith(f"hf-leep: No such option: {wrong} (did you mean {near}")

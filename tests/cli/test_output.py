@@ -18,7 +18,7 @@ from tests.warm import HANGING
         ("−0.15 ± 0.05, ranks 4–7", "-0.15 ~ 0.05, ranks 4-7"),
         ("92\u00a0%, 9.6×, P̂(y|z), Ĥ(Y)", "92 %, 9.6x, P^(y|z), H(Y)"),
         ("✗ café → 日本 ✓", "x cafe > ?? +"),
-        ("Kendall’s τ ≥ ² “…”", 'Kendall\'s t > 2 "."'),
+        ("Kendall’s τ ≥ ² “…”", 'Kendall\'s t > 2 "*"'),
     ],
 )
 def test_characters_that_a_terminal_lacks_have_forms_in_ascii(text, expected, monkeypatch):
@@ -46,6 +46,26 @@ def test_every_terminal_shows_whole_lines_without_codes(python, tmp_path, enviro
     assert b"extractions       0        0 B\n" in done.stdout
 
 
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+@pytest.mark.parametrize("width", [60, 133])
+def test_a_line_has_the_characters_of_the_terminal_and_in_a_pipe_as_many_as_it_takes(term, width):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    code = "from hf_leep.cli.output import columns, say; say('word ' * 60); print(columns(), columns(error=True))"
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": term}
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    with open(theirs, "wb") as terminal:
+        subprocess.run([sys.executable, "-c", code], env=environment, stdout=terminal, timeout=HANGING, check=True)
+    lines = os.read(ours, 10_000).decode().splitlines()
+    os.close(ours)
+    assert width - 6 < max(len(line.rstrip()) for line in lines) <= width
+    assert lines[-1] == f"{width} None"
+
+
 def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, hub, checkpoints, pictures, tmp_path):
     pictures.to_parquet(tmp_path / "pictures.parquet")
     arguments = ["--dataset", tmp_path / "pictures.parquet", "--models", checkpoints["five"], checkpoints["headless"]]
@@ -59,6 +79,17 @@ def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, h
     assert "five" in done.stdout
     assert "to run" not in client("-q", "rank", *arguments).stderr
     assert client("rank", *arguments, "--verbose").returncode == 3
+
+
+@pytest.mark.parametrize("module", ["numpy", "typer"])
+def test_an_interruption_of_the_imports_is_a_line(module, tmp_path):
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-m", "hf_leep", "doctor"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, timeout=HANGING)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"hf-leep: interrupted: nothing was changed\n")
 
 
 @pytest.mark.parametrize(

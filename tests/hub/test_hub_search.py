@@ -86,7 +86,11 @@ def test_the_hub_is_asked_for_what_it_can_filter_itself(models, ask):
 def test_a_search_that_finds_nothing_says_what_it_asked_for(models, ask):
     answer = ask({"text": "nothing-like-it"})
     assert answer["error"] == "UserError"
-    assert "no checkpoint (text nothing-like-it, library transformers, sort downloads)" in answer["message"]
+    asked = "no checkpoint with search.text nothing-like-it, search.library transformers: try a shorter search.text"
+    assert asked in answer["message"]
+    limited = ask({"text": "net", "max_params": "10k", "min_downloads": 5})["message"]
+    assert "search.max_params 10k, search.min_downloads 5: try" in limited
+    assert limited.endswith("or relax search.max_params or search.min_downloads")
 
 
 @pytest.mark.parametrize(

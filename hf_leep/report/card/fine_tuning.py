@@ -171,20 +171,24 @@ def agreement_rows(data: ReportData) -> list[list[str]]:
     ]
 
 
-def terminal(data: ReportData) -> Group:
+def terminal(data: ReportData, width: int | None = None) -> Group:
     """The table, the notes, the agreement and the sentences for a terminal, as a rich renderable.
 
     Args:
         data: the content of report.json; it has a ``fine_tuning``.
+        width: how many characters a line has; None for as many as the tables take.
     """
     from rich.console import Group
     from rich.text import Text
 
-    from hf_leep.report.card.validation import table
+    from hf_leep.report.card.columns import table
+    from hf_leep.report.card.validation import LEAST_WIDTHS, by_column
 
     shown = [HEADINGS.index(heading) for heading in _IN_TERMINAL]
     cells = [[row[k] for k in shown] for row in rows(data, str)]
-    parts: list[RenderableType] = [Text(method(data)), Text(), table(_IN_TERMINAL, cells, names=1)]
+    parts: list[RenderableType] = [Text(method(data)), Text()]
+    if cells:
+        parts.append(table(by_column(_IN_TERMINAL, cells), width, LEAST_WIDTHS))
     marks = {one: "✗" for one, entry in _named(data, str) if entry["place"] is None}
     parts += [
         Text.assemble(
@@ -193,7 +197,7 @@ def terminal(data: ReportData) -> Group:
         for who, why in notes(data, str)
     ]
     if agreement := agreement_rows(data):
-        parts += [Text(), table(AGREEMENT_HEADINGS, agreement, names=0)]
+        parts += [Text(), table(by_column(AGREEMENT_HEADINGS, agreement), width, LEAST_WIDTHS)]
     return Group(
         *parts, Text(), *(Text(plain(sentence), style="bold") for sentence in [*lead(data, str), *remarks(data, str)])
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import TypedDict
 
 from hf_leep.report.candidate_schema import NamedData
-from hf_leep.report.card.columns import fitting
+from hf_leep.report.card.columns import NAMES, fitting, table
 from hf_leep.report.card.wording import short_names
 from hf_leep.text import classes, count, plain, size
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
 
-_HEADINGS = ("candidate", "revision", "source\nclasses", "para-\nmeters", "download", "licence")
+_HEADINGS = (NAMES, "revision", "source\nclasses", "para-\nmeters", "download", "licence")
 _EXPENDABLE = ("revision", "source\nclasses", "para-\nmeters")  # columns that are left out, in this order, to fit
-_WIDTH = 20  # of names and licences, which fold beyond it if the line is short
+_WIDTHS = {NAMES: 20, "licence": 20}  # least number of characters in a short line
 
 
 class PlannedTargetData(TypedDict):
@@ -75,10 +75,10 @@ def planned(data: PlanData, width: int | None = None) -> Group:
 
     Args:
         data: a plan's data.
-        width: how many characters a line has; if the table needs more, its least important columns are left out.
+        width: how many characters a line has; if the table needs more, its least important columns are left out, and
+            names are cut. None for as many as it takes.
     """
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     candidates = data["candidates"]
@@ -105,19 +105,11 @@ def planned(data: PlanData, width: int | None = None) -> Group:
         rows.append(cells)
         styles.append("cyan" if stored else "")
     columns = [(heading, [row[i] for row in rows]) for i, heading in enumerate(_HEADINGS)]
-    columns = fitting(columns, _EXPENDABLE, width, {"candidate": _WIDTH, "licence": _WIDTH})
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading, _ in columns:
-        if heading in ("candidate", "licence"):
-            table.add_column(heading, overflow="fold")
-        else:
-            table.add_column(heading, justify="right", no_wrap=True)
-    for i, style in enumerate(styles):
-        table.add_row(*(Text(cells[i]) for _, cells in columns), style=style)
+    columns = fitting(columns, _EXPENDABLE, width, _WIDTHS)
     numbers = Counter[str](candidate["action"] for candidate in candidates)
     words = {"run": "to run", "stored": "in the store", "skip": "skipped"}
     total = ", ".join(f"{numbers[action]} {word}" for action, word in words.items() if numbers[action])
     if for_features := sum(candidate["for_features"] for candidate in candidates):
         total += f" ({for_features} of these run for {'its' if for_features == 1 else 'their'} features)"
-    parts: list[RenderableType] = [table] if table.row_count else []
+    parts: list[RenderableType] = [table(columns, width, _WIDTHS, styles)] if rows else []
     return Group(*parts, *skipped, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))

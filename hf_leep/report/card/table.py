@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import RankedData
 from hf_leep.report.card.cautions import cautions, left_out, reason
-from hf_leep.report.card.columns import fitting
+from hf_leep.report.card.columns import NAMES, fitting, table
 from hf_leep.report.card.order import auto_sentence
 from hf_leep.report.card.race import gap_sentence, race_sentence, stops
 from hf_leep.report.card.second_opinion import head_cells
@@ -30,10 +30,9 @@ from hf_leep.text import classes, count, number, plain
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
-    from rich.table import Table
     from rich.text import Text
 
-_NAME_WIDTH = 15  # of candidates' names, which fold beyond it if the line is short
+_NAME_WIDTH = {NAMES: 15}  # least number of characters of candidates' names in a short line
 _EXPENDABLE = (
     "best",
     "source\nclasses",
@@ -51,17 +50,17 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
 
     Args:
         data: the content of report.json.
-        width: how many characters a line has; if the table needs more, its least important columns are left out.
+        width: how many characters a line has; if the table needs more, its least important columns are left out, and
+            names are cut. None for as many as it takes.
     """
     from rich.console import Group
     from rich.text import Text
 
     parts: list[RenderableType] = [Text(_target(data["target"]))]
     others = [_heading(data, measure) for measure in reversed(data["measures"]) if measure != data["sort_by"]]
-    columns = fitting(_columns(data, ranked(data)), (*_EXPENDABLE, *others), width, {"candidate": _NAME_WIDTH})
-    table = _table(columns, [candidate for _, candidate in ranked(data)])
-    if table.row_count:
-        parts += [Text(), table]
+    columns = fitting(_columns(data, ranked(data)), (*_EXPENDABLE, *others), width, _NAME_WIDTH)
+    if ranked(data):
+        parts += [Text(), table(columns, width, _NAME_WIDTH, [_style(candidate) for _, candidate in ranked(data)])]
         shown = {heading for heading, _ in columns}
         scored = _scored(data, [candidate for _, candidate in ranked(data)])
         hidden = sum(_heading(data, measure) not in shown for measure in scored)
@@ -120,22 +119,10 @@ def _rows(target: TargetData) -> str:
     return f"{words}{used:,} of {there_are:,} {what}"
 
 
-def _table(columns: Sequence[tuple[str, list[str]]], candidates: Sequence[RankedData]) -> Table:
-    """The terminal's table, each tie group in a colour; candidates whose error is not known in none."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading, values in columns:
-        if heading == "candidate":
-            table.add_column(heading, overflow="fold", min_width=min(_NAME_WIDTH, max(map(len, values), default=0)))
-        else:
-            table.add_column(heading, justify="right", no_wrap=True)
-    for row, candidate in enumerate(candidates):
-        group = candidate["tie_group"]
-        style = None if group is None else _GROUP_STYLES[(group - 1) % len(_GROUP_STYLES)]
-        table.add_row(*(Text(cells[row]) for _, cells in columns), style=style)
-    return table
+def _style(candidate: RankedData) -> str | None:
+    """The colour of a candidate's tie group; none where its error is not known."""
+    group = candidate["tie_group"]
+    return None if group is None else _GROUP_STYLES[(group - 1) % len(_GROUP_STYLES)]
 
 
 def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[tuple[str, list[str]]]:
@@ -144,7 +131,7 @@ def _columns(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     columns = [
         ("#", [str(c["rank"]) for c in everyone]),
         ("tie", [in_short(c) for c in everyone]),
-        ("candidate", [name for name, _ in candidates]),
+        (NAMES, [name for name, _ in candidates]),
     ]
     for measure in _scored(data, everyone):
         scores = [c["scores"][measure] for c in everyone]
@@ -203,12 +190,14 @@ def notebook(data: ReportData) -> str:
         cells += [classes(candidate["num_source_classes"]), count(candidate["num_parameters"])]
         cells += [rank_range(candidate), chance(data, candidate)]
         cells += [f"{candidate['num_examples']:,}"] if data["race"] else []
-        rows.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        styles = ["white-space:nowrap" + ";text-align:left" * (cell is name) for cell in cells]
+        said = (f'<td style="{style}">{escape(cell)}</td>' for style, cell in zip(styles, cells, strict=True))
+        rows.append(f"<tr>{''.join(said)}</tr>")
     sentences = [*verdict(data, str), *doubts(data), auto_sentence(data), race_sentence(data), *cautions(data)]
     sentences += [f"■ {name} {why}" for name, why in stops(data)] + [gap_sentence(data)]
-    said = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in sentences if sentence)
+    above = "".join(f"<p>{escape(plain(sentence))}</p>" for sentence in sentences if sentence)
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def parquet(data: ReportData) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from hf_leep.report.card.columns import NAMES, Column, table
 from hf_leep.report.card.wording import level, percent_with_error, ranked, title, titles
 from hf_leep.report.letters import in_short
 from hf_leep.report.numbers import Interval
@@ -14,9 +15,9 @@ from hf_leep.text import number, plain
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
-    from rich.table import Table
 
-TRIAL_HEADINGS = ("#", "tie", "candidate", "score", "accuracy (%)", "place", "behind (points)")
+LEAST_WIDTHS = {NAMES: 15, "measure": 15}  # characters of the columns of texts in a short line
+TRIAL_HEADINGS = ("#", "tie", NAMES, "score", "accuracy (%)", "place", "behind (points)")
 AGREEMENT_HEADINGS = ("measure", "n", "Pearson's r", "p", "Kendall's τ", "p", "weighted τ", "by accuracy alone")
 _IN_TERMINAL = 6  # columns that fit into 80 characters; the card has all
 _FEW = 5  # candidates from which on there is an interval of Kendall's tau
@@ -134,21 +135,32 @@ def _correlation(found: AgreementData | None, measure: str, confidence: str) -> 
     )
 
 
-def terminal(data: ReportData) -> Group:
+def terminal(data: ReportData, width: int | None = None) -> Group:
     """Both tables and the sentences for a terminal, as a rich renderable.
 
     Args:
         data: the content of report.json; it has a validation.
+        width: how many characters a line has; None for as many as the tables take.
     """
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(method(data)), Text(), table(TRIAL_HEADINGS, trial_rows(data, str), names=2)]
+    parts: list[RenderableType] = [Text(method(data)), Text()]
+    if trials := trial_rows(data, str):
+        parts.append(table(by_column(TRIAL_HEADINGS, trials), width, LEAST_WIDTHS))
     parts += [Text.assemble((f"✗ {who}", "bold red"), f"  {plain(why)}") for who, why in failures(data, str)]
     rows = [row[:_IN_TERMINAL] for row in agreement_rows(data)]
     if rows:
-        parts += [Text(), table(AGREEMENT_HEADINGS[:_IN_TERMINAL], rows, names=0)]
+        parts += [Text(), table(by_column(AGREEMENT_HEADINGS[:_IN_TERMINAL], rows), width, LEAST_WIDTHS)]
     return Group(*parts, Text(), *(Text(plain(sentence), style="bold") for sentence in sentences(data, str)))
+
+
+def by_column(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[Column]:
+    """The columns of a table for a terminal, where a heading of numbers is a word a line."""
+    return [
+        (heading if heading in LEAST_WIDTHS else heading.replace(" ", "\n"), [row[i] for row in rows])
+        for i, heading in enumerate(headings)
+    ]
 
 
 def method(data: ReportData) -> str:
@@ -182,22 +194,6 @@ def _which(found: ValidationData) -> str:
     if (found["asked"] or 0) > found["num_ranked"]:
         return f"all {found['num_ranked']} (of {found['asked']} asked for)"
     return "all" if found["top"] == found["num_ranked"] else f"the first {found['top']} of {found['num_ranked']}"
-
-
-def table(headings: Sequence[str], rows: list[list[str]], names: int) -> Table:
-    """A table for a terminal, with names in the column of that position and numbers in the others."""
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=None, header_style="bold", pad_edge=False)
-    for position, heading in enumerate(headings):
-        if position == names:
-            made.add_column(heading, overflow="fold", min_width=15)
-        else:
-            made.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
-    for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
-    return made
 
 
 def _with_interval(value: float | None, interval: Interval | None) -> str:

@@ -97,7 +97,8 @@ def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_s
     names = _listed([other for other, _ in tied])
     which = f"{names} may be as good"
     if len(candidates) > 2:
-        which = f"{len(tied)} of the other {len(candidates) - 1} may be as good: {names}"
+        number = "all" if len(tied) == len(candidates) - 1 else str(len(tied))
+        which = f"{number} of the other {len(candidates) - 1} may be as good: {names}"
     sized = [(size, other) for other, candidate in tied if (size := candidate["num_parameters"])]
     size, smallest = min(sized, key=lambda one: one[0], default=(0, ""))
     smaller = f"{count(size)} parameters" if 0 < size < (best["num_parameters"] or 0) else ""

@@ -46,7 +46,8 @@ def test_it_fits_and_says_what_is_downloaded(width):
     joined = "".join(text.split())
     for word in ("1.21GB", "inthestore", "gated", "✗some/encoder", "todownload:2.42GB"):
         assert word in joined
-    assert "…" not in text  # nothing is cut off
+    assert text.count("…") == (width < 200)  # a name is cut, and nothing else
+    assert "cc-by-nc-sa" in joined
 
 
 def test_a_narrow_terminal_goes_without_the_least_important_columns():
@@ -54,3 +55,13 @@ def test_a_narrow_terminal_goes_without_the_least_important_columns():
     narrow = shown(60)
     assert not any(word in narrow for word in ("revision", "0123456"))
     assert "licence" in narrow
+
+
+def test_in_a_file_every_line_is_whole():
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    long = {**CANDIDATE, "id": f"somebody/{'a-long-name-' * 20}"}
+    console.print(planned({**PLAN, "candidates": [*PLAN["candidates"], long]}), crop=False)
+    lines = console.file.getvalue().splitlines()
+    for candidate in (CANDIDATE, long):
+        (line,) = [line for line in lines if line.startswith(candidate["id"])]
+        assert line.endswith("0123456   21,843    303M       1.21 GB  cc-by-nc-sa-4.0 (gated)")

@@ -38,6 +38,28 @@ def test_every_column_fits_the_terminal(report, width):
     assert any("−0.81 ± 0.04" in line and "1–2" in line for line in lines)
 
 
+def test_a_long_name_is_cut_where_it_stays_different_and_is_whole_in_a_file(report):
+    names = [f"somebody/vit-{size}-patch16-224-in21k-finetuned" for size in ("tiny", "base", "large")]
+    for candidate, name in zip(report["candidates"], names, strict=False):
+        candidate["id"] = name
+    rows = [line for line in shown(report, 80).splitlines() if line[:2] in ("1 ", "2 ", "3 ") and "±" in line]
+    cut = [row.split()[2] for row in rows]
+    assert len(set(cut)) == len(cut) == 3  # a row is a line
+    for short, name in zip(cut, names, strict=True):
+        start, end = short.split("…")
+        assert name.startswith(start)
+        assert name.endswith(end)
+    assert max(map(len, cut)) >= 15
+    whole = io.StringIO()
+    Console(width=80, file=whole, color_system=None).print(terminal(report), crop=False)
+    lines = whole.getvalue().splitlines()
+    assert [line.split()[2] for line in lines if line[:2] in ("1 ", "2 ", "3 ") and "±" in line] == names
+    # Where every cut makes two names equal, they are broken instead: nothing of them is lost.
+    for candidate, middle in zip(report["candidates"], "ab", strict=False):
+        candidate["id"] = f"{'b' * 30}{middle}{'e' * 30}"
+    assert "…" not in shown(report, 80).split("\n\n")[1]
+
+
 def test_a_command_of_many_lines_is_said_in_one(report):
     models = " ".join(f"/somewhere/models/{number}" for number in range(40))
     whole = f"hf-leep rank --dataset user/flowers --output 'my report-auto' --models {models} --sort-by auto"
@@ -108,7 +130,8 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     assert {element.tag for element in tree.iter()} == {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
     assert len(tree.findall(".//tbody/tr")) == 4
     assert [cell.text for cell in tree.findall(".//tbody/tr")[1]][-2:] == ["1–3", "70\u00a0%"]
-    assert "−0.81 ± 0.04" in html
+    assert ">−0.81 ± 0.04<" in html
+    assert all("nowrap" in cell.get("style") for cell in tree.findall(".//tbody/tr")[1])  # no score in two lines
     assert "1 of the other 2 may be as good" in html
     assert "repeat an earlier row exactly" in html
     assert "licence &lt;img src=x onerror=alert(1)&gt;: all candidates" in html
