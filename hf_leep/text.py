@@ -17,7 +17,13 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmbgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", re.IGNORECASE)
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+_ABSOLUTE = re.compile(r"/|[A-Za-z]:[\\/]|\\\\")
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&$])")
+
+
+def is_absolute(path: str) -> bool:
+    """Whether a name is an absolute path, of this system or of Windows."""
+    return bool(_ABSOLUTE.match(path))
 
 
 def plain(value: object) -> str:
@@ -131,11 +137,13 @@ def size(num_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration: 2.3 s, 1 min 1 s or 1 h 2 min."""
-    if seconds < 60:
+    """A duration: 2.3 s, 1 min 1 s, 20 min or 1 h 2 min."""
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    hours, left = divmod(minutes, 60)
+    parts = [(hours, "h"), (left, "min")] if hours else [(minutes, "min"), (rest, "s")]
+    return " ".join(f"{amount} {unit}" for amount, unit in parts if amount)
 
 
 def parse_size(value: str | int, name: str) -> int:

@@ -44,7 +44,7 @@ TABLE = {
     "training": (14, {"numpy", "torch", "accelerate", "rich", "huggingface_hub"}),
     "api.py": (15, set()),
     "validation.py": (16, {"numpy"}),
-    "publish.py": (17, set()),
+    "publish": (17, set()),
     "demo.py": (
         18,
         {

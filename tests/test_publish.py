@@ -356,11 +356,19 @@ def test_a_model_card_without_weights(hub, push, tmp_path):
     assert card.content.encode() == files["README.md"]
 
 
-def test_the_page_that_names_folders_of_this_machine_says_so_first(push, folder):
-    change(folder, lambda data: data["candidates"][0].update(id="/home/me/best", revision="sha256:1"))
-    done = push("user/ranking")
-    assert done.stderr == "hf-leep: note that the page names folders of this machine: /home/me/best\n"
+@pytest.mark.parametrize("more", [(), ("--repo-type", "model"), ("--space",)])
+def test_no_path_of_this_machine_is_pushed_and_local_folders_are_named_first(hub, push, folder, more):
+    def edit(data):
+        data["candidates"][0].update(id="/home/me/best", revision="sha256:1")
+        data["candidates"][3]["reason"] = "/home/me/base/config.json is damaged"
+        data["run"]["command"] = f"hf-leep rank --models /home/me/best --output {folder}"
+
+    change(folder, edit)
+    done = push("user/ranking", *more)
+    assert done.stderr == "hf-leep: note that the page names local folders, which others do not have: best\n"
     assert done.stdout.startswith("Pushed: ")
+    pushed = [content for repo in hub.repos.values() for content in repo.files("main").values()]
+    assert not any(b"/home/me" in content or bytes(folder) in content for content in pushed)
 
 
 def test_no_token_is_pushed_or_shown(hub, push, folder):

@@ -100,7 +100,8 @@ def announce(pushed: Pushed, error: bool = False) -> None:
     if pushed.local_names:
         names, num_more = ", ".join(pushed.local_names[:_NUM_NAMES]), len(pushed.local_names) - _NUM_NAMES
         complain(
-            f"note that the page names folders of this machine: {names}{f' and {num_more} more' * (num_more > 0)}"
+            f"note that the page names local folders, which others do not have: {names}"
+            f"{f' and {num_more} more' * (num_more > 0)}"
         )
     if pushed.private_names and not pushed.private:
         names = ", ".join(pushed.private_names[:_NUM_NAMES])

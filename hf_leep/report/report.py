@@ -118,7 +118,7 @@ class Report:
                 report.json.
         """
         folder = Path(folder)
-        if str(folder) in ("", "."):
+        if str(folder) in ("", ".") and not (folder / _REPORT).exists():
             raise UserError(f"the report needs a folder of its own: {option('folder')}")
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder} is a file: the report needs a folder")
@@ -196,7 +196,9 @@ class Report:
     def _rendered(self, folder: Path) -> dict[str, bytes]:
         """The other files; where they cannot be made, report.json alone is written, if it replaces nothing."""
         try:
-            return {**thumbnails.files(self.thumbnails), **card.render(self.data, thumbnails=self.thumbnails)}
+            place = card.Place(_as_in_commands(folder))
+            rendered = card.render(self.data, thumbnails=self.thumbnails, place=place)
+            return {**thumbnails.files(self.thumbnails), **rendered}
         except Exception as error:
             try:
                 check(parse(self.to_json()))
@@ -254,3 +256,11 @@ class Report:
         except ValueError as error:
             raise UserError(f"{path} is damaged: {one_line(error)}") from None
         return cls(checked, thumbnails.read(Path(folder), checked))
+
+
+def _as_in_commands(folder: Path) -> str:
+    """A folder as a command names it in the current directory, or by its name alone where it is elsewhere."""
+    if not folder.is_absolute() and folder.name:
+        return str(folder)
+    here, whole = Path.cwd(), folder.absolute()
+    return str(whole.relative_to(here)) if here in whole.parents else whole.name

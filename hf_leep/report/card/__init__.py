@@ -15,7 +15,9 @@ from hf_leep.report.card.metadata import (
     space_page,
     target_on_hub,
 )
+from hf_leep.report.card.next_steps import Place
 from hf_leep.report.card.page import page
+from hf_leep.report.card.paths import without_paths
 from hf_leep.report.card.table import notebook, parquet
 from hf_leep.report.card.wording import short_names
 from hf_leep.report.html import interactive
@@ -23,6 +25,7 @@ from hf_leep.report.schema import ReportData
 
 __all__ = [
     "FILES",
+    "Place",
     "annotated",
     "annotation_title",
     "local_names",
@@ -34,6 +37,7 @@ __all__ = [
     "space_files",
     "target_on_hub",
     "why_unexplained",
+    "without_paths",
 ]
 
 FILES = plots.FILES | {"README.md", "report.html", "scores.parquet"}
@@ -46,8 +50,11 @@ def render(
     *,
     thumbnails: Mapping[int, bytes] | None = None,
     space: str | None = None,
+    place: Place = Place(),  # noqa: B008 - frozen
 ) -> dict[str, bytes]:
     """Make every file of a report but report.json itself: relative path → content.
+
+    The page, report.html and the plots name no absolute path; the table has the ids of report.json.
 
     Args:
         data: the content of report.json.
@@ -56,11 +63,13 @@ def render(
         licence: the id of the report's licence on the Hub, for the page's metadata.
         thumbnails: row → a small JPEG, for report.html; none by default.
         space: address of the Space that shows report.html, for a link on the page.
+        place: where the report is, for the commands on the page.
     """
-    files = plots.draw(data)
+    shown = without_paths(data)
+    files = plots.draw(shown)
     if repo_type == "dataset":
-        files |= {"scores.parquet": parquet(data), "report.html": interactive(data, thumbnails)}
-    files["README.md"] = page(data, repo_type, licence, space).encode("utf-8", "backslashreplace")
+        files |= {"scores.parquet": parquet(data), "report.html": interactive(shown, thumbnails)}
+    files["README.md"] = page(shown, repo_type, licence, space, place).encode("utf-8", "backslashreplace")
     return files
 
 
@@ -76,6 +85,7 @@ def space_files(
         licence: the id of the report's licence on the Hub.
         thumbnails: row → a small JPEG.
     """
+    data = without_paths(data)
     return {
         "README.md": space_page(data, repo_id, repo_type, licence).encode("utf-8", "backslashreplace"),
         "index.html": interactive(data, thumbnails),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from hf_leep.report.candidate_schema import RankedData
-from hf_leep.report.card.metadata import on_hub
+from hf_leep.report.candidate_schema import CandidateData
+from hf_leep.report.card.metadata import on_hub, target_on_hub
+from hf_leep.report.card.verdict import to_take
 from hf_leep.report.card.wording import ranked
 from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData
@@ -19,34 +22,104 @@ _CLASSES = {
     "audio-classification": ("AutoModelForAudioClassification", "AutoFeatureExtractor"),
     "video-classification": ("AutoModelForVideoClassification", "AutoImageProcessor"),
 }  # task of the data → the classes of transformers that load a checkpoint to be fine-tuned, and its processor
+_TOP, _BUDGET = 3, "20m"  # of fine-tuning
 _MOST_COSTS = 3  # candidates whose licence and cost are told
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a report are.
+
+    Attributes:
+        folder: its folder, as a command names it; None if it is not known.
+        repo_id: its repository on the Hub, OWNER/NAME; None where it is only a folder.
+        repo_type: ``dataset`` or ``model``.
+    """
+
+    folder: str | None = None
+    repo_id: str | None = None
+    repo_type: str = "dataset"
+
+
 def loading(data: ReportData) -> str | None:
-    """Python that loads the first candidate with a new head for the target's classes; None for a model in memory.
+    """Python that loads a candidate with a new head for the target's classes; None for a model in memory.
+
+    It is the candidate that the verdict says to take, or else the first.
 
     Args:
         data: the content of report.json.
     """
-    found = ranked(data)
+    found = to_take(data)
     classes = _CLASSES.get(data["target"]["task"])
-    if not found or classes is None or found[0][1]["revision"] is None:
+    if found is None or classes is None or found["revision"] is None:
         return None
-    best = found[0][1]
     model, processor = classes
-    where = json.dumps(plain(best["id"]), ensure_ascii=False)
-    revision = f", revision={json.dumps(best['revision'])}" if on_hub(best["id"], best["revision"]) else ""
-    pinned = f"    {revision[2:]},\n" if revision else ""
+    name = json.dumps(plain(found["id"]), ensure_ascii=False)
+    if on_hub(found["id"], found["revision"]):
+        revision = f"revision={json.dumps(found['revision'])}"
+        of_processor, of_model, before = f"{name}, {revision}", f"    {name},\n    {revision},\n", ""
+    else:
+        of_processor, of_model = "folder", "    folder,\n"
+        before = f"folder = {name}  # a local checkpoint: give its path\n"
     return (
         f"from transformers import {', '.join(sorted((model, processor)))}\n\n"
-        f"processor = {processor}.from_pretrained({where}{revision})\n"
+        f"{before}"
+        f"processor = {processor}.from_pretrained({of_processor})\n"
         f"model = {model}.from_pretrained(\n"
-        f"    {where},\n"
-        f"{pinned}"
+        f"{of_model}"
         f"    num_labels={data['target']['num_classes']},\n"
         "    ignore_mismatched_sizes=True,  # a new head\n"
         ")"
     )
+
+
+def fine_tuning(data: ReportData, place: Place) -> tuple[str, str] | None:
+    """How to fine-tune the first few: a sentence and commands, or Python; None where that is done, or one is alone.
+
+    Args:
+        data: the content of report.json.
+        place: where the report is.
+    """
+    first = [candidate for _, candidate in ranked(data)][:_TOP]
+    opinion = data["second_opinion"]
+    joined = opinion is not None and opinion["best"] not in [candidate["id"] for candidate in first]
+    if "fine_tuning" in data or len(first) + joined < 2:
+        return None
+    folder = _folder(place)
+    said = "To be sure, fine-tune the first few within a time budget"
+    in_memory = data["target"]["dataset"].endswith(" object")
+    if any(candidate["revision"] is None for candidate in first):
+        given = ", dataset=dataset" if in_memory else ""
+        return (
+            f"{said}, with the models in memory that were ranked:",
+            f"tuning = hf_leep.FineTuning(top={len(first)}, budget={_BUDGET!r})\n"
+            f"report = hf_leep.validate({folder!r}, fine_tune=tuning, models=[(name, model, processor)]{given})\n"
+            f"report.save({folder!r})",
+        )
+    command = f"hf-leep validate {shlex.quote(folder)} --fine-tune --top {len(first)} --budget {_BUDGET}"
+    if in_memory:
+        return f"{said}; PATH is where the rows that were ranked are saved:", f"{command} --dataset PATH"
+    if place.repo_id is None:
+        return f"{said}:", command
+    if not (target_on_hub(data) and all(on_hub(candidate["id"], candidate["revision"]) for candidate in first)):
+        return f"{said}, where the report was made:", command
+    kind = " --repo-type dataset" if place.repo_type == "dataset" else ""
+    return f"{said}:", f"hf download {place.repo_id}{kind} --local-dir {shlex.quote(folder)}\n{command}"
+
+
+def explaining(place: Place) -> str:
+    """The command that explains a candidate.
+
+    Args:
+        place: where the report is.
+    """
+    return f"hf-leep explain {shlex.quote(_folder(place))} NAME"
+
+
+def _folder(place: Place) -> str:
+    """What a command calls the folder of a report."""
+    folder = place.repo_id.rpartition("/")[2] if place.repo_id else place.folder
+    return folder if folder and plain(folder) == folder else "FOLDER"
 
 
 def costs(data: ReportData, name: Callable[[str], str]) -> list[tuple[str, str]]:
@@ -61,7 +134,7 @@ def costs(data: ReportData, name: Callable[[str], str]) -> list[tuple[str, str]]
     return [(written, _cost(candidate)) for written, candidate in tied[:_MOST_COSTS]]
 
 
-def _cost(candidate: RankedData) -> str:
+def _cost(candidate: CandidateData) -> str:
     parts: Sequence[str] = [
         f"licence {plain(candidate['license'])}" if candidate["license"] else "no licence stated",
         f"{count(candidate['num_parameters'])} parameters" if candidate["num_parameters"] else "",

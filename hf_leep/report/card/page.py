@@ -24,7 +24,13 @@ _MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
 
-def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown", space: str | None = None) -> str:
+def page(
+    data: ReportData,
+    repo_type: str = "dataset",
+    licence: str = "unknown",
+    space: str | None = None,
+    place: next_steps.Place = next_steps.Place(),  # noqa: B008 - frozen
+) -> str:
     """Write the card as Markdown with the Hub's metadata block in front.
 
     Args:
@@ -32,6 +38,7 @@ def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown",
         repo_type: the kind of repository that it is written for, ``dataset`` or ``model``.
         licence: the id of the report's licence on the Hub, such as ``cc-by-4.0``.
         space: address of the Space that shows report.html, if there is one.
+        place: where the report is, for its commands.
     """
     block, data = metadata(data, repo_type, licence), _escaped(data)
     rows = [_row(data, candidate, name) for name, candidate in wording.named(data)]
@@ -57,6 +64,8 @@ def page(data: ReportData, repo_type: str = "dataset", licence: str = "unknown",
         best_by=wording.title(data, data["best_by"]),
         doubts=doubts(data),
         loading=next_steps.loading(data),
+        fine_tuning=next_steps.fine_tuning(data, place),
+        explaining=next_steps.explaining(place),
         costs=next_steps.costs(data, code),
         sort_unit=prose(data["measure_details"][data["sort_by"]]["unit"]),
         most_rows=_MOST_ROWS,

@@ -29,7 +29,7 @@ def contradiction(data: ReportData, name: Callable[[str], str]) -> str | None:
     return (
         f"{first} is first by {by}, but a linear head on the features of {best} is "
         f"{_points(found['gap'])} ± {_points(found['half_width'])} points more accurate{_on(data)}.{why} "
-        "Fine-tune both to find out which is better: hf-leep validate DIR --fine-tune."
+        "Fine-tune both to find out which is better: hf-leep validate --fine-tune."
     )
 
 

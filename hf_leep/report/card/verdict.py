@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hf_leep.report.candidate_schema import RankedData
+from hf_leep.report.candidate_schema import CandidateData, RankedData
 from hf_leep.report.card import fine_tuning
 from hf_leep.report.card.certificate import failed_sentence
 from hf_leep.report.card.second_opinion import confirmation, contradiction
@@ -58,6 +58,37 @@ def doubts(data: ReportData) -> list[str]:
         data: the content of report.json.
     """
     return [text for text in (disagreement(data), *settling(data)) if text]
+
+
+def to_take(data: ReportData) -> CandidateData | None:
+    """The candidate that the verdict says to take: the best once fine-tuned, or the most likely to be the best.
+
+    It is the first in the ranking where the verdict names no other, or several; None where nothing is ranked.
+
+    Args:
+        data: the content of report.json.
+    """
+    tuned = (
+        next((one for one in data["fine_tuning"]["candidates"] if one["place"] == 1), None)
+        if ("fine_tuning" in data)
+        else None
+    )
+    if tuned is not None:
+        same = (c for c in data["candidates"] if (c["id"], c["revision"]) == (tuned["id"], tuned["revision"]))
+        if (found := next(same, None)) is not None:
+            return found
+    candidates = ranked(data)
+    if not candidates:
+        return None
+    advised = _advice(data, candidates) is not None and not _calibrated(data, candidates)
+    return _most_likely(candidates)[1] if advised else candidates[0][1]
+
+
+def _most_likely(candidates: Sequence[tuple[str, RankedData]]) -> tuple[str, RankedData]:
+    """Of the first candidate and those that are tied with it, the one that is the most likely to be the best."""
+    best = candidates[0][1]
+    close = [one for one in candidates[1:] if one[1]["tie_letters"] is not None and not told_apart(best, one[1])]
+    return max([candidates[0], *close], key=lambda one: one[1]["probability_best"] or 0.0)
 
 
 def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
@@ -192,8 +223,9 @@ def _advice(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> s
     close = [one for one in candidates[1:] if one[1]["tie_letters"] is not None and not told_apart(best, one[1])]
     if not close:
         return f"So fine-tune {first}."
-    chosen = max([candidates[0], *close], key=lambda one: one[1]["probability_best"] or 0.0)[0]
-    return f"If you can fine-tune only one of them, take {chosen}, the most likely to be the best."
+    return (
+        f"If you can fine-tune only one of them, take {_most_likely(candidates)[0]}, the most likely to be the best."
+    )
 
 
 def _seen(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:

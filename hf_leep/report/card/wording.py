@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain, count
 from pathlib import PurePath
 
 from hf_leep.report.candidate_schema import (
@@ -14,19 +16,28 @@ from hf_leep.report.candidate_schema import (
     ScoreData,
 )
 from hf_leep.report.schema import ReportData, is_ranked
-from hf_leep.text import number, percent, plain
+from hf_leep.text import is_absolute, number, percent, plain
 
 
 def short_names(candidates: Sequence[NamedData]) -> list[str]:
-    """What to call each candidate: the last part of a local folder's path if it is unique, else the whole id."""
-    last = [PurePath(plain(c["id"])).name if _is_local(c) else plain(c["id"]) for c in candidates]
-    ids: dict[str, set[str]] = {}
-    for name, candidate in zip(last, candidates, strict=True):
-        ids.setdefault(name, set()).add(candidate["id"])
-    return [
-        name if name and len(ids[name]) == 1 else plain(candidate["id"])
-        for name, candidate in zip(last, candidates, strict=True)
-    ]
+    """What to call each candidate: its id, or for a local folder as many last parts of its path as make it unique."""
+    ids = [plain(candidate["id"]) for candidate in candidates]
+    parts = {  # of each local folder, last first
+        name: tuple(part for part in reversed(PurePath(name).parts) if part != "/")
+        for name, candidate in zip(ids, candidates, strict=True)
+        if _is_local(candidate)
+    }
+    taken = set(ids) - parts.keys()
+    ends = Counter(found[:length] for found in parts.values() for length in range(1, len(found) + 1))
+    chosen: dict[str, str] = {}
+    for name, found in parts.items():
+        unique = (length for length in range(1, len(found) + 1) if ends[found[:length]] == 1)
+        whole = None if is_absolute(name) else len(found)
+        shown = (name if length == whole else "/".join(reversed(found[:length])) for length in unique)
+        numbered = (f"{found[0] if found else name} ({k})" for k in count(2))  # /x beside a repository x
+        chosen[name] = next(short for short in chain(shown, numbered) if short not in taken)
+        taken.add(chosen[name])
+    return [chosen.get(name, name) for name in ids]
 
 
 def named(data: ReportData, write: Callable[[str], str] = str) -> list[tuple[str, CandidateData]]:
@@ -201,4 +212,9 @@ def _listed(names: Sequence[str], data: ReportData) -> str:
 
 
 def _is_local(candidate: NamedData) -> bool:
-    return str(candidate["revision"]).startswith("sha256:") or "/" in candidate["id"].strip("/").partition("/")[2]
+    name = candidate["id"]
+    return (
+        str(candidate["revision"]).startswith("sha256:")
+        or is_absolute(name)
+        or "/" in name.strip("/").partition("/")[2]
+    )

@@ -150,7 +150,7 @@ def _details(
     if explanation is None:
         made["unexplained"] = plain(why_unexplained(data, candidate))
     elif not explained:
-        made["unexplained"] = "left out, as this page would be too large; `hf-leep explain DIR NAME` shows it"
+        made["unexplained"] = "left out, as this page would be too large; `hf-leep explain FOLDER NAME` shows it"
     elif explanation["prior_weight"] is None:
         made["unexplained"] = USELESS
     else:

@@ -145,7 +145,7 @@ def test_what_was_done_is_said(report):
     said = fine_tuning.method(with_rows(report, *rows, top=1))
     assert said.startswith(
         "All weights of the first candidate and the first by the second opinion were fine-tuned on 1,500 images, with "
-        "a budget of 20 min 0 s. 500 other images were used to choose"
+        "a budget of 20 min. 500 other images were used to choose"
     )
     said = fine_tuning.method(with_rows(report, *rows[:1], budget=None, steps=90))
     assert said.startswith(

@@ -356,7 +356,14 @@ def test_numbers(value, text):
 def test_counts_and_durations():
     assert [count(v) for v in (None, 5, 15674, 25_557_032, 7e9)] == ["–", "5", "15.7k", "25.6M", "7B"]
     assert [classes(v) for v in (None, 5, 21843)] == ["–", "5", "21,843"]
-    assert [duration(v) for v in (2.34, 61.2, 3720)] == ["2.3 s", "1 min 1 s", "1 h 2 min"]
+    assert [duration(v) for v in (2.34, 59.96, 61.2, 1200, 3600, 3720)] == [
+        "2.3 s",
+        "1 min",
+        "1 min 1 s",
+        "20 min",
+        "1 h",
+        "1 h 2 min",
+    ]
     assert with_error({"value": -1.0, "half_width": None}) == "−1.000"
     assert with_error({"value": -1.0, "half_width": 0.196}) == "−1.00 ± 0.20"
     even = {"value": -1.0, "half_width": 0.196, "interval": [-1.196, -0.82]}
@@ -377,7 +384,10 @@ def test_short_names_are_the_last_part_of_a_path_where_that_tells_them_apart():
 
     hub = {"id": "user/model", "revision": "0" * 40}
     assert short_names([local("/a/b/model-1"), local("./c/model-2"), hub]) == ["model-1", "model-2", "user/model"]
-    assert short_names([local("/a/best"), local("/b/best")]) == ["/a/best", "/b/best"]
+    assert short_names([local("/a/best"), local("/b/best"), local("/c/a/best")]) == ["best (2)", "b/best", "c/a/best"]
+    assert short_names([local("/x/a/best"), local("/x/b/best")]) == ["a/best", "b/best"]
+    assert short_names([local("/user/model"), hub]) == ["model", "user/model"]
+    assert short_names([local("/model"), {"id": "model", "revision": "0" * 40}]) == ["model (2)", "model"]
     assert short_names([local("/a/best"), local("/a/best")]) == ["best", "best"]
 
 

@@ -25,7 +25,7 @@ def test_a_contradiction_is_the_first_sentence_with_numbers_and_a_name(report):
     assert first == (
         "big/resnet is first by LEEP, but a linear head on the features of small/resnet is 8.0 ± 1.4 points more "
         "accurate. LEEP measures only how well the classes that big/resnet already knows predict yours. Fine-tune "
-        "both to find out which is better: hf-leep validate DIR --fine-tune."
+        "both to find out which is better: hf-leep validate --fine-tune."
     )
     card, text, html = shown(report)
     assert card.split("\n# ")[1].split("\n\n")[1].startswith(verdict(report, code)[0])

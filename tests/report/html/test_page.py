@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_left_out_from_the_last_candidate_on_and_said(repor
     explained = ["explanation" in candidate for candidate in found["candidates"]]
     assert explained == sorted(explained, reverse=True)
     assert 0 < sum(explained) < 12
-    assert "hf-leep explain DIR NAME" in found["candidates"][-1]["unexplained"]
+    assert "hf-leep explain FOLDER NAME" in found["candidates"][-1]["unexplained"]
     assert not any("of 11," in name for name in found["names"])
 
 
