@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import suppress
 
 import datasets
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import ArrayLike
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError, option
@@ -183,16 +186,18 @@ def odd_sounds(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -
     """
     for column in inputs:
         feature = found.features[column]
-        kind = (
-            getattr(getattr(feature.get("array"), "feature", None), "dtype", "") if isinstance(feature, dict) else ""
-        )
-        if not kind.startswith(("float", "int32")):
-            continue
-        sounds = found.select_columns([column])[rows[:_LOOKED_AT].tolist()][column]
-        peak = max((float(np.abs(sound["array"]).max()) for sound in sounds if sound and sound["array"]), default=0.0)
+        if isinstance(feature, datasets.Audio):
+            kind, peak = "float", _peak_of_files(found, column, rows[:_LOOKED_AT])
+        else:
+            samples = feature.get("array") if isinstance(feature, dict) else None
+            kind = getattr(getattr(samples, "feature", None), "dtype", "")
+            if not kind.startswith(("float", "int32")):
+                continue
+            sounds = found.select_columns([column])[rows[:_LOOKED_AT].tolist()][column]
+            peak = max((_peak(sound["array"]) for sound in sounds if sound and sound["array"]), default=0.0)
         if kind.startswith("float") and peak > _LOUD:
             return [
-                f"samples in column {column!r} reach {peak:,.0f}, where samples of type {kind} lie between −1 and 1: "
+                f"samples in column {column!r} reach {peak:,.5g}, where samples of type {kind} lie between −1 and 1: "
                 "divide them by the range that they were recorded in, such as 32768"
             ]
         if kind == "int32" and 0 < peak <= 2**15:
@@ -201,6 +206,28 @@ def odd_sounds(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -
                 "near silence: store samples of 16 bits as int16"
             ]
     return []
+
+
+def _peak(samples: ArrayLike) -> float:
+    """The largest absolute value of samples; NaN, None and infinities, which are named with their row later, aside."""
+    wave = np.asarray(samples, dtype=np.float64)
+    return float(np.abs(wave[np.isfinite(wave)]).max(initial=0.0))
+
+
+def _peak_of_files(found: datasets.Dataset, column: str, rows: Integers) -> float:
+    """The largest absolute sample of those files that hold floats; other files cannot hold more than 1."""
+    try:
+        import soundfile
+    except ImportError:
+        return 0.0
+    peak = 0.0
+    for sound in found.select_columns([column]).cast_column(column, datasets.Audio(decode=False)).select(rows)[column]:
+        with suppress(soundfile.SoundFileError, OSError, TypeError):  # a bad row, which is named later
+            source = sound["path"] if sound["bytes"] is None else io.BytesIO(sound["bytes"])
+            with soundfile.SoundFile(source) as file:
+                if file.subtype in ("FLOAT", "DOUBLE"):
+                    peak = max(peak, _peak(file.read()))
+    return peak
 
 
 def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Files whose content is not what their suffix says, and columns whose values are nearly classes or inputs."""
 
 import datetime
+import io
 import json
 import re
 
@@ -181,6 +182,32 @@ def test_samples_of_another_range_are_a_warning(kind, factor, message):
     assert bool(said) == (message is not None)
     if message is not None:
         assert re.search(message, said[0])
+
+
+def test_samples_of_another_range_in_files_are_a_warning(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    sounds = datasets.Features({"audio": datasets.Audio(), "label": datasets.Value("string")})
+    for subtype, factor, warned in (("FLOAT", 30_000, True), ("FLOAT", 1, False), ("PCM_16", 1, False)):
+        files = []
+        for k in range(12):
+            file = io.BytesIO()
+            soundfile.write(file, np.float32([0.5, -0.5, k / 24]) * factor, 8000, format="WAV", subtype=subtype)
+            files.append({"bytes": file.getvalue(), "path": None})
+        files[3] = {"bytes": b"no sound", "path": None}
+        stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+        rows = datasets.Dataset.from_dict(
+            {"audio": files, "label": LABELS}, features=datasets.Features({**sounds, "audio": stored})
+        )
+        said = load(rows.cast(sounds))[0].warnings
+        assert [("reach 15,000, where samples of type float lie" in warning) for warning in said] == [True] * warned
+
+
+def test_a_missing_sample_does_not_stop_the_look_at_the_range():
+    sounds = [{"array": [0.5, None, 0.1], "sampling_rate": 8000}] * 12
+    assert not any(
+        "reach" in warning
+        for warning in load(datasets.Dataset.from_dict({"audio": sounds, "label": LABELS}))[0].warnings
+    )
 
 
 def test_sounds_of_several_channels_say_what_to_do():
