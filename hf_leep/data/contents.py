@@ -16,7 +16,9 @@ from hf_leep.errors import TargetError, option
 from hf_leep.records import BadRow
 from hf_leep.text import first_few
 
-_LOOKED_AT = 20  # sounds
+_LOOKED_AT = 20  # sounds or pictures
+# Of pictures: the peak up to which another range is likely (0 and 1, or 14 bits), and the largest value. I is I;16.
+_RANGES = {"L": (1, 255), "RGB": (1, 255), "I": (2**14, 2**16 - 1)}
 _LOUD = 100.0  # far beyond what filters and gains make of samples between −1 and 1
 
 
@@ -228,6 +230,44 @@ def _peak_of_files(found: datasets.Dataset, column: str, rows: Integers) -> floa
                 if file.subtype in ("FLOAT", "DOUBLE"):
                     peak = max(peak, _peak(file.read()))
     return peak
+
+
+def odd_pictures(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -> list[str]:
+    """Warnings on pictures whose values use a small part of their range, and on those of several pages or frames.
+
+    Args:
+        found: the split.
+        inputs: the input columns.
+        rows: the rows; the first of them are looked at.
+    """
+    from PIL import Image
+
+    said = []
+    for column in inputs:
+        if not isinstance(found.features[column], datasets.Image):
+            continue
+        stored = found.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        several, peaks = 0, set()
+        for cell in stored.select(rows[:_LOOKED_AT])[column]:
+            source = cell["path"] if cell["bytes"] is None else io.BytesIO(cell["bytes"])
+            with suppress(Exception), Image.open(source) as picture:  # a bad row is named later
+                # Phones store a second picture in a JPEG (MPO), which is no page.
+                several += picture.format != "MPO" and getattr(picture, "is_animated", False)
+                mode = picture.mode.partition(";")[0]
+                if mode in _RANGES and picture.format not in ("JPEG", "MPO"):
+                    peaks.add((int(np.max(picture.getextrema())), *_RANGES[mode]))
+        if peaks and all(0 < peak <= low for peak, low, _ in peaks):
+            peak, _, most = max(peaks)
+            said.append(
+                f"pixels in column {column!r} reach {peak:,} of {most:,}, so they are read as nearly black: store "
+                "them in the whole range of their type"
+            )
+        if several:
+            said.append(
+                f"{several} of the first {min(_LOOKED_AT, len(rows))} pictures in column {column!r} have several "
+                "frames or pages: the first of them is read"
+            )
+    return said
 
 
 def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
+from PIL import Image
 
 from hf_leep import data
 from hf_leep.errors import ChoiceError, TargetError
@@ -208,6 +209,27 @@ def test_a_missing_sample_does_not_stop_the_look_at_the_range():
         "reach" in warning
         for warning in load(datasets.Dataset.from_dict({"audio": sounds, "label": LABELS}))[0].warnings
     )
+
+
+def test_pictures_of_another_range_or_of_several_pages_are_a_warning():
+    flat = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    full = Image.fromarray(flat * 16)
+    page = {"save_all": True, "append_images": [full]}
+    for picture, format_, options, message in (
+        (Image.fromarray(flat), "PNG", {}, r"reach 4,095 of 65,535, so they are read as nearly black"),
+        (Image.fromarray((flat > 9).astype(np.uint8)), "PNG", {}, r"reach 1 of 255, so they are read as nearly black"),
+        (full, "TIFF", page, r"11 of the first 12 pictures in column 'image' have several frames or pages"),
+        (full, "TIFF", {}, None),
+        (Image.fromarray(flat > 9), "PNG", {}, None),
+        (Image.new("RGB", (9, 9)), "PNG", {}, None),
+    ):
+        file = io.BytesIO()
+        picture.save(file, format_, **options)
+        files = [{"bytes": file.getvalue(), "path": None}] * 11 + [{"bytes": b"no picture", "path": None}]
+        rows = datasets.Dataset.from_dict({"image": files, "label": LABELS}).cast_column("image", datasets.Image())
+        said = [warning for warning in load(rows)[0].warnings if "repeat" not in warning]
+        assert len(said) == (message is not None)
+        assert message is None or re.search(message, said[0])
 
 
 def test_sounds_of_several_channels_say_what_to_do():
