@@ -9,7 +9,7 @@ from importlib.metadata import version
 from inspect import signature
 from math import gcd
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import datasets
 import numpy as np
@@ -204,8 +204,9 @@ def _decoded(sound: Row) -> tuple[NDArray[np.float32], int]:
         channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise TargetError(f"the audio file{name} cannot be decoded: {one_line(error)}") from None
-    order: Literal["little", "big"] | None = {b"RIFF": "little", b"FORM": "big"}.get(content[:4])
-    length = int.from_bytes(content[4:8], order) if order else 0  # libsndfile reads what there is
+    length = 0  # libsndfile reads what there is
+    if content[:4] in (b"RIFF", b"FORM"):
+        length = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")
     if len(content) + _HEADER < length < _NO_LENGTH:
         raise TargetError(
             f"the audio file{name} is cut off: {len(content):,} of {length + 8:,} bytes are there; copy it again, or "
