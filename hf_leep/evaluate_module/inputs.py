@@ -46,14 +46,15 @@ def one_row(values: ArrayLike) -> ArrayLike:
     return np.asarray(values)[None] if hasattr(values, "shape") else cast("ArrayLike", [values])
 
 
-def as_labels(values: ArrayLike) -> NDArray[np.integer | np.bool_]:
+def as_labels(values: ArrayLike, num_rows: int) -> NDArray[np.integer | np.bool_]:
     """Target labels as an array ``[n]``.
 
     Args:
         values: integers or booleans, one for each example.
+        num_rows: number of examples.
 
     Raises:
-        InputError: another shape or type. Names are refused, for batches and processes could number them differently.
+        InputError: another length, shape or type; names, for batches and processes could number them differently.
     """
     try:
         labels = np.asarray(values)
@@ -61,6 +62,8 @@ def as_labels(values: ArrayLike) -> NDArray[np.integer | np.bool_]:
         raise InputError(f"labels must be one-dimensional [n]: {error}") from None
     if labels.ndim != 1:
         raise InputError(f"labels must be one-dimensional [n], got shape {labels.shape}{arrays.label_advice(labels)}")
+    if len(labels) != num_rows:
+        raise InputError(f"got {num_rows} rows but {len(labels)} labels; each row needs one label")
     if labels.dtype.kind in "iub":
         return cast("NDArray[np.integer | np.bool_]", labels)
     if labels.dtype.kind == "U" or all(isinstance(value, str) for value in labels):

@@ -178,9 +178,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
 
     def _target(self, references: ArrayLike, num_rows: int) -> Integers:
         """Check the target labels of a batch, ``[n]``."""
-        target = inputs.as_labels(references)
-        if len(target) != num_rows:
-            raise InputError(f"got {num_rows} rows but {len(target)} labels; each row needs one label")
+        target = inputs.as_labels(references, num_rows)
         if target.min() < 0:  # checked here so that the error does not come at the end of a long run only
             row = int(np.argmax(target < 0))
             raise InputError(
