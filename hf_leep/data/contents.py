@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError, option
@@ -217,19 +218,29 @@ def _peak(samples: ArrayLike) -> float:
 
 
 def _peak_of_files(found: datasets.Dataset, column: str, rows: Integers) -> float:
-    """The largest absolute sample of those files that hold floats; other files cannot hold more than 1."""
-    try:
-        import soundfile
-    except ImportError:
-        return 0.0
+    """The largest absolute sample of those files that are WAV of floats; others hardly hold more than 1."""
     peak = 0.0
     for sound in found.select_columns([column]).cast_column(column, datasets.Audio(decode=False)).select(rows)[column]:
-        with suppress(soundfile.SoundFileError, OSError, TypeError):  # a bad row, which is named later
-            source = sound["path"] if sound["bytes"] is None else io.BytesIO(sound["bytes"])
-            with soundfile.SoundFile(source) as file:
-                if file.subtype in ("FLOAT", "DOUBLE"):
-                    peak = max(peak, _peak(file.read()))
+        with suppress(OSError, TypeError):  # a bad row, which is named later
+            peak = max(peak, _peak(_floats_of_wav(sound["bytes"] or Path(sound["path"]).read_bytes())))
     return peak
+
+
+def _floats_of_wav(content: bytes) -> NDArray[np.floating]:
+    """The samples of a WAV file of floats, ``[samples × channels]``; none of any other file."""
+    kind, start = np.dtype("<f4"), 12
+    while content[:4] == b"RIFF" and start + 8 <= len(content):
+        name, size = content[start : start + 4], int.from_bytes(content[start + 4 : start + 8], "little")
+        chunk = content[start + 8 : start + 8 + size]
+        if name == b"fmt ":
+            form = chunk[24:26] if chunk[:2] == b"\xfe\xff" else chunk[:2]  # the extensible header names it later
+            if form != b"\x03\0":
+                break
+            kind = np.dtype("<f8" if chunk[14:16] == b"\x40\0" else "<f4")
+        elif name == b"data":
+            return np.frombuffer(chunk, kind, len(chunk) // kind.itemsize)
+        start += 8 + size + size % 2
+    return np.empty(0)
 
 
 def odd_pictures(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -> list[str]:

@@ -188,11 +188,15 @@ def test_samples_of_another_range_are_a_warning(kind, factor, message):
 def test_samples_of_another_range_in_files_are_a_warning(tmp_path):
     soundfile = pytest.importorskip("soundfile")
     sounds = datasets.Features({"audio": datasets.Audio(), "label": datasets.Value("string")})
-    for subtype, factor, warned in (("FLOAT", 30_000, True), ("FLOAT", 1, False), ("PCM_16", 1, False)):
+    for kind, subtype, factor, warned in (
+        ("WAV", "FLOAT", 30_000, True), ("WAV", "DOUBLE", 30_000, True), ("WAVEX", "FLOAT", 30_000, True),
+        ("WAV", "FLOAT", 1, False), ("WAV", "PCM_16", 1, False), ("WAVEX", "PCM_24", 1, False),
+        ("FLAC", "PCM_16", 1, False),
+    ):  # fmt: skip
         files = []
         for k in range(12):
             file = io.BytesIO()
-            soundfile.write(file, np.float32([0.5, -0.5, k / 24]) * factor, 8000, format="WAV", subtype=subtype)
+            soundfile.write(file, np.float32([0.5, -0.5, k / 24]) * factor, 8000, format=kind, subtype=subtype)
             files.append({"bytes": file.getvalue(), "path": None})
         files[3] = {"bytes": b"no sound", "path": None}
         stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
