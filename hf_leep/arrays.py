@@ -63,7 +63,7 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     """
     array = _as_numpy(values)
     if array.ndim != 1:
-        raise InputError(f"labels must be one-dimensional [n], got shape {array.shape}")
+        raise InputError(f"labels must be one-dimensional [n], got shape {array.shape}{label_advice(array)}")
     if len(array) != num_examples:
         raise InputError(f"got {num_examples} rows but {len(array)} labels; each row needs one label")
     if len(array) == 0:
@@ -73,10 +73,44 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     elif array.dtype.kind in "US" or (array.dtype.kind == "O" and all(isinstance(v, str) for v in array)):
         classes, codes, counts = np.unique(array.astype(str), return_inverse=True, return_counts=True)
     else:
-        raise InputError(f"labels must be integers, booleans or strings, got dtype {array.dtype}")
+        raise InputError(f"labels must be integers, booleans or strings, got dtype {array.dtype}{label_advice(array)}")
     if len(classes) < 2:
         raise InputError(f"all {len(array)} labels are {classes[0]!s}; a score needs at least two classes")
     return Labels(codes.astype(np.int64, copy=False), classes, counts.astype(np.int64, copy=False))
+
+
+def label_advice(array: NDArray[np.generic]) -> str:
+    """What to do about labels of another shape or type, as the end of a message; empty if nothing is known.
+
+    Args:
+        array: the labels.
+    """
+    kind = array.dtype.kind
+    if array.ndim == 2 and array.shape[1] == 1:
+        return ": take the only column, as labels[:, 0]"
+    if array.ndim == 2 and kind in "biuf" and len(array) and (array.astype(float).sum(axis=1) == 1).all():
+        if np.isin(array, (0, 1)).all():
+            return ": these are one-hot rows, so give the positions of the ones, as labels.argmax(axis=1)"
+        return ": these are probabilities of classes, so give the likeliest of each row, as labels.argmax(axis=1)"
+    if array.ndim == 2:
+        return ": a score needs one label for each row"
+    if array.ndim != 1 or not len(array):
+        return ""
+    if kind == "f":
+        numbers = array.astype(float)
+        whole = np.equal(np.mod(np.where(np.isfinite(numbers), numbers, 0.5), 1), 0)
+        if whole.all():
+            return ": these are whole numbers, so give labels.astype(int)"
+        row = int(np.argmin(whole))
+        if np.isnan(numbers[row]):
+            return f": row {row} has none (NaN), so drop such rows first"
+        return f": {numbers[row]:g} in row {row} is no class, so give classes, such as bins of the numbers"
+    missing = [row for row, value in enumerate(array.tolist()) if value is None] if kind == "O" else []
+    if missing:
+        return f": row {missing[0]} has none (None), so drop such rows first"
+    if kind == "S":
+        return ": these are bytes, so give labels.astype(str)"
+    return ""
 
 
 def source_labels(values: ArrayLike) -> tuple[Integers, int] | None:

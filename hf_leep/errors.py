@@ -163,5 +163,6 @@ def one_line(error: BaseException, width: int = 300) -> str:
     """An error's message on one line, without signed queries of addresses and without tokens; options stay marked."""
     message = error.marked() if isinstance(error, HfLeepError) else str(error)
     text = " ".join(message.split()) or type(error).__name__
+    text = re.sub(r"<_io\.BytesIO object at \w+>", "its content", text)  # of a decoder, about a file in a table
     text = re.sub(r"(https?://[^\s?]+)\?\S+", r"\1?…", text)
     return re.sub(r"\bhf_[A-Za-z0-9]{8,}", "hf_…", text)[:width]

@@ -21,6 +21,7 @@ from hf_leep.data.contents import (
     check_repeated,
     check_slice,
     empty_texts,
+    odd_pictures,
     odd_sounds,
     single_rows,
     without_holes,
@@ -205,6 +206,7 @@ def _target(
         warnings += notes(opened.dataset, label_column, class_names)
         warnings += empty_texts(opened.dataset, input_columns, chosen.row_ids)
         warnings += odd_sounds(opened.dataset, input_columns, chosen.row_ids)
+        warnings += odd_pictures(opened.dataset, input_columns, chosen.row_ids)
     inputs_read = b"".join(digests) + (words.tobytes() if words else b"")
     labels_of_row = labels.tolist() if words is None else [part.tobytes() for part in words.split(labels)]
     duplicates, conflicting = count_duplicates(digests, labels_of_row)

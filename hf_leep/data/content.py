@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import datasets
 import numpy as np
 
 from hf_leep.arrays import Integers
+from hf_leep.data.formats import POINTED, POINTER
 from hf_leep.errors import TargetError
 
 _T = TypeVar("_T")
@@ -80,15 +81,30 @@ def _stored_bytes(value: object) -> bytes:
         parts = [b"" if part is None else _stored_bytes(part) for part in value]
         return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
     if isinstance(value, Mapping):  # an undecoded image, sound or video: its bytes, or the path of its file
-        if value["bytes"] is not None:
-            return bytes(value["bytes"])
-        if not value["path"]:
-            raise TargetError("an image, a sound or a video has neither content nor a path")
-        try:
-            return Path(value["path"]).read_bytes()
-        except OSError as error:
-            raise TargetError(f"cannot read {value['path']}: {error.strerror}") from None
+        return _file_content(value)
     return str(value).encode()
+
+
+def _file_content(cell: Mapping[str, Any]) -> bytes:
+    """The content of an undecoded image, sound or video.
+
+    Raises:
+        TargetError: there is none, or it is known to be something else.
+    """
+    content, path = cell["bytes"], cell["path"]
+    if content is None and not path:
+        raise TargetError("an image, a sound or a video has neither content nor a path")
+    if content is None:
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise TargetError(f"cannot read {path}: {error.strerror}") from None
+    name = Path(path).name if path else "its file"
+    if not content:
+        raise TargetError(f"{name} is empty")
+    if content.startswith(POINTER):
+        raise TargetError(f"{name} is {POINTED}")
+    return bytes(content)
 
 
 def count_duplicates(digests: Sequence[bytes], labels: Sequence[_T]) -> tuple[int, int]:

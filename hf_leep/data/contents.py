@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError, option
 from hf_leep.records import BadRow
 from hf_leep.text import first_few
 
-_LOOKED_AT = 20  # sounds
+_LOOKED_AT = 20  # sounds or pictures
+# Of pictures: the peak up to which another range is likely (0 and 1, or 14 bits), and the largest value. I is I;16.
+_RANGES = {"L": (1, 255), "RGB": (1, 255), "I": (2**14, 2**16 - 1)}
 _LOUD = 100.0  # far beyond what filters and gains make of samples between −1 and 1
 
 
@@ -183,16 +189,18 @@ def odd_sounds(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -
     """
     for column in inputs:
         feature = found.features[column]
-        kind = (
-            getattr(getattr(feature.get("array"), "feature", None), "dtype", "") if isinstance(feature, dict) else ""
-        )
-        if not kind.startswith(("float", "int32")):
-            continue
-        sounds = found.select_columns([column])[rows[:_LOOKED_AT].tolist()][column]
-        peak = max((float(np.abs(sound["array"]).max()) for sound in sounds if sound and sound["array"]), default=0.0)
+        if isinstance(feature, datasets.Audio):
+            kind, peak = "float", _peak_of_files(found, column, rows[:_LOOKED_AT])
+        else:
+            samples = feature.get("array") if isinstance(feature, dict) else None
+            kind = getattr(getattr(samples, "feature", None), "dtype", "")
+            if not kind.startswith(("float", "int32")):
+                continue
+            sounds = found.select_columns([column])[rows[:_LOOKED_AT].tolist()][column]
+            peak = max((_peak(sound["array"]) for sound in sounds if sound and sound["array"]), default=0.0)
         if kind.startswith("float") and peak > _LOUD:
             return [
-                f"samples in column {column!r} reach {peak:,.0f}, where samples of type {kind} lie between −1 and 1: "
+                f"samples in column {column!r} reach {peak:,.5g}, where samples of type {kind} lie between −1 and 1: "
                 "divide them by the range that they were recorded in, such as 32768"
             ]
         if kind == "int32" and 0 < peak <= 2**15:
@@ -201,6 +209,76 @@ def odd_sounds(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -
                 "near silence: store samples of 16 bits as int16"
             ]
     return []
+
+
+def _peak(samples: ArrayLike) -> float:
+    """The largest absolute value of samples; NaN, None and infinities, which are named with their row later, aside."""
+    wave = np.asarray(samples, dtype=np.float64)
+    return float(np.abs(wave[np.isfinite(wave)]).max(initial=0.0))
+
+
+def _peak_of_files(found: datasets.Dataset, column: str, rows: Integers) -> float:
+    """The largest absolute sample of those files that are WAV of floats; others hardly hold more than 1."""
+    peak = 0.0
+    for sound in found.select_columns([column]).cast_column(column, datasets.Audio(decode=False)).select(rows)[column]:
+        with suppress(OSError, TypeError):  # a bad row, which is named later
+            peak = max(peak, _peak(_floats_of_wav(sound["bytes"] or Path(sound["path"]).read_bytes())))
+    return peak
+
+
+def _floats_of_wav(content: bytes) -> NDArray[np.floating]:
+    """The samples of a WAV file of floats, ``[samples × channels]``; none of any other file."""
+    kind, start = np.dtype("<f4"), 12
+    while content[:4] == b"RIFF" and start + 8 <= len(content):
+        name, size = content[start : start + 4], int.from_bytes(content[start + 4 : start + 8], "little")
+        chunk = content[start + 8 : start + 8 + size]
+        if name == b"fmt ":
+            form = chunk[24:26] if chunk[:2] == b"\xfe\xff" else chunk[:2]  # the extensible header names it later
+            if form != b"\x03\0":
+                break
+            kind = np.dtype("<f8" if chunk[14:16] == b"\x40\0" else "<f4")
+        elif name == b"data":
+            return np.frombuffer(chunk, kind, len(chunk) // kind.itemsize)
+        start += 8 + size + size % 2
+    return np.empty(0)
+
+
+def odd_pictures(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) -> list[str]:
+    """Warnings on pictures whose values use a small part of their range, and on those of several pages or frames.
+
+    Args:
+        found: the split.
+        inputs: the input columns.
+        rows: the rows; the first of them are looked at.
+    """
+    from PIL import Image
+
+    said = []
+    for column in inputs:
+        if not isinstance(found.features[column], datasets.Image):
+            continue
+        stored = found.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        several, peaks = 0, set()
+        for cell in stored.select(rows[:_LOOKED_AT])[column]:
+            source = cell["path"] if cell["bytes"] is None else io.BytesIO(cell["bytes"])
+            with suppress(Exception), Image.open(source) as picture:  # a bad row is named later
+                # Phones store a second picture in a JPEG (MPO), which is no page.
+                several += picture.format != "MPO" and getattr(picture, "is_animated", False)
+                mode = picture.mode.partition(";")[0]
+                if mode in _RANGES and picture.format not in ("JPEG", "MPO"):
+                    peaks.add((int(np.max(picture.getextrema())), *_RANGES[mode]))
+        if peaks and all(0 < peak <= low for peak, low, _ in peaks):
+            peak, _, most = max(peaks)
+            said.append(
+                f"pixels in column {column!r} reach {peak:,} of {most:,}, so they are read as nearly black: store "
+                "them in the whole range of their type"
+            )
+        if several:
+            said.append(
+                f"{several} of the first {min(_LOOKED_AT, len(rows))} pictures in column {column!r} have several "
+                "frames or pages: the first of them is read"
+            )
+    return said
 
 
 def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:

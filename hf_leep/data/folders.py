@@ -18,7 +18,7 @@ from pathlib import Path
 import datasets
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
-from hf_leep.data import delimited, formats
+from hf_leep.data import delimited, formats, packed
 from hf_leep.errors import TargetError, one_line
 
 _PLAIN = re.compile(r"[^\[\]*?#{}!:%]*")  # paths that datasets does not take for patterns, addresses or archives
@@ -80,20 +80,20 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
         warnings = [*_check_suffixes(builder, folder, on_disk, name), *_empty(builder, folder, on_disk)]
     if local and builder.name in ("csv", "json", "parquet", "arrow"):
         for file in sorted(taken):
-            formats.check(file)
+            formats.check(packed.unpacked(file))
     if local and builder.name == "csv" and has_usual_options(builder.config):
         separator = builder.config.sep
         return datasets.DatasetDict(
-            {split: delimited.read_files(held, separator) for split, held in files.items()}
+            {split: delimited.read_files(list(map(packed.unpacked, held)), separator) for split, held in files.items()}
         ), warnings
     if local and builder.name == "json":
         for file in sorted(taken):
-            formats.check_utf8(file)
+            formats.check_utf8(packed.unpacked(file))
     try:
         builder.download_and_prepare()
     except datasets.exceptions.DatasetGenerationError as error:
-        if packed := [file.name for file in sorted(taken) if file.suffix.lower() in _ARCHIVES]:
-            raise TargetError(f"{name}: unpack {packed[0]} first ({one_line(error.__cause__ or error)})") from None
+        if archives := [file.name for file in sorted(taken) if file.suffix.lower() in _ARCHIVES]:
+            raise TargetError(f"{name}: unpack {archives[0]} first ({one_line(error.__cause__ or error)})") from None
         raise
     splits = builder.as_dataset()
     if local and isinstance(builder, FolderBasedBuilder):
@@ -246,8 +246,8 @@ def _check_labels(
         return
     data = [file for held in files.values() for file in held if file.suffix.lower() in builder.EXTENSIONS]
     depths = Counter(len(file.relative_to(folder).parts) for file in data if file.is_relative_to(folder))
-    if packed := [file.name for held in files.values() for file in held if file.suffix.lower() in _ARCHIVES]:
-        raise TargetError(f"{name}: there are no labels in {packed[0]} as it is packed: unpack it first")
+    if archives := [file.name for held in files.values() for file in held if file.suffix.lower() in _ARCHIVES]:
+        raise TargetError(f"{name}: there are no labels in {archives[0]} as it is packed: unpack it first")
     if len({file.parent for file in data}) < 2:
         tables = [file.name for file in _all_files(folder) if file.suffix.lower() in (".csv", ".tsv", ".jsonl")]
         or_give = f", or give {tables[0]} as the data set if it names them and their classes" if tables else ""

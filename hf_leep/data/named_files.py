@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,32 @@ import datasets
 from hf_leep.errors import TargetError, option
 
 _LOOKED_AT = 200  # rows
-_FILES: Sequence[tuple[str, type[datasets.Image | datasets.Audio], tuple[str, ...]]] = (
-    ("pictures", datasets.Image, (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")),
-    ("sounds", datasets.Audio, (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")),
+_NAMES = 20  # of files, to see whether texts are such names
+_LONGEST_NAME = 200  # bytes; file systems take 255
+_FOLDERS = 100  # beside a data file, to look for them
+_FILES: Sequence[tuple[str, type[datasets.Image | datasets.Audio | datasets.Video], tuple[str, ...]]] = (
+    ("pictures", datasets.Image, (
+        ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jfif", ".jpe", ".jp2",
+        ".tga", ".avif",
+    )),
+    ("sounds", datasets.Audio, (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a", ".au")),
+    ("videos", datasets.Video, (".mp4", ".avi", ".mkv", ".mov", ".mpeg", ".mpg", ".webm", ".m4v")),
+)  # fmt: skip
+_SUFFIXES = tuple(suffix for _, _, suffixes in _FILES for suffix in suffixes)
+_UNREAD = (
+    ".heic",
+    ".heif",
+    ".dcm",
+    ".nii",
+    ".nii.gz",
+    ".npy",
+    ".npz",
+    ".pt",
+    ".pdf",
+    ".txt",
+    ".docx",
+    ".html",
+    ".mid",
 )
 _ENCODED = ("data:image/", "data:audio/", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")  # PNG, JPEG, GIF, and WebP or WAV
 
@@ -80,6 +104,7 @@ def check_not_named(found: datasets.Dataset, inputs: Sequence[str], folder: Path
                 f"column {column!r} holds files as text (base64), such as {names[0][:20]}…: save the files and give "
                 f"their paths, {other}"
             )
+        _check_not_beside(column, names, folder)
         for kind, _, suffixes in _FILES:
             others = [name for name in names if not name.lower().endswith(suffixes)]
             if 2 * len(others) >= len(names):
@@ -96,15 +121,57 @@ def check_not_named(found: datasets.Dataset, inputs: Sequence[str], folder: Path
             raise TargetError(f"column {column!r} holds {what}, {other}")
 
 
+def _check_not_beside(column: str, names: Sequence[str], folder: Path | None) -> None:
+    """Check that texts are no names of files of another kind, nor of files without their folder or suffix."""
+    if names and all(name.lower().endswith(_UNREAD) for name in names):
+        raise TargetError(
+            f"column {column!r} holds names of files such as {names[0][:80]!r}, which are not read: convert "
+            f"pictures to PNG and sounds to WAV, put texts into the table, or choose another column with "
+            f"{option('input')}"
+        )
+    if folder is None or not names:
+        return
+    found = [_beside(folder, name) for name in names[:_NAMES]]
+    first = found[0]
+    if first is None or None in found:
+        return
+    if not first.name.lower().endswith(_SUFFIXES):
+        raise TargetError(
+            f"column {column!r} holds names of files, such as {names[0][:80]!r}, whose suffix is not read: "
+            f"convert them, or choose another column with {option('input')}"
+        )
+    path = str(first.relative_to(folder))
+    before, _, after = path.partition(names[0])
+    joined = " + ".join(part for part in (before and repr(before), f"df[{column!r}]", after and repr(after)) if part)
+    raise TargetError(
+        f"column {column!r} holds names of files without their folder or suffix: {names[0][:80]!r} is {path}. Make a "
+        f"column of their paths, as df['path'] = {joined} does, or choose another column with {option('input')}"
+    )
+
+
+def _beside(folder: Path, name: str) -> Path | None:
+    """A file of a name, or of a name and a suffix, in a folder or in one of its folders; None if there is none."""
+    if len(name.encode()) > _LONGEST_NAME or "\0" in name or not name.strip(" ./"):
+        return None
+    with os.scandir(folder) as held:
+        inner = sorted(entry.name for entry in held if entry.is_dir())[:_FOLDERS]
+    for parent in (folder, *(folder / one for one in inner)):
+        for suffix in ("", *_SUFFIXES):
+            if (path := parent / f"{name}{suffix}").is_file():
+                return path
+    return None
+
+
 def _first_names(found: datasets.Dataset, column: str) -> list[str]:
     """The texts of the first rows of a column; none where it holds something else."""
     feature = found.features[column]
     if not isinstance(feature, datasets.Value) or "string" not in feature.dtype:
         return []
-    return [name for name in found.select_columns([column])[:_LOOKED_AT][column] if name]
+    return [name.strip() for name in found.select_columns([column])[:_LOOKED_AT][column] if name and name.strip()]
 
 
 def _path_of(folder: Path, name: str) -> str:
-    """The path of a file; one that was written on Windows may have backslashes."""
+    """The path of a file, without spaces around it; one that was written on Windows may have backslashes."""
+    name = name.strip()
     path = folder / name
     return str(folder / name.replace("\\", "/") if "\\" in name and not path.exists() else path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import datasets
@@ -15,7 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import tqdm
 
-from hf_leep.data import folders
+from hf_leep.data import delimited, folders, packed
 from hf_leep.errors import TargetError, option
 
 _ADDRESS = re.compile(
@@ -87,8 +87,10 @@ def load(
     builder = datasets.load_dataset_builder(name, config, revision=revision, token=token)
     if not _is_plain_csv(builder):
         return datasets.load_dataset(name, config, revision=revision, token=token), []
-    if any(not file.lower().endswith((".csv", ".tsv")) for file in _files(builder)):  # packed
-        return datasets.load_dataset(name, config, revision=revision, token=token, **_CELLS), []
+    if not all(map(_is_table, _files(builder))):  # archives of several files
+        cells = {"features": _cells_of(name, config, revision, token), **_CELLS}
+        splits = datasets.load_dataset(name, config, revision=revision, token=token, **cells)
+        return {split: delimited.typed(rows) for split, rows in splits.items()}, []
     folder = None
     for file in ["README.md", *_files(builder)]:
         with suppress(EntryNotFoundError):  # not every data set has a README.md
@@ -121,16 +123,23 @@ def stream(
     builder = datasets.load_dataset_builder(name, config, revision=revision, token=token)
     if not _is_plain_csv(builder):
         return datasets.load_dataset(name, config, revision=revision, token=token, streaming=True), False
-    whole = datasets.load_dataset(name, config, revision=revision, token=token, streaming=True, **_CELLS)
-    first = next(iter(whole.values()))
-    if first.features is not None:  # those that its card declares
-        return whole, False
-    names = list(next(iter(first), {}))
-    features = datasets.Features(dict.fromkeys(names, datasets.Value("string")))
+    features = _cells_of(name, config, revision, token)
     cells = datasets.load_dataset(
         name, config, revision=revision, token=token, streaming=True, features=features, **_CELLS
     )
     return cells, True
+
+
+def _cells_of(name: str, config: str | None, revision: str | None, token: str | bool | None) -> datasets.Features:
+    """The columns of CSV files, by the first row of the first split, as columns of texts."""
+    whole = datasets.load_dataset(name, config, revision=revision, token=token, streaming=True, **_CELLS)
+    names = list(next(iter(next(iter(whole.values()))), {}))
+    return datasets.Features(dict.fromkeys(names, datasets.Value("string")))
+
+
+def _is_table(file: str) -> bool:
+    """Whether a file is CSV or TSV, packed or not."""
+    return packed.inner_suffix(PurePath(file)) in (".csv", ".tsv")
 
 
 def _is_plain_csv(builder: datasets.DatasetBuilder) -> bool:
@@ -153,5 +162,5 @@ def _in_cache(name: str, revision: str | None) -> Path | None:
     if not known:
         return None
     folder = max(known, key=lambda path: path.stat().st_mtime)
-    held = {file.suffix.lower() for file in folder.rglob("*") if file.is_file()} - {".md"}
+    held = {packed.inner_suffix(file) for file in folder.rglob("*") if file.is_file()} - {".md"}
     return folder if held and held <= {".csv", ".tsv"} else None

@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from hf_leep.arrays import Integers
 from hf_leep.data import jpeg
-from hf_leep.data.formats import POINTED, POINTER
 from hf_leep.data.source import in_file
 from hf_leep.data.words import Words
 from hf_leep.errors import TargetError, one_line
@@ -84,13 +83,11 @@ class Rows:
         try:
             row = self._decoded(self._read_from[row_id])
         except Exception as error:  # decoders raise errors of any kind
-            text = re.sub(r"<_io\.BytesIO object at \w+>", "its content", one_line(error))
             text = re.sub(
                 r"Image size \((\d+) pixels\) exceeds limit of (\d+) pixels.*",
                 r"it has \1 pixels, more than \2: scale it down",
-                text,
+                one_line(error),
             )
-            text = _known_contents(self._stored(index)) or text
             raise TargetError(f"{self.where(index)} cannot be decoded: {text}") from None
         return self._shaped(index, row)
 
@@ -177,25 +174,6 @@ def _named(value: object) -> str | None:
     """The name of the file of a cell that is not decoded."""
     path = value.get("path") if isinstance(value, Mapping) else None
     return Path(path).name if isinstance(path, str) else None
-
-
-def _known_contents(row: Mapping[str, object]) -> str | None:
-    """What a file that cannot be decoded holds instead; None if that is not known."""
-    for value in row.values():
-        if not isinstance(value, Mapping) or not {"path", "bytes"} <= set(value):
-            continue
-        start = value["bytes"]
-        if start is None:
-            try:
-                with Path(str(value["path"])).open("rb") as file:
-                    start = file.read(len(POINTER))
-            except OSError:
-                continue
-        if not start:
-            return "its file is empty"
-        if bytes(start).startswith(POINTER):
-            return f"it is {POINTED}"
-    return None
 
 
 def _scaled(value: object, feature: object, column: str) -> object:

@@ -15,7 +15,7 @@ import datasets
 import pyarrow as pa
 from huggingface_hub import constants
 
-from hf_leep.data import delimited, folders, formats, on_hub
+from hf_leep.data import delimited, folders, formats, on_hub, packed
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
@@ -153,20 +153,22 @@ def _open_name(
             splits = stored if isinstance(stored, datasets.DatasetDict) else {str(stored.split or "train"): stored}
             sha = None
         elif path.is_file():
-            suffix = path.suffix.lower()
+            suffix = packed.inner_suffix(path)
             if suffix not in _BUILDERS:
+                suffix = path.suffix.lower()
                 files = f"{path.suffix!r} files" if path.suffix else "a file without an extension"
                 listed = ", ".join(_BUILDERS)
                 raise TargetError(f"{name}: cannot read {files}; give one of {listed}{about_suffix(suffix)}")
             if not path.stat().st_size:
                 raise TargetError(f"{name}: the file is empty")
-            formats.check(path)
+            file = packed.unpacked(path)
+            formats.check(file)
             if suffix in (".csv", ".tsv"):
-                splits = {"train": delimited.read(path, "\t" if suffix == ".tsv" else ",")}
+                splits = {"train": delimited.read(file, "\t" if suffix == ".tsv" else ",")}
             else:
                 if suffix in (".json", ".jsonl"):
-                    formats.check_utf8(path)
-                splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(path))
+                    formats.check_utf8(file)
+                splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(file))
             sha = None
         elif path.is_dir():
             (splits, warnings), sha = folders.open_folder(path, name, config), None

@@ -6,7 +6,10 @@ from typing import cast
 
 import datasets
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from hf_leep import arrays
+from hf_leep.errors import InputError
 
 
 def on_cpu(values: ArrayLike) -> ArrayLike:
@@ -41,3 +44,31 @@ def one_row(values: ArrayLike) -> ArrayLike:
         values: the value of the example.
     """
     return np.asarray(values)[None] if hasattr(values, "shape") else cast("ArrayLike", [values])
+
+
+def as_labels(values: ArrayLike, num_rows: int) -> NDArray[np.integer | np.bool_]:
+    """Target labels as an array ``[n]``.
+
+    Args:
+        values: integers or booleans, one for each example.
+        num_rows: number of examples.
+
+    Raises:
+        InputError: another length, shape or type; names, for batches and processes could number them differently.
+    """
+    try:
+        labels = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"labels must be one-dimensional [n]: {error}") from None
+    if labels.ndim != 1:
+        raise InputError(f"labels must be one-dimensional [n], got shape {labels.shape}{arrays.label_advice(labels)}")
+    if len(labels) != num_rows:
+        raise InputError(f"got {num_rows} rows but {len(labels)} labels; each row needs one label")
+    if labels.dtype.kind in "iub":
+        return cast("NDArray[np.integer | np.bool_]", labels)
+    if labels.dtype.kind == "U" or all(isinstance(value, str) for value in labels):
+        raise InputError(
+            f"labels must be integers or booleans, got names such as {str(labels[0])[:40]!r}: number the classes, the "
+            "same in all batches; numpy.unique(references, return_inverse=True)[1] does it for a whole data set"
+        )
+    raise InputError(f"labels must be integers or booleans, got dtype {labels.dtype}{arrays.label_advice(labels)}")

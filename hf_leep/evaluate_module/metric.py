@@ -178,16 +178,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
 
     def _target(self, references: ArrayLike, num_rows: int) -> Integers:
         """Check the target labels of a batch, ``[n]``."""
-        try:
-            target = np.asarray(references)
-        except ValueError as error:
-            raise InputError(f"labels must be one-dimensional [n]: {error}") from None
-        if target.ndim != 1:
-            raise InputError(f"labels must be one-dimensional [n], got shape {target.shape}")
-        if len(target) != num_rows:
-            raise InputError(f"got {num_rows} rows but {len(target)} labels; each row needs one label")
-        if target.dtype.kind not in "iub":
-            raise InputError(f"labels must be integers or booleans, got dtype {target.dtype}")
+        target = inputs.as_labels(references, num_rows)
         if target.min() < 0:  # checked here so that the error does not come at the end of a long run only
             row = int(np.argmax(target < 0))
             raise InputError(

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from hf_leep.models.processors import FeatureExtractor
 
 
+_RATES = (100, 1_000_000)  # samples a second; others are mistakes, and resampling them takes gigabytes
+_NO_LENGTH = 2**31 - 2**16  # programs that write to a pipe state a length at least as large
+_HEADER = 64  # bytes by which programs misstate the length of a file
+
+
 def _load_extractor(path: Path) -> FeatureExtractor:
     from transformers import AutoFeatureExtractor
 
@@ -139,13 +144,27 @@ def _wave(sound: Row, rate: int) -> NDArray[np.float32]:
         TargetError: it cannot be decoded, or is empty.
     """
     if "array" in sound:
-        if sound["array"] is None or not sound["sampling_rate"]:
+        if sound["array"] is None or sound["sampling_rate"] is None:
             raise TargetError("a sound lacks its samples or its sampling rate: drop such rows first")
-        wave, own = np.asarray(sound["array"], dtype=np.float32), int(sound["sampling_rate"])
+        stated = sound["sampling_rate"]
+        with np.errstate(over="ignore"):  # becomes infinite, which is an error below
+            wave = np.asarray(sound["array"], dtype=np.float32)  # None becomes NaN
     else:
-        wave, own = _decoded(sound)
-    if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
-        raise TargetError(f"a sound of shape {wave.shape} is empty, not finite or of several channels: drop such rows")
+        wave, stated = _decoded(sound)
+    if not _RATES[0] <= stated <= _RATES[1]:  # nor is NaN
+        raise TargetError(
+            f"a sound has the sampling rate {stated:,}; it must lie between {_RATES[0]:,} and {_RATES[1]:,} samples a "
+            "second: correct it, or drop such rows first"
+        )
+    if wave.ndim != 1:
+        raise TargetError(f"a sound has the shape {wave.shape}: store one list of samples, such as their mean")
+    if not wave.size:
+        raise TargetError("a sound is empty: drop such rows first")
+    if not (finite := np.isfinite(wave)).all():
+        raise TargetError(
+            f"a sound holds NaN, None or an infinity, the first as sample {np.argmin(finite)}: drop such rows first"
+        )
+    own = int(stated)
     if own == rate:
         return wave
     from scipy.signal import resample_poly
@@ -179,12 +198,20 @@ def _decoded(sound: Row) -> tuple[NDArray[np.float32], int]:
         import soundfile
     except ImportError:
         raise TargetError(files_need("soundfile", "audio") or "soundfile cannot be imported") from None
+    name = f" {Path(sound['path']).name}" if sound["path"] else ""
     try:
-        source = sound["path"] if sound["bytes"] is None else io.BytesIO(sound["bytes"])
-        channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        content = Path(sound["path"]).read_bytes() if sound["bytes"] is None else bytes(sound["bytes"])
+        channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        name = f" {Path(sound['path']).name}" if sound["path"] else ""
         raise TargetError(f"the audio file{name} cannot be decoded: {one_line(error)}") from None
+    length = 0  # libsndfile reads what there is
+    if content[:4] in (b"RIFF", b"FORM"):
+        length = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")
+    if len(content) + _HEADER < length < _NO_LENGTH:
+        raise TargetError(
+            f"the audio file{name} is cut off: {len(content):,} of {length + 8:,} bytes are there; copy it again, or "
+            "drop such rows first"
+        )
     return channels.mean(axis=1), int(rate)
 
 

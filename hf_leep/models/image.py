@@ -123,6 +123,8 @@ def _eight_bit(image: Image, mode: str) -> Image:
         raise TargetError(
             f"images of mode {image.mode}, 32 bits a pixel, have no fixed range: save them as 8 or 16 bit"
         )
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the same colours; otherwise Pillow warns of the transparency
     return image.convert(mode)
 
 

@@ -1,11 +1,14 @@
 """Data files and folders as people write them: nothing is lost without a word."""
 
+import bz2
 import gzip
 import json
+import lzma
 import re
 import shutil
 
 import datasets
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -152,7 +155,7 @@ def test_headers_as_programs_write_them(tmp_path, header, columns):
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("d.xlsx", "save the sheet as CSV UTF-8$"), ("d.csv.gz", "unpack it first$"), ("d.txt", "give one of .parquet"),
+    ("d.xlsx", "save the sheet as CSV UTF-8$"), ("d.csv.zip", "unpack it first$"), ("d.txt", "give one of .parquet"),
 ])  # fmt: skip
 def test_other_formats_say_what_to_do(tmp_path, name, message):
     with pytest.raises(TargetError, match=message):
@@ -277,6 +280,34 @@ def test_json_that_is_not_utf8_says_so(tmp_path, in_folder):
     path.write_bytes("\n".join(lines).encode("latin-1"))
     with pytest.raises(TargetError, match=r"d.jsonl is not UTF-8 .*: save it as UTF-8"):
         load(tmp_path if in_folder else path)
+
+
+@pytest.mark.parametrize("in_folder", [False, True])
+@pytest.mark.parametrize(("suffix", "pack"), [
+    (".gz", gzip.compress), (".bz2", bz2.compress), (".XZ", lzma.compress),
+    (".zst", lambda content: pa.compress(content, "zstd", asbytes=True)),
+])  # fmt: skip
+def test_packed_files_are_read_like_others(tmp_path, suffix, pack, in_folder):
+    if in_folder and suffix == ".XZ":  # datasets reads small letters in folders
+        suffix = ".xz"
+    words = ["None", "NA", "007"]
+    for name, lines in (
+        ("d.csv", "text,label\n" + "".join(f"t{k},{words[k % 3]}\n" for k in range(9))),
+        ("d.tsv", "text\tlabel\n" + "".join(f"t{k}\t{words[k % 3]}\n" for k in range(9))),
+        ("d.jsonl", "".join(json.dumps({"text": f"t{k}", "label": words[k % 3]}) + "\n" for k in range(9))),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        for last in ("NA", "null"):  # a changed file is unpacked again
+            (folder / f"{name}{suffix}").write_bytes(pack(lines.replace("NA", last).encode()))
+            if in_folder and (name == "d.jsonl" and suffix == ".zst"):  # datasets needs zstandard
+                pytest.importorskip("zstandard")
+            target, rows = load(folder if in_folder else folder / f"{name}{suffix}")
+            assert (target.class_names, len(rows)) == (tuple(sorted(["None", last, "007"])), 9)
+    broken = tmp_path / f"broken.csv{suffix}"
+    broken.write_bytes(pack(lines.encode())[:30])
+    with pytest.raises(TargetError, match=rf"broken.csv{suffix} cannot be unpacked"):
+        load(broken)
 
 
 def test_a_packed_file_without_its_suffix_says_so(tmp_path):

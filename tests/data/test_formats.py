@@ -1,6 +1,7 @@
 """Files whose content is not what their suffix says, and columns whose values are nearly classes or inputs."""
 
 import datetime
+import io
 import json
 import re
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
+from PIL import Image
 
 from hf_leep import data
 from hf_leep.errors import ChoiceError, TargetError
@@ -181,6 +183,57 @@ def test_samples_of_another_range_are_a_warning(kind, factor, message):
     assert bool(said) == (message is not None)
     if message is not None:
         assert re.search(message, said[0])
+
+
+def test_samples_of_another_range_in_files_are_a_warning(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    sounds = datasets.Features({"audio": datasets.Audio(), "label": datasets.Value("string")})
+    for kind, subtype, factor, warned in (
+        ("WAV", "FLOAT", 30_000, True), ("WAV", "DOUBLE", 30_000, True), ("WAVEX", "FLOAT", 30_000, True),
+        ("WAV", "FLOAT", 1, False), ("WAV", "PCM_16", 1, False), ("WAVEX", "PCM_24", 1, False),
+        ("FLAC", "PCM_16", 1, False),
+    ):  # fmt: skip
+        files = []
+        for k in range(12):
+            file = io.BytesIO()
+            soundfile.write(file, np.float32([0.5, -0.5, k / 24]) * factor, 8000, format=kind, subtype=subtype)
+            files.append({"bytes": file.getvalue(), "path": None})
+        files[3] = {"bytes": b"no sound", "path": None}
+        stored = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+        rows = datasets.Dataset.from_dict(
+            {"audio": files, "label": LABELS}, features=datasets.Features({**sounds, "audio": stored})
+        )
+        said = load(rows.cast(sounds))[0].warnings
+        assert [("reach 15,000, where samples of type float lie" in warning) for warning in said] == [True] * warned
+
+
+def test_a_missing_sample_does_not_stop_the_look_at_the_range():
+    sounds = [{"array": [0.5, None, 0.1], "sampling_rate": 8000}] * 12
+    assert not any(
+        "reach" in warning
+        for warning in load(datasets.Dataset.from_dict({"audio": sounds, "label": LABELS}))[0].warnings
+    )
+
+
+def test_pictures_of_another_range_or_of_several_pages_are_a_warning():
+    flat = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    full = Image.fromarray(flat * 16)
+    page = {"save_all": True, "append_images": [full]}
+    for picture, format_, options, message in (
+        (Image.fromarray(flat), "PNG", {}, r"reach 4,095 of 65,535, so they are read as nearly black"),
+        (Image.fromarray((flat > 9).astype(np.uint8)), "PNG", {}, r"reach 1 of 255, so they are read as nearly black"),
+        (full, "TIFF", page, r"11 of the first 12 pictures in column 'image' have several frames or pages"),
+        (full, "TIFF", {}, None),
+        (Image.fromarray(flat > 9), "PNG", {}, None),
+        (Image.new("RGB", (9, 9)), "PNG", {}, None),
+    ):
+        file = io.BytesIO()
+        picture.save(file, format_, **options)
+        files = [{"bytes": file.getvalue(), "path": None}] * 11 + [{"bytes": b"no picture", "path": None}]
+        rows = datasets.Dataset.from_dict({"image": files, "label": LABELS}).cast_column("image", datasets.Image())
+        said = [warning for warning in load(rows)[0].warnings if "repeat" not in warning]
+        assert len(said) == (message is not None)
+        assert message is None or re.search(message, said[0])
 
 
 def test_sounds_of_several_channels_say_what_to_do():

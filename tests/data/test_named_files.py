@@ -46,6 +46,18 @@ def test_backslashes_of_windows_are_read(pictures):
     assert load(csv_of(pictures, [rf".\{k}.png" for k in range(8)]))[0].modality == "image"
 
 
+def test_spaces_around_names_are_no_part_of_them(pictures):
+    assert load(csv_of(pictures, [f" {k}.png " for k in range(8)]))[0].modality == "image"
+
+
+def test_paths_of_videos_are_videos(pictures):
+    for k in range(8):
+        (pictures / f"{k}.mp4").write_bytes(b"%d" % k)
+    target, _ = load(csv_of(pictures, [f"{k}.mp4" for k in range(8)]))
+    assert target.modality == "video"
+    assert target.warnings[0] == "column 'path' holds paths of files, which were read as videos"
+
+
 def encoded():
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
@@ -56,11 +68,19 @@ def encoded():
     ([*(f"{k}.png" for k in range(7)), "notes.txt"], r"holds names of pictures, and others, such as 'notes.txt'"),
     ([f"https://example.org/{k}.png" for k in range(8)], r"holds addresses of pictures"),
     ([f"gone/{k}.wav" for k in range(8)], r"holds names of sounds, and none of the files is there"),
+    ([f"{k}.dcm" for k in range(8)], r"holds names of files such as '0.dcm', which are not read: convert pictures"),
+    ([f"{k}.rows" for k in range(8)], r"holds names of files, such as '0.rows', whose suffix is not read"),
+    ([f"{k}" for k in "abcdefgh"], r"'a' is in/a.jpg. .* df\['path'\] = 'in/' \+ df\['path'\] \+ '.jpg' does"),
+    ([f"{k}.jpg" for k in "abcdefgh"], r".* 'a.jpg' is in/a.jpg. .* df\['path'\] = 'in/' \+ df\['path'\] does"),
     ([encoded()] * 8, r"holds files as text \(base64\)"),
 ])  # fmt: skip
 def test_names_that_are_no_pictures_are_not_read_as_texts(pictures, names, message):
+    (pictures / "in").mkdir()
+    for k, name in enumerate("abcdefgh"):
+        (pictures / f"{k}.rows").touch()
+        (pictures / "in" / f"{name}.jpg").touch()
     path = csv_of(pictures, names)
-    with pytest.raises(TargetError, match=rf"column 'path' {message}.* choose another column with input"):
+    with pytest.raises(TargetError, match=rf"column 'path' .*{message}.* choose another column with input"):
         load(path)
     # Beside texts they do not matter.
     rows = datasets.Dataset.from_dict({"path": names, "text": list("abcdefgh"), "label": LABELS})

@@ -1,7 +1,9 @@
 """CSV files on the Hub mean what they say, as files on this machine do; and the addresses of data sets."""
 
 import gzip
+import io
 import json
+import zipfile
 
 import pytest
 
@@ -26,6 +28,7 @@ print(json.dumps(answers))
 """
 WORDS = ["None", "NA", "007"]
 LINES = "id,text,label\n" + "".join(f"{k},t{k},{WORDS[k % 3]}\n" for k in range(30))
+NUMBERS = "text,label\n" + "".join(f"t{k},{('007', '001', '12')[k % 3]}\n" for k in range(30))
 CARD = """---
 dataset_info:
   features:
@@ -38,7 +41,12 @@ dataset_info:
 @pytest.fixture
 def load(client, hub):
     hub.add("user/csv", {"train.csv": LINES.encode()}, kind="dataset")
-    hub.add("user/packed", {"train.csv.gz": gzip.compress(LINES.replace("007", "null").encode())}, kind="dataset")
+    hub.add("user/packed", {"train.csv.gz": gzip.compress(LINES.encode())}, kind="dataset")
+    hub.add("user/numbers", {"train.csv.gz": gzip.compress(NUMBERS.encode())}, kind="dataset")
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as held:
+        held.writestr("train.csv", NUMBERS)
+    hub.add("user/archive", {"train.zip": archive.getvalue()}, kind="dataset")
     declared = "text,label\n" + "".join(f"t{k},{k % 2}\n" for k in range(30))
     hub.add("user/declared", {"train.csv": declared.encode(), "README.md": CARD.encode()}, kind="dataset")
     hub.add("user/latin", {"train.csv": LINES.replace("t3", "é").encode("latin-1")}, kind="dataset")
@@ -57,14 +65,17 @@ def test_cells_on_the_hub_are_read_as_they_are_written(load):
     found = load(
         ["user/csv", {}], ["user/csv", streamed], ["hf://datasets/user/csv", {}], ["user/packed", {}],
         ["user/declared", {}], ["user/declared", streamed], ["user/latin", {}],
+        ["user/packed", streamed], ["user/numbers", {}], ["user/numbers", streamed], ["user/archive", {}],
     )  # fmt: skip
     classes = sorted(WORDS)
     assert found[0] == found[2] == ["user/csv", "label", classes, 30]
     assert found[1] == ["user/csv", "label", classes, 12]
-    assert found[3] == ["user/packed", "label", ["NA", "None", "null"], 30]
+    assert found[3] == ["user/packed", "label", classes, 30]
+    assert found[7] == ["user/packed", "label", classes, 12]
+    assert [row[2] for row in found[8:]] == [["001", "007", "12"]] * 3
     assert [row[2] for row in found[4:6]] == [["False", "True"]] * 2  # as YAML reads no and yes
     assert "train.csv is not UTF-8" in found[6]
-    assert load(["user/csv", {}], HF_HUB_OFFLINE="1") == found[:1]
+    assert load(["user/csv", {}], ["user/packed", {}], HF_HUB_OFFLINE="1") == [found[0], found[3]]
 
 
 @pytest.mark.parametrize(("name", "found"), [

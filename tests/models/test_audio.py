@@ -239,10 +239,37 @@ def test_a_broken_file_is_the_data_sets_fault(sounders):
         load(sounders["plain"]).collate([{"audio": {"bytes": b"RIFF and no more", "path": "a.wav"}}])
 
 
-@pytest.mark.parametrize("wave", [[], [0.0, float("nan")], [[0.0, 1.0]]])
-def test_sounds_with_nothing_to_hear_are_refused(sounders, wave):
-    with pytest.raises(TargetError, match="is empty, not finite or of several channels"):
-        load(sounders["plain"]).collate([{"audio": {"array": wave, "sampling_rate": RATE}}])
+@pytest.mark.parametrize(("wave", "rate", "message"), [
+    ([], RATE, "a sound is empty"),
+    ([0.0, float("nan")], RATE, "NaN, None or an infinity, the first as sample 1"),
+    ([0.0, None, 1.0], RATE, "NaN, None or an infinity, the first as sample 1"),
+    ([0.0, 1e300], RATE, "NaN, None or an infinity, the first as sample 1"),
+    ([[0.0, 1.0]], RATE, r"has the shape \(1, 2\)"),
+    ([0.0, 1.0], 0, "has the sampling rate 0; it must lie between 100 and 1,000,000"),
+    ([0.0, 1.0], -RATE, "has the sampling rate -16,000"),
+    ([0.0, 1.0], 1, "has the sampling rate 1;"),
+    ([0.0, 1.0], 2**40, "has the sampling rate 1,099,511,627,776;"),
+    ([0.0, 1.0], float("nan"), "has the sampling rate nan"),
+    ([0.0, 1.0], None, "lacks its samples or its sampling rate"),
+])  # fmt: skip
+def test_sounds_that_no_model_can_hear_are_refused(sounders, wave, rate, message):
+    with pytest.raises(TargetError, match=message):
+        load(sounders["plain"]).collate([{"audio": {"array": wave, "sampling_rate": rate}}])
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("AIFF", "PCM_16")])
+def test_a_file_that_is_cut_off_is_refused(sounders, kind, subtype):
+    soundfile = pytest.importorskip("soundfile")
+    stream = io.BytesIO()
+    soundfile.write(stream, waves()[0], RATE, format=kind, subtype=subtype)
+    content, collate = stream.getvalue(), load(sounders["plain"]).collate
+    whole = collate([{"audio": {"array": waves()[0], "sampling_rate": RATE}}])["input_values"]
+    piped = content[:4] + b"\xff\xff\xff\xff" + content[8:]  # as a program writes it that cannot go back
+    for held in (content, content[:4] + b"\x7f\xff\xff\xff" + content[8:] if kind == "AIFF" else piped):
+        read = collate([{"audio": {"bytes": held, "path": "a.wav"}}])["input_values"]
+        np.testing.assert_allclose(read, whole, atol=1e-2)
+    with pytest.raises(TargetError, match=r"the audio file a.wav is cut off: 300 of [\d,]+ bytes are there"):
+        collate([{"audio": {"bytes": content[:300], "path": "a.wav"}}])
 
 
 def test_rows_that_repeat_are_counted_and_the_rate_matters():

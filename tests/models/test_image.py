@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -121,8 +122,12 @@ def test_pictures_of_other_modes_are_converted(checkpoints):
 
     colour = Image.new("RGB", (20, 20), (90, 90, 90))
     others = [Image.new("L", (20, 20), 90), Image.new("L", (20, 20), 90).convert("P"), colour.convert("RGBA")]
+    see_through = others[1].copy()
+    see_through.info["transparency"] = bytes(256)  # of each colour of the palette
+    sixteen = Image.fromarray(np.full((20, 20), 90 * 257, np.uint16))
+    others += [see_through, sixteen, colour.convert("CMYK"), colour.convert("LA")]
     batch = load(checkpoints["five"]).collate([{"image": image} for image in (colour, *others)])
-    assert batch["pixel_values"].shape == (4, 3, 32, 32)
+    assert batch["pixel_values"].shape == (8, 3, 32, 32)
     for other in batch["pixel_values"][1:]:
         torch.testing.assert_close(other, batch["pixel_values"][0])
 

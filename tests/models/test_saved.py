@@ -222,12 +222,12 @@ def test_a_row_that_cannot_be_decoded_is_named_with_its_file(tmp_path):
         rows[4]
     assert "BytesIO" not in str(caught.value)
     for content, said in (
-        (b"", "its file is empty"),
-        (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS"),
+        (b"", "1.png is empty"),
+        (b"version https://git-lfs.github.com/spec/v1", "1.png is a Git LFS"),
     ):
         (tmp_path / "photos" / "b" / "1.png").write_bytes(content)
-        with pytest.raises(TargetError, match=rf"row 4 of the split \(1.png\) cannot be decoded: {said}"):
-            rows[4]
+        with pytest.raises(TargetError, match=rf"1 of 6 rows cannot be read \(row 4 of the split: {said}"):
+            data.load(tmp_path / "photos", MODALITIES)
     Image.new("1", (20_000, 10_000)).save(tmp_path / "photos" / "b" / "1.png")
     with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded: it has"):
         rows[4]
