@@ -92,8 +92,8 @@ def test_a_hub_that_goes_down_in_the_middle_loses_nothing_finished(hub, client, 
 
 SILENT = """
 import sys
-from hf_leep.hub import client
-client._SECONDS, client._LONGEST_WAIT = 0.3, 0.1
+from hf_leep.hub import client, session
+session._SECONDS, client._LONGEST_WAIT = 0.3, 0.1
 from hf_leep import cli
 cli.main(sys.argv[1:])
 """
