@@ -32,7 +32,7 @@ _checking_login = threading.Lock()
 _NOT_VALID = "your token is not valid: hf auth login, or correct or unset HF_TOKEN"
 _BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - what the Hub says of one
 NOT_THERE = "no such folder, and no such model on the Hub that this login can see"
-_CHECK = "check HF_ENDPOINT, and the proxy of your network"
+CHECK = "check HF_ENDPOINT, and the proxy of your network"
 _SIZES = re.compile(r"should be of size (\d+) but has size (\d+) \((?:.*/)?(.*?)\)")  # of huggingface_hub
 
 
@@ -142,7 +142,7 @@ class Client:
                 except HTTPError as error:
                     status = getattr(getattr(error, "response", None), "status_code", None)
                     _login_valid[known] = status != 401
-                except (HfLeepError, OSError, ValueError, KeyError, TypeError):
+                except (HfLeepError, OSError, ValueError, KeyError, TypeError, AttributeError):
                     pass
         if not _login_valid[known]:
             raise UserError(_NOT_VALID)
@@ -262,19 +262,20 @@ def _refusal(
     if isinstance(error, errors.SafetensorsParsingError):
         return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
     if isinstance(error, errors.FileMetadataError):
-        return _Refusal(f"the Hub's answer about a file names no commit or no checksum: {_CHECK}")
+        return _Refusal(f"the Hub's answer about a file names no commit or no checksum: {CHECK}")
     if isinstance(error, json.JSONDecodeError):
-        return _Refusal(f"the Hub's answer is not valid JSON, it begins {error.doc[:30]!r}: {_CHECK}", busy=True)
+        return _Refusal(f"the Hub's answer is not valid JSON, it begins {error.doc[:30]!r}: {CHECK}", busy=True)
     if isinstance(error, RuntimeError):  # hf_xet has no class of its own for most of its errors
         by_http = "with HF_HUB_DISABLE_XET=1 it comes over HTTP"
         return _Refusal(f"it could not be downloaded from the Hub's Xet storage ({by_http}): {one_line(error)}")
     if isinstance(error, OSError) and (sizes := _SIZES.search(str(error))):
         message = f"{sizes[3]} has {sizes[2]} bytes as it came, and {sizes[1]} as the Hub states: try again later"
         return _Refusal(message, busy=True)
-    if isinstance(error, (OSError, ValueError)):  # a full disk, a name that is not allowed
+    if isinstance(error, OSError) or "too large to be downloaded" in str(error):  # such as a full disk
         return _Refusal(f"it could not be downloaded from the Hub: {one_line(error)}")
-    if isinstance(error, (TypeError, KeyError, AttributeError)):  # huggingface_hub cannot read the answer
-        return _Refusal(f"the Hub gave an answer that makes no sense ({type(error).__name__}: {one_line(error)})")
+    if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)):
+        said = f"{type(error).__name__}: {one_line(error)}"
+        return _Refusal(f"{unreachable}huggingface_hub cannot read the Hub's answer ({said}): {CHECK}")
     return None
 
 
@@ -294,7 +295,7 @@ def _failure(error: HTTPError, response: Response | None) -> tuple[str, bool]:
     from httpx2 import RemoteProtocolError, TooManyRedirects
 
     if isinstance(error, TooManyRedirects):
-        return f"the Hub redirects in a circle: {_CHECK}", False
+        return f"the Hub redirects in a circle: {CHECK}", False
     counted = re.search(r"received (\d+) bytes, expected (\d+)", str(error))
     if isinstance(error, RemoteProtocolError) and counted:
         return f"the Hub's answer was cut off after {counted[1]} of {counted[2]} bytes: try again later", True

@@ -27,7 +27,10 @@ FAULTS = {
         Fault(r"^GET /user/small/.*preprocessor_config", corrupt=True),
         r"downloaded twice, and did not match the checksum",
     ),
-    "user/nonsense": (Fault(r"^GET /api/models/user/nonsense", status=200), r"an answer that makes no sense"),
+    "user/nonsense": (
+        Fault(r"^GET /api/models/user/nonsense", status=200),
+        r"huggingface_hub cannot read the Hub's answer \(KeyError",
+    ),
     "user/moving": (None, None),
 }
 
