@@ -88,7 +88,16 @@ class WorldError(HfLeepError):
 
 
 class CandidateError(WorldError):
-    """This candidate cannot be loaded or run; the others go on."""
+    """This candidate cannot be loaded or run; the others go on.
+
+    Args:
+        message: the message.
+        out_of_memory: whether memory may have run out, of which other candidates at the same time take their part.
+    """
+
+    def __init__(self, message: str = "", *, out_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.out_of_memory = out_of_memory
 
 
 class WorkerError(CandidateError):
@@ -105,6 +114,15 @@ class HubLimitError(HubError):
 
 class ProcessError(WorldError):
     """Another process of this run died; finished results are kept."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, or may have.
+
+    Args:
+        error: what a candidate raised.
+    """
+    return isinstance(error, MemoryError) or (isinstance(error, CandidateError) and error.out_of_memory)
 
 
 def option(name: str) -> str:

@@ -58,7 +58,7 @@ class Job:
         self.bad = bad or {}  # name → rows on which the candidate fails
         self.fails = fails or (lambda _name, _examples: None)  # name, examples of a pass → the error that it ends with
 
-    progress = False
+    progress = flags = False
 
     def select(self, positions):
         return Job(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from huggingface_hub.utils import tqdm
 
 
-_TICK_SECONDS = 2.0
+_TICK_SECONDS = 0.2  # at most, from an interruption until who waits for a download notices it
 
 
 class Prefetcher:
@@ -62,6 +62,10 @@ class Prefetcher:
 
     def __exit__(self, *_: object) -> None:
         """Stop downloading."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop downloading; what waits for a download is interrupted."""
         with self._changed:
             self._stopped = True
             self._changed.notify()

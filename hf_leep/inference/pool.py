@@ -330,7 +330,8 @@ class Pool:
                 call,
                 CandidateError(
                     f"a process that reads rows {how} while it was at {rows}: {option('execution.workers')} 0 reads "
-                    "them without such processes"
+                    "them without such processes",
+                    out_of_memory=process.popen.returncode == -signal.SIGKILL,
                 ),
             )
 

@@ -176,6 +176,7 @@ def read_rows(call: Call, processes: Processes, worker: Worker | None) -> Job:
     """Read the rows, and let the other processes read the same ones."""
     several = len(call.candidates) != 1 or call.search is not None or call.collection is not None
     job = call.config.job(progress=call.progress, keep_rows=several, processes=processes, worker=worker)
+    job = replace(job, flags=call.command is not None)
     processes.broadcast(StartMessage(job.target.revision, job.target.fingerprint))
     return job
 

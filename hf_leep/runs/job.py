@@ -56,6 +56,7 @@ class Job:
         processes: the processes that share each pass.
         positions: of a subset, the positions of its rows in those of the whole run; None for all rows.
         progress: show a bar while a pass is scored.
+        flags: name options as on the command line.
         retry: try candidates again that ended the process that ran them.
         timeout: seconds without any byte after which a download is given up.
         worker: where candidates are judged, loaded and run, if not in this process.
@@ -82,6 +83,7 @@ class Job:
     processes: Processes = field(default_factory=Processes)
     positions: Integers | None = None
     progress: bool = False
+    flags: bool = False
     retry: bool = False
     timeout: float = math.inf
     worker: Worker | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, one_line
+from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, lacks_memory, name_options, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, note, progress_bar
@@ -65,6 +65,7 @@ def carry_out(
                 try:
                     _find_bad_rows(planned, lanes, downloads, results, made)
                 except (KeyboardInterrupt, ProcessError, HubLimitError):
+                    downloads.stop()  # or other threads would wait for theirs
                     with lanes.stopped() as one_after_another:
                         score(one_after_another, only_made=True)
                     raise
@@ -83,7 +84,7 @@ def _find_bad_rows(
     def find(job: Job, step: Step) -> bool | Result:
         with downloads.running(step, len(job.rows)):
             run = partial(job.find_bad_rows, step, downloads.fetch(step), downloads.advance)
-            found = attempt(step, run, job.memory)
+            found = attempt(step, run, job.memory, lanes.tries_again(step))
         downloads.done(step)
         return found
 
@@ -116,7 +117,7 @@ def _score(
             return None
         with downloads.running(step, 0 if step.name in made else len(job.rows)):
             run = partial(job.result, step, downloads.fetch(step), downloads.advance)
-            result = step.as_planned(attempt(step, run, job.memory))
+            result = step.as_planned(attempt(step, run, job.memory, lanes.tries_again(step)))
         if step.name in made:
             return replace(result, from_store=result.from_store and made[step.name])
         downloads.done(step)
@@ -125,10 +126,10 @@ def _score(
     for number_done, (step, result) in enumerate(lanes.each(planned.in_order, score), 1):
         if result is not None:
             results[step.name] = result
-            note_result(number_done, len(planned.steps), result, progress and job.processes.is_main)
+            note_result(number_done, len(planned.steps), result, progress and job.processes.is_main, job.flags)
 
 
-def note_result(number_done: int, number_of_all: int, result: Result, show: bool) -> None:
+def note_result(number_done: int, number_of_all: int, result: Result, show: bool, flags: bool) -> None:
     """Print what came of a candidate in a line, for a log.
 
     Args:
@@ -136,10 +137,11 @@ def note_result(number_done: int, number_of_all: int, result: Result, show: bool
         number_of_all: how many there are.
         result: its result.
         show: as of `hf_leep.runs.bars.note`.
+        flags: name options as on the command line.
     """
     name = plain(Path(result.candidate.id).name if result.candidate.id.count("/") > 1 else result.candidate.id)
     if result.reason is not None:
-        said = plain(result.reason)
+        said = plain(name_options(result.reason, flags=flags))
     else:
         said = ", ".join(f"{key} {number(score.value)}" for key, score in result.scores.items())
         if result.stop is not None and result.num_examples is not None:
@@ -187,6 +189,10 @@ class Downloads:
         """How to download a candidate's checkpoint."""
         return self._fetch_unplanned if step.stored else self._prefetcher.take
 
+    def stop(self) -> None:
+        """Download no more; what waits for a download is interrupted."""
+        self._prefetcher.stop()
+
     @contextlib.contextmanager
     def running(self, step: Step, num_rows: int) -> Iterator[None]:
         """Show a candidate's name; at the end, count the rows that this thread did not have to run."""
@@ -198,6 +204,9 @@ class Downloads:
         try:
             yield
             self.advance(before + num_rows - getattr(self._here, "num_run", 0))
+        except Exception:  # it may be run again
+            self.advance(before - getattr(self._here, "num_run", 0))
+            raise
         finally:
             with self._lock:
                 self._names.remove(name)
@@ -257,8 +266,14 @@ def wait_for_report(job: Job, error: BaseException) -> None:
         _LOG.warning("%s: what is finished is kept; run the same command again to go on", error)
 
 
-def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
+def attempt(step: Step, run: Callable[[], _T], memory: Memory, again: bool = False) -> _T | Result:
     """Run a candidate, and remember it if it ends the process that runs it.
+
+    Args:
+        step: the candidate.
+        run: runs it.
+        memory: what is remembered of it.
+        again: whether it is run again if memory runs out: then the error is raised, and the candidate is not blamed.
 
     Returns:
         What it returned or, if it raised an error, a result with the reason.
@@ -267,13 +282,19 @@ def attempt(step: Step, run: Callable[[], _T], memory: Memory) -> _T | Result:
         ProcessError: another process has died.
         HubLimitError: the Hub allows no more requests.
         UserError: the error is not the candidate's.
+        Exception: memory ran out, and the candidate is run again.
     """
     try:
-        with memory.running(step.snapshot), errors_of_candidates():
+        with memory.running(step.snapshot, blame=not again), errors_of_candidates():
             return run()
     except (UserError, ProcessError, HubLimitError):
         raise
     except Exception as error:  # one bad candidate never stops the others, whatever it raises
+        if again and lacks_memory(error):
+            _LOG.warning(
+                "memory may have run out for %s while others ran: it is run again at the end, alone", plain(step.name)
+            )
+            raise
         return Result(step.candidate, reason=plan.reason_of(error))
 
 

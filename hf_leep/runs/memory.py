@@ -52,17 +52,18 @@ class Memory:
         return self._known(snapshot) is not None
 
     @contextlib.contextmanager
-    def running(self, snapshot: hub.Snapshot | None, forget: bool = True) -> Iterator[None]:
+    def running(self, snapshot: hub.Snapshot | None, forget: bool = True, blame: bool = True) -> Iterator[None]:
         """Remember that a candidate is at work.
 
         Args:
             snapshot: its files; None for a model in memory, of which nothing is remembered.
             forget: whether an orderly end clears it of earlier attempts; to be judged is not enough.
+            blame: whether it is to blame if memory runs out.
         """
         if snapshot is None:
             yield
             return
-        with self.attempts.running(self.key(snapshot), forget):
+        with self.attempts.running(self.key(snapshot), forget, blame):
             yield
 
     def _known(self, snapshot: hub.Snapshot) -> Attempt | None:

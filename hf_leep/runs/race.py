@@ -383,7 +383,7 @@ class RunningRace:
         if result.reason is not None:
             self._job.left_out.forget(racer.step.candidate)
         show = self._job.progress and self._job.processes.is_main
-        note_result(len(self._racers) - len(self._remaining()), len(self._racers), result, show)
+        note_result(len(self._racers) - len(self._remaining()), len(self._racers), result, show, self._job.flags)
         racer.left_out_of_all = self._job.left_out.positions.tolist()
         if not self._job.left_out.most:
             racer.kept.clear()

@@ -88,7 +88,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                 if step.stored:
                     scored[step.name] = step.as_planned(_result(job, step))
                     bar.update()
-                    note_result(len(scored), len(planned.steps), scored[step.name], progress)
+                    note_result(len(scored), len(planned.steps), scored[step.name], progress, job.flags)
                 else:
                     running[_submit(sent, step, needs[step.name], _num_sharing(needs, nodes))] = step
             while running:
@@ -96,7 +96,7 @@ def carry_out(planned: Plan, job: Job, config: RunConfig, cluster: Cluster, prog
                 step = running.pop(done)
                 scored[step.name] = step.as_planned(_collected(done, step))
                 bar.update()
-                note_result(len(scored), len(planned.steps), scored[step.name], progress)
+                note_result(len(scored), len(planned.steps), scored[step.name], progress, job.flags)
         except (KeyboardInterrupt, HubLimitError) as stop:
             add_not_run(planned, scored, stop)
         finally:

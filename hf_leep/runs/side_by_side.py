@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from hf_leep.errors import HubLimitError, ProcessError
+from hf_leep.errors import HubLimitError, ProcessError, lacks_memory
 from hf_leep.inference.processes import num_cores
 from hf_leep.runs.bars import note
 from hf_leep.runs.job import Job
@@ -70,7 +70,8 @@ class Lanes:
     def each(self, steps: Sequence[Step], work: Callable[[Job, Step], _T]) -> Iterator[tuple[Step, _T]]:
         """Do something with each of several candidates.
 
-        A candidate at which an earlier run was killed runs alone: if it kills this one too, no other is blamed.
+        A candidate at which an earlier run was killed runs alone: if it kills this one too, no other is blamed. So
+        does one that ran out of memory beside others, when they are done.
 
         Args:
             steps: the candidates.
@@ -94,9 +95,12 @@ class Lanes:
         while running:
             lane, made, error = self._done.get()
             step = running.pop(lane)
-            if error is not None and not isinstance(error, _LATER):
+            again = error is not None and lacks_memory(error) and self.tries_again(step)
+            if error is not None and not again and not isinstance(error, _LATER):
                 raise error
-            if error is not None:
+            if again and failure is None:
+                waiting.append(replace(step, suspect=True))
+            elif error is not None and not again:
                 failure = failure or error
                 waiting.clear()
             self._start(waiting, running, work)
@@ -104,6 +108,14 @@ class Lanes:
                 yield step, cast(_T, made)
         if failure is not None:
             raise failure
+
+    def tries_again(self, step: Step) -> bool:
+        """Whether a candidate that runs out of memory is run again: others, which run beside it, may be the cause.
+
+        Args:
+            step: the candidate.
+        """
+        return len(self._lanes) > 1 and not step.suspect
 
     def _start(self, waiting: deque[Step], running: dict[_Lane, Step], work: Callable[[Job, Step], object]) -> None:
         """Give each lane that has nothing to do a candidate."""
@@ -113,6 +125,10 @@ class Lanes:
             if running and any(step.suspect for step in (waiting[0], *running.values())):
                 return
             running[lane] = step = waiting.popleft()
+            if step.suspect:  # alone in memory, too
+                for other in self._lanes:
+                    if other is not lane and other.job.worker is not None:
+                        other.job.worker.end()
             lane.tasks.put(lambda job, step=step: work(job, step))  # type: ignore[misc]
 
     def stop(self) -> None:

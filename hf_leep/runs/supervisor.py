@@ -197,7 +197,7 @@ class Worker:
         try:
             send(cast(BinaryIO, process.stdin), work)
         except OSError:
-            raise WorkerError(_how_it_ended(process)) from None
+            raise _ended(process) from None
 
     def _answer(
         self, process: subprocess.Popen[bytes], timeout: float, events: dict[str, Callable[..., object]]
@@ -210,7 +210,7 @@ class Worker:
                 message = self._messages.get(timeout=tick)
             except queue.Empty:
                 if process.poll() is not None:
-                    raise WorkerError(_how_it_ended(process)) from None
+                    raise _ended(process) from None
                 silent += min(time.monotonic() - before, 2 * tick)  # this process may have been stopped meanwhile
                 if silent >= timeout:
                     raise WorkerError(
@@ -225,7 +225,7 @@ class Worker:
             elif isinstance(message, Ready | Answer | Failure):
                 return message
             else:
-                raise WorkerError(_how_it_ended(process))
+                raise _ended(process)
 
 
 @contextlib.contextmanager
@@ -265,18 +265,18 @@ def _read(stream: BinaryIO, messages: queue.SimpleQueue[object]) -> None:
             messages.put(None)
 
 
-def _how_it_ended(process: subprocess.Popen[bytes]) -> str:
+def _ended(process: subprocess.Popen[bytes]) -> WorkerError:
     """What became of a process that has closed its pipe."""
     try:
         code = process.wait(timeout=_TICK_SECONDS)
     except subprocess.TimeoutExpired:
-        return "its process closed the connection"
+        return WorkerError("its process closed the connection")
     if code == -getattr(signal, "SIGKILL", 9):
-        return "its process was killed, as by the kernel when memory runs out"
+        return WorkerError("its process was killed, as by the kernel when memory runs out", out_of_memory=True)
     if code < 0:
         with contextlib.suppress(ValueError):
-            return f"its process crashed: {signal.Signals(-code).name}"
-    return f"its process ended with exit code {code}"
+            return WorkerError(f"its process crashed: {signal.Signals(-code).name}")
+    return WorkerError(f"its process ended with exit code {code}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hf_leep.errors import WorkerError
+from hf_leep.errors import WorkerError, lacks_memory
 from hf_leep.store.files import read_json, write_json
 
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
@@ -21,7 +21,8 @@ class Attempt:
     """An attempt at a candidate that came to no orderly end.
 
     Attributes:
-        reason: what ended its worker; None where the run itself was killed while it was at the candidate.
+        reason: what ended its worker; None where the run itself was killed while it was at the candidate, or where
+            its worker was killed while other candidates ran.
         num_killed: how many runs in succession were killed while they were at the candidate.
     """
 
@@ -54,12 +55,13 @@ class Attempts:
             return self._read(key) if free else None
 
     @contextlib.contextmanager
-    def running(self, key: str, forget: bool = True) -> Iterator[None]:
+    def running(self, key: str, forget: bool = True, blame: bool = True) -> Iterator[None]:
         """Remember that a candidate is at work until this ends; for good if it ends its worker, or kills this process.
 
         Args:
             key: its key.
             forget: whether an orderly end clears it of earlier attempts.
+            blame: whether the candidate is to blame if memory runs out; if not, it is tried again, and no more.
         """
         with self._lock(key) as free:
             if not free:
@@ -73,7 +75,7 @@ class Attempts:
             try:
                 yield
             except WorkerError as error:
-                after = Attempt(error.marked())
+                after = Attempt(error.marked()) if blame or not lacks_memory(error) else before or Attempt(None)
                 raise
             except KeyboardInterrupt:
                 after = before  # nothing was learnt of it

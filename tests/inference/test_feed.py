@@ -1,6 +1,7 @@
 """Batches made by other processes: the same arrays to the last bit, and a reason when one of them dies."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 
 import hf_leep
 from hf_leep import data
-from hf_leep.errors import CandidateError, TargetError
+from hf_leep.errors import CandidateError, TargetError, lacks_memory
 from hf_leep.inference import feed
 from hf_leep.inference.batch_size import BatchSetting
 from hf_leep.inference.feed import Feed, worthwhile
@@ -260,8 +261,9 @@ def test_a_process_that_dies_is_a_reason_and_the_next_candidate_gets_another():
     loader = Loader(Numbers(64), budget=0)
     with pytest.raises(
         CandidateError, match=r"a process that reads rows was killed.* positions 16 to 31: .*workers 0"
-    ):
+    ) as error:
         all_inputs(Classifier(EndsAt20()), loader, pool, 32)
+    assert lacks_memory(pickle.loads(pickle.dumps(error.value)))  # it comes from the worker of the candidate
     pool.start(2)
     assert pool.wait(120)
     assert numbers(all_inputs(Classifier(), loader, pool, 32)) == [2.0 * i for i in range(64)]

@@ -24,6 +24,7 @@ from hf_leep.runs.plan import Step
 from hf_leep.runs.side_by_side import Lanes, threads_of_each
 from hf_leep.store import Store
 from hf_leep.store.attempts import Attempts
+from tests.hub_server import Fault
 from tests.runs.test_threads import blas_threads
 from tests.warm import HANGING
 
@@ -98,11 +99,11 @@ def test_models_in_memory_run_one_after_another_in_this_process(models, pictures
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("dies", "its process was killed, as by the kernel when memory runs out"),
-        ("hangs", "it gave no sign of life for 0.5 seconds (execution.candidate_timeout)"),
+        ("dies", "its process crashed: SIGSEGV"),
+        ("hangs", "it gave no sign of life for 0.5 seconds (--candidate-timeout)"),
     ],
 )
-def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, how, reason):
+def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, capsys, how, reason):
     alone = ranked(models[2:], pictures)
     both = threading.Barrier(2)
 
@@ -110,16 +111,63 @@ def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, 
         self.opens_rows()
         both.wait(HANGING)
         if request.candidate.id == models[0] and how == "dies":
-            self.worker.call(signal.raise_signal, signal.SIGKILL)
+            self.worker.call(signal.raise_signal, signal.SIGSEGV)
         if request.candidate.id == models[0]:
             self.worker._timeout = 0.5
             self.worker.call(time.sleep, HANGING)
         return RUN(self, target, request, writer, advance)
 
     monkeypatch.setattr(Isolation, "run", run)
-    report = ranked([models[0], models[2]], pictures, 2)
+    monkeypatch.setattr(huggingface_hub.utils, "are_progress_bars_disabled", lambda: False)
+    report = ranked([models[0], models[2]], pictures, 2, progress=True, command=["hf-leep", "rank"])
     assert compared(report)[0] == compared(alone)[0]
-    assert report.candidates[1]["reason"].startswith(reason)
+    assert report.candidates[1]["reason"] == reason
+    assert f": {reason}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("skip_bad_rows", [0, 3])
+@pytest.mark.parametrize("is_to_blame", [False, True])
+def test_what_is_killed_beside_others_runs_again_alone(
+    models, pictures, monkeypatch, tmp_path, caplog, is_to_blame, skip_bad_rows
+):
+    monkeypatch.setattr(Store, "default_root", staticmethod(lambda: tmp_path))
+    options = {"skip_bad_rows": skip_bad_rows}
+    names = [models[0], models[2]]
+    alone = ranked(names, pictures, **options)
+    both, done, tries, workers = threading.Barrier(2), [], [], {}
+
+    def run(self, target, request, writer, advance):
+        name = request.candidate.id
+        self.opens_rows()
+        workers[name] = self.worker
+        if name == names[1]:
+            both.wait(HANGING)
+            made = RUN(self, target, request, writer, advance)
+            done.append(name)
+            return made
+        tries.append(list(done))
+        if len(tries) == 1:
+            both.wait(HANGING)
+        else:
+            other = workers[names[1]]
+            assert other is self.worker or other._process is None
+        if len(tries) == 1 or is_to_blame:
+            self.worker.call(signal.raise_signal, signal.SIGKILL)
+        return RUN(self, target, request, writer, advance)
+
+    monkeypatch.setattr(Isolation, "run", run)
+    report = ranked(names, pictures, 2, execution={"cache": True}, **options)
+    assert tries == [[], [names[1]]]
+    assert "five while others ran: it is run again at the end, alone" in caplog.text
+    if not is_to_blame:
+        assert compared(report) == compared(alone)
+        assert not list((tmp_path / "attempts").iterdir())
+        return
+    reasons = {c["id"]: c["reason"] for c in report.candidates}
+    assert reasons == {names[0]: "its process was killed, as by the kernel when memory runs out", names[1]: None}
+    again = ranked(names, pictures, 2, execution={"cache": True}, **options)
+    assert "in an earlier run, its process was killed" in next(c["reason"] for c in again.candidates if c["reason"])
+    assert len(tries) == 2
 
 
 def test_candidates_at_which_a_run_was_killed_run_alone_and_the_innocent_is_not_blamed(
@@ -221,6 +269,40 @@ def test_a_signal_ends_all_workers_and_keeps_what_is_finished(python, checkpoint
     assert len(processes) == 2
     assert not any(map(alive, processes))
     assert not list((tmp_path / "home" / "hf_leep" / "attempts").iterdir())  # nothing was learnt of them
+
+
+STALLED = """
+import contextlib, os, signal, sys, threading, time
+from pathlib import Path
+import hf_leep
+from hf_leep.runs import side_by_side
+
+dataset, asked, side_by_side._SECONDS = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+
+def interrupt():
+    while not asked.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+with contextlib.suppress(KeyboardInterrupt):
+    hf_leep.rank(
+        ["user/stalled", "user/seven"], dataset, measures="leep", skip_bad_rows=1, progress=False,
+        execution=hf_leep.Execution(jobs=2),
+    )
+    sys.exit("it was not interrupted")
+"""
+
+
+def test_an_interruption_does_not_wait_for_a_download(hub, client, checkpoints, pictures, tmp_path):
+    pictures.to_parquet(tmp_path / "rows.parquet")
+    hub.add_folder("user/stalled", checkpoints["five"])
+    hub.add_folder("user/seven", checkpoints["seven-classes"])
+    asked = SimpleNamespace(set=(tmp_path / "asked for").touch)
+    file = r"^GET /user/stalled/resolve/.*preprocessor_config.json"
+    hub.faults.append(Fault(file, until=threading.Event(), met=asked))
+    done = client(tmp_path / "rows.parquet", tmp_path / "asked for", 2 * HANGING, code=STALLED)
+    assert done.returncode == 0, done.stderr
 
 
 def alive(process):

@@ -163,6 +163,19 @@ def test_an_attempt_is_remembered_unless_it_comes_to_an_orderly_end(tmp_path):
     assert Attempts(None).get("key") is None
 
 
+def test_a_worker_that_is_killed_beside_others_leaves_a_suspect(tmp_path):
+    attempts = Attempts(tmp_path)
+    for error, known in (
+        (WorkerError("it was killed", out_of_memory=True), Attempt(None, 0)),
+        (CandidateError("no memory", out_of_memory=True), None),
+        (WorkerError("it crashed"), Attempt("it crashed")),
+        (WorkerError("it was killed", out_of_memory=True), Attempt("it crashed")),  # as before
+    ):
+        with pytest.raises(type(error)), attempts.running("key", blame=False):
+            raise error
+        assert attempts.get("key") == known
+
+
 def test_a_candidate_at_which_a_run_was_killed_is_tried_again_last_and_then_no_more(
     checkpoints, pictures, tmp_path, monkeypatch, caplog
 ):
