@@ -2,11 +2,12 @@
 
 from hf_leep.hub.client import Client
 from hf_leep.hub.download import Peek, configuration, evict, fetch, peek
-from hf_leep.hub.pace import no_longer_silent, say_waited
+from hf_leep.hub.pace import say_waited
 from hf_leep.hub.prefetch import Prefetcher, fetch_within
 from hf_leep.hub.proposal import Proposal, propose
 from hf_leep.hub.push import Committed, address, check_destination, check_repo_id, commit
 from hf_leep.hub.search import check_collection, collection, search
+from hf_leep.hub.session import within_limits
 from hf_leep.hub.snapshot import RepoId, Snapshot, resolve
 from hf_leep.hub.target import pin_dataset
 
@@ -28,11 +29,11 @@ __all__ = [
     "evict",
     "fetch",
     "fetch_within",
-    "no_longer_silent",
     "peek",
     "pin_dataset",
     "propose",
     "resolve",
     "say_waited",
     "search",
+    "within_limits",
 ]

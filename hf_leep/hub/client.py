@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,27 +16,23 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hf_leep.errors import CandidateError, HfLeepError, HubLimitError, UserError, one_line
 from hf_leep.hub import pace
-from hf_leep.options import verbose
+from hf_leep.hub.session import within_limits
 
 if TYPE_CHECKING:
-    from httpx2 import Client as Session
-    from httpx2 import Request, Response
+    from httpx2 import Response
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HTTPError
 
 _T = TypeVar("_T")
 
-_SECONDS = 30.0  # timeout of any request; huggingface_hub has none for some of them
 _TRIES = 3  # while the Hub is busy or has an error
 _LONGEST_WAIT = 30.0
-_asking: list[bool] = []  # an entry for each `Client.ask` in progress; huggingface_hub uploads in threads of its own
-_hooking = threading.Lock()
 _login_valid: dict[tuple[str, str], bool] = {}  # (endpoint, checksum of the token) → as far as the Hub says
 _checking_login = threading.Lock()
 _NOT_VALID = "your token is not valid: hf auth login, or correct or unset HF_TOKEN"
 _BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105 - what the Hub says of one
 NOT_THERE = "no such folder, and no such model on the Hub that this login can see"
-_CHECK = "check HF_ENDPOINT, and the proxy of your network"
+CHECK = "check HF_ENDPOINT, and the proxy of your network"
 _SIZES = re.compile(r"should be of size (\d+) but has size (\d+) \((?:.*/)?(.*?)\)")  # of huggingface_hub
 
 
@@ -68,18 +62,9 @@ class Client:
 
     @property
     def api(self) -> HfApi:
-        """The client of huggingface_hub, with hf_leep in its user agent and a timeout for every request."""
+        """The client of huggingface_hub, with hf_leep in its user agent; `ask` keeps its requests to limits."""
         from huggingface_hub import constants
-        from huggingface_hub.utils import _http, get_session
 
-        with _hooking:
-            factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
-            if factory is not None and not isinstance(factory, _Hooked):
-                # After a refused connection huggingface_hub closes its session, and makes another one to try again.
-                # `set_client_factory` would close this one, under the requests of other threads; and there is no
-                # public way to read the present factory, which may be the user's.
-                _http._GLOBAL_CLIENT_FACTORY = _Hooked(factory)
-            _add_hooks(get_session())
         return _api(constants.ENDPOINT, self.token)
 
     @property
@@ -152,12 +137,12 @@ class Client:
             if known not in _login_valid:
                 _login_valid[known] = secret.isascii()  # httpx cannot send another one
                 try:
-                    with _without_retry_lines(), pace.no_longer_silent():
+                    with within_limits(quiet=True):
                         self.api.whoami(cache=True)
                 except HTTPError as error:
                     status = getattr(getattr(error, "response", None), "status_code", None)
                     _login_valid[known] = status != 401
-                except (HfLeepError, OSError, ValueError, KeyError, TypeError):
+                except (HfLeepError, OSError, ValueError, KeyError, TypeError, AttributeError):
                     pass
         if not _login_valid[known]:
             raise UserError(_NOT_VALID)
@@ -192,7 +177,7 @@ class Client:
         attempt = 0
         while True:
             try:
-                with _without_retry_lines(), pace.no_longer_silent():
+                with within_limits(quiet=True):
                     return call(self.api)
             except pace.SilentHubError as error:
                 raise raises(f"{unreachable}{error}") from None
@@ -277,19 +262,20 @@ def _refusal(
     if isinstance(error, errors.SafetensorsParsingError):
         return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
     if isinstance(error, errors.FileMetadataError):
-        return _Refusal(f"the Hub's answer about a file names no commit or no checksum: {_CHECK}")
+        return _Refusal(f"the Hub's answer about a file names no commit or no checksum: {CHECK}")
     if isinstance(error, json.JSONDecodeError):
-        return _Refusal(f"the Hub's answer is not valid JSON, it begins {error.doc[:30]!r}: {_CHECK}", busy=True)
+        return _Refusal(f"the Hub's answer is not valid JSON, it begins {error.doc[:30]!r}: {CHECK}", busy=True)
     if isinstance(error, RuntimeError):  # hf_xet has no class of its own for most of its errors
         by_http = "with HF_HUB_DISABLE_XET=1 it comes over HTTP"
         return _Refusal(f"it could not be downloaded from the Hub's Xet storage ({by_http}): {one_line(error)}")
     if isinstance(error, OSError) and (sizes := _SIZES.search(str(error))):
         message = f"{sizes[3]} has {sizes[2]} bytes as it came, and {sizes[1]} as the Hub states: try again later"
         return _Refusal(message, busy=True)
-    if isinstance(error, (OSError, ValueError)):  # a full disk, a name that is not allowed
+    if isinstance(error, OSError) or "too large to be downloaded" in str(error):  # such as a full disk
         return _Refusal(f"it could not be downloaded from the Hub: {one_line(error)}")
-    if isinstance(error, (TypeError, KeyError, AttributeError)):  # huggingface_hub cannot read the answer
-        return _Refusal(f"the Hub gave an answer that makes no sense ({type(error).__name__}: {one_line(error)})")
+    if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)):
+        said = f"{type(error).__name__}: {one_line(error)}"
+        return _Refusal(f"{unreachable}huggingface_hub cannot read the Hub's answer ({said}): {CHECK}")
     return None
 
 
@@ -309,7 +295,7 @@ def _failure(error: HTTPError, response: Response | None) -> tuple[str, bool]:
     from httpx2 import RemoteProtocolError, TooManyRedirects
 
     if isinstance(error, TooManyRedirects):
-        return f"the Hub redirects in a circle: {_CHECK}", False
+        return f"the Hub redirects in a circle: {CHECK}", False
     counted = re.search(r"received (\d+) bytes, expected (\d+)", str(error))
     if isinstance(error, RemoteProtocolError) and counted:
         return f"the Hub's answer was cut off after {counted[1]} of {counted[2]} bytes: try again later", True
@@ -320,57 +306,6 @@ def _failure(error: HTTPError, response: Response | None) -> tuple[str, bool]:
     said = one_line(ValueError(stated)) if stated else response.reason_phrase
     answered = f"{pace.called(response.request.url.host)} answered {status}: {said.rstrip('.')}"
     return f"{answered}; try again later" if status >= 500 else answered, status >= 500
-
-
-@contextmanager
-def _without_retry_lines() -> Iterator[None]:
-    """Hide what huggingface_hub logs about each retry: the message about the last one says it all."""
-    logger = logging.getLogger("huggingface_hub.utils._http")
-    if _is_wanted not in logger.filters:
-        logger.addFilter(_is_wanted)
-    _asking.append(True)
-    try:
-        yield
-    finally:
-        _asking.pop()
-
-
-def _is_wanted(record: logging.LogRecord) -> bool:
-    said = str(record.msg)
-    if said.startswith(("Rate limited", "HTTP Error 429")):  # `pace` says so itself, and waits in its place
-        return False
-    return verbose() or not _asking or not ("Retrying in" in said or "thrown while requesting" in said)
-
-
-@dataclass(frozen=True)
-class _Hooked:
-    """Makes sessions of huggingface_hub that keep to the Hub's limits and have a timeout.
-
-    Attributes:
-        make: makes a session without that.
-    """
-
-    make: Callable[[], Session]
-
-    def __call__(self) -> Session:
-        session = self.make()
-        _add_hooks(session)
-        return session
-
-
-def _add_hooks(session: Session) -> None:
-    hooks = session.event_hooks
-    if _add_timeout not in hooks["request"]:
-        hooks["request"] += [_add_timeout, pace.before]
-        hooks["response"].append(pace.after)
-
-
-def _add_timeout(request: Request) -> None:
-    """Set a timeout on a request that has none: huggingface_hub sends some without one."""
-    limits = request.extensions.get("timeout") or {}
-    request.extensions["timeout"] = {
-        kind: _SECONDS if limits.get(kind) is None else limits[kind] for kind in ("connect", "read", "write", "pool")
-    }
 
 
 def _wait(attempt: int, response: Response | None) -> None:

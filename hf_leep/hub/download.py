@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hf_leep.errors import CandidateError
 from hf_leep.hub.client import Client
-from hf_leep.hub.files import WEIGHTS, check_weights, choose
+from hf_leep.hub.files import CARD, WEIGHTS, check_length, check_weights, choose
 from hf_leep.hub.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -103,7 +103,11 @@ def fetch(snapshot: Snapshot, client: Client | None = None, tqdm_class: type[tqd
     path = Path()
     for file in snapshot.files:
         # One after the other, in this thread: huggingface_hub's own threads would delay the end of the process.
-        path = _download(snapshot, file, client, tqdm_class).parents[file.count("/")]
+        try:
+            path = _download(snapshot, file, client, tqdm_class).parents[file.count("/")]
+        except CandidateError:
+            if file != CARD:  # which nothing needs
+                raise
     for file in snapshot.files:
         if file.endswith(".safetensors"):
             check_weights(path, file)
@@ -164,6 +168,9 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
 
     candidate, stated = snapshot.candidate, snapshot.files[file]
     cached = try_to_load_from_cache(snapshot.name, file, revision=candidate.revision, cache_dir=client.cache_dir)
+    bar = tqdm_class or _no_bar()
+    if not file.endswith(WEIGHTS):
+        bar = _bounded(bar, file)
     for force in (False, True):
         path = Path(
             _ask(
@@ -175,12 +182,14 @@ def _download(snapshot: Snapshot, file: str, client: Client, tqdm_class: type[tq
                     revision=candidate.revision,
                     cache_dir=client.cache_dir,
                     force_download=force,  # noqa: B023 - called at once
-                    tqdm_class=tqdm_class or _no_bar(),
+                    tqdm_class=bar,
                 ),
             )
         )
         if not isinstance(cached, str):
             client.downloaded.add(path)
+        if not file.endswith(WEIGHTS):
+            check_length(file, path.stat().st_size)  # another program may have downloaded it
         blob = path.resolve()
         # The cache names a large file for the SHA-256 that the Hub states with it.
         checksum = stated.checksum or (blob.name if re.fullmatch(r"[0-9a-f]{64}", blob.name) else None)
@@ -212,6 +221,27 @@ def _no_bar() -> type[tqdm]:
             super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]
 
     return NoBar
+
+
+def _bounded(bar: type[tqdm], file: str) -> type[tqdm]:
+    """A progress bar that ends the download of a file beside the weights when it is too long.
+
+    A search does not state the sizes of files; the bar is told the size before the first byte is written.
+    """
+
+    class Bounded(bar):  # type: ignore[valid-type, misc]
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            total = kwargs.get("total")
+            check_length(file, total if isinstance(total, int) else None)
+            self.num_bytes = 0
+            super().__init__(*args, **kwargs)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.num_bytes += int(n or 0)
+            check_length(file, self.num_bytes)  # where no size is stated
+            return super().update(n)  # type: ignore[no-any-return]
+
+    return Bounded
 
 
 def _checksum(path: Path, length: int, client: Client) -> str:

@@ -126,6 +126,15 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def is_too_long(size: int | None) -> bool:
+    """Whether a file beside the weights is longer than any that people publish.
+
+    Args:
+        size: its size in bytes; None where it is not known.
+    """
+    return size is not None and size > _MAX_SMALL
+
+
 def check_length(file: str, size: int | None) -> None:
     """Check that a configuration or a tokenizer is no longer than any that people publish: reading takes its memory.
 
@@ -136,7 +145,7 @@ def check_length(file: str, size: int | None) -> None:
     Raises:
         CandidateError: it is longer.
     """
-    if size is not None and size > _MAX_SMALL and file != CARD:
+    if size is not None and is_too_long(size):
         raise CandidateError(f"{file} is {size / 2**20:,.0f} MB long; hf_leep reads up to {_MAX_SMALL >> 20} MB of it")
 
 

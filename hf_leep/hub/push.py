@@ -202,9 +202,6 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HTTPError
 
-    logger = logging.getLogger("huggingface_hub._commit_api")
-    if _is_wanted not in logger.filters:
-        logger.addFilter(_is_wanted)
     deleted = found.left(push.files, push.stale)
     try:
         made = api.create_commit(
@@ -247,10 +244,6 @@ def _commit(api: HfApi, push: _Push, found: _Repository) -> Committed:
         pr_num=made.pr_num,
         pr_revision=made.pr_revision,
     )
-
-
-def _is_wanted(record: logging.LogRecord) -> bool:
-    return "not supported by Xet Storage" not in str(record.msg)
 
 
 def _add_to_open(api: HfApi, push: _Push) -> Committed | None:

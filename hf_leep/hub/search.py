@@ -7,6 +7,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from hf_leep.errors import HubError, UserError, option
+from hf_leep.hub.answers import count
 from hf_leep.hub.client import Client
 from hf_leep.hub.snapshot import RepoId
 from hf_leep.options import Search
@@ -54,15 +55,22 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
 
     def matches(info: ModelInfo) -> bool:
         """Check size and downloads, by which the Hub does not filter reliably."""
-        total = getattr(info.safetensors, "total", None)
+        total = count(getattr(info.safetensors, "total", None))
         too_large = largest is not None and total is not None and total > largest
-        return not too_large and (info.downloads or 0) >= fewest_downloads
+        return not too_large and (count(info.downloads) or 0) >= fewest_downloads
 
     def may_continue(info: ModelInfo) -> bool:
         """Whether a later result may match: sorted by downloads, none does after the first with too few."""
-        return conditions.sort != "downloads" or (info.downloads or 0) >= fewest_downloads
+        return conditions.sort != "downloads" or (count(info.downloads) or 0) >= fewest_downloads
 
     def ask(api: HfApi) -> list[RepoId]:
+        try:
+            return found_by(api, _EXPAND)
+        except (TypeError, KeyError, AttributeError):
+            # It cannot read the entry of one repository: ask about each on its own, so that one fails alone.
+            return found_by(api, ["downloads"])
+
+    def found_by(api: HfApi, expand: list[ExpandModelProperty_T]) -> list[RepoId]:
         found = api.list_models(
             search=conditions.text or None,
             pipeline_tag=conditions.task,
@@ -72,10 +80,11 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
             num_parameters=f"max:{largest}" if largest is not None else None,
             sort=conditions.sort,
             limit=conditions.limit if conditions.min_downloads is None else None,
-            expand=_EXPAND,
+            expand=expand,
         )
         matching = filter(matches, takewhile(may_continue, found))
-        return [RepoId(info.id, info) for info in islice(matching, conditions.limit)]
+        known = expand is _EXPAND
+        return [RepoId(str(info.id), info if known else None) for info in islice(matching, conditions.limit)]
 
     names = client.ask(ask, raises=HubError, tries=1)  # the Hub's client itself tries five times
     if not names:
@@ -114,7 +123,7 @@ def collection(slug: str, client: Client | None = None) -> list[RepoId]:
     found = client.ask(lambda api: _items(api, slug), raises=HubError)
     if found is None:
         raise UserError(f"there is no collection {slug!r} on the Hub that this login can see")
-    names = [RepoId(item.item_id) for item in found if item.item_type == "model"]
+    names = [RepoId(str(item.item_id)) for item in found if item.item_type == "model"]
     if not names:
         raise UserError(f"the collection {slug!r} has no models")
     return names

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from hf_leep.errors import CandidateError
 from hf_leep.hub import files as checkpoint
 from hf_leep.hub import model_card
-from hf_leep.hub.client import Client
+from hf_leep.hub.answers import REPO_ID, count, problem
+from hf_leep.hub.client import CHECK, Client
 from hf_leep.records import Candidate
 from hf_leep.text import similar_path
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("hf_leep")
 _ADDRESS = re.compile(r"(https?|hf)://|(huggingface\.co|hf\.co)/")  # how one of a repository begins
-_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 class RepoId(str):
@@ -132,7 +132,7 @@ def resolve(name: str, client: Client | None = None) -> Snapshot:
     if folder is not None and _ADDRESS.match(name):
         name, folder = _from_address(name), None
     repo_id, _, revision = name.partition("@")
-    if (folder is not None and folder.exists()) or not _REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
+    if (folder is not None and folder.exists()) or not REPO_ID.fullmatch(repo_id) or name.startswith((".", "/", "~")):
         hint = similar_path(name) if folder is not None and not folder.exists() else ""
         give = "give OWNER/NAME, or a folder with a config.json"
         raise CandidateError(f"{name!r} is neither a folder nor a repo id{hint}: {give}")
@@ -184,7 +184,7 @@ def _local(name: str, folder: Path, client: Client) -> Snapshot:
     others = {f for f in files if not f.startswith(".")} - unused - too_long
     hashed = sorted({*chosen, *others} - ({checkpoint.CARD} & too_long))
     for file in chosen:
-        if not file.endswith(checkpoint.WEIGHTS):
+        if not file.endswith(checkpoint.WEIGHTS) and file != checkpoint.CARD:
             checkpoint.check_length(file, sizes[file])
     for file in hashed:
         checkpoint.check_pointer(folder, file)
@@ -202,9 +202,11 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
     from huggingface_hub import try_to_load_from_cache
 
     client.check_login()
-    searched = info is not None and info.sha is not None and info.siblings is not None
+    searched = info is not None and info.siblings is not None and problem(info) is None
     if info is None or not searched:
         info = _ask(repo_id, revision, client)
+        if (wrong := problem(info)) is not None:
+            raise CandidateError(f"the Hub's answer about it cannot be right, {wrong}: {CHECK}")
     stated = {sibling.rfilename: sibling for sibling in info.siblings or []}
     if not {*stated} - {".gitattributes"}:
         raise CandidateError("the repository is empty")
@@ -212,6 +214,8 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
         known = checkpoint.what_it_holds(list(stated), client.allow_pickle)
         raise CandidateError(f"the repository has no config.json: {known or 'not a transformers checkpoint'}")
     chosen = checkpoint.choose(list(stated), client.allow_pickle, None)
+    if checkpoint.is_too_long(stated[checkpoint.CARD].size if checkpoint.CARD in stated else None):
+        chosen.remove(checkpoint.CARD)  # nothing needs it: the answer says what its metadata say
     for name in chosen:
         if not name.endswith(checkpoint.WEIGHTS):
             checkpoint.check_length(name, stated[name].size)
@@ -221,8 +225,6 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
     if info.gated:
         client.ask(lambda api: api.auth_check(repo_id))
     sha = str(info.sha)
-    if not re.fullmatch(r"[0-9a-f]{40}", sha):
-        raise CandidateError(f"the Hub gives no commit hash for it, but {sha[:50]!r}")
     places = _in_cache(repo_id, sha, client)
     in_cache = next((id_ for id_, folder in places if all((folder / name).is_file() for name in chosen)), repo_id)
     files = {
@@ -234,9 +236,8 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
         for name in chosen
     }
     card = model_card.read(_metadata(info))
-    tagged = [
-        tag.removeprefix("dataset:")[: model_card.MAX_NAME] for tag in info.tags or [] if tag.startswith("dataset:")
-    ]
+    tags = [tag for tag in info.tags if isinstance(tag, str)] if isinstance(info.tags, list) else []
+    tagged = [tag.removeprefix("dataset:")[: model_card.MAX_NAME] for tag in tags if tag.startswith("dataset:")]
     now = str(info.id)  # a renamed repository answers under its old name, too
     if now != repo_id:
         _LOG.warning("%s is called %s on the Hub now", repo_id, now)
@@ -249,7 +250,7 @@ def _remote(repo_id: str, revision: str | None, client: Client, info: ModelInfo 
         stated_on=card["stated_on"],
         gated=bool(info.gated),
         private=bool(info.private),
-        downloads=info.downloads if isinstance(info.downloads, int) else None,
+        downloads=count(info.downloads),
     )
     # A branch of another repository in the cache stays where it points.
     ref = (revision or "main") if in_cache == repo_id else sha
@@ -267,7 +268,9 @@ def _ask(repo_id: str, revision: str | None, client: Client) -> ModelInfo:
 
 def _metadata(info: ModelInfo) -> dict[str, object]:
     """The metadata of a repository's card; the Hub finds out the task of many models whose card does not name it."""
-    metadata: dict[str, object] = {} if info.card_data is None else info.card_data.to_dict()
+    from huggingface_hub import ModelCardData
+
+    metadata: dict[str, object] = info.card_data.to_dict() if isinstance(info.card_data, ModelCardData) else {}
     stated = {"model-index": info.model_index, "pipeline_tag": info.pipeline_tag}
     return metadata | {key: value for key, value in stated.items() if value is not None}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from hf_leep.errors import TargetError
-from hf_leep.hub.client import Client
+from hf_leep.hub.answers import is_commit
+from hf_leep.hub.client import CHECK, Client
 from hf_leep.text import similar_path
 
 _MISSING = "no such file or folder, and no such data set on the Hub that this login can see"
@@ -51,4 +52,8 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
             client.ask(lambda api: api.auth_check(name, repo_type="dataset"), raises=TargetError, missing=_MISSING)
     except TargetError as error:
         raise TargetError(f"{name}: {error}") from None
+    if not is_commit(info.sha):
+        raise TargetError(
+            f"{name}: the Hub's answer about it cannot be right, its commit is {info.sha!r:.60}: {CHECK}"
+        )
     return str(info.sha)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_leep import data
 from hf_leep.data import DatasetLike, jpeg
-from hf_leep.hub import Client, no_longer_silent, pin_dataset
+from hf_leep.hub import Client, pin_dataset, within_limits
 from hf_leep.inference.processes import Processes
 from hf_leep.models import MODALITIES
 from hf_leep.options import Execution, HubAccess, Selection
@@ -83,7 +83,7 @@ class RunConfig:
             TargetError: the data set cannot be used.
         """
         chosen = self.selection
-        with no_longer_silent():
+        with within_limits():
             target, rows = data.load(
                 self.dataset,
                 MODALITIES,

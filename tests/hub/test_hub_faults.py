@@ -27,7 +27,10 @@ FAULTS = {
         Fault(r"^GET /user/small/.*preprocessor_config", corrupt=True),
         r"downloaded twice, and did not match the checksum",
     ),
-    "user/nonsense": (Fault(r"^GET /api/models/user/nonsense", status=200), r"an answer that makes no sense"),
+    "user/nonsense": (
+        Fault(r"^GET /api/models/user/nonsense", status=200),
+        r"huggingface_hub cannot read the Hub's answer \(KeyError",
+    ),
     "user/moving": (None, None),
 }
 
@@ -92,8 +95,8 @@ def test_a_hub_that_goes_down_in_the_middle_loses_nothing_finished(hub, client, 
 
 SILENT = """
 import sys
-from hf_leep.hub import client
-client._SECONDS, client._LONGEST_WAIT = 0.3, 0.1
+from hf_leep.hub import client, session
+session._SECONDS, client._LONGEST_WAIT = 0.3, 0.1
 from hf_leep import cli
 cli.main(sys.argv[1:])
 """

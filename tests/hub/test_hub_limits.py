@@ -117,16 +117,15 @@ AFTER_A_REFUSAL = """
 import socket
 from huggingface_hub import constants, utils
 from hf_leep import hub
-client = hub.Client()
-client.api.model_info("user/five")
-with socket.socket() as closed:
+with hub.within_limits(), socket.socket() as closed:
+    hub.Client().api.model_info("user/five")
     closed.bind(("127.0.0.1", 0))
     try:  # the connection is refused, and the session is closed
         utils.http_backoff("GET", f"http://127.0.0.1:{closed.getsockname()[1]}", max_retries=0)
     except Exception as error:
         print(type(error).__name__)
-for _ in range(4):
-    print(utils.get_session().get(f"{constants.ENDPOINT}/api/models/user/five").status_code)
+    for _ in range(4):
+        print(utils.get_session().get(f"{constants.ENDPOINT}/api/models/user/five").status_code)
 """
 
 

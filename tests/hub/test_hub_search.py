@@ -14,8 +14,8 @@ ASK = """
 import json, os, sys
 from hf_leep import Search, hub
 from hf_leep.errors import HfLeepError
-from hf_leep.hub import client
-client._SECONDS, client._TRIES = float(os.environ["SECONDS"]), 1
+from hf_leep.hub import client, session
+session._SECONDS, client._TRIES = float(os.environ["SECONDS"]), 1
 try:
     if sys.argv[1] == "collection":
         print(json.dumps(hub.collection(sys.argv[2])))

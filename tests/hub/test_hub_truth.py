@@ -122,8 +122,8 @@ def test_a_second_pull_request_goes_into_the_first(hub, client, report):
 
 SHORT = """
 import sys
-from hf_leep.hub import client, pace
-client._SECONDS, pace._LONGEST_SILENCE = 0.3, 0.5
+from hf_leep.hub import pace, session
+session._SECONDS, pace._LONGEST_SILENCE = 0.3, 0.5
 from hf_leep import cli
 cli.main(sys.argv[1:])
 """

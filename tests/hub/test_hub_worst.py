@@ -14,8 +14,8 @@ HTML = {"Content-Type": "text/html"}
 AT_ONCE = {"Retry-After": "0"}
 IN_SHORT = """
 import sys
-from hf_leep.hub import client, pace
-client._SECONDS, pace._LONGEST_WAIT, pace._LONGEST_SILENCE = 0.3, 1.0, 0.5
+from hf_leep.hub import pace, session
+session._SECONDS, pace._LONGEST_WAIT, pace._LONGEST_SILENCE = 0.3, 1.0, 0.5
 """
 PLAN = f"""{IN_SHORT}
 import json

@@ -144,7 +144,7 @@ PREFETCH = """
 import sys, time
 from pathlib import Path
 from hf_leep import hub
-hub.client._SECONDS = 1e6
+hub.session._SECONDS = 1e6
 ahead, num_bytes, asked_for = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 client = hub.Client()
 snapshots = [hub.resolve(name, client) for name in ("user/five", "user/seven", "user/regression")]
@@ -275,7 +275,7 @@ def test_only_what_came_through_this_run_is_evicted(fresh, client, checkpoints, 
 PATIENT = """
 import sys
 from hf_leep import cli, hub
-hub.client._SECONDS = 1e6
+hub.session._SECONDS = 1e6
 cli.main(sys.argv[1:])
 """
 
