@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -98,6 +99,18 @@ def is_of_kernel(path: Path) -> bool:
     Such files of Linux look like ordinary empty ones.
     """
     return os.path.realpath(path).startswith(("/proc/", "/sys/"))
+
+
+def is_endless(path: Path) -> bool:
+    """Whether reading a file may never end: it is a pipe, a socket or a device, or a link into /proc or /sys.
+
+    A link to nothing is not.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or is_of_kernel(path)
 
 
 def remove(path: Path) -> None:

@@ -11,8 +11,9 @@ import datasets
 import numpy as np
 
 from hf_leep.arrays import Integers
-from hf_leep.data.formats import POINTED, POINTER
+from hf_leep.data.formats import ENDLESS, POINTED, POINTER
 from hf_leep.errors import TargetError
+from hf_leep.temporary import is_endless
 
 _T = TypeVar("_T")
 
@@ -95,6 +96,8 @@ def _file_content(cell: Mapping[str, Any]) -> bytes:
     if content is None and not path:
         raise TargetError("an image, a sound or a video has neither content nor a path")
     if content is None:
+        if is_endless(Path(path)):
+            raise TargetError(f"{path} is {ENDLESS}")
         try:
             content = Path(path).read_bytes()
         except OSError as error:

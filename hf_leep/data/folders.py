@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -19,7 +19,9 @@ import datasets
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
 from hf_leep.data import delimited, formats, packed
+from hf_leep.data.formats import ENDLESS
 from hf_leep.errors import TargetError, one_line
+from hf_leep.temporary import is_endless
 
 _PLAIN = re.compile(r"[^\[\]*?#{}!:%]*")  # paths that datasets does not take for patterns, addresses or archives
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z")
@@ -62,6 +64,7 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
     on_disk = _all_files(folder)
     if not on_disk:
         raise TargetError(f"{name}: the folder holds no files")
+    check_readable(on_disk, folder, name)
     if _PLAIN.fullmatch(str(folder)):
         try:
             builder = datasets.load_dataset_builder(str(folder), config)
@@ -102,6 +105,22 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
         warnings += _nested(builder, folder, files)
         warnings += _not_in_metadata(builder, files, sum(map(len, splits.values())))
     return splits, warnings
+
+
+def check_readable(files: Iterable[Path], folder: Path, name: str) -> None:
+    """Check that reading each of some files comes to an end.
+
+    Args:
+        files: the files.
+        folder: the folder that they are in.
+        name: the folder as the user named it.
+
+    Raises:
+        TargetError: one is a pipe, a device or a link into /proc.
+    """
+    for file in files:
+        if is_endless(file):
+            raise TargetError(f"{name}: {_within(file, folder)} is {ENDLESS}: remove it")
 
 
 def has_usual_options(config: datasets.BuilderConfig) -> bool:

@@ -31,6 +31,9 @@ _WIDE: Sequence[tuple[bytes, str]] = (
 )
 
 
+ENDLESS = "a pipe, a socket, a device or a link into /proc, not a file"
+
+
 def check(path: Path) -> None:
     """Check that a file is not known to be something other than its suffix says.
 

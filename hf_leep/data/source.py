@@ -19,6 +19,7 @@ from hf_leep.data import delimited, folders, formats, on_hub, packed
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
+from hf_leep.temporary import is_endless
 from hf_leep.text import similar_path, with_article
 
 _BUILDERS = {
@@ -142,6 +143,8 @@ def _open_name(
         raise TargetError("the data set has no name: give a Hub id, a file or a folder")
     if path.exists() and revision is not None:
         raise TargetError(f"{name} is on this machine: {option('revision')} is for data sets on the Hub")
+    if is_endless(path):
+        raise TargetError(f"{name} is {formats.ENDLESS}: save the rows in a file, and name that")
     saved = (path / "dataset_dict.json").exists() or (path / "state.json").exists()
     if config is not None and (path.is_file() or saved):
         raise TargetError(f"{name} has no configurations: leave out {option('config')}")
@@ -206,6 +209,7 @@ def _open_name(
 
 def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:
     """Load what ``save_to_disk`` wrote."""
+    folders.check_readable(path.rglob("*"), path, name)
     for file in sorted(path.rglob("*.arrow")):
         formats.check(file)
     try:

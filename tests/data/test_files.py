@@ -4,8 +4,10 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import re
 import shutil
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -402,3 +404,29 @@ def test_sounds_of_integers_are_scaled_by_their_range(kind):
             decoded[0]
     else:
         assert decoded[0]["audio"]["array"].tolist() == [0, 0.5, -1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("where", ["itself", "in a folder of images", "in a saved data set", "in a column of paths"])
+@pytest.mark.parametrize("what", ["pipe", "link into /proc"])
+def test_what_would_be_read_for_ever_is_named(tmp_path, where, what):
+    name = {"itself": "rows.csv", "in a saved data set": "train/more.arrow"}.get(where, "images/a/odd.png")
+    odd = tmp_path / name
+    if where == "in a saved data set":
+        rows = datasets.Dataset.from_dict({"text": ["a b", "c d", "e f"], "label": ["x", "y", "x"]})
+        datasets.DatasetDict(train=rows).save_to_disk(tmp_path)
+    elif where != "itself":
+        class_folders(tmp_path / "images")
+    if what == "pipe":
+        os.mkfifo(odd)
+    elif Path("/proc/self/status").exists():
+        odd.symlink_to("/proc/self/status")
+    else:
+        pytest.skip("no /proc here")
+    target = {"itself": odd, "in a folder of images": tmp_path / "images"}.get(where, tmp_path)
+    if where == "in a column of paths":
+        target = written(
+            tmp_path / "pictures.csv", "path,label\nimages/a/odd.png,a\nimages/a/1.png,a\nimages/b/1.png,b\n"
+        )
+    with pytest.raises(TargetError, match=r"rows\.csv|more\.arrow|odd\.png"):
+        load(target)
