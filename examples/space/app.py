@@ -24,6 +24,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from hf_leep.errors import UserError
 from hf_leep.report import Report
+from hf_leep.report.card import without_paths
 from hf_leep.report.html import interactive
 
 MOST_BYTES = 64_000_000  # of a report.json
@@ -130,7 +131,7 @@ def rendered(typed: str) -> str:
     for kind in kinds:
         report = load(repo_id, kind)
         if report is not None:
-            return interactive(report.data).decode()
+            return interactive(without_paths(report.data)).decode()
     raise NotShownError(
         f"There is no public {' or '.join(kinds).replace('dataset', 'data set')} {repo_id} on the Hub."
     )

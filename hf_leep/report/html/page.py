@@ -114,6 +114,7 @@ def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None)
         level=level(data),
         columns=_columns(data),
         rows=_rows(data),
+        certain=any(candidate["tie_letters"] is not None for _, candidate in ranked(data)),
         bar=_BAR,
         limits=_limits(data),
         left_out=left_out(data),

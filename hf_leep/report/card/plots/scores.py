@@ -30,11 +30,14 @@ def scores_finding(data: ReportData) -> str | None:
     said = f"{name} has the {extreme} {title(data, data['sort_by'])}, {score}"
     if len(candidates) == 1:
         return f"{said}."
-    tied = sum(not told_apart(best, candidate) for _, candidate in candidates[1:])
+    known = [candidate for _, candidate in candidates[1:] if candidate["tie_letters"] is not None]
+    if best["tie_letters"] is None or not known:
+        return f"{said}. The error of its lead is not known."
+    tied = sum(not told_apart(best, candidate) for candidate in known)
     if not tied:
-        others = "the other one" if len(candidates) == 2 else f"each of the other {len(candidates) - 1}"
+        others = "the other one" if len(known) == 1 else f"each of the other {len(known)}"
         return f"{said}, and is told apart from {others}."
-    return f"{said}; {tied} of the other {len(candidates) - 1} {'is' if tied == 1 else 'are'} not told apart from it."
+    return f"{said}; {tied} of the other {len(known)} {'is' if tied == 1 else 'are'} not told apart from it."
 
 
 def draw_scores(data: ReportData) -> Figure:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_leep.report.card import render
 from hf_leep.report.card.plots import FILES, draw, findings
 from hf_leep.report.card.plots.scores import axis_label, draw_scores
 from hf_leep.report.card.plots.style import FONT
+from hf_leep.report.html import interactive
 from hf_leep.report.palette import LIGHT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -136,6 +138,17 @@ def test_the_findings_say_what_the_plots_show(report):
     )
     assert found["calibration"].endswith("big/resnet gains most, +0.05 nats at temperature 1.41.")
     assert found["classes"].endswith("80\u00a0% of that is daisy.")
+
+
+def test_a_finding_claims_nothing_where_errors_are_not_known(report):
+    ordered = sorted((c for c in report["candidates"] if c["rank"]), key=lambda c: c["rank"])
+    ordered[1]["tie_letters"] = None
+    assert findings(report)["scores"].endswith(", and is told apart from the other one.")
+    for candidate in ordered:
+        candidate["tie_letters"] = None
+    assert findings(report)["scores"].endswith("The error of its lead is not known.")
+    assert "is half of a" not in render(report)
+    assert "Bars show" not in interactive(report).decode()
 
 
 def test_where_there_is_nothing_to_show_there_is_no_plot(report):
