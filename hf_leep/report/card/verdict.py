@@ -43,8 +43,8 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(
-            "By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency, so this order is "
-            f"noise. Try more {examples(data)} or other candidates."
+            "By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency: do not choose by "
+            f"this order. Try more {examples(data)} or other candidates."
         )
     said += [*_best(data, candidates), *_seen(data, candidates)]
     last = (confirmation(data, name), _calibrated(data, candidates), None if tried else _advice(data, candidates))

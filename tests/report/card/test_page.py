@@ -126,7 +126,7 @@ def test_one_winner_is_named_with_its_lead(report):
 
 
 def test_predictions_that_say_nothing_are_called_that(report):
-    words = "no candidate is clearly better than guessing by class frequency, so this order is noise."
+    words = "no candidate is clearly better than guessing by class frequency: do not choose by this order."
     for candidate in report["candidates"][:2]:
         candidate["scores"]["leave-one-out-leep"]["value"] = -2.31
     assert words not in page(report)  # the third does
