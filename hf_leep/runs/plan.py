@@ -103,9 +103,13 @@ class Plan:
 
     def __repr__(self) -> str:
         """One line; ``data`` has the content."""
-        skipped = sum(not step.is_run for step in self.steps)
-        more = f", {size(self.download_bytes)} to download" if self.download_bytes else ""
-        return f"<hf_leep plan: {len(self.steps) - skipped} to run, {skipped} skipped{more}>"
+        run = [step for step in self.steps if step.is_run]
+        stored = sum(step.stored for step in run)
+        parts = [f"{len(run) - stored} to run"]
+        parts += [f"{stored} in the store"] if stored else []
+        parts += [f"{len(self.steps) - len(run)} skipped"]
+        parts += [f"{size(self.download_bytes)} to download"] if self.download_bytes else []
+        return f"<hf_leep plan: {', '.join(parts)}>"
 
     @property
     def download_bytes(self) -> int:

@@ -71,7 +71,7 @@ def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, h
     arguments = ["--dataset", tmp_path / "pictures.parquet", "--models", checkpoints["five"], checkpoints["headless"]]
     shown = {"HF_HUB_DISABLE_PROGRESS_BARS": "0"}
     told = client("rank", *arguments, **shown)
-    assert "1 to run, 1 skipped" in told.stderr
+    assert "1 to run, 1 to run for features alone" in told.stderr
     assert "[1/2] five: leep " in told.stderr  # a line a candidate, since there is no terminal
     # In an interpreter of its own, since huggingface_hub reads the setting when it is imported.
     done = client("rank", *arguments, "--quiet", interpreter=(sys.executable,), **shown)

@@ -99,7 +99,7 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
     assert "a linear head on its features is compared with the others (" in " ".join(done.stderr.split())
     # Of the weights, only the head of the file was read.
     assert all(status == 206 for _, path, status in fresh.log if path.endswith(".safetensors"))
-    assert "2 to run, 7 skipped (4 of these run for their features); to download" in done.stderr
+    assert "2 to run, 4 to run for features alone, 3 skipped; to download" in done.stderr
 
 
 def test_what_is_planned_is_done_and_each_file_comes_once(fresh, hf_leep, tmp_path):
@@ -301,3 +301,6 @@ def test_an_interruption_does_not_wait_for_a_slow_hub(python, fresh, checkpoints
 def test_a_plan_is_one_line_in_a_notebook(checkpoints, pictures):
     made = plan([str(checkpoints["five"]), str(checkpoints["text"])], pictures, progress=False)
     assert repr(made) == "<hf_leep plan: 1 to run, 1 skipped>"
+    rank([str(checkpoints["five"])], pictures, progress=False)
+    made = plan([str(checkpoints["five"]), str(checkpoints["text"])], pictures, progress=False)
+    assert repr(made) == "<hf_leep plan: 0 to run, 1 in the store, 1 skipped>"

@@ -107,9 +107,13 @@ def planned(data: PlanData, width: int | None = None) -> Group:
     columns = [(heading, [row[i] for row in rows]) for i, heading in enumerate(_HEADINGS)]
     columns = fitting(columns, _EXPENDABLE, width, _WIDTHS)
     numbers = Counter[str](candidate["action"] for candidate in candidates)
-    words = {"run": "to run", "stored": "in the store", "skip": "skipped"}
-    total = ", ".join(f"{numbers[action]} {word}" for action, word in words.items() if numbers[action])
-    if for_features := sum(candidate["for_features"] for candidate in candidates):
-        total += f" ({for_features} of these run for {'its' if for_features == 1 else 'their'} features)"
+    for_features = sum(candidate["for_features"] for candidate in candidates)
+    counts = {
+        "to run": numbers["run"],
+        "in the store": numbers["stored"],
+        "to run for features alone": for_features,
+        "skipped": numbers["skip"] - for_features,
+    }
+    total = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
     parts: list[RenderableType] = [table(columns, width, _WIDTHS, styles)] if rows else []
     return Group(*parts, *skipped, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))
