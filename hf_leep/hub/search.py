@@ -66,7 +66,7 @@ def search(conditions: Search, client: Client | None = None) -> list[RepoId]:
     def ask(api: HfApi) -> list[RepoId]:
         try:
             return found_by(api, _EXPAND)
-        except (TypeError, KeyError, AttributeError):
+        except (TypeError, KeyError, AttributeError, ValueError):
             # It cannot read the entry of one repository: ask about each on its own, so that one fails alone.
             return found_by(api, ["downloads"])
 

@@ -38,3 +38,28 @@ def test_each_wrong_field_costs_its_candidate_alone(hub, client, checkpoints):
     assert set(said) == set(expected)
     for name, text in expected.items():
         assert name == "../user/x" or text in said[name]
+
+
+BOUNDED = """
+from hf_leep import Search, hub
+from hf_leep.errors import CandidateError
+from hf_leep.hub import files
+(name,) = hub.search(Search(text="user/five", library=None))  # whose answer states no sizes
+found = hub.resolve(name)
+files._MAX_SMALL = LIMIT
+try:
+    print(sorted(file.name for file in hub.fetch(found).rglob("*") if file.is_file()))
+except CandidateError as error:
+    print(error)
+"""
+
+
+def test_a_file_beside_the_weights_is_bounded_and_the_card_is_not_needed(hub, client, checkpoints):
+    repo = hub.add_folder("user/five", checkpoints["five"])
+    longest = max(file.stat().st_size for file in checkpoints["five"].glob("*.json"))
+    repo.commit({"README.md": b"x" * 2 * longest})
+    held = client(code=BOUNDED.replace("LIMIT", str(longest)))
+    assert "config.json" in held.stdout, held.stderr
+    assert "README.md" not in held.stdout
+    refused = client(code=BOUNDED.replace("LIMIT", "10"), home="another")
+    assert "hf_leep reads up to" in refused.stdout, refused.stderr
