@@ -58,9 +58,12 @@ def unpacked(path: Path) -> Path:
         if not unpacked_to.exists():
             folder.mkdir(parents=True, exist_ok=True)
             written = temporary.beside(unpacked_to)
-            with opener(path) as source, written.open("wb") as target:
-                shutil.copyfileobj(source, target, 2**20)
-            os.replace(written, unpacked_to)
+            try:
+                with opener(path) as source, written.open("wb") as target:
+                    shutil.copyfileobj(source, target, 2**20)
+                os.replace(written, unpacked_to)
+            finally:
+                temporary.remove(written)  # of a file that is cut off, or on a full disk
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise TargetError(f"{path.name} cannot be unpacked: {one_line(error)}") from None
     return unpacked_to

@@ -312,6 +312,14 @@ def test_packed_files_are_read_like_others(tmp_path, suffix, pack, in_folder):
         load(broken)
 
 
+def test_a_packed_file_that_is_cut_off_is_named_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text,label\na,x\nb,y\n")[:-10])
+    with pytest.raises(TargetError, match=r"a\.csv\.gz cannot be unpacked"):
+        load(tmp_path / "a.csv.gz")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
 def test_a_packed_file_without_its_suffix_says_so(tmp_path):
     path = tmp_path / "d.csv"
     path.write_bytes(gzip.compress(b"text,label\na,x\nb,y\n"))
