@@ -1,8 +1,8 @@
 """``rank`` from end to end against bare loops: ``python tests/benchmarks/rank.py DATASET SPLIT ROWS CHECKPOINT…``.
 
 On TWO threads. The bare loop runs `model(x)` over prepared tensors, in the best of several batch sizes and memory
-formats, and once at batch 64 in the default layout; the checkpoints' own processors are timed alone. Then, in turns and
-each as a process of its own with its imports, median of three:
+formats, and once at batch 64 in the default layout; the checkpoints' own processors are timed alone. Then, in turns
+and each as a process of its own with its imports, median of three:
 
 - `hf_leep.rank`: reads, decodes, processes, runs and scores every checkpoint, float32 and bfloat16;
 - a program of bare loops that reads, decodes, processes and runs every checkpoint at its best batch size and format;
@@ -133,7 +133,7 @@ def main(dataset, split, rows, checkpoints):
         for name, (function, last) in programs.items():
             call = json.dumps([function, dataset, split, rows, checkpoints, last])
             start = time.perf_counter()
-            done = subprocess.run(  # noqa: S603 - this file
+            done = subprocess.run(
                 [sys.executable, __file__, call],
                 capture_output=True,
                 check=True,
