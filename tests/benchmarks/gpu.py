@@ -9,6 +9,7 @@ import os
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -73,7 +74,7 @@ def main(dataset, split, count, checkpoint, most):
     device = torch.device("cuda")
     print(f"{torch.cuda.get_device_name(device)}, {os.cpu_count()} cores, torch {torch.__version__}")
     target, rows = data.load(dataset, MODALITIES, split=split, max_samples=count)
-    classifier = ADAPTERS[target.modality].load(checkpoint, target.input_columns, class_names=target.class_names)
+    classifier = ADAPTERS[target.modality].load(Path(checkpoint), target.input_columns, class_names=target.class_names)
     ready = Loader(rows, budget=0).batch(classifier, range(min(READY, len(rows))))
     images = classifier.processor_backend is not None
     pools = {0: None, None: Pool(), most: Pool()}
