@@ -1,6 +1,9 @@
 """What README and docs say is so."""
 
+import ast
+import dataclasses
 import doctest
+import inspect
 import os
 import re
 import shlex
@@ -57,6 +60,20 @@ def test_every_option_is_mentioned(command):
 def test_every_public_name_is_mentioned(name):
     page = read("docs/python.md")
     assert f"hf_leep.{name}" in page or f"from hf_leep import {name}" in page
+
+
+@pytest.mark.parametrize("name", ["Execution", "HubAccess", "Search", "Race", "Cluster", "FineTuning"])
+def test_the_page_on_python_has_each_field_of_a_record_with_its_default(name):
+    (row,) = re.findall(rf"^\| .* \| `hf_leep\.{name}` \| (.*) \|$", read("docs/python.md"), flags=re.MULTILINE)
+    fields = {field.name: field.default for field in dataclasses.fields(getattr(hf_leep, name))}
+    stated = {key: ast.literal_eval(value) for key, value in re.findall(r"`(\w+)=([^`]+)`", row)}
+    assert stated == fields
+
+
+def test_the_page_on_python_has_each_keyword_of_rank():
+    page = read("docs/python.md")
+    keywords = [name for name, one in inspect.signature(hf_leep.rank).parameters.items() if one.kind == one.KEYWORD_ONLY]
+    assert [name for name in keywords if not re.search(rf"`{name}(=[^`]+)?`", page)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
