@@ -72,7 +72,9 @@ def test_the_page_on_python_has_each_field_of_a_record_with_its_default(name):
 
 def test_the_page_on_python_has_each_keyword_of_rank():
     page = read("docs/python.md")
-    keywords = [name for name, one in inspect.signature(hf_leep.rank).parameters.items() if one.kind == one.KEYWORD_ONLY]
+    keywords = [
+        name for name, one in inspect.signature(hf_leep.rank).parameters.items() if one.kind == one.KEYWORD_ONLY
+    ]
     assert [name for name in keywords if not re.search(rf"`{name}(=[^`]+)?`", page)] == []
 
 
