@@ -19,6 +19,7 @@ from typer.main import get_command
 import hf_leep
 from hf_leep import cli
 from hf_leep.measures import MEASURES
+from tests.test_readme import paragraphs
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -89,6 +90,12 @@ def test_links_lead_somewhere(page):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sentences_are_short(page):
+    sentences = [s for p in paragraphs(PAGES[page]) for s in re.split(r"(?<=[.:;?!])\s+", p)]
+    assert max(len(s.split()) for s in sentences) <= 40, max(sentences, key=lambda s: len(s.split()))
 
 
 def test_every_page_is_linked_from_the_readme():
