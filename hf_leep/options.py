@@ -53,7 +53,7 @@ class Execution:
         cache: keep finished passes and scores in the store (``<HF_HOME>/hf_leep``), and reuse those that are there.
         candidate_timeout: time without a sign of life (a batch done, bytes that arrived) after which a candidate is
             given up, in seconds or as text such as ``10m``; no limit on its time in total.
-        retry: try again the candidates that ended the process that ran them, in an earlier run.
+        retry: try again the candidates that crashed their process in an earlier run.
 
     Raises:
         UserError: a value is not one of those above.
@@ -206,15 +206,15 @@ class Race:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """Fine-tune a shortlist of candidates for real, and judge them on rows that chose nothing.
+    """Fine-tune a shortlist of candidates, and test them on rows that were used for nothing else.
 
     Attributes:
-        top: number of candidates to fine-tune, from the first of the order on; the first by the second opinion joins
-            them.
+        top: number of candidates to fine-tune, from the first on; the one with the most accurate linear head (the
+            second opinion) is added.
         budget: time for all training, in seconds or as text such as ``90s``, ``20m`` or ``1h``; 20 minutes by
-            default. Trainings are made as long as it allows.
-        steps: optimiser steps of each finalist, instead of a budget: a run with the same number gives the same
-            accuracies again on the same machine.
+            default.
+        steps: optimiser steps of each finalist, instead of a budget: the same number gives the same accuracies on
+            the same machine.
         flip: whether images are flipped at random in training, left to right.
 
     Raises:

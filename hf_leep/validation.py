@@ -70,13 +70,13 @@ def validate(
 
     Linear heads are fitted to the features of all candidates or of the first ``top``, and each example is judged by a
     head that was fitted without it, as by the measure ``ridge``. With ``fine_tune``, whole networks are trained
-    instead, within a budget: a shortlist of the first ``fine_tune.top`` candidates and the first by the second
-    opinion, on three fifths of the ranked rows. One fifth chooses learning rates and finalists, and the last fifth
-    judges them. What has been trained is kept in the store (``<HF_HOME>/hf_leep``), so that the same call after an
-    interruption trains nothing twice, and goes on with what is left of the budget.
+    instead, within a budget: the first ``fine_tune.top`` candidates and the first by the second opinion. Three fifths
+    of the ranked rows are for training, one fifth is for choosing learning rates and finalists, and one for testing.
+    What has been trained is kept in the store (``<HF_HOME>/hf_leep``): after an interruption, the same call goes on
+    with what is left of the budget.
 
-    As in `hf_leep.rank`, candidates are loaded, run and trained in a process of their own: one that ends it, or gives
-    no sign of life, is a row with the reason, and the others go on.
+    As in `hf_leep.rank`, candidates are loaded, run and trained in a process of their own: one that crashes it, or
+    gives no sign of life, becomes a row with its reason, and the others go on.
 
     Args:
         report: a finished ranking, or the folder of one. Its data set and candidates must not have changed.
@@ -90,7 +90,7 @@ def validate(
         hub: token, cache folder and pickled weights, for candidates and data sets on the Hub.
         candidate_timeout: time without a sign of life (a batch or a step of training done, bytes that arrived) after
             which a candidate is given up, in seconds or as text such as ``10m``.
-        retry: try again the candidates that ended the process that ran or trained them, in an earlier run.
+        retry: try again the candidates that crashed their process in an earlier run.
         progress: show progress on stderr.
         command: the command line that made this call; reasons then name options as its flags.
 

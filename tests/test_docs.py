@@ -1,6 +1,9 @@
 """What README and docs say is so."""
 
+import ast
+import dataclasses
 import doctest
+import inspect
 import os
 import re
 import shlex
@@ -16,6 +19,7 @@ from typer.main import get_command
 import hf_leep
 from hf_leep import cli
 from hf_leep.measures import MEASURES
+from tests.test_readme import paragraphs
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -59,6 +63,22 @@ def test_every_public_name_is_mentioned(name):
     assert f"hf_leep.{name}" in page or f"from hf_leep import {name}" in page
 
 
+@pytest.mark.parametrize("name", ["Execution", "HubAccess", "Search", "Race", "Cluster", "FineTuning"])
+def test_the_page_on_python_has_each_field_of_a_record_with_its_default(name):
+    (row,) = re.findall(rf"^\| .* \| `hf_leep\.{name}` \| (.*) \|$", read("docs/python.md"), flags=re.MULTILINE)
+    fields = {field.name: field.default for field in dataclasses.fields(getattr(hf_leep, name))}
+    stated = {key: ast.literal_eval(value) for key, value in re.findall(r"`(\w+)=([^`]+)`", row)}
+    assert stated == fields
+
+
+def test_the_page_on_python_has_each_keyword_of_rank():
+    page = read("docs/python.md")
+    keywords = [
+        name for name, one in inspect.signature(hf_leep.rank).parameters.items() if one.kind == one.KEYWORD_ONLY
+    ]
+    assert [name for name in keywords if not re.search(rf"`{name}(=[^`]+)?`", page)] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
@@ -70,6 +90,12 @@ def test_links_lead_somewhere(page):
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_sentences_are_short(page):
+    sentences = [s for p in paragraphs(PAGES[page]) for s in re.split(r"(?<=[.:;?!])\s+", p)]
+    assert max(len(s.split()) for s in sentences) <= 40, max(sentences, key=lambda s: len(s.split()))
 
 
 def test_every_page_is_linked_from_the_readme():

@@ -193,8 +193,8 @@ def _open_name(
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
         if "torchcodec" in str(error.__cause__ or error):  # datasets needs it to copy sounds into its cache
             raise TargetError(
-                f"{name}: datasets reads a folder of sounds with torchcodec alone: "
-                "pip install torchcodec, or give it as parquet"
+                f"{name}: datasets needs torchcodec to read a folder of sounds: "
+                "pip install torchcodec, or list the files in a CSV with the columns file and label"
             ) from None
         if any(said in str(error.__cause__ or error) for said in _NO_ROWS):
             raise TargetError(f"{name}: there are no rows") from None

@@ -44,7 +44,8 @@ def leave_one_out_leep(
     """Score how well source predictions explain labels that the predictor has not seen, in nats; higher is better.
 
     Args:
-        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3).
+        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3, or ±2e-2 in half precision)
+            and is divided by its sum.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
         prior_weight: weight a > 0 of the class prior in every source column; ``inf`` is allowed. By default, the
             weight in `PRIOR_WEIGHTS` with the highest score, see `chosen_prior_weight`.

@@ -25,7 +25,8 @@ def leep(probabilities: ArrayLike, labels: ArrayLike) -> float:
     estimated and evaluated on the same examples.
 
     Args:
-        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3).
+        probabilities: source probabilities θ(x_i), ``[n, s]``; each row sums to 1 (±1e-3, or ±2e-2 in half precision)
+            and is divided by its sum.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
 
     Returns:

@@ -31,7 +31,7 @@ def lfc(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None) 
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
         draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. Two examples
-            of the same draw, such as words of a sentence, are no pair. By default each example is its own draw.
+            of the same draw, such as words of a sentence, are not compared. By default each example is its own draw.
 
     Returns:
         r in [−1, 1]; 0 if all pairs of examples are equally similar. Invariant to the order of rows, to rotating and

@@ -61,7 +61,7 @@ def pactran_dirichlet(probabilities: ArrayLike, labels: ArrayLike, alpha: float 
     Not for: few rows for many source classes. Each column that is used costs its prior, about as much as the rows that
     it takes explain. With 10 classes of CIFAR100, 30 rows each, ImageNet heads of 1,001 classes spread over 300 of
     these and scored −2.65 to −2.87; heads of CIFAR10, 15 to 20 points of accuracy worse, −2.19 to −2.25; predictions
-    that are the same for all rows score −2.40 (`uninformed`). No α turned that order round. A ranking therefore gives
+    that are the same for all rows score −2.40 (`uninformed`). No α reversed that order. A ranking therefore gives
     a candidate no score unless it is above that of such predictions. Unlike LEEP it does not reward a large number of
     source classes, but it is not a likelihood of unseen labels: with n = 200 and 5 balanced classes (floor −1.61),
     random guesses over 10 source classes score −1.87, over 1,000 source classes −1.66. Not for comparing targets.

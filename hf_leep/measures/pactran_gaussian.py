@@ -37,7 +37,7 @@ PER_FEATURE = 0.1  # β/(n d), so that σ₀² = 10 λ/d; with λ = 1, the middl
 def pactran_gaussian(features: ArrayLike, labels: ArrayLike, strength: float = STRENGTH) -> float:
     """Score the bound on the loss of a linear head under a Gaussian prior, in nats per example; higher is better.
 
-    This is the negative of the paper's bound, which is one on a loss. The authors' code computes it for λ = β σ₀²/n of
+    This is the negative of the paper's bound, which bounds a loss. The authors' code computes it for λ = β σ₀²/n of
     0.1, 1 and 10, each with two priors: σ₀² of 10/d and 1/d for λ = 0.1, of 100/d and 10/d for λ = 1, and of 1000/d
     and 100/d for λ = 10, so that β is n d/100 or n d/10 for every λ. Here λ is 1 and β is n d/10; another λ keeps this
     β and has σ₀² = 10 λ/d. As in that code the features are centred and the constant b has no prior. That code omits

@@ -38,7 +38,7 @@ def parc(features: ArrayLike, labels: ArrayLike, draws: ArrayLike | None = None)
         features: penultimate features, ``[n, d]``.
         labels: target labels, ``[n]``: integers ≥ 0, booleans or strings.
         draws: the draw that each example belongs to, ``[n]``: integers ≥ 0, at least two different ones. Two examples
-            of the same draw, such as words of a sentence, are no pair. By default each example is its own draw.
+            of the same draw, such as words of a sentence, are not compared. By default each example is its own draw.
 
     Returns:
         ρ in [−1, 1], with mean ranks for ties; 0 if either distance is the same for all pairs. A row whose columns are

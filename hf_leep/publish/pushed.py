@@ -24,7 +24,7 @@ class Pushed:
         pr_url: address of the pull request; None if it is none.
         pr_num: its number.
         pr_revision: the ref that it can be loaded from, such as ``refs/pr/1``.
-        local_names: folders of this machine that the pushed page names; never by an absolute path.
+        local_names: folders of this machine that the pushed page names, without their paths.
         private_names: private repositories that it names.
         space_url: address of the Space that shows report.html; None if there is none.
     """

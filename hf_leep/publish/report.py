@@ -34,7 +34,7 @@ def push(
 ) -> Pushed:
     """Push a report to the Hub in one commit: its page, report.json, the plot, and the scores for ``load_dataset``.
 
-    All files are made from the report's data, with names where it has absolute paths of this machine. A second push
+    All files are made from the report's data; absolute paths of this machine are replaced by names. A second push
     updates the repository, and removes files that an earlier report left there.
 
     Args:
@@ -53,7 +53,7 @@ def push(
 
     Raises:
         UserError: the call was wrong, there is no login, HF_HUB_OFFLINE is set, or the repository's README.md is not
-            that of a report, or the Space is another one; nothing was pushed.
+            that of a report, or the Space holds something else; nothing was pushed.
         HubError: the Hub refused, somebody else committed at the same time, or it did not answer.
     """
     report = report if isinstance(report, Report) else Report.load(report)

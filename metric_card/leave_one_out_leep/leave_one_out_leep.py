@@ -29,8 +29,8 @@ Args:
     from_logits (`bool`): whether predictions are logits, to which a softmax is applied. Defaults to False; it is
         never guessed.
     standard_error (`bool`): whether to add the standard error of the score. Defaults to False.
-    allow_sorted (`bool`): whether each row may be in descending order. Defaults to False: 20 rows or more of 3 classes
-        or more that all are, are refused, since they look like scores that a pipeline has sorted.
+    allow_sorted (`bool`): whether each row may be in descending order. Defaults to False: 20 or more rows of at
+        least 3 classes are refused if all are, since they look like scores that a pipeline has sorted.
 
 Returns:
     leave_one_out_leep (`float`): the score in nats, at most 0; higher is better.

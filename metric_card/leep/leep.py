@@ -31,8 +31,8 @@ Args:
     standard_error (`bool`): whether to add the standard error of LEEP. Defaults to False.
     leave_one_out (`bool`): whether to add leave-one-out LEEP, which scores each example by all the others, and
         so does not rise with the number of source classes. Defaults to False.
-    allow_sorted (`bool`): whether each row may be in descending order. Defaults to False: 20 rows or more of 3 classes
-        or more that all are, are refused, since they look like scores that a pipeline has sorted.
+    allow_sorted (`bool`): whether each row may be in descending order. Defaults to False: 20 or more rows of at
+        least 3 classes are refused if all are, since they look like scores that a pipeline has sorted.
 
 Returns:
     leep (`float`): the score in nats, at most 0; higher is better.

@@ -50,7 +50,7 @@ def test_the_commands_of_make_paper(colours, checkpoints, tmp_path):
         "fine-tuning.",
     ):
         assert section in page
-    assert "Of fewer than 5 tasks no correlation is told." in page
+    assert "With fewer than 5 tasks, no correlation is given." in page
     results = json.loads((tmp_path / "results.json").read_text())
     assert all(one["pearson"] is None for row in results["rows"] for one in row["measures"].values())
 
@@ -69,7 +69,7 @@ def test_a_task_that_cannot_be_done_is_named_and_the_others_go_on(colours, check
     count = sum(len(one["tasks"]) for one in failures)
     assert f"{count} of 24 tasks failed" in capsys.readouterr().err
     page = (output / "README.md").read_text()
-    assert "could not be done** and count" in page
+    assert "failed** and" in page
     assert "12 tasks (12 different sets of classes) of 2 to 6 classes" in page  # large balanced: all of them
     times = {path: path.stat().st_mtime_ns for path in (output / "tasks").rglob("*.json")}
     assert run(tmp_path / "lone", output, *asked) == 3
@@ -91,7 +91,7 @@ def test_where_every_task_fails_that_is_the_error(tmp_path, capsys):
 def test_convergence_of_a_source_without_a_head_is_told_without_leep(colours, checkpoints, tmp_path):
     words = ("--source", str(checkpoints["five"]), "--measures", "logme", "--experiment", "convergence")
     assert run(colours, tmp_path, *words, "--tasks", "1", "--epochs", "1", "--scratch-epochs", "1") == 0
-    assert "LEEP has no score of these tasks" in (tmp_path / "README.md").read_text()
+    assert "LEEP has no score for these tasks" in (tmp_path / "README.md").read_text()
     # Another measure joins: the tasks that are there are scored with it, and nothing is trained again.
     curves = next((tmp_path / "tasks").rglob("curves/*.json"))
     before = curves.stat().st_mtime_ns
@@ -103,7 +103,7 @@ def test_convergence_of_a_source_without_a_head_is_told_without_leep(colours, ch
     now = json.loads(head.read_text())
     assert now["scores"].keys() == {"logme", "leep"}
     assert {**now, "scores": known["scores"]} == known
-    assert "LEEP has no score of these tasks" not in (tmp_path / "README.md").read_text()
+    assert "LEEP has no score for these tasks" not in (tmp_path / "README.md").read_text()
 
 
 def test_a_folder_is_refused_for_what_decides_its_numbers_alone(colours, checkpoints, tmp_path, capsys, monkeypatch):
