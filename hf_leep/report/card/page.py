@@ -30,6 +30,7 @@ def page(
     licence: str = "unknown",
     space: str | None = None,
     place: next_steps.Place = next_steps.Place(),  # noqa: B008 - frozen
+    shortened: bool = False,
 ) -> str:
     """Write the card as Markdown with the Hub's metadata block in front.
 
@@ -39,6 +40,7 @@ def page(
         licence: the id of the report's licence on the Hub, such as ``cc-by-4.0``.
         space: address of the Space that shows report.html, if there is one.
         place: where the report is, for its commands.
+        shortened: whether the command of the run lost its paths, which report.json has.
     """
     block, data = metadata(data, repo_type, licence), _escaped(data)
     rows = [_row(data, candidate, name) for name, candidate in wording.named(data)]
@@ -54,8 +56,8 @@ def page(
         letters_in_short=any("–" in str(row["tie_letters"]).strip("–") for row in ranked),
         letters_unknown=any(row["tie_letters"] == "–" for row in ranked),
         entropy_explained=wording.entropy_explained_cells([candidate for _, candidate in wording.ranked(data)]),
-        heads=second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)]),
-        short_heads=second_opinion.head_cells([c for _, c in wording.ranked(data)], with_error=False),
+        heads=_whole_cells(second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)])),
+        short_heads=_whole_cells(second_opinion.head_cells([c for _, c in wording.ranked(data)], with_error=False)),
         stated=wording.stated_cells([candidate for _, candidate in wording.ranked(data)], code),
         left_out=[row for row in rows if row["rank"] is None],
         measures=[data["measure_details"][name] for name in data["measures"]],
@@ -67,6 +69,7 @@ def page(
         fine_tuning=next_steps.fine_tuning(data, place),
         explaining=next_steps.explaining(place),
         costs=next_steps.costs(data, code),
+        meaning=wording.meaning(data),
         sort_unit=prose(data["measure_details"][data["sort_by"]]["unit"]),
         most_rows=_MOST_ROWS,
         subject=subject(data),
@@ -77,6 +80,7 @@ def page(
         from_store=sum(c["run"] is not None and c["run"]["from_store"] for c in data["candidates"]),
         certificate=passed_sentence(data),
         interactive=repo_type == "dataset",
+        shortened=shortened,
         space=space,
         plots={name: prose(finding) for name, finding in plots.findings(data).items()},
         **_race(data),
@@ -183,7 +187,8 @@ def _fine_tuned(data: ReportData) -> dict[str, object]:
         "method": fine_tuning.method(data),
         "remarks": fine_tuning.remarks(data, code),
         "headings": fine_tuning.HEADINGS,
-        "rows": fine_tuning.rows(data, code),
+        "rows": [[*cells[:2], *map(_whole, cells[2:])] for cells in fine_tuning.rows(data, code)],
+        "num_short": fine_tuning.NUM_SHORT,
         "notes": fine_tuning.notes(data, code),
         "agreement_headings": fine_tuning.AGREEMENT_HEADINGS,
         "agreement": fine_tuning.agreement_rows(data),
@@ -229,6 +234,10 @@ def _cell(candidate: CandidateData, measure: str, sort_by: str) -> str:
 def _whole(cell: str) -> str:
     """Keep a score and its error on one line."""
     return cell.replace(" ", "\u00a0")
+
+
+def _whole_cells(cells: list[str] | None) -> list[str] | None:
+    return cells and [_whole(cell) for cell in cells]
 
 
 def _linked(candidate: CandidateData, name: str) -> str:
