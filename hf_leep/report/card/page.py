@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import jinja2
 
 _MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # of the best and of the worst predicted classes, and of unexpected labels
+_UNBROKEN = re.compile(r"[^\s/-]{16,}")  # what a browser keeps on one line
+_PART_END = re.compile(r"(?<=[/_])(?=.)|(?<=\.)(?=[^\W\d])")
+_MOST_UNBROKEN = 15  # characters
 _MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
@@ -133,7 +137,8 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
     """A candidate with the cells of its row."""
     return {
         **candidate,
-        "name": _linked(candidate, name),
+        "name": _linked(candidate, code(name)),
+        "narrow_name": _linked(candidate, _narrow(name)),
         "score": _whole(wording.with_interval(candidate["scores"].get(data["sort_by"]))),
         "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
         "behind": "–" if candidate["rank"] == 1 else _whole(wording.with_error(candidate["behind_best"])),
@@ -240,8 +245,17 @@ def _whole_cells(cells: list[str] | None) -> list[str] | None:
     return cells and [_whole(cell) for cell in cells]
 
 
-def _linked(candidate: CandidateData, name: str) -> str:
+def _narrow(name: str) -> str:
+    """A name as code; if a phone could not break it, as HTML that allows it after its parts or every few letters."""
+    text, most = plain(name), _MOST_UNBROKEN
+    if not _UNBROKEN.search(text):
+        return code(name)
+    parts = [part[k : k + most] for part in _PART_END.split(text) for k in range(0, len(part), most)]
+    return f"<code>{'<wbr>'.join(map(_entities, parts))}</code>"
+
+
+def _linked(candidate: CandidateData, written: str) -> str:
     """A candidate's name, linked to the revision that was scored if it came from the Hub."""
     if on_hub(candidate["id"], candidate["revision"]):
-        return f"[{code(name)}](https://huggingface.co/{candidate['id']}/tree/{candidate['revision']})"
-    return code(name)
+        return f"[{written}](https://huggingface.co/{candidate['id']}/tree/{candidate['revision']})"
+    return written

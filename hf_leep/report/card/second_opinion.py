@@ -112,9 +112,10 @@ def _also_first(data: ReportData, name: Callable[[str], str], first: str, found:
     value, written = max(others, key=lambda one: one[0])
     if (ahead := own[0] - value) <= 0:
         return f"Linear heads on the features of {first} and of {written} are equally accurate{_on(data)}."
-    chance = ", which may be chance" if ahead <= found["half_width"] else ""
-    lead = f"{_points(ahead)} ± {_points(found['half_width'])} points ahead of that of {written}"
-    return f"{said}{_on(data)}: {lead}{chance}."
+    lead = f"{_points(ahead)} ± {_points(found['half_width'])} points"
+    if ahead <= found["half_width"]:
+        return f"{said}{_on(data)}, but its lead of {lead} over that of {written} may be chance."
+    return f"{said}{_on(data)}, {lead} ahead of that of {written}."
 
 
 def _on(data: ReportData) -> str:

@@ -134,6 +134,20 @@ def test_of_two_candidates_the_lead_is_said_once(report):
     )
 
 
+def test_long_names_can_be_broken_in_the_short_table(report):
+    named = ("mobilenet_v1_0.25_224_imagenet_float", "x" * 40, "<b>`|*a*|<b>owner_of_a_long_name")
+    for name, candidate in zip(named, report["candidates"], strict=False):
+        candidate.update(id=name, revision="sha256:0")
+    short, rest = page(report).split("## What to do next")
+    rows = [line.split(" | ")[1] for line in short.splitlines() if re.match(r"\| \d\u00a0", line)]
+    assert rows[0].replace("&#95;", "_") == (
+        "<code>mobilenet_<wbr>v1_<wbr>0.25_<wbr>224_<wbr>imagenet_<wbr>float</code>"
+    )
+    assert [unescape(row.replace("<wbr>", ""))[6:-7] for row in rows] == list(named)
+    assert all(len(part) <= 15 for part in re.findall("x+", rows[1]))
+    assert f"`{named[0]}`" in rest
+
+
 def test_one_score_alone_is_said_to_say_little(report):
     del report["candidates"][1:]
     assert verdict(report, code)[0] == (
