@@ -238,7 +238,8 @@ def _advice(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> s
         return f"So fine-tune both {first} and {calibrated[1]}."
     close = [one for one in candidates[1:] if one[1]["tie_letters"] is not None and not told_apart(best, one[1])]
     if not close:
-        return f"So fine-tune {first}."
+        unsure = opinion is not None and opinion["first"] != opinion["best"]
+        return f"Fine-tune {first} first." if unsure else f"So fine-tune {first}."
     taken, chosen = _most_likely(candidates)
     others = [c["probability_best"] or 0.0 for _, c in [candidates[0], *close] if c is not chosen]
     why = "the most likely to be the best"

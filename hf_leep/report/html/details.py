@@ -167,6 +167,7 @@ def _facts(data: ReportData, candidate: RankedData) -> list[tuple[str, str]]:
     run = candidate["run"]
     return [
         *scores,
+        ("same scores as", _copied(data, candidate)),
         ("behind the best", "–" if candidate["rank"] == 1 else with_error(candidate["behind_best"])),
         ("ranks left open", rank_range(candidate)),
         ("probability of being best", chance(data, candidate)),
@@ -185,6 +186,11 @@ def _facts(data: ReportData, candidate: RankedData) -> list[tuple[str, str]]:
         ),
         ("revision", plain(candidate["revision"] or "–")[:19]),
     ]
+
+
+def _copied(data: ReportData, candidate: RankedData) -> str:
+    """The first candidate that has the same scores on all examples; empty if there is none."""
+    return next((name for name, other in ranked(data) if other["rank"] == candidate["same_as"]), "")
 
 
 def _warnings(data: ReportData, candidate: RankedData) -> list[str]:

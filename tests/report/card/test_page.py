@@ -299,6 +299,8 @@ def test_the_verdict_ends_with_which_candidate_to_take(report):
     report["candidates"][0]["probability_best"] = 0.8
     assert verdict(report, code)[-1] == f"{only} `big/resnet`, the most likely to be the best."
     letters(report, "a", "b", "c")
+    assert _calibrated_best(report, 0)[-1] == "Fine-tune `big/resnet` first."  # another head is more accurate
+    report["second_opinion"]["best"] = "big/resnet"
     assert _calibrated_best(report, 0)[-1] == "So fine-tune `big/resnet`."
     assert _calibrated_best(report, 2)[-1] == "So fine-tune both `big/resnet` and `weak/resnet`."
     letters(report, None, "a", "a")

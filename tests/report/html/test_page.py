@@ -121,6 +121,10 @@ def test_the_details_are_those_of_the_report(report):
     found = embedded(interactive(report))
     first = found["candidates"][0]
     assert ["leave-one-out LEEP", "−1.02 ± 0.05"] in first["facts"]
+    assert not any("same scores as" in fact for candidate in found["candidates"] for fact in candidate["facts"])
+    report["candidates"][1]["same_as"] = 1
+    second = embedded(interactive(report))["candidates"][1]
+    assert ["same scores as", "big/resnet"] in second["facts"]
     target, examples, right, times, sources = first["explanation"]["classes"][0]
     assert (found["names"][target], examples, right, times) == ("daisy", 250, 0.9003, 8.998)
     assert [found["names"][source] for source, *_ in sources] == ["daisy, Bellis perennis, a name that is long", "bee"]
