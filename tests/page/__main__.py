@@ -50,11 +50,13 @@ def hostile() -> dict:
 
 
 def lengthy() -> dict:
-    """The report of the tests, with names that are long and without spaces, and many tie letters."""
+    """The report of the tests with long names that have no spaces, many tie letters, long scores and a long heading."""
     data = copy.deepcopy(REPORT)
+    data["measure_details"]["leep"]["title"] = "ridge log-likelihood"
     names = ("mobilenet_v1_0.25_224_imagenet_float" * 3, "x" * 200, "organisation/" + "a-long-name-" * 12)
     for candidate, name in zip(data["candidates"], names, strict=False):
-        candidate.update(id=name, revision="sha256:0", tie_letters="acegijklmn")
+        candidate.update(id=name, revision="sha256:0", tie_letters="abcefghijklmnopqrsvw")
+        candidate["scores"]["leep"]["value"] -= 1234.5
     return data
 
 

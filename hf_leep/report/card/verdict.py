@@ -39,19 +39,19 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
         count_all = len(data["candidates"])
         which = {1: "the only one was", 2: "both were"}.get(count_all, f"all {count_all} were")
         return [f"No candidate could be ranked: {which} refused or failed."]
-    tried = fine_tuning.lead(data, name)
+    tried, tuned = fine_tuning.lead(data, name), fine_tuning.advice(data, name)
     said = []
     if tried:
         rest = "The rest of this page is about the scores before any training."
-        said = [*tried, *fine_tuning.advice(data, name), rest]
+        said = [*tried, *tuned, rest]
     said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
         said.append(
-            "By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency: do not choose by "
-            f"this order. Try more {examples(data)}, other candidates, or a ranking by features: --sort-by auto."
+            "By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency"
+            f"{': do not choose by this order' if len(candidates) > 1 else ''}. Try more {examples(data)}, other candidates, or a ranking by features: --sort-by auto."
         )
     said += [*_best(data, candidates), *_seen(data, candidates)]
-    last = (confirmation(data, name), _calibrated(data, candidates), None if tried else _advice(data, candidates))
+    last = (confirmation(data, name), _calibrated(data, candidates), None if tuned else _advice(data, candidates))
     return [*said, *(text for text in last if text)]
 
 

@@ -169,7 +169,7 @@ def _facts(data: ReportData, candidate: RankedData) -> list[tuple[str, str]]:
         *scores,
         ("same scores as", _copied(data, candidate)),
         ("behind the best", "–" if candidate["rank"] == 1 else with_error(candidate["behind_best"])),
-        ("ranks left open", rank_range(candidate)),
+        ("possible ranks", rank_range(candidate)),
         ("probability of being best", chance(data, candidate)),
         ("label entropy explained", "–" if explained is None else percent(round(max(explained, 0), 3))),
         ("linear head", (head_cells([candidate]) or ["–"])[0]),

@@ -141,6 +141,7 @@ def test_reasons_memory_and_dropout_are_said_of_their_candidate(report):
     nothing = with_rows(report, failed)
     assert fine_tuning.lead(nothing, str) == ["None of the shortlist could be fine-tuned."]
     assert fine_tuning.advice(nothing, str) == []
+    assert verdict.verdict(nothing, str)[-1].startswith("If you can fine-tune only one of them, take ")
     card.page(nothing)
     shown(nothing)
 
