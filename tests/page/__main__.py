@@ -50,7 +50,7 @@ def hostile() -> dict:
 
 
 def lengthy() -> dict:
-    """The report of the tests with long names that have no spaces, many tie letters, long scores and a long heading."""
+    """The report of the tests with long names without spaces, many tie letters, long scores and a long heading."""
     data = copy.deepcopy(REPORT)
     data["measure_details"]["leep"]["title"] = "ridge log-likelihood"
     names = ("mobilenet_v1_0.25_224_imagenet_float" * 3, "x" * 200, "organisation/" + "a-long-name-" * 12)

@@ -46,10 +46,11 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
         said = [*tried, *tuned, rest]
     said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
-        said.append(
-            "By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency"
-            f"{': do not choose by this order' if len(candidates) > 1 else ''}. Try more {examples(data)}, other candidates, or a ranking by features: --sort-by auto."
-        )
+        order = ": do not choose by this order" if len(candidates) > 1 else ""
+        said += [
+            f"By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency{order}.",
+            f"Try more {examples(data)}, other candidates, or a ranking by features: --sort-by auto.",
+        ]
     said += [*_best(data, candidates), *_seen(data, candidates)]
     last = (confirmation(data, name), _calibrated(data, candidates), None if tuned else _advice(data, candidates))
     return [*said, *(text for text in last if text)]
