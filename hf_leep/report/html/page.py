@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,6 @@ from hf_leep.text import count, duration, number, plain
 
 if TYPE_CHECKING:
     import jinja2
-    from markupsafe import Markup
 
 _LONG = re.compile(r"[^\s&;]{16,}")  # a name, as far as no entity is in it
 _PART_END = re.compile(r"(?<=[/_:])(?=\w)|(?<=\.)(?=[^\W\d])")
@@ -280,11 +280,9 @@ def _asset(name: str) -> str:
     return files("hf_leep.report.html").joinpath(name).read_text(encoding="utf-8")
 
 
-def _breakable(text: str) -> Markup:
-    """Text as HTML that allows line breaks after the slashes, underscores and dots of long names."""
-    from markupsafe import Markup, escape
-
-    return Markup(_LONG.sub(lambda found: _PART_END.sub("<wbr>", found[0]), str(escape(text))))  # noqa: S704
+def _breakable(text: str) -> str:
+    """Text as HTML, escaped, that allows line breaks after the slashes, underscores and dots of long names."""
+    return _LONG.sub(lambda found: _PART_END.sub("<wbr>", found[0]), escape(text))
 
 
 @cache
