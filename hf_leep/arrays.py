@@ -346,9 +346,19 @@ def _as_numpy(values: ArrayLike) -> NDArray[np.generic]:
         return np.asarray(tensor.numpy())
     try:
         array = np.asarray(values)
-    except ValueError as error:
-        raise InputError(f"rows have different lengths: {error}") from None
+    except ValueError:
+        raise InputError(f"rows have different lengths{_two_lengths(values)}") from None
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array  # a type of another package
+
+
+def _two_lengths(values: ArrayLike) -> str:
+    """The first two lengths of rows that differ, as the end of a message; empty where rows have no lengths."""
+    try:
+        lengths = [len(row) for row in values]  # type: ignore[union-attr, arg-type]
+    except TypeError:
+        return ""
+    odd = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
+    return "" if odd is None else f": row 0 has {lengths[0]} and row {odd} has {lengths[odd]}"
 
 
 def _encode_integers(array: NDArray[np.integer]) -> tuple[Integers, NDArray[np.integer], Integers]:

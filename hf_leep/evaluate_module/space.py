@@ -168,8 +168,8 @@ def _codes(labels: ArrayLike) -> ArrayLike:
     """Names as numbers; numbers as they are, so that the metric checks them."""
     try:
         array = np.asarray(labels)
-    except ValueError as error:  # lists of different lengths
-        raise InputError(f"expected one label for each example: {error}") from None
+    except ValueError:
+        raise InputError("expected one label for each example, got lists of different lengths") from None
     if array.ndim == 2 and 1 in array.shape:  # a column of labels in an array
         array = array.reshape(-1)
     if array.dtype.kind not in "US":

@@ -675,9 +675,9 @@ def test_the_page_reads_arrays_and_accepts_options(tmp_path):
         ("a b", "0 1", "expected numbers: could not convert string to float: 'a'"),
         ("[[1, 2", "0 1", "expected a list in JSON: "),
         ("1 0\n0 1", "0 1.5", "expected whole numbers or names as labels, got '0 1.5'"),
-        ("1 0\n0 1", "[[0], [1, 1]]", "expected one label for each example: "),
+        ("1 0\n0 1", "[[0], [1, 1]]", "expected one label for each example, got lists of different lengths$"),
         ("1 0\n0 1", "cat", "got 2 rows but 1 labels"),
-        ("1 0\n0", "0 1", "rows have different lengths"),
+        ("1 0\n0", "0 1", "rows have different lengths: row 0 has 2 and row 1 has 1$"),
         ("", "", "there are no examples"),
     ],
 )

@@ -193,7 +193,10 @@ BAD = {
     "floats": (lambda x, y: (x, y + 0.5), r"labels must be integers, booleans or strings, got dtype float64"),
     "NaN": (lambda x, y: (np.where(np.arange(60)[:, None] == 7, np.nan, x), y), r"NaN.* in row 7"),
     "words": (lambda x, y: (x.astype(str), y), r"must hold real numbers"),
-    "ragged": (lambda x, y: ([[0.5, 0.5], [1.0]], [0, 1]), r"rows have different lengths"),
+    "ragged": (
+        lambda x, y: ([[0.5, 0.5], [1.0]], [0, 1]),
+        r"rows have different lengths: row 0 has 2 and row 1 has 1$",
+    ),
 }
 
 

@@ -49,6 +49,17 @@ def hostile() -> dict:
     return data
 
 
+def lengthy() -> dict:
+    """The report of the tests with long names without spaces, many tie letters, long scores and a long heading."""
+    data = copy.deepcopy(REPORT)
+    data["measure_details"]["leep"]["title"] = "ridge log-likelihood"
+    names = ("mobilenet_v1_0.25_224_imagenet_float" * 3, "x" * 200, "organisation/" + "a-long-name-" * 12)
+    for candidate, name in zip(data["candidates"], names, strict=False):
+        candidate.update(id=name, revision="sha256:0", tie_letters="abcefghijklmnopqrsvw")
+        candidate["scores"]["leep"]["value"] -= 1234.5
+    return data
+
+
 def estimate(value: float, half: float) -> dict:
     return {"value": value, "standard_error": half / 1.96, "half_width": half}
 
@@ -109,7 +120,12 @@ def main() -> None:
     if asked.chromium is None:
         raise SystemExit("there is no Chromium here: install your system's package, or give --chromium PATH")
     python = driver(asked.driver.resolve())
-    reports = {"plain": Report(copy.deepcopy(REPORT)), "hostile": Report(hostile()), "whole": whole()}
+    reports = {
+        "plain": Report(copy.deepcopy(REPORT)),
+        "hostile": Report(hostile()),
+        "lengthy": Report(lengthy()),
+        "whole": whole(),
+    }
     reports |= {folder.name: Report.load(folder) for folder in asked.report}
     failures = 0
     with tempfile.TemporaryDirectory() as folder:

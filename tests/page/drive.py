@@ -103,6 +103,11 @@ with sync_playwright() as playwright:
         for title in order["sections"]:
             expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"it is wider than {width} pixels"
+        if width == 390 and page.locator("#table").count():
+            edges = page.locator("#table .score").evaluate_all(
+                "cells => cells.map(c => c.getBoundingClientRect().right)"
+            )
+            assert max(edges) <= width, f"the scores end {max(edges)} pixels from the left"
         unnamed = page.locator("button, input, select, [role=region], [role=img]").evaluate_all(
             "all => all.filter(e => !(e.textContent.trim() || e.labels?.length || e.ariaLabel || "
             "e.getAttribute('aria-labelledby'))).map(e => e.outerHTML)"

@@ -66,10 +66,11 @@ def render(
         place: where the report is, for the commands on the page.
     """
     shown = without_paths(data)
+    shortened = shown["run"]["command"] != data["run"]["command"]
     files = plots.draw(shown)
     if repo_type == "dataset":
-        files |= {"scores.parquet": parquet(data), "report.html": interactive(shown, thumbnails)}
-    files["README.md"] = page(shown, repo_type, licence, space, place).encode("utf-8", "backslashreplace")
+        files |= {"scores.parquet": parquet(data), "report.html": interactive(shown, thumbnails, shortened)}
+    files["README.md"] = page(shown, repo_type, licence, space, place, shortened).encode("utf-8", "backslashreplace")
     return files
 
 

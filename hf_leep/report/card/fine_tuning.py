@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 HEADINGS = (
     "place",
     "candidate",
-    "# before",
     "accuracy (%)",
     "behind (points)",
+    "# before",
     "round",
     "when choosing (%)",
     "learning rate",
@@ -26,7 +26,8 @@ HEADINGS = (
     "time",
 )
 AGREEMENT_HEADINGS = ("measure", "n", "weighted τ", "Kendall's τ")
-_IN_TERMINAL = ("place", "candidate", "# before", "accuracy (%)", "behind (points)", "round", "when choosing (%)")
+_IN_TERMINAL = HEADINGS[:7]
+NUM_SHORT = 5  # the first columns, which are enough for a first look
 _LEAST = 3  # candidates that a correlation is shown for
 _FEW = 5  # candidates below which a correlation says little
 
@@ -56,20 +57,35 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
         tail = f"; {winners} {_listed(beaten)}"
     if len(close) == 1:
         who, one = close[0]
-        said.append(f"Fine-tuned, {who} is the most accurate ({percent_with_error(one['accuracy'])} %){tail}.")
+        said.append(f"After fine-tuning, {who} is the most accurate ({percent_with_error(one['accuracy'])} %){tail}.")
     else:
-        values = _listed([percent_with_error(one["accuracy"]) for _, one in close])
-        said.append(f"Fine-tuned, {_listed([who for who, _ in close])} cannot be told apart ({values} %){tail}.")
+        values = _listed([f"{who} ({percent_with_error(one['accuracy'])} %)" for who, one in close])
+        said.append(f"After fine-tuning, {values} cannot be told apart{tail}.")
     if stopped:
-        said.append(
-            f"{_listed(stopped)} {'was' if len(stopped) == 1 else 'were'} stopped in an earlier round, clearly behind."
-        )
+        said.append(f"{_listed(stopped)} {'was' if len(stopped) == 1 else 'were'} clearly behind in an earlier round.")
     if open_:
         said.append(
             f"{_listed(open_)} {'was' if len(open_) == 1 else 'were'} stopped in an earlier round by a gap smaller "
             "than its error."
         )
     return said
+
+
+def advice(data: ReportData, name: Callable[[str], str]) -> list[str]:
+    """Which candidate to take, by the accuracy after fine-tuning; nothing where none has one.
+
+    Args:
+        data: the content of report.json.
+        name: how to write a candidate's name, such as `hf_leep.text.code`.
+    """
+    tried = _named(data, name) if "fine_tuning" in data else []
+    finalists = [one for one in tried if one[1]["accuracy"] and one[1]["place"]]
+    if not finalists:
+        return []
+    best = min(finalists, key=lambda one: one[1]["place"] or 0)[0]
+    if sum(_close(one) for _, one in finalists) < 2:
+        return [f"So take {best}."]
+    return [f"If you want only one of them, take {best}: its accuracy is the highest."]
 
 
 def remarks(data: ReportData, name: Callable[[str], str]) -> list[str]:
@@ -120,9 +136,9 @@ def rows(data: ReportData, name: Callable[[str], str]) -> list[list[str]]:
         [
             str(one["place"]),
             who,
-            f"{one['rank'] or '–'}{' (second opinion)' if one['second_opinion'] else ''}",
             percent_with_error(one["accuracy"]),
             "–" if one["place"] == 1 else percent_with_error(one["behind_best"]),
+            f"{one['rank'] or '–'}{' (second opinion)' if one['second_opinion'] else ''}",
             f"{one['round']} of 3",
             "–" if one["choosing_accuracy"] is None else number(100 * one["choosing_accuracy"], 1),
             "–" if one["learning_rate"] is None else f"{one['learning_rate']:g}",
@@ -198,9 +214,8 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
     ]
     if agreement := agreement_rows(data):
         parts += [Text(), table(by_column(AGREEMENT_HEADINGS, agreement), width, LEAST_WIDTHS)]
-    return Group(
-        *parts, Text(), *(Text(plain(sentence), style="bold") for sentence in [*lead(data, str), *remarks(data, str)])
-    )
+    said = [*lead(data, str), *advice(data, str), *remarks(data, str)]
+    return Group(*parts, Text(), *(Text(plain(sentence), style="bold") for sentence in said))
 
 
 def _named(data: ReportData, name: Callable[[str], str]) -> list[tuple[str, FineTunedData]]:

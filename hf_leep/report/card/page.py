@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, cast
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import jinja2
 
 _MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # of the best and of the worst predicted classes, and of unexpected labels
+_UNBROKEN = re.compile(r"[^\s/-]{16,}")  # what a browser keeps on one line
+_PART_END = re.compile(r"(?<=[/_])(?=.)|(?<=\.)(?=[^\W\d])")
+_MOST_UNBROKEN = 15  # characters
 _MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
@@ -30,6 +34,7 @@ def page(
     licence: str = "unknown",
     space: str | None = None,
     place: next_steps.Place = next_steps.Place(),  # noqa: B008 - frozen
+    shortened: bool = False,
 ) -> str:
     """Write the card as Markdown with the Hub's metadata block in front.
 
@@ -39,6 +44,7 @@ def page(
         licence: the id of the report's licence on the Hub, such as ``cc-by-4.0``.
         space: address of the Space that shows report.html, if there is one.
         place: where the report is, for its commands.
+        shortened: whether the command of the run lost its paths, which report.json has.
     """
     block, data = metadata(data, repo_type, licence), _escaped(data)
     rows = [_row(data, candidate, name) for name, candidate in wording.named(data)]
@@ -54,8 +60,8 @@ def page(
         letters_in_short=any("–" in str(row["tie_letters"]).strip("–") for row in ranked),
         letters_unknown=any(row["tie_letters"] == "–" for row in ranked),
         entropy_explained=wording.entropy_explained_cells([candidate for _, candidate in wording.ranked(data)]),
-        heads=second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)]),
-        short_heads=second_opinion.head_cells([c for _, c in wording.ranked(data)], with_error=False),
+        heads=_whole_cells(second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)])),
+        short_heads=_whole_cells(second_opinion.head_cells([c for _, c in wording.ranked(data)], with_error=False)),
         stated=wording.stated_cells([candidate for _, candidate in wording.ranked(data)], code),
         left_out=[row for row in rows if row["rank"] is None],
         measures=[data["measure_details"][name] for name in data["measures"]],
@@ -67,6 +73,7 @@ def page(
         fine_tuning=next_steps.fine_tuning(data, place),
         explaining=next_steps.explaining(place),
         costs=next_steps.costs(data, code),
+        meaning=wording.meaning(data),
         sort_unit=prose(data["measure_details"][data["sort_by"]]["unit"]),
         most_rows=_MOST_ROWS,
         subject=subject(data),
@@ -77,6 +84,7 @@ def page(
         from_store=sum(c["run"] is not None and c["run"]["from_store"] for c in data["candidates"]),
         certificate=passed_sentence(data),
         interactive=repo_type == "dataset",
+        shortened=shortened,
         space=space,
         plots={name: prose(finding) for name, finding in plots.findings(data).items()},
         **_race(data),
@@ -129,7 +137,8 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
     """A candidate with the cells of its row."""
     return {
         **candidate,
-        "name": _linked(candidate, name),
+        "name": _linked(candidate, code(name)),
+        "narrow_name": _linked(candidate, _narrow(name)),
         "score": _whole(wording.with_interval(candidate["scores"].get(data["sort_by"]))),
         "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
         "behind": "–" if candidate["rank"] == 1 else _whole(wording.with_error(candidate["behind_best"])),
@@ -183,7 +192,8 @@ def _fine_tuned(data: ReportData) -> dict[str, object]:
         "method": fine_tuning.method(data),
         "remarks": fine_tuning.remarks(data, code),
         "headings": fine_tuning.HEADINGS,
-        "rows": fine_tuning.rows(data, code),
+        "rows": [[*cells[:2], *map(_whole, cells[2:])] for cells in fine_tuning.rows(data, code)],
+        "num_short": fine_tuning.NUM_SHORT,
         "notes": fine_tuning.notes(data, code),
         "agreement_headings": fine_tuning.AGREEMENT_HEADINGS,
         "agreement": fine_tuning.agreement_rows(data),
@@ -231,8 +241,21 @@ def _whole(cell: str) -> str:
     return cell.replace(" ", "\u00a0")
 
 
-def _linked(candidate: CandidateData, name: str) -> str:
+def _whole_cells(cells: list[str] | None) -> list[str] | None:
+    return cells and [_whole(cell) for cell in cells]
+
+
+def _narrow(name: str) -> str:
+    """A name as code; if a phone could not break it, as HTML that allows it after its parts or every few letters."""
+    text, most = plain(name), _MOST_UNBROKEN
+    if not _UNBROKEN.search(text):
+        return code(name)
+    parts = [part[k : k + most] for part in _PART_END.split(text) for k in range(0, len(part), most)]
+    return f"<code>{'<wbr>'.join(map(_entities, parts))}</code>"
+
+
+def _linked(candidate: CandidateData, written: str) -> str:
     """A candidate's name, linked to the revision that was scored if it came from the Hub."""
     if on_hub(candidate["id"], candidate["revision"]):
-        return f"[{code(name)}](https://huggingface.co/{candidate['id']}/tree/{candidate['revision']})"
-    return code(name)
+        return f"[{written}](https://huggingface.co/{candidate['id']}/tree/{candidate['revision']})"
+    return written

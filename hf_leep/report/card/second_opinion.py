@@ -45,7 +45,7 @@ def confirmation(data: ReportData, name: Callable[[str], str]) -> str | None:
         return None
     first, best = _names(data, name, found)
     if found["first"] == found["best"]:
-        return f"A linear head on the features of {first} is also the most accurate{_lead(data, name)}{_on(data)}."
+        return _also_first(data, name, first, found)
     ahead = (
         f"A linear head on the features of {best} is {_points(found['gap'])} ± {_points(found['half_width'])} points "
         f"more accurate than one on {first}{_on(data)}"
@@ -97,22 +97,25 @@ def _names(data: ReportData, name: Callable[[str], str], found: SecondOpinionDat
     return first, best
 
 
-def _lead(data: ReportData, name: Callable[[str], str]) -> str:
-    """How far the head of the first candidate is ahead of the next one."""
-    found = data["second_opinion"]
+def _also_first(data: ReportData, name: Callable[[str], str], first: str, found: SecondOpinionData) -> str:
+    """Say that no head is more accurate than that of the first candidate, and how far it is ahead of the next one."""
     known = [
         (head["value"], written, candidate["id"])
         for written, candidate in named(data, name)
         if (head := candidate["head_accuracy"]) is not None and head["value"] is not None
     ]
-    own = [value for value, _, identity in known if found and identity == found["first"]]
-    others = [(value, written) for value, written, identity in known if found and identity != found["first"]]
-    if not found or not own or not others:
-        return ""
+    own = [value for value, _, identity in known if identity == found["first"]]
+    others = [(value, written) for value, written, identity in known if identity != found["first"]]
+    said = f"A linear head on the features of {first} is also the most accurate"
+    if not own or not others:
+        return f"{said}{_on(data)}."
     value, written = max(others, key=lambda one: one[0])
-    if own[0] <= value:
-        return f", as accurate as one on {written}"
-    return f", {_points(own[0] - value)} ± {_points(found['half_width'])} points ahead of {written}"
+    if (ahead := own[0] - value) <= 0:
+        return f"Linear heads on the features of {first} and of {written} are equally accurate{_on(data)}."
+    lead = f"{_points(ahead)} ± {_points(found['half_width'])} points"
+    if ahead <= found["half_width"]:
+        return f"{said}{_on(data)}, but its lead of {lead} over that of {written} may be chance."
+    return f"{said}{_on(data)}, {lead} ahead of that of {written}."
 
 
 def _on(data: ReportData) -> str:

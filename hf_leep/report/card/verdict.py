@@ -22,6 +22,7 @@ from hf_leep.report.schema import ReportData
 from hf_leep.text import count, number, plain
 
 _LIKELY, _MOST_LIKELY = 0.05, 4  # probability of being best that is worth a mention, and how many are mentioned
+_SMALLER = 0.9  # of the first one's parameters: a candidate that has fewer is called smaller
 _MOST_COPIES = 3  # sentences about candidates with the same scores
 _MOST_LISTED = 5  # candidates that a sentence names
 
@@ -35,19 +36,23 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     """
     candidates = ranked(data, name)
     if not candidates:
-        number = len(data["candidates"])
-        which = "the only one was" if number == 1 else f"all {number} were"
+        count_all = len(data["candidates"])
+        which = {1: "the only one was", 2: "both were"}.get(count_all, f"all {count_all} were")
         return [f"No candidate could be ranked: {which} refused or failed."]
-    tried = fine_tuning.lead(data, name)
-    said = [*tried, "The rest of this page is about the scores before any training."] if tried else []
+    tried, tuned = fine_tuning.lead(data, name), fine_tuning.advice(data, name)
+    said = []
+    if tried:
+        rest = "The rest of this page is about the scores before any training."
+        said = [*tried, *tuned, rest]
     said += [text for text in (contradiction(data, name), failed_sentence(data)) if text]
     if _uninformative(data, [candidate for _, candidate in candidates]):
-        said.append(
-            "By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency: do not choose by "
-            f"this order. Try more {examples(data)} or other candidates."
-        )
+        order = ": do not choose by this order" if len(candidates) > 1 else ""
+        said += [
+            f"By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency{order}.",
+            f"Try more {examples(data)}, other candidates, or a ranking by features: --sort-by auto.",
+        ]
     said += [*_best(data, candidates), *_seen(data, candidates)]
-    last = (confirmation(data, name), _calibrated(data, candidates), None if tried else _advice(data, candidates))
+    last = (confirmation(data, name), _calibrated(data, candidates), None if tuned else _advice(data, candidates))
     return [*said, *(text for text in last if text)]
 
 
@@ -63,7 +68,8 @@ def doubts(data: ReportData) -> list[str]:
 def to_take(data: ReportData) -> CandidateData | None:
     """The candidate that the verdict says to take: the best once fine-tuned, or the most likely to be the best.
 
-    It is the first in the ranking where the verdict names no other, or several; None where nothing is ranked.
+    It is the first in the ranking where the verdict names no other, or several; None where nothing is ranked, or where
+    the verdict says not to choose by this order.
 
     Args:
         data: the content of report.json.
@@ -78,7 +84,7 @@ def to_take(data: ReportData) -> CandidateData | None:
         if (found := next(same, None)) is not None:
             return found
     candidates = ranked(data)
-    if not candidates:
+    if not candidates or _uninformative(data, [candidate for _, candidate in candidates]):
         return None
     advised = _advice(data, candidates) is not None and not _calibrated(data, candidates)
     return _most_likely(candidates)[1] if advised else candidates[0][1]
@@ -97,7 +103,10 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     name, best = candidates[0]
     value = number(best["scores"][data["sort_by"]]["value"]) + (f" {unit}" if unit else "")
     if len(candidates) == 1:
-        return [f"{name} is the only candidate with a score: {measure} {value}."]
+        return [
+            f"{name} is the only candidate with a score: {measure} {value}. One score says little: rank "
+            f"others on the same {examples(data)}."
+        ]
     others = [(other, candidate) for other, candidate in candidates[1:] if candidate["tie_letters"] is not None]
     if best["tie_letters"] is None or not others or not all(told_apart(best, other) for _, other in others):
         extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
@@ -105,10 +114,14 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
         return [*_tied(data, candidates, best_score), *_chances(data, candidates)]
     second, gap = candidates[1][0], candidates[1][1]["behind_best"]
     lead = number(gap["value"]) + ("" if gap["half_width"] is None else f" ± {number(gap['half_width'])}")
-    known = "" if len(others) == len(candidates) - 1 else " whose error is known"
+    behind, of_second = "all others", f" over the second, {second},"
+    if len(candidates) == 2:
+        behind, of_second = second, ""
+    elif len(others) < len(candidates) - 1:
+        behind = "all others whose error is known"
     said = [
-        f"{name} ranks first of {len(candidates)}, with {measure} {value}. Its lead over the second, {second}, is "
-        f"{lead}. Its lead over each other candidate{known} is larger than its error.",
+        f"{name} ranks first of {len(candidates)}, clearly ahead of {behind}. Its {measure} is {value}; its "
+        f"lead{of_second} is {lead}.",
         *_without_error(candidates),
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
@@ -128,11 +141,14 @@ def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_s
     names = _listed([other for other, _ in tied])
     which = f"{names} may be as good"
     if len(candidates) > 2:
-        number = "all" if len(tied) == len(candidates) - 1 else str(len(tied))
-        which = f"{number} of the other {len(candidates) - 1} may be as good: {names}"
+        num_others = len(candidates) - 1
+        who = f"{len(tied)} of the other {num_others}"
+        if len(tied) == num_others:
+            who = "both others" if num_others == 2 else f"all {num_others} others"
+        which = f"{who} may be as good: {names}"
     sized = [(size, other) for other, candidate in tied if (size := candidate["num_parameters"])]
     size, smallest = min(sized, key=lambda one: one[0], default=(0, ""))
-    smaller = f"{count(size)} parameters" if 0 < size < (best["num_parameters"] or 0) else ""
+    smaller = f"{count(size)} parameters" if 0 < size < _SMALLER * (best["num_parameters"] or 0) else ""
     if smaller and len(tied) == 1:
         which += f", {'and' if len(candidates) == 2 else 'which'} is smaller ({smaller})"
     said = [f"{best_score} With these {examples(data)}, {which}."]
@@ -169,7 +185,7 @@ def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
     """How probable it is that each candidate is the best, and which of them share that probability."""
     likely = sorted(candidates, key=lambda one: -(one[1]["probability_best"] or 0))[:_MOST_LIKELY]
     chances = [f"{chance(data, c)} for {name}" for name, c in likely if (c["probability_best"] or 0) >= _LIKELY]
-    if not chances or num_compared(data) < 2:
+    if not chances or num_compared(data) < 2 or _uninformative(data, [candidate for _, candidate in candidates]):
         return []
     by = title(data, data["best_by"])
     among = "" if num_compared(data) == len(candidates) or data["race"] else " among those with a known error"
@@ -178,10 +194,11 @@ def _chances(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> 
 
 
 def _copies(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
-    """Which candidates have the same scores, so that no number of examples tells them apart."""
+    """Which of those that may be the best have the same scores, so that no number of examples tells them apart."""
     same: dict[int, list[str]] = {}  # rank of the first of them → the names
     for name, candidate in candidates:
-        same.setdefault(candidate["same_as"] or candidate["rank"], []).append(name)
+        if not told_apart(candidates[0][1], candidate):
+            same.setdefault(candidate["same_as"] or candidate["rank"], []).append(name)
     return [
         f"{_listed(names)} have the same scores on all {examples(data)}, so they are probably copies. They share one "
         f"probability, and more {examples(data)} will not tell them apart."
@@ -222,10 +239,16 @@ def _advice(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> s
         return f"So fine-tune both {first} and {calibrated[1]}."
     close = [one for one in candidates[1:] if one[1]["tie_letters"] is not None and not told_apart(best, one[1])]
     if not close:
-        return f"So fine-tune {first}."
-    return (
-        f"If you can fine-tune only one of them, take {_most_likely(candidates)[0]}, the most likely to be the best."
-    )
+        unsure = opinion is not None and opinion["first"] != opinion["best"]
+        return f"Fine-tune {first} first." if unsure else f"So fine-tune {first}."
+    taken, chosen = _most_likely(candidates)
+    others = [c["probability_best"] or 0.0 for _, c in [candidates[0], *close] if c is not chosen]
+    why = "the most likely to be the best"
+    if (chosen["probability_best"] or 0.0) <= max(others):
+        why = (
+            "the first of those that are equally likely to be the best" if any(others) else "the first in the ranking"
+        )
+    return f"If you can fine-tune only one of them, take {taken}, {why}."
 
 
 def _seen(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> list[str]:
@@ -279,7 +302,9 @@ def headless_note(data: ReportData) -> str | None:
 
 
 def _uninformative(data: ReportData, candidates: Sequence[RankedData]) -> bool:
-    """Whether every ranked candidate's leave-one-out LEEP is within its error of that of the class frequencies."""
+    """Whether the order is by predictions, and each leave-one-out LEEP within its error of the class frequencies'."""
+    if data["measure_details"][data["sort_by"]]["needs"] != "probabilities":
+        return False
     floor = data["target"]["leave_one_out_floor"]
     scores = [leave_one_out(data, candidate) for candidate in candidates]
     return all(

@@ -133,6 +133,16 @@ def title(data: ReportData, measure: str) -> str:
     return plain(data["measure_details"][measure]["title"])
 
 
+def meaning(data: ReportData) -> str:
+    """What the measure that makes the order says, in a sentence for a reader who does not know it."""
+    found = data["measure_details"][data["sort_by"]]
+    what = "a checkpoint's features"
+    if found["needs"] == "probabilities":
+        what = "how well a checkpoint's predictions fit these labels"
+    better = "higher" if found["higher_is_better"] else "lower"
+    return f"{title(data, data['sort_by'])} scores {what} before any training; {better} is better."
+
+
 def titles(data: ReportData, measures: Sequence[str]) -> str:
     """The names of one or more measures, as people write them, with commas and "and"."""
     *before, last = (title(data, measure) for measure in measures)

@@ -167,8 +167,9 @@ def _facts(data: ReportData, candidate: RankedData) -> list[tuple[str, str]]:
     run = candidate["run"]
     return [
         *scores,
+        ("same scores as", _copied(data, candidate)),
         ("behind the best", "–" if candidate["rank"] == 1 else with_error(candidate["behind_best"])),
-        ("ranks left open", rank_range(candidate)),
+        ("possible ranks", rank_range(candidate)),
         ("probability of being best", chance(data, candidate)),
         ("label entropy explained", "–" if explained is None else percent(round(max(explained, 0), 3))),
         ("linear head", (head_cells([candidate]) or ["–"])[0]),
@@ -185,6 +186,11 @@ def _facts(data: ReportData, candidate: RankedData) -> list[tuple[str, str]]:
         ),
         ("revision", plain(candidate["revision"] or "–")[:19]),
     ]
+
+
+def _copied(data: ReportData, candidate: RankedData) -> str:
+    """The first candidate that has the same scores on all examples; empty if there is none."""
+    return next((name for name, other in ranked(data) if other["rank"] == candidate["same_as"]), "")
 
 
 def _warnings(data: ReportData, candidate: RankedData) -> list[str]:

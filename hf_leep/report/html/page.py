@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from hf_leep.report.card.wording import (
     chance,
     examples,
     level,
+    meaning,
     rank_range,
     ranked,
     title,
@@ -36,6 +39,8 @@ from hf_leep.text import count, duration, number, plain
 if TYPE_CHECKING:
     import jinja2
 
+_LONG = re.compile(r"[^\s&;]{16,}")  # a name, as far as no entity is in it
+_PART_END = re.compile(r"(?<=[/_:])(?=\w)|(?<=\.)(?=[^\W\d])")
 _BAR = 160  # width of an interval's drawing
 
 
@@ -83,7 +88,7 @@ class _Row:
     parameters: int | None
 
 
-def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None) -> bytes:
+def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None, shortened: bool = False) -> bytes:
     """Write report.html: one file with its styles, its script and what it shows of report.json.
 
     Names are text wherever they come: the template escapes them, and the script only sets text. A policy in the page
@@ -92,6 +97,7 @@ def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None)
     Args:
         data: the content of report.json.
         thumbnails: row → a small JPEG; none by default.
+        shortened: whether the command of the run lost its paths, which report.json has.
     """
     style, script = _style(), _asset("script.js")
     html = _template().render(
@@ -110,6 +116,7 @@ def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None)
         sections=sections(data),
         measure=title(data, data["sort_by"]),
         unit=plain(data["measure_details"][data["sort_by"]]["unit"]),
+        meaning=meaning(data),
         lower="" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lower",
         level=level(data),
         columns=_columns(data),
@@ -120,6 +127,7 @@ def interactive(data: ReportData, thumbnails: Mapping[int, bytes] | None = None)
         left_out=left_out(data),
         headless=(headless_note(data), plain(data["headless"]["command"] or "")) if headless_note(data) else None,
         said=cautions(data),
+        shortened=shortened,
         command=plain(data["run"]["command"] or ""),
         took=duration(data["run"]["seconds"]),
         versions=", ".join(f"{plain(name)} {plain(found)}" for name, found in data["run"]["versions"].items()),
@@ -272,6 +280,11 @@ def _asset(name: str) -> str:
     return files("hf_leep.report.html").joinpath(name).read_text(encoding="utf-8")
 
 
+def _breakable(text: str) -> str:
+    """Text as HTML, escaped, that allows line breaks after the slashes, underscores and dots of long names."""
+    return _LONG.sub(lambda found: _PART_END.sub("<wbr>", found[0]), escape(text))
+
+
 @cache
 def _template() -> jinja2.Template:
     import jinja2
@@ -279,4 +292,5 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
+    environment.filters["breakable"] = _breakable
     return environment.from_string(_asset("page.html.jinja"))

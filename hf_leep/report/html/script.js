@@ -115,7 +115,8 @@ function show(index) {
   current = index;
   hideTip();
   for (const row of rows) row.classList.toggle("current", Number(row.dataset.index) === index);
-  find("details").textContent = candidate.rank + ". " + candidate.name;
+  const written = rows.find((row) => Number(row.dataset.index) === index).querySelector(".open").childNodes;
+  find("details").replaceChildren(candidate.rank + ". ", ...Array.from(written, (node) => node.cloneNode()));
   find("previous").disabled = index === 0;
   find("next").disabled = index === data.candidates.length - 1;
   const facts = make("dl");

@@ -71,7 +71,7 @@ def _fine_tuning(data: ReportData) -> Section:
     return Section(
         "fine-tuned",
         "After fine-tuning",
-        [*fine_tuning.lead(data, str), " ".join(fine_tuning.remarks(data, str)), fine_tuning.method(data)],
+        [fine_tuning.method(data), " ".join(fine_tuning.remarks(data, str))],  # the rest is in the verdict
         [
             Table(
                 "The shortlist by accuracy after fine-tuning", fine_tuning.HEADINGS, fine_tuning.rows(data, str), (1,)

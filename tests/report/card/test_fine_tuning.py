@@ -79,10 +79,11 @@ def close(report):
 
 
 def test_card_terminal_and_notebook_lead_with_it(close):
-    said = "Fine-tuned, small/resnet and weak/resnet cannot be told apart (93.1 ± 1.2 and 92.8 ± 1.2 %)."
-    assert verdict.verdict(close, str)[:3] == [
+    said = "After fine-tuning, small/resnet (93.1 ± 1.2 %) and weak/resnet (92.8 ± 1.2 %) cannot be told apart."
+    assert verdict.verdict(close, str)[:4] == [
         said,
-        "big/resnet was stopped in an earlier round, clearly behind.",
+        "big/resnet was clearly behind in an earlier round.",
+        "If you want only one of them, take small/resnet: its accuracy is the highest.",
         "The rest of this page is about the scores before any training.",
     ]
     page = card.page(close)
@@ -98,7 +99,9 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     assert "1.0 ± 3.0 points behind the best on the choosing rows of its last round, which may be chance." in shown(
         close
     )
-    assert "| 1 | `small/resnet` | 2 | 93.1 ± 1.2 | – | 3 of 3 | 90.0 | 0.00025 | 90 | 1 min 15 s |" in page
+    page = page.replace("\u00a0", " ")
+    assert "| 1 | `small/resnet` | 93.1 ± 1.2 | – | 2 |\n" in page
+    assert "| `small/resnet` | 3 of 3 | 90.0 | 0.00025 | 90 | 1 min 15 s |\n" in page
     assert "| LEEP | 3 | −0.90 | −1.00 |" in page
     assert "with 3 seeds, and tested on 500 images that were used for neither" in page
 
@@ -108,9 +111,10 @@ def test_one_best_and_one_that_an_earlier_round_could_not_tell_from_it(report):
         report, row(0, 1, 0.95, (0.0, 0.0)), row(1, 2, 0.90, (0.05, 0.02)), row(2, 3, in_round=(0.01, 0.04))
     )
     assert fine_tuning.lead(data, str) == [
-        "Fine-tuned, big/resnet is the most accurate (95.0 ± 1.2 %); it beats small/resnet.",
+        "After fine-tuning, big/resnet is the most accurate (95.0 ± 1.2 %); it beats small/resnet.",
         "weak/resnet was stopped in an earlier round by a gap smaller than its error.",
     ]
+    assert fine_tuning.advice(data, str) == ["So take big/resnet."]
     assert not any("the first by" in sentence for sentence in fine_tuning.remarks(data, str))
 
 
@@ -136,6 +140,8 @@ def test_reasons_memory_and_dropout_are_said_of_their_candidate(report):
     assert "- `small/resnet`: out of memory on cpu for one row" in card.page(data)
     nothing = with_rows(report, failed)
     assert fine_tuning.lead(nothing, str) == ["None of the shortlist could be fine-tuned."]
+    assert fine_tuning.advice(nothing, str) == []
+    assert verdict.verdict(nothing, str)[-1].startswith("If you can fine-tune only one of them, take ")
     card.page(nothing)
     shown(nothing)
 

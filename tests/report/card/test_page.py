@@ -119,10 +119,42 @@ def test_one_winner_is_named_with_its_lead(report):
     report["num_disagreements"] = 0
     text = page(report)
     assert (
-        "`big/resnet` ranks first of 3, with LEEP −0.812 nats. Its lead over the second, `small/resnet`, is 0.018 ± "
-        "0.029." in text
+        "`big/resnet` ranks first of 3, clearly ahead of all others. Its LEEP is −0.812 nats; its lead over the "
+        "second, `small/resnet`, is 0.018 ± 0.029." in text
     )
     assert "orders disagree" not in text
+
+
+def test_of_two_candidates_the_lead_is_said_once(report):
+    letters(report, "a", "b")
+    del report["candidates"][2:]
+    assert verdict(report, code)[0] == (
+        "`big/resnet` ranks first of 2, clearly ahead of `small/resnet`. Its LEEP is −0.812 nats; its lead is 0.018 ± "
+        "0.029."
+    )
+
+
+def test_long_names_can_be_broken_in_the_short_table(report):
+    named = ("mobilenet_v1_0.25_224_imagenet_float", "x" * 40, "<b>`|*a*|<b>owner_of_a_long_name")
+    for name, candidate in zip(named, report["candidates"], strict=False):
+        candidate.update(id=name, revision="sha256:0")
+    short, rest = page(report).split("## What to do next")
+    rows = [line.split(" | ")[1] for line in short.splitlines() if re.match(r"\| \d\u00a0", line)]
+    assert rows[0].replace("&#95;", "_") == (
+        "<code>mobilenet_<wbr>v1_<wbr>0.25_<wbr>224_<wbr>imagenet_<wbr>float</code>"
+    )
+    assert [unescape(row.replace("<wbr>", ""))[6:-7] for row in rows] == list(named)
+    assert all(len(part) <= 15 for part in re.findall("x+", rows[1]))
+    assert f"`{named[0]}`" in rest
+
+
+def test_one_score_alone_is_said_to_say_little(report):
+    del report["candidates"][1:]
+    assert verdict(report, code)[0] == (
+        "`big/resnet` is the only candidate with a score: LEEP −0.812 nats. One score says little: rank others on the "
+        "same images."
+    )
+    assert "are tied" not in page(report)
 
 
 def test_predictions_that_say_nothing_are_called_that(report):
@@ -141,6 +173,17 @@ def test_predictions_that_say_nothing_are_called_that(report):
         del candidate["scores"]["leave-one-out-leep"]
     report.update(sort_by="leep", measures=["leep"], checked_by="leave-one-out-leep")
     assert words not in page(report)  # the checks say otherwise
+
+
+def test_predictions_that_say_nothing_are_not_advice(report):
+    for candidate in report["candidates"][:3]:
+        candidate["scores"]["leave-one-out-leep"]["value"] = -2.31
+    assert "The probability of having the best" not in page(report)
+    assert "from_pretrained" not in page(report)
+    assert "--fine-tune" in page(report)
+    report["measure_details"]["leep"]["needs"] = "features"  # the order is of something else
+    assert "do not choose by this order" not in page(report)
+    assert "from_pretrained" in page(report)
 
 
 def test_what_it_takes_at_least_to_settle_the_first_place_is_said(report):
@@ -179,6 +222,15 @@ def test_copies_are_named_where_they_share_the_probability(report):
     assert words not in page(report)
     report["candidates"][1]["same_as"] = 1
     assert words in page(report)
+    report["candidates"][1]["probability_best"] = report["candidates"][0]["probability_best"]
+    assert verdict(report, code)[-1].endswith(
+        "take `big/resnet`, the first of those that are equally likely to be the best."
+    )
+    report["candidates"][1]["same_as"] = None
+    report["candidates"].insert(3, {**report["candidates"][2], "id": "copied/resnet", "rank": 4, "same_as": 3})
+    letters(report, "a", "a", "b", "b")
+    assert "The probability of having the best" in page(report)
+    assert "probably copies" not in page(report)  # nobody asks about those that are behind
 
 
 def test_nothing_ranked_is_said_and_has_no_plot(report):
@@ -188,6 +240,9 @@ def test_nothing_ranked_is_said_and_has_no_plot(report):
     assert set(files) == {"README.md", "report.html", "scores.parquet"}
     assert "No candidate could be ranked: the only one was refused or failed." in files["README.md"].decode()
     assert "plots/scores.png" not in files["README.md"].decode()
+    assert "<details open>\n<summary>1 candidate not ranked, and why" in files["README.md"].decode()
+    report["candidates"] *= 2
+    assert "No candidate could be ranked: both were refused or failed." in verdict(report, code)
 
 
 def test_notes_are_told_once_with_those_they_are_about(report):
@@ -234,7 +289,7 @@ def test_a_first_place_that_holds_only_pair_by_pair_says_so(report):
     report["candidates"][0]["rank_interval"] = [1, 1]
     for group, candidate in enumerate(report["candidates"][:3], start=1):
         candidate.update(tie_group=group, tie_letters="abc"[group - 1])
-    assert "Its lead over each other candidate is larger" in verdict(report, code)[0]
+    assert "first of 3, clearly ahead of all others." in verdict(report, code)[0]
     assert not any("compared at once" in sentence for sentence in verdict(report, code))
     report["candidates"][0]["rank_interval"] = [1, 2]
     assert verdict(report, code)[1] == "If all pairs are compared at once, its rank may be 1–2."
@@ -246,6 +301,8 @@ def test_the_verdict_ends_with_which_candidate_to_take(report):
     report["candidates"][0]["probability_best"] = 0.8
     assert verdict(report, code)[-1] == f"{only} `big/resnet`, the most likely to be the best."
     letters(report, "a", "b", "c")
+    assert _calibrated_best(report, 0)[-1] == "Fine-tune `big/resnet` first."  # another head is more accurate
+    report["second_opinion"]["best"] = "big/resnet"
     assert _calibrated_best(report, 0)[-1] == "So fine-tune `big/resnet`."
     assert _calibrated_best(report, 2)[-1] == "So fine-tune both `big/resnet` and `weak/resnet`."
     letters(report, None, "a", "a")
@@ -278,7 +335,10 @@ def test_in_a_chain_the_verdict_names_only_those_that_the_first_is_not_told_apar
 
 def test_of_several_that_may_be_as_good_the_smallest_is_named(report):
     letters(report, "a", "a", "a")
+    assert "both others may be as good: `small/resnet` and `weak/resnet`." in verdict(report, code)[0]
     assert verdict(report, code)[1] == "The smallest of these is `small/resnet` (5M parameters)."
+    report["candidates"][1]["num_parameters"] = 25_000_000  # of 25.6M
+    assert "mallest" not in " ".join(verdict(report, code))
 
 
 def _calibrated_best(report, position):
@@ -292,7 +352,7 @@ def test_a_candidate_without_an_error_is_not_told_apart_and_not_tied_either(repo
     for candidate in report["candidates"]:
         candidate["rank_interval"] = None
     said = verdict(report, code)
-    assert "Its lead over each other candidate whose error is known is larger" in said[0]
+    assert "first of 3, clearly ahead of all others whose error is known." in said[0]
     assert said[1] == "The error of the score of `weak/resnet` is not known, so its rank is uncertain."
     assert not any("would be first" in sentence for sentence in _calibrated_best(report, 2))
     assert "| 3 | – | " in page(report)
@@ -311,7 +371,7 @@ def test_a_candidate_without_an_error_is_not_told_apart_and_not_tied_either(repo
     assert "Its error is not known, so any other candidate may be as good." in verdict(report, code)[0]
     report["candidates"][1]["behind_best"].update(standard_error=None, half_width=None)
     letters(report, "a", None, "b")
-    assert "the second, `small/resnet`, is 0.018. Its lead over each" in verdict(report, code)[0]
+    assert verdict(report, code)[0].endswith("its lead over the second, `small/resnet`, is 0.018.")
 
 
 def test_a_page_without_a_rank_has_no_empty_tables(report):

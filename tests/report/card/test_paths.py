@@ -1,6 +1,7 @@
 """No page names a path of the machine that made it, wherever report.json holds one."""
 
 import copy
+import re
 
 import pytest
 
@@ -43,6 +44,18 @@ def test_no_file_of_a_report_but_report_json_and_its_table_names_a_path(local, t
         found = [word for word in ("jane", "/home", "/srv", "/opt/", "Users", str(tmp_path)) if word in text]
         assert not found, (name, found)
     assert f"{HOME}/one/best" in (saved / "report.json").read_text(encoding="utf-8")  # validate reads it
+
+
+def test_a_command_without_its_paths_is_said_to_be_shortened(local, report, tmp_path):
+    said = re.compile("Paths are shortened to names here: `?report.json`? has the whole command.")
+    saved = Report(local).save(tmp_path / "report")
+    local["run"]["command"] = "hf-leep rank --dataset flowers --models best"
+    as_it_was = Report(local).save(tmp_path / "as it was")
+    for name in ("README.md", "report.html"):
+        assert said.search((saved / name).read_text(encoding="utf-8"))
+        assert not said.search((as_it_was / name).read_text(encoding="utf-8"))
+    pushed = card.render(without_paths(local), place=card.Place(repo_id="user/ranking"))
+    assert not said.search(pushed["README.md"].decode())
 
 
 def test_names_are_the_same_in_every_part_of_the_report(local):

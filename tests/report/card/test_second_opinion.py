@@ -46,8 +46,7 @@ def test_a_measure_of_features_is_not_said_to_see_classes(report):
         (
             "agrees",
             "big/resnet",
-            "A linear head on the features of big/resnet is also the most accurate, as accurate as one on "
-            "small/resnet.",
+            "Linear heads on the features of big/resnet and of small/resnet are equally accurate.",
         ),
         (
             "agrees",
@@ -71,9 +70,20 @@ def test_agreement_and_too_few_rows_are_said_as_well(report, verdict, best, word
 
 def test_a_race_says_how_many_examples_the_heads_saw(report):
     report["second_opinion"] |= {"best": "big/resnet", "num_examples": 313}
-    assert "as accurate as one on small/resnet on the 313 of 2,500 images that all candidates ran." in confirmation(
-        report, str
+    assert "are equally accurate on the 313 of 2,500 images that all candidates ran." in confirmation(report, str)
+
+
+def test_a_lead_within_its_error_may_be_chance(report):
+    report["second_opinion"] |= {"verdict": "agrees", "best": "big/resnet", "half_width": 0.012}
+    for candidate, accuracy in zip(report["candidates"], (0.831, 0.82, 0.7), strict=False):
+        candidate["head_accuracy"]["value"] = accuracy
+    words = "A linear head on the features of big/resnet is also the most accurate, "
+    assert (
+        confirmation(report, str)
+        == f"{words}but its lead of 1.1 ± 1.2 points over that of small/resnet may be chance."
     )
+    report["candidates"][0]["head_accuracy"]["value"] = 0.833
+    assert confirmation(report, str) == f"{words}1.3 ± 1.2 points ahead of that of small/resnet."
 
 
 def test_a_candidate_without_a_head_shows_the_accuracy_of_a_linear_one(report):
@@ -88,7 +98,8 @@ def test_a_candidate_without_a_head_shows_the_accuracy_of_a_linear_one(report):
 
 def test_the_table_has_a_column_only_if_some_accuracy_is_known(report):
     assert all(
-        cell in text for cell, text in zip(("83.1 ± 1.5 %", "83.1 %", "83.1 ± 1.5 %"), shown(report), strict=True)
+        cell in text
+        for cell, text in zip(("83.1\u00a0±\u00a01.5\u00a0%", "83.1 %", "83.1 ± 1.5 %"), shown(report), strict=True)
     )
     for candidate in report["candidates"]:
         candidate["head_accuracy"] = None

@@ -40,7 +40,7 @@ def test_results_are_those_of_report_json(everything):
     found = by_anchor(everything)
     assert list(found) == ["fine-tuned", "trained-heads", "race", "order"]
     shortlist, agreement = found["fine-tuned"].tables
-    assert shortlist.rows[0][:4] == ["1", "big/resnet", "1", "90.0 ± 1.2"]
+    assert shortlist.rows[0][:4] == ["1", "big/resnet", "90.0 ± 1.2", "–"]
     assert agreement.rows == [["LEEP", "3", "−0.90", "−1.00"]]
     heads, _ = found["trained-heads"].tables
     assert [cells[:5] for cells in heads.rows] == [
