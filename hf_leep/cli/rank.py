@@ -11,7 +11,7 @@ import typer
 
 from hf_leep.cli.output import columns, is_quiet, say, show_report
 from hf_leep.cli.pushing import Push
-from hf_leep.cli.records import cluster_of, race_of, search_of
+from hf_leep.cli.records import advise, cluster_of, race_of, search_of
 from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
 from hf_leep.measures import MEASURES
@@ -335,6 +335,7 @@ def rank(
         if json:
             typer.echo(dumps(plan.data, ensure_ascii=False, indent=2))
         say(planned(plan.data, columns(error=json)), error=json)
+        advise(found, plan.exit_code, any(step.headless for step in plan.steps))
         raise typer.Exit(plan.exit_code)
     report = api.rank(
         names,
@@ -365,6 +366,7 @@ def rank(
         raise typer.Exit
     with interruptions.held():
         show_report(report, output, json)  # before the push, which may fail
+        advise(found, report.exit_code, report.data["headless"]["count"] > 0)
     if interruptions.came():
         raise typer.Exit(report.exit_code)
     push.run(report, json)
@@ -372,8 +374,9 @@ def rank(
 
 
 def _show_plan(plan: Plan) -> None:
-    """Show a plan before it is run, if it says what is not obvious."""
+    """Show a plan before it is run, if it says what is not obvious, and what the report does not say right after it."""
     from hf_leep.report.card.plan import planned
 
-    if plan.worth_showing and not is_quiet():
+    runs = any(one["action"] != "skip" or one["for_features"] for one in plan.data["candidates"])
+    if plan.worth_showing and runs and not is_quiet():
         say(planned(plan.data, columns(error=True)), error=True)

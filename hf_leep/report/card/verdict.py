@@ -36,7 +36,7 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     candidates = ranked(data, name)
     if not candidates:
         number = len(data["candidates"])
-        which = "the only one was" if number == 1 else f"all {number} were"
+        which = "the only one was" if number == 1 else "both were" if number == 2 else f"all {number} were"
         return [f"No candidate could be ranked: {which} refused or failed."]
     tried = fine_tuning.lead(data, name)
     said = [*tried, "The rest of this page is about the scores before any training."] if tried else []
