@@ -674,7 +674,7 @@ def test_what_can_be_checked_of_a_push_is_checked_before_anything_is_run(hub, cl
     assert cli.run([*call[:-2], "--private"]) == 2
     assert "add its target, --push-to-hub" in capfd.readouterr().err
     assert cli.run([*call[:-2], "--space", "--push-thumbnails"]) == 2
-    assert capfd.readouterr().err.startswith("hf-leep: --space, --push-thumbnails: for a push; add its target")
+    assert capfd.readouterr().err.startswith("hf-leep: --space, --push-thumbnails are for a push: add --push-to-hub")
     none = client(*call, "--push-thumbnails", HF_TOKEN=WRITE_TOKEN)
     assert none.returncode == 2
     assert "the report has no thumbnails; rank with --thumbnails" in none.stderr

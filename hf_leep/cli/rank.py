@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hf_leep.cli.output import columns, is_quiet, say, show_report
-from hf_leep.cli.pushing import Push
+from hf_leep.cli.pushing import Push, PushOptions
 from hf_leep.cli.records import advise, cluster_of, race_of, search_of
 from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
@@ -273,7 +273,10 @@ def rank(
 
     if output is not None and is_main():
         Report.check_folder(output)
-    push = Push(push_to_hub, repo_type, private, create_pr, space, push_thumbnails)
+    options = PushOptions(
+        private=private or None, create_pr=create_pr, repo_type=repo_type, space=space, push_thumbnails=push_thumbnails
+    )
+    push = Push(push_to_hub, options)
     push.check(thumbnails, ask=is_main())
     if thumbnails and output is None:
         raise UserError("--thumbnails are kept in the folder of the report: add --output DIR")
@@ -374,7 +377,7 @@ def rank(
 
 
 def _show_plan(plan: Plan) -> None:
-    """Show a plan before it is run, if it says what is not obvious, and what the report does not say right after it."""
+    """Show a plan before it is run, if it says what is not obvious and the report does not say right after it."""
     from hf_leep.report.card.plan import planned
 
     runs = any(one["action"] != "skip" or one["for_features"] for one in plan.data["candidates"])
