@@ -17,6 +17,7 @@ from hf_leep import hub as hub_client
 from hf_leep.data import DatasetLike
 from hf_leep.errors import CandidateError, ProcessError, UserError, WorkerError, name_options
 from hf_leep.inference.processes import Processes, num_launched
+from hf_leep.measures.measure import Certificate
 from hf_leep.options import Cluster, Execution, HubAccess, Race, Search, Selection, check_flag
 from hf_leep.ranking import scoring
 from hf_leep.records import Candidate, Extraction, Target
@@ -24,7 +25,7 @@ from hf_leep.report import Report
 from hf_leep.report.builder import contents
 from hf_leep.report.thumbnails import shown_rows
 from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows, worker_of
-from hf_leep.runs.interruptions import held
+from hf_leep.runs.interruptions import came, held
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import run_shares
 from hf_leep.runs.plan import CandidateLike, Plan, Step
@@ -341,6 +342,18 @@ def _with_thumbnails(report: Report, job: Job) -> Report:
         return report
 
 
+def _checked(job: Job) -> Certificate | None:
+    """The checks of the measures; None after an interruption, or one of them: the report does not wait for them."""
+    if came():
+        return None
+    try:
+        return certificate((*job.measures, scoring.HEAD_MEASURE), job.store)
+    except KeyboardInterrupt:
+        if not came():  # under a Python caller, whose interruption it is
+            raise
+        return None
+
+
 def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: float) -> Report:
     """Run the candidates of a plan and report on them; ``started`` is a time of ``time.perf_counter``."""
     measures, order = call.chosen, call.order
@@ -350,6 +363,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
     results, ranking, race = carry_out(call, job, planned, names, order)
     target = job.left_out.target(job.target)
     warnings = tuple(name_options(text, flags=call.command is not None) for text in target.warnings)
+    checked = _checked(job)
     with held():
         return Report(
             contents(
@@ -358,7 +372,7 @@ def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: 
                 ranking,
                 measures=measures,
                 race=race,
-                certificate=certificate((*job.measures, scoring.HEAD_MEASURE), job.store),
+                certificate=checked,
                 num_headless=planned.num_headless if call.order == scoring.AUTO else None,
                 versions={"python": platform.python_version(), **{n: version(n) for n in ("hf-leep", *_VERSIONS)}},
                 command=call.command,
