@@ -17,7 +17,7 @@ from hf_leep import hub
 from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, lacks_memory, name_options, one_line
 from hf_leep.records import Result
 from hf_leep.runs import plan
-from hf_leep.runs.bars import ProgressBar, note, progress_bar
+from hf_leep.runs.bars import ProgressBar, label, note, progress_bar
 from hf_leep.runs.job import Fetch, Job
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.passes import errors_of_candidates
@@ -196,7 +196,7 @@ class Downloads:
     @contextlib.contextmanager
     def running(self, step: Step, num_rows: int) -> Iterator[None]:
         """Show a candidate's name; at the end, count the rows that this thread did not have to run."""
-        name = plain(Path(step.name).name[-30:])
+        name = label(plain(Path(step.name).name))
         with self._lock:
             self._names.append(name)
             self._describe()
