@@ -187,10 +187,9 @@ def _check_all_taken(
     splits = ", ".join(f"{split} ({len(held)} files)" for split, held in files.items())
     example = next((held[0] for held in files.values() if held), lost[0])
     raise TargetError(
-        f"{name}: {len(lost)} of {len(on_disk)} files would be left out, such as "
-        f"{_within(lost[0], folder)}: datasets takes {splits} for splits by names such as "
-        f"{_within(example, folder)}. Rename these, or put each split into a folder of its own, such as train/, "
-        "with the folders of the classes in it"
+        f"{name}: {len(lost)} of {len(on_disk)} files would be left out, such as {_within(lost[0], folder)}, because "
+        f"the names of others, such as {_within(example, folder)}, look like those of a split: {splits}. Rename the "
+        "others, or put each split into a folder of its own, such as train/, with the folders of the classes in it"
     )
 
 
