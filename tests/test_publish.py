@@ -188,12 +188,12 @@ def test_thumbnails_never_leave_this_machine_unless_that_is_asked_for(hub, clien
         (
             True,
             ["--push-thumbnails", "--repo-type", "model"],
-            "--push-thumbnails: a model card shows none; push to a data set, or add --space",
+            "--push-thumbnails: a model card cannot show them; push to a data set, or add --space",
         ),
         (
             True,
             ["--space", "--create-pr"],
-            "--space commits to a Space, and --create-pr nothing: leave one out",
+            "--space commits to a Space, but --create-pr must not commit: leave one out",
         ),
     ],
 )

@@ -157,8 +157,10 @@ def check_not_numbered(found: datasets.Dataset, folder: Path | None) -> None:
     Raises:
         TargetError: one does.
     """
+    if folder is None:
+        return
     numbered = [name for name, feature in found.features.items() if "int" in str(getattr(feature, "dtype", ""))]
-    for column in numbered if folder is not None else []:
+    for column in numbered:
         numbers = [number for number in found.select_columns([column])[:_NAMES][column] if number is not None]
         files = [_beside(folder, str(number)) for number in numbers] if len(set(numbers)) == len(numbers) else []
         if files and (first := files[0]) is not None and None not in files:

@@ -195,7 +195,7 @@ def _open_name(
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
         if "torchcodec" in str(error.__cause__ or error):  # datasets needs it to copy sounds into its cache
             raise TargetError(
-                f"{name}: datasets reads a folder of sounds with torchcodec alone: "
+                f"{name}: datasets can read a folder of sounds only with torchcodec: "
                 "pip install torchcodec, or give it as parquet"
             ) from None
         if any(said in str(error.__cause__ or error) for said in _NO_ROWS):

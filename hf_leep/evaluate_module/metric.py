@@ -192,7 +192,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
     ) -> tuple[Float64, list[str]]:
         """The outputs of a pipeline as ``[n, s]``, and the names of the columns."""
         if measures.find(self.measure).needs == "features":
-            raise InputError(f"{self.measure} needs features, and outputs of a classification pipeline are none")
+            raise InputError(f"{self.measure} needs features, which the outputs of a classification pipeline are not")
         return pipelines.place(outputs)
 
     def _top_predictions(self, predictions: ArrayLike) -> NDArray[np.int64 | np.str_] | None:

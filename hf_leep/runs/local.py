@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, lacks_memory, name_options, one_line
+from hf_leep.errors import (
+    CandidateError,
+    HubLimitError,
+    ProcessError,
+    UserError,
+    lacks_memory,
+    name_options,
+    one_line,
+    option,
+)
 from hf_leep.records import Result
 from hf_leep.runs import plan
 from hf_leep.runs.bars import ProgressBar, label, note, progress_bar
@@ -233,8 +242,9 @@ class Downloads:
         """Download a checkpoint whose pass was in the store when the plan was made, and is damaged."""
         with self._lock:
             if self._bytes_left is not None and snapshot.download_bytes > self._bytes_left:
+                limit = option("hub.max_download")
                 raise CandidateError(
-                    "its stored pass is damaged, and the budget does not hold its download: run it again"
+                    f"its stored pass is damaged, and its download would exceed {limit}: run it again"
                 )
             self._bytes_left = None if self._bytes_left is None else self._bytes_left - snapshot.download_bytes
         return hub.fetch_within(snapshot, self._client, self._timeout)

@@ -133,5 +133,5 @@ def test_an_archive_in_a_folder_is_named(pictures):
         (pictures / f"{'01'[name == 'b']}.png").rename(pictures / name / "x.png")
     (pictures / "packed").mkdir()
     shutil.make_archive(str(pictures / "packed" / "d"), "zip", pictures, "a")
-    with pytest.raises(TargetError, match=r"d.zip as it is packed: unpack it first"):
+    with pytest.raises(TargetError, match=r"d.zip cannot be read while it is packed: unpack it first"):
         load(pictures / "packed")
