@@ -672,7 +672,7 @@ def test_what_can_be_checked_of_a_push_is_checked_before_anything_is_run(hub, cl
     assert hub.log == []
     assert cli.run([*call[:-1], "ranking"]) == 2
     assert cli.run([*call[:-2], "--private"]) == 2
-    assert "add its target, --push-to-hub" in capfd.readouterr().err
+    assert "--private is for a push: add --push-to-hub" in capfd.readouterr().err
     assert cli.run([*call[:-2], "--space", "--push-thumbnails"]) == 2
     assert capfd.readouterr().err.startswith("hf-leep: --space, --push-thumbnails are for a push: add --push-to-hub")
     none = client(*call, "--push-thumbnails", HF_TOKEN=WRITE_TOKEN)
