@@ -25,12 +25,12 @@ from hf_leep.report import Report
 from hf_leep.report.builder import contents
 from hf_leep.report.thumbnails import shown_rows
 from hf_leep.runs.call import Call, carry_out, make_plan, processes_of, read_rows, worker_of
-from hf_leep.runs.interruptions import came, held
+from hf_leep.runs.interruptions import held
 from hf_leep.runs.job import Job
 from hf_leep.runs.launched import run_shares
 from hf_leep.runs.plan import CandidateLike, Plan, Step
 from hf_leep.runs.supervisor import Worker
-from hf_leep.selfcheck.certificate import certificate
+from hf_leep.selfcheck.certificate import certified_meanwhile
 from hf_leep.store import Store
 
 DEFAULT_MEASURES = ("leep", "leave-one-out-leep", "nce")
@@ -150,9 +150,12 @@ def rank(
     try:
         with worker_of(call) as worker:
             job = read_rows(call, processes, worker)
-            planned, names = make_plan(call, job)
-            on_plan(planned)
-            report = _ranked(call, job, planned, names, started)
+            # Planning waits for the worker to import its libraries, which takes about as long as the checks.
+            with certified_meanwhile((*_measures(call)[1], scoring.HEAD_MEASURE), job.store) as certificate:
+                planned, names = make_plan(call, job)
+                on_plan(planned)
+                checked = certificate()
+            report = _ranked(call, job, planned, names, checked, started)
             if thumbnails:
                 report = _with_thumbnails(report, job)
         return report
@@ -342,28 +345,21 @@ def _with_thumbnails(report: Report, job: Job) -> Report:
         return report
 
 
-def _checked(job: Job) -> Certificate | None:
-    """The checks of the measures; None after an interruption, or one of them: the report does not wait for them."""
-    if came():
-        return None
-    try:
-        return certificate((*job.measures, scoring.HEAD_MEASURE), job.store)
-    except KeyboardInterrupt:
-        if not came():  # under a Python caller, whose interruption it is
-            raise
-        return None
-
-
-def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], started: float) -> Report:
-    """Run the candidates of a plan and report on them; ``started`` is a time of ``time.perf_counter``."""
+def _measures(call: Call) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """The measures that are reported, those that are computed, and the one that candidates are sorted by."""
     measures, order = call.chosen, call.order
     if order == scoring.AUTO:
         measures, order = scoring.auto_measures(measures)
-        job = replace(job, measures=scoring.with_checks(measures))
+    return measures, scoring.with_checks(measures), order
+
+
+def _ranked(call: Call, job: Job, planned: Plan, names: Sequence[str], checked: Certificate, started: float) -> Report:
+    """Run the candidates of a plan and report on them; ``started`` is a time of ``time.perf_counter``."""
+    measures, computed, order = _measures(call)
+    job = replace(job, measures=computed)
     results, ranking, race = carry_out(call, job, planned, names, order)
     target = job.left_out.target(job.target)
     warnings = tuple(name_options(text, flags=call.command is not None) for text in target.warnings)
-    checked = _checked(job)
     with held():
         return Report(
             contents(

@@ -169,7 +169,9 @@ def processes_of(call: Call) -> Processes:
 def worker_of(call: Call) -> contextlib.AbstractContextManager[Worker | None]:
     """The worker of a run, as `hf_leep.runs.supervisor.open_worker` opens it; a cluster has devices of its own."""
     device = call.execution.device if call.cluster is None else None
-    return open_worker(call.execution.timeout_seconds, device)
+    in_memory = all(isinstance(candidate, tuple) for candidate in call.candidates)
+    needed = not in_memory or call.search is not None or call.collection is not None
+    return open_worker(call.execution.timeout_seconds, device, at_once=needed)
 
 
 def read_rows(call: Call, processes: Processes, worker: Worker | None) -> Job:

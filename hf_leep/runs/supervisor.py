@@ -32,7 +32,7 @@ INTERPRETER = [sys.executable]
 class Worker:
     """A process in which candidates are judged, loaded and run, and which may be lost.
 
-    A context manager; leaving it ends the process. The process is started with the first call.
+    A context manager; leaving it ends the process. The process is started by `begin` or with the first call.
 
     Args:
         timeout: seconds without a sign of life, an event or an answer, after which it is given up.
@@ -42,6 +42,7 @@ class Worker:
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._ready = False  # whether the process has said so
         self._prepared: object = None  # the rows that the process has opened
         self._unknown: object = None  # rows that none can open
         self._starting = threading.Lock()
@@ -56,6 +57,14 @@ class Worker:
     ) -> None:
         """End the process."""
         self.end()
+
+    def begin(self) -> None:
+        """Start the process and do not wait for it: it imports its libraries while the caller reads its rows.
+
+        Raises:
+            ProcessError: no process can be started.
+        """
+        self._start()
 
     def call(self, function: Callable[..., _T], *arguments: object, **events: Callable[..., object]) -> _T:
         """Call a function in the worker.
@@ -148,7 +157,7 @@ class Worker:
 
     def end(self) -> None:
         """End the process, if one is running."""
-        process, self._process, self._prepared = self._process, None, None
+        process, self._process, self._prepared, self._ready = self._process, None, None, False
         if process is None:
             return
         process.kill()
@@ -158,10 +167,10 @@ class Worker:
         process.wait()  # but not for its standard output, which a process that it has started may hold open
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is None:
+        if self._ready and self._process is not None and self._process.poll() is None:
             return self._process
         for tries_left in reversed(range(_TRIES)):
-            process = self._start()
+            process = self._process if self._process is not None and not self._ready else self._start()
             try:
                 if not isinstance(self._answer(process, _START_SECONDS, {}), Ready):
                     raise AssertionError  # it is the first message of every worker
@@ -170,7 +179,9 @@ class Worker:
                     raise ProcessError(f"no worker can be started in {_START_SECONDS:g} seconds") from None
                 if not tries_left:
                     raise ProcessError(f"no worker can be started: {error.marked()}") from None
+                self.end()
             else:
+                self._ready = True
                 return process
         raise AssertionError  # the last try returned or raised
 
@@ -229,12 +240,13 @@ class Worker:
 
 
 @contextlib.contextmanager
-def open_worker(timeout: float, device: str | None) -> Iterator[Worker | None]:
+def open_worker(timeout: float, device: str | None, *, at_once: bool = False) -> Iterator[Worker | None]:
     """The worker of a run; none for one of several launched processes.
 
     Args:
         timeout: as of `Worker`.
         device: the device that was asked for; None for the best one available.
+        at_once: start it now instead of with its first call.
 
     Raises:
         UserError: the device is not available.
@@ -244,6 +256,8 @@ def open_worker(timeout: float, device: str | None) -> Iterator[Worker | None]:
         yield None
         return
     with Worker(timeout) as worker:
+        if at_once:
+            worker.begin()
         if device in ("cuda", "mps"):
             worker.call(check_available, device)
         yield worker

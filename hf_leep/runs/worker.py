@@ -23,7 +23,13 @@ from hf_leep.errors import CandidateError, HfLeepError
 from hf_leep.runs.messages import LOG, Answer, Event, Failure, Ready, Work, receive, send
 from hf_leep.runs.plan import reason_of
 
-_MODULES = ("torch", "transformers", "hf_leep.inference.forward", "hf_leep.models.zero_shot")
+_MODULES = (  # those that judge every kind of candidate
+    "torch",
+    "transformers",
+    "transformers.modeling_utils",
+    "hf_leep.inference.forward",
+    "hf_leep.models.zero_shot",
+)
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP")  # whoever sends them to all processes means the run, which ends its worker
 _SET_SIGNAL_AT_DEATH_OF_PARENT = 1  # of prctl
 

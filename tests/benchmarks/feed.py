@@ -1,9 +1,10 @@
 """The feed alone, without a model: ``python tests/benchmarks/feed.py [ROWS [CLIPS]]``.
 
 JPEGs of 500 × 375 pixels, cut from the two pictures that scikit-learn ships, and sounds of 10 seconds. Prints rows a
-second with a model that costs nothing (the checkpoint's processor alone in a loop, then one worker, then two), how
-busy a device would be that needs 0.6 of one core's time for each image, and torch's DataLoader beside it. Median of
-three, in turns, since other programs may run.
+second with a model that costs nothing (the checkpoint's processor alone in a loop, then one worker, then two), and
+torch's DataLoader beside it; then how busy a device would be that needs 0.6 of one core's time for each image. It is
+idle while it waits for inputs; placing and scaling them is the device's own work, though here a core does it. The time
+in the model alone is printed, too. Median of three, in turns, since other programs may run.
 """
 
 import io
@@ -30,6 +31,7 @@ from transformers import (
 
 from hf_leep import data
 from hf_leep.inference import forward
+from hf_leep.inference.feed import Feed
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.outputs import Arrays
 from hf_leep.inference.pool import Pool
@@ -54,6 +56,27 @@ class Device(nn.Module):
             time.sleep(self.seconds * rows)
             self.busy += self.seconds * rows
         return SimpleNamespace(logits=torch.zeros(rows, 2))
+
+
+class Waiting:
+    """Adds up the seconds that a pass waits for its inputs; the first of them are for the first batch."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def __enter__(self):
+        self.inputs = Feed.inputs
+        Feed.inputs = lambda feed, batch: self.timed(feed, batch)
+        return self
+
+    def __exit__(self, *_):
+        Feed.inputs = self.inputs
+
+    def timed(self, feed, batch):
+        start = time.perf_counter()
+        made = self.inputs(feed, batch)
+        self.seconds.append(time.perf_counter() - start)
+        return made
 
 
 def pictures(count):
@@ -88,7 +111,7 @@ def small(config_of, **sizes):
 
 
 def run(classifier, rows, pool, workers, seconds=0.0):
-    """A whole pass: rows a second, and the share of it in which the device is busy."""
+    """A whole pass: rows a second; the shares of it without waiting, in the model, and waiting for the first batch."""
     device = Device(seconds)
     fed = SimpleNamespace(
         **{
@@ -102,22 +125,23 @@ def run(classifier, rows, pool, workers, seconds=0.0):
         max_seconds=None,
     )
     start = time.perf_counter()
-    forward.run(
-        fed,
-        Candidate("x"),
-        Loader(rows, budget=0),
-        device=torch.device("cpu"),
-        batch_size=BATCH,
-        dtype=torch.float32,
-        compiled=False,
-        advance=lambda _rows: None,
-        output=Arrays(len(rows)),
-        processes=Processes(),
-        pool=pool,
-        workers=workers,
-    )
+    with Waiting() as waiting:
+        forward.run(
+            fed,
+            Candidate("x"),
+            Loader(rows, budget=0),
+            device=torch.device("cpu"),
+            batch_size=BATCH,
+            dtype=torch.float32,
+            compiled=False,
+            advance=lambda _rows: None,
+            output=Arrays(len(rows)),
+            processes=Processes(),
+            pool=pool,
+            workers=workers,
+        )
     whole = time.perf_counter() - start
-    return len(rows) / whole, device.busy / whole
+    return len(rows) / whole, 1 - sum(waiting.seconds) / whole, device.busy / whole, waiting.seconds[0] / whole
 
 
 def loop(classifier, rows):
@@ -167,8 +191,13 @@ def measure(kind, dataset, model, processor, pools, devices):
     print(f"{kind}: two workers {two / one:.2f} × one; one {one / alone:.2f} × the processor alone")
     if devices:
         for workers in (1, 2):
-            busy = statistics.median(run(classifier, rows, pools[workers], workers, 0.6 / one)[1] for _ in range(3))
-            print(f"{kind}: a device that needs 0.6 of one core's time is {busy:.1%} busy with {workers} workers")
+            runs = [run(classifier, rows, pools[workers], workers, 0.6 / one)[1:] for _ in range(REPEATS)]
+            busy, model, first = (statistics.median(values) for values in zip(*runs, strict=True))
+            print(
+                f"{kind}: a device that needs 0.6 of one core's time is {busy:.1%} busy with {workers} workers ",
+                end="",
+            )
+            print(f"({model:.1%} in the model itself; waiting for the first batch {first:.1%})")
 
 
 def main(num_pictures=512, num_clips=96):

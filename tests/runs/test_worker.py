@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hf_leep
-from hf_leep.errors import CandidateError, ProcessError, UserError, WorkerError
+from hf_leep.errors import CandidateError, ProcessError, TargetError, UserError, WorkerError
 from hf_leep.inference.processes import check_available
 from hf_leep.runs import supervisor
 from hf_leep.runs.isolation import Isolation
@@ -58,6 +58,37 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_once_more(tmp_path, 
         pytest.raises(ProcessError, match="^no worker can be started: its process was kil"),
     ):
         worker.call(os.getpid)
+
+
+def test_a_worker_that_has_begun_takes_the_first_call_and_is_replaced_if_it_was_killed(monkeypatch):
+    started, start = [], Worker._start
+
+    def counted(worker):
+        started.append(start(worker))
+        return started[-1]
+
+    monkeypatch.setattr(Worker, "_start", counted)
+    with Worker(HANGING) as worker:
+        worker.begin()
+        assert worker.call(os.getpid) == worker.call(os.getpid) != os.getpid()
+        assert len(started) == 1
+    with Worker(HANGING) as worker:
+        worker.begin()
+        started[-1].kill()
+        assert worker.call(os.getpid) != os.getpid()
+        assert len(started) == 3
+    with Worker(HANGING) as worker:
+        worker.begin()
+    assert [process.returncode for process in started] == 4 * [-signal.SIGKILL]
+
+
+def test_a_run_starts_its_worker_before_it_reads_its_rows_unless_all_models_are_in_memory(monkeypatch):
+    begun = []
+    monkeypatch.setattr(Worker, "begin", lambda worker: begun.append(worker))
+    for candidates, times in (([("a", None, None)], 0), (["a/b", ("a", None, None)], 1)):
+        with pytest.raises(TargetError, match="no-such-file"):
+            hf_leep.rank(candidates, "no-such-file.csv")
+        assert len(begun) == times
 
 
 def test_rows_are_opened_once_more_if_the_worker_is_lost_meanwhile():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from functools import partial
 
 import huggingface_hub.utils
@@ -12,7 +13,7 @@ import pytest
 from hf_leep import cli
 from hf_leep.measures import MEASURES
 from hf_leep.selfcheck import checks
-from hf_leep.selfcheck.certificate import _run_checks, certificate
+from hf_leep.selfcheck.certificate import _run_checks, certificate, certified_meanwhile
 from hf_leep.selfcheck.checks import Check
 from hf_leep.store import Store
 from tests.warm import HANGING
@@ -82,3 +83,16 @@ def test_a_certificate_covers_the_measures_of_a_run_and_is_cached(tmp_path, monk
     assert not any(failure.startswith("nce") for failure in again.failed)
     store.clear()
     assert certificate(names, store) == again
+
+
+def test_a_run_is_certified_meanwhile_and_gets_what_the_checks_raise(monkeypatch):
+    store, caller = Store(None), threading.get_ident()
+    with certified_meanwhile(["leep"], store) as certified:
+        assert certified() == certificate(["leep"], store)
+
+    def broken(_key, _make):
+        raise MemoryError(threading.get_ident() != caller)
+
+    monkeypatch.setattr(store, "checks", broken, raising=False)
+    with certified_meanwhile(["leep"], store) as certified, pytest.raises(MemoryError, match="True"):
+        certified()
