@@ -118,9 +118,10 @@ def validate(
                     f"{option(name)} is {with_article(type(given).__name__)}; give a hf_leep.{record.__name__}"
                 )
         if fine_tune is not None and (top is not None or dtype is not None):
-            given_too = option("top") if top is not None else option("dtype")
+            instead = f"give {option('fine_tune.top')}" if top is not None else "fine-tuning is in float32"
             raise UserError(
-                f"{given_too} is for heads: leave it out with {option('fine_tune')}, which trains in float32"
+                f"{option('top' if top is not None else 'dtype')} is for linear heads: leave it out with "
+                f"{option('fine_tune')} ({instead})"
             )
         in_memory = by_name(models, report.candidates)
         with open_worker(limits.timeout_seconds, device) as worker:

@@ -188,12 +188,12 @@ def test_thumbnails_never_leave_this_machine_unless_that_is_asked_for(hub, clien
         (
             True,
             ["--push-thumbnails", "--repo-type", "model"],
-            "--push-thumbnails: a model card shows none; push to a data set, or add --space",
+            "--push-thumbnails: a model card cannot show them; push to a data set, or add --space",
         ),
         (
             True,
             ["--space", "--create-pr"],
-            "--space commits to a Space, and --create-pr nothing: leave one out",
+            "--space commits to a Space, but --create-pr must not commit: leave one out",
         ),
     ],
 )
@@ -672,9 +672,9 @@ def test_what_can_be_checked_of_a_push_is_checked_before_anything_is_run(hub, cl
     assert hub.log == []
     assert cli.run([*call[:-1], "ranking"]) == 2
     assert cli.run([*call[:-2], "--private"]) == 2
-    assert "add its target, --push-to-hub" in capfd.readouterr().err
+    assert "--private is for a push: add --push-to-hub" in capfd.readouterr().err
     assert cli.run([*call[:-2], "--space", "--push-thumbnails"]) == 2
-    assert capfd.readouterr().err.startswith("hf-leep: --space, --push-thumbnails: for a push; add its target")
+    assert capfd.readouterr().err.startswith("hf-leep: --space, --push-thumbnails are for a push: add --push-to-hub")
     none = client(*call, "--push-thumbnails", HF_TOKEN=WRITE_TOKEN)
     assert none.returncode == 2
     assert "the report has no thumbnails; rank with --thumbnails" in none.stderr

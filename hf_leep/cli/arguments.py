@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from typer.core import TyperCommand, TyperGroup
 
 
 class Command(TyperCommand):
-    """A command whose help page shows flags as flags, which take no value."""
+    """A command with a help page that is readable on 60 columns, and shows flags as flags, which take no value."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options and arguments, as a help page lists them."""
-        return _with_flags(super().get_params(ctx))
+        return _shown(super().get_params(ctx))
 
 
 class Commands(TyperGroup):
-    """The commands; the help page shows flags as flags, which take no value."""
+    """The commands, with such a help page."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The options, as a help page lists them."""
-        return _with_flags(super().get_params(ctx))
+        return _shown(super().get_params(ctx))
 
 
-def _with_flags(parameters: list[Any]) -> list[Any]:
-    """Parameters of which no flag is shown with the type of a value."""
+def _shown(parameters: list[Any]) -> list[Any]:
+    """Parameters as a help page shows them: a flag without a value; one of several names without a list of them.
+
+    Their words list the names, where a short line has place for them.
+    """
     for parameter in parameters:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
+        elif get_origin(parameter.type_descriptor.annotation) is Literal:
+            parameter.metavar = "<name>"
     return parameters
 
 

@@ -48,7 +48,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("hf-leep-demo"),
     json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
 ) -> None:
-    """Do the whole job on handwritten digits, without network: train checkpoints, rank them, check the order."""
+    """Try hf_leep on handwritten digits, without a network: train checkpoints, rank them, and check the order."""
     from hf_leep import demo as demonstration
 
     report, outcome = demonstration.run(progress=not json)
@@ -93,16 +93,15 @@ def validate(
         typer.Option(
             "--fine-tune",
             help="Fine-tune the first K candidates, and the first by the second opinion, instead of training heads. "
-            "Three fifths of the rows are for training; one fifth chooses learning rates and finalists; one judges.",
+            "Three fifths of the rows are for training, one fifth for choosing, and one fifth for the final accuracy.",
             rich_help_panel=_FINE_TUNING,
         ),
     ] = False,
     budget: Annotated[
         str | None,
         typer.Option(
-            help=f"Time for all training, such as 90s, 20m or 1h; {DEFAULT_BUDGET} by default. What is trained is "
-            "kept in the store (hf-leep cache): the same command after an interruption trains nothing twice and goes "
-            "on with what is left of the budget.",
+            help=f"Time for all training, such as 90s, 20m or 1h; {DEFAULT_BUDGET} by default. What has "
+            "been trained is kept: after an interruption, the same command continues with the rest of the budget.",
             rich_help_panel=_FINE_TUNING,
         ),
     ] = None,
@@ -123,11 +122,14 @@ def validate(
         str | None, typer.Option(help="Where the data set is now; by default where it was when it was ranked.")
     ] = None,
     device: Annotated[
-        Device | None, typer.Option(help="Device for passes that are no longer in the store, and for fine-tuning.")
+        Device | None,
+        typer.Option(help="cpu, cuda or mps: for fine-tuning, and for passes that are no longer in the store."),
     ] = None,
     dtype: Annotated[
         Dtype | None,
-        typer.Option(help="Number type for passes that are no longer in the store; by default as in the ranking."),
+        typer.Option(
+            help="float32, bfloat16 or float16, for passes no longer in the store; as in the ranking by default."
+        ),
     ] = None,
     cache_dir: Annotated[
         Path | None, typer.Option(help="Where checkpoints are kept; the Hugging Face cache by default.")

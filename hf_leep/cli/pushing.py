@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from hf_leep.cli.output import announce, complain
 from hf_leep.errors import UserError
@@ -12,19 +12,28 @@ from hf_leep.options import ReportRepoType
 if TYPE_CHECKING:
     from hf_leep.report import Report
 
-_OPTIONS = ("--private", "--create-pr", "--repo-type", "--space", "--push-thumbnails")
+
+class PushOptions(TypedDict):
+    """How a report is pushed; keys as the arguments of `hf_leep.push`."""
+
+    private: bool | None
+    create_pr: bool
+    repo_type: ReportRepoType
+    space: bool
+    push_thumbnails: bool
 
 
 @dataclass(frozen=True)
 class Push:
-    """Where a report goes when it is done; attributes as the arguments of `hf_leep.push`."""
+    """Where a report goes when it is done.
+
+    Attributes:
+        repo_id: OWNER/NAME; None where nothing is pushed.
+        options: how.
+    """
 
     repo_id: str | None
-    repo_type: ReportRepoType
-    private: bool
-    create_pr: bool
-    space: bool
-    push_thumbnails: bool
+    options: PushOptions
 
     def check(self, thumbnails: bool, ask: bool) -> None:
         """Check before the run what would refuse the push after it.
@@ -40,19 +49,11 @@ class Push:
         from hf_leep import publish
 
         if self.repo_id is not None and ask:
-            publish.check(
-                self.repo_id,
-                repo_type=self.repo_type,
-                private=self.private or None,
-                create_pr=self.create_pr,
-                space=self.space,
-                push_thumbnails=self.push_thumbnails,
-                thumbnails=thumbnails,
-            )
-        given = (self.private, self.create_pr, self.repo_type != "dataset", self.space, self.push_thumbnails)
-        if self.repo_id is None and any(given):
-            names = ", ".join(name for name, value in zip(_OPTIONS, given, strict=True) if value)
-            raise UserError(f"{names}: for a push; add its target, --push-to-hub OWNER/NAME")
+            publish.check(self.repo_id, **self.options, thumbnails=thumbnails)
+        given = [name for name, value in self.options.items() if value not in (None, False, "dataset")]
+        if self.repo_id is None and given:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UserError(f"{names} {'is' if len(given) == 1 else 'are'} for a push: add --push-to-hub OWNER/NAME")
 
     def run(self, report: Report, json: bool) -> None:
         """Push a report if it was asked for, and some candidate in it has a rank; print where it is.
@@ -68,13 +69,5 @@ class Push:
         if report.exit_code == 1:
             complain("no candidate has a rank: nothing is pushed")
             return
-        pushed = publish.push(
-            report,
-            self.repo_id,
-            repo_type=self.repo_type,
-            private=self.private or None,
-            create_pr=self.create_pr,
-            space=self.space,
-            push_thumbnails=self.push_thumbnails,
-        )
+        pushed = publish.push(report, self.repo_id, **self.options)
         announce(pushed, error=json)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hf_leep.cli.output import columns, is_quiet, say, show_report
-from hf_leep.cli.pushing import Push
-from hf_leep.cli.records import cluster_of, race_of, search_of
+from hf_leep.cli.pushing import Push, PushOptions
+from hf_leep.cli.records import advise, cluster_of, race_of, search_of
 from hf_leep.errors import UserError
 from hf_leep.inference.processes import is_main
 from hf_leep.measures import MEASURES
@@ -38,34 +38,35 @@ def rank(
     ],
     config: Annotated[str | None, typer.Option(help="Configuration of the data set.", rich_help_panel=_DATA)] = None,
     split: Annotated[
-        str | None, typer.Option(help="Split, slices such as train[:20%] included.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="Split, or a slice of one, such as train[:20%].", rich_help_panel=_DATA)
     ] = None,
     revision: Annotated[
         str | None, typer.Option(help="Revision of a data set on the Hub.", rich_help_panel=_DATA)
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Label column; inferred where it is clear.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="Label column; found where it is clear.", rich_help_panel=_DATA)
     ] = None,
     input: Annotated[  # noqa: A002
         str | None,
-        typer.Option(help="Input column, or two of text as A,B; inferred where it is clear.", rich_help_panel=_DATA),
+        typer.Option(
+            help="Input column, or two columns of texts as A,B; found where it is clear.", rich_help_panel=_DATA
+        ),
     ] = None,
     models: Annotated[
-        list[str] | None, typer.Option(help="One or several: local folders or repo ids.", rich_help_panel=_NAME)
+        list[str] | None, typer.Option(help="One or several: local folders or ids on the Hub.", rich_help_panel=_NAME)
     ] = None,
     models_file: Annotated[
-        Path | None, typer.Option(help="File with one candidate a line.", rich_help_panel=_NAME)
+        Path | None, typer.Option(help="File with one candidate per line.", rich_help_panel=_NAME)
     ] = None,
     collection: Annotated[
-        str | None,
-        typer.Option(help="Candidates from a collection: owner/title-id.", rich_help_panel=_FIND),
+        str | None, typer.Option(help="Candidates from a collection: owner/title-id.", rich_help_panel=_FIND)
     ] = None,
     search: Annotated[
         str | None,
         typer.Option(help="Candidates from a search on the Hub: part of the name, '' for any.", rich_help_panel=_FIND),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Hub task; that of the data set's modality by default.", rich_help_panel=_FIND)
+        str | None, typer.Option(help="Hub task; the one for your kind of data by default.", rich_help_panel=_FIND)
     ] = None,
     library: Annotated[
         str | None,
@@ -79,32 +80,32 @@ def rank(
         str | None, typer.Option(help="Largest number of parameters, such as 100M.", rich_help_panel=_FIND)
     ] = None,
     min_downloads: Annotated[
-        int | None, typer.Option(help="Downloads in the last month.", rich_help_panel=_FIND)
+        int | None, typer.Option(help="Fewest downloads in the last month.", rich_help_panel=_FIND)
     ] = None,
     trained_on: Annotated[
-        str | None, typer.Option(help="Data set that their cards say they were trained on.", rich_help_panel=_FIND)
+        str | None, typer.Option(help="Data set that they were trained on, by their cards.", rich_help_panel=_FIND)
     ] = None,
     limit: Annotated[int | None, typer.Option(help="How many to take; 20 by default.", rich_help_panel=_FIND)] = None,
     sort: Annotated[
         SearchOrder | None,
         typer.Option(
-            help="downloads (by default), likes, trending_score, last_modified or created_at.", rich_help_panel=_FIND
+            help="What comes first: most downloads (by default), likes, trending_score, last_modified or created_at.",
+            rich_help_panel=_FIND,
         ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show what would be run and downloaded, and stop.", rich_help_panel=_BRING),
+        typer.Option("--dry-run", help="Show what would be run and downloaded, then stop.", rich_help_panel=_BRING),
     ] = False,
     max_download: Annotated[
-        str | None,
-        typer.Option(help="Budget, such as 20GB: candidates beyond it are skipped.", rich_help_panel=_BRING),
+        str | None, typer.Option(help="Limit, such as 20GB: candidates beyond it are skipped.", rich_help_panel=_BRING)
     ] = None,
     prefetch: Annotated[
         int, typer.Option(help="Candidates to download ahead while one runs.", rich_help_panel=_BRING)
     ] = 1,
     evict: Annotated[
         bool,
-        typer.Option("--evict", help="Remove what this run downloaded once it is scored.", rich_help_panel=_BRING),
+        typer.Option("--evict", help="Remove each download of this run once it is scored.", rich_help_panel=_BRING),
     ] = False,
     cache_dir: Annotated[
         Path | None,
@@ -117,8 +118,13 @@ def rank(
         ),
     ] = False,
     measures: Annotated[
-        str, typer.Option(help=f"Comma-separated, from {', '.join(MEASURES)}.", rich_help_panel=_ORDER)
-    ] = ("leep,leave-one-out-leep,nce"),
+        str,
+        typer.Option(
+            help=f"Separated by commas: {', '.join(MEASURES)}. The first three by default.",
+            show_default=False,
+            rich_help_panel=_ORDER,
+        ),
+    ] = "leep,leave-one-out-leep,nce",
     sort_by: Annotated[
         str | None,
         typer.Option(
@@ -129,24 +135,26 @@ def rank(
     race: Annotated[
         bool,
         typer.Option(
-            "--race", help="Run growing nested samples, and stop clear losers early.", rich_help_panel=_ORDER
+            "--race",
+            help="Run all candidates on growing samples, and stop clear losers early.",
+            rich_help_panel=_ORDER,
         ),
     ] = False,
     confidence: Annotated[
         float | None,
         typer.Option(
-            help="With --race: probability of stopping none of the truly best candidates; default 0.95.",
+            help="With --race: probability that none of the truly best candidates is stopped; 0.95 by default.",
             rich_help_panel=_ORDER,
         ),
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(help="With --race: number of best candidates to find; default 1.", rich_help_panel=_ORDER),
+        typer.Option(help="With --race: number of best candidates to find; 1 by default.", rich_help_panel=_ORDER),
     ] = None,
     max_samples: Annotated[
         int | None,
         typer.Option(
-            help="Rank on a stratified sample of this many rows; of labelled words, on random sentences.",
+            help="Rank on a stratified sample of this many rows; for labelled words, of this many random sentences.",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -161,10 +169,10 @@ def rank(
     seed: Annotated[int, typer.Option(help="Seed of the sample.", rich_help_panel=_DATA)] = 0,
     skip_bad_rows: Annotated[
         int,
-        typer.Option(help="Leave out up to so many rows that cannot be read or processed.", rich_help_panel=_DATA),
+        typer.Option(help="Leave out up to this many rows that cannot be read or processed.", rich_help_panel=_DATA),
     ] = 0,
     batch_size: Annotated[
-        int | None, typer.Option(help="Rows a batch; chosen by timing by default.", rich_help_panel=_RUN)
+        int | None, typer.Option(help="Rows per batch; chosen by timing by default.", rich_help_panel=_RUN)
     ] = None,
     device: Annotated[
         Device | None, typer.Option(help="cpu, cuda or mps; the best available by default.", rich_help_panel=_RUN)
@@ -175,7 +183,7 @@ def rank(
     compile: Annotated[  # noqa: A002
         bool,
         typer.Option(
-            "--compile", help="Compile each model first (torch.compile): worth it on many rows.", rich_help_panel=_RUN
+            "--compile", help="Compile each model first (torch.compile): pays on many rows.", rich_help_panel=_RUN
         ),
     ] = False,
     workers: Annotated[
@@ -183,7 +191,10 @@ def rank(
         typer.Option(help="Processes that read and decode rows; chosen by timing by default.", rich_help_panel=_RUN),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(help="Candidates to run at a time, each in its own process.", rich_help_panel=_RUN)
+        int,
+        typer.Option(
+            help="How many candidates to run at the same time, each in its own process.", rich_help_panel=_RUN
+        ),
     ] = 1,
     fast_decode: Annotated[
         bool,
@@ -193,15 +204,18 @@ def rank(
     ] = False,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="local, or ray: each candidate a task of a cluster.", rich_help_panel=_RUN),
+        typer.Option(help="Where candidates run: local, or ray for a Ray cluster.", rich_help_panel=_RUN),
     ] = "local",
     resources: Annotated[
         str | None,
-        typer.Option(help="With ray, what a candidate takes: cpus=2,gpus=1,memory=8GB.", rich_help_panel=_RUN),
+        typer.Option(help="With --engine ray: what a candidate needs, such as cpus=2,gpus=1.", rich_help_panel=_RUN),
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(help="The Ray cluster; that of RAY_ADDRESS, else one on this machine.", rich_help_panel=_RUN),
+        typer.Option(
+            help="With --engine ray: address of the cluster; RAY_ADDRESS by default, else this machine.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     no_cache: Annotated[
         bool,
@@ -238,7 +252,7 @@ def rank(
         ),
     ] = None,
     repo_type: Annotated[
-        ReportRepoType, typer.Option(help="Its type, when it is pushed to: dataset or model.", rich_help_panel=_REPORT)
+        ReportRepoType, typer.Option(help="Type of that repository: dataset or model.", rich_help_panel=_REPORT)
     ] = "dataset",
     private: Annotated[
         bool, typer.Option("--private", help="Make a new repository private.", rich_help_panel=_REPORT)
@@ -254,7 +268,7 @@ def rank(
         bool,
         typer.Option(
             "--push-thumbnails",
-            help="With --thumbnails: push them, too, which are pictures of your rows.",
+            help="Push the thumbnails, too. They are pictures of your rows.",
             rich_help_panel=_REPORT,
         ),
     ] = False,
@@ -273,7 +287,10 @@ def rank(
 
     if output is not None and is_main():
         Report.check_folder(output)
-    push = Push(push_to_hub, repo_type, private, create_pr, space, push_thumbnails)
+    options = PushOptions(
+        private=private or None, create_pr=create_pr, repo_type=repo_type, space=space, push_thumbnails=push_thumbnails
+    )
+    push = Push(push_to_hub, options)
     push.check(thumbnails, ask=is_main())
     if thumbnails and output is None:
         raise UserError("--thumbnails are kept in the folder of the report: add --output DIR")
@@ -335,6 +352,7 @@ def rank(
         if json:
             typer.echo(dumps(plan.data, ensure_ascii=False, indent=2))
         say(planned(plan.data, columns(error=json)), error=json)
+        advise(found, plan.exit_code, any(step.headless for step in plan.steps))
         raise typer.Exit(plan.exit_code)
     report = api.rank(
         names,
@@ -365,6 +383,7 @@ def rank(
         raise typer.Exit
     with interruptions.held():
         show_report(report, output, json)  # before the push, which may fail
+        advise(found, report.exit_code, report.data["headless"]["count"] > 0)
     if interruptions.came():
         raise typer.Exit(report.exit_code)
     push.run(report, json)
@@ -372,8 +391,9 @@ def rank(
 
 
 def _show_plan(plan: Plan) -> None:
-    """Show a plan before it is run, if it says what is not obvious."""
+    """Show a plan before it is run, if it says what is not obvious and the report does not say right after it."""
     from hf_leep.report.card.plan import planned
 
-    if plan.worth_showing and not is_quiet():
+    runs = any(one["action"] != "skip" or one["for_features"] for one in plan.data["candidates"])
+    if plan.worth_showing and runs and not is_quiet():
         say(planned(plan.data, columns(error=True)), error=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from hf_leep.cli.output import complain
 from hf_leep.errors import UserError
 from hf_leep.options import Cluster, Race, Search, SearchOrder
 
@@ -42,6 +43,23 @@ def search_of(
         trained_on=trained_on,
         limit=Search.limit if limit is None else limit,
         sort=Search.sort if sort is None else sort,
+    )
+
+
+def advise(search: Search | None, exit_code: int, headless: bool) -> None:
+    """Say what else to search for, where nothing that was found can be ranked.
+
+    Args:
+        search: the search, if there was one.
+        exit_code: 1 where nothing can be ranked.
+        headless: whether some candidates only lack a head: then the advice is to rank by their features.
+    """
+    if search is None or exit_code != 1 or headless:
+        return
+    task = ", or leave out --task: then it is that of your data" if search.task else ""
+    complain(
+        "the search found no checkpoint that can be ranked, for the reasons above: try other words for --search, "
+        f"or a --limit above {search.limit}{task}"
     )
 
 

@@ -27,7 +27,7 @@ from hf_leep.data.contents import (
     without_holes,
 )
 from hf_leep.data.hints import notes
-from hf_leep.data.named_files import check_not_named, open_named_files
+from hf_leep.data.named_files import check_not_named, check_not_numbered, open_named_files
 from hf_leep.data.rows import Rows as Rows
 from hf_leep.data.source import DatasetLike as DatasetLike
 from hf_leep.data.source import Pin, bars, open_split
@@ -103,7 +103,11 @@ def load(
     rows, said = open_named_files(opened.dataset, opened.folder, named, skip_bad_rows)
     opened = replace(opened, dataset=rows, warnings=[*opened.warnings, *said])
     check_label(opened.dataset, label)
-    modality, input_columns = find_inputs(opened.dataset, modalities, inputs, label)
+    try:
+        modality, input_columns = find_inputs(opened.dataset, modalities, inputs, label)
+    except TargetError:
+        check_not_numbered(opened.dataset, opened.folder)
+        raise
     for column in input_columns:
         if missing := modality.missing_decoder(opened.dataset.features[column]):
             raise TargetError(missing)

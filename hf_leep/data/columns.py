@@ -210,7 +210,9 @@ def _check_inputs(
             )
     most = max(modality.max_inputs for modality in by_name.values())
     if len(chosen) > most:
-        raise TargetError(f"{option('input')} names {len(chosen)} columns, {', '.join(chosen)}; {most} are the most")
+        raise TargetError(
+            f"{option('input')} names {len(chosen)} columns, {', '.join(chosen)}; it can be at most {most}"
+        )
     if twice := [column for column in chosen if chosen.count(column) > 1]:
         raise TargetError(f"{option('input')} names column {twice[0]!r} twice: name it once, or name another")
     for key, names in columns.items():
@@ -220,7 +222,7 @@ def _check_inputs(
     modalities = list(by_name.values())
     pairs = " and ".join(modality.unit for modality in modalities if modality.max_inputs > 1)
     raise TargetError(
-        f"{option('input')} {held} cannot be the input ({_units(modalities)}; two columns only of {pairs}): "
+        f"{option('input')} {held} cannot be the input ({_units(modalities)}; only {pairs} can be two columns): "
         f"it can be {_listed(fitting)}"
     )
 

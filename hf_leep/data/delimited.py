@@ -222,7 +222,8 @@ def _check_header(path: Path, header: Sequence[str], separator: str) -> None:
     if not header:
         raise TargetError(f"{path}: there are no rows")
     if re.fullmatch(r"sep=.?", header[0].strip()):
-        raise TargetError(f"{path.name} starts with the line {separator.join(header).strip()!r}, of Excel: remove it")
+        line = separator.join(header).strip()
+        raise TargetError(f"{path.name} starts with {line!r}, a line that is for Excel alone: remove it")
     twice = sorted({name for name in header if header.count(name) > 1 and name})
     if twice:
         raise TargetError(f"{path.name} has several columns called {twice[0]!r}: rename all but one")

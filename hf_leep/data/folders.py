@@ -187,10 +187,9 @@ def _check_all_taken(
     splits = ", ".join(f"{split} ({len(held)} files)" for split, held in files.items())
     example = next((held[0] for held in files.values() if held), lost[0])
     raise TargetError(
-        f"{name}: {len(lost)} of {len(on_disk)} files would be left out, such as "
-        f"{_within(lost[0], folder)}: datasets takes {splits} for splits by names such as "
-        f"{_within(example, folder)}. Rename these, or put each split into a folder of its own, such as train/, "
-        "with the folders of the classes in it"
+        f"{name}: {len(lost)} of {len(on_disk)} files would be left out, such as {_within(lost[0], folder)}, because "
+        f"the names of others, such as {_within(example, folder)}, look like those of a split: {splits}. Rename the "
+        "others, or put each split into a folder of its own, such as train/, with the folders of the classes in it"
     )
 
 
@@ -266,7 +265,7 @@ def _check_labels(
     data = [file for held in files.values() for file in held if file.suffix.lower() in builder.EXTENSIONS]
     depths = Counter(len(file.relative_to(folder).parts) for file in data if file.is_relative_to(folder))
     if archives := [file.name for held in files.values() for file in held if file.suffix.lower() in _ARCHIVES]:
-        raise TargetError(f"{name}: there are no labels in {archives[0]} as it is packed: unpack it first")
+        raise TargetError(f"{name}: the labels in {archives[0]} cannot be read while it is packed: unpack it first")
     if len({file.parent for file in data}) < 2:
         tables = [file.name for file in _all_files(folder) if file.suffix.lower() in (".csv", ".tsv", ".jsonl")]
         or_give = f", or give {tables[0]} as the data set if it names them and their classes" if tables else ""

@@ -51,7 +51,7 @@ def check(path: Path) -> None:
     suffix = path.suffix.lower()
     for bytes_of, right in _NAMED_OTHERWISE:
         if start.startswith(bytes_of) and suffix != right:
-            raise TargetError(f"{path.name} is no {suffix} file: rename it to {path.stem}{right}")
+            raise TargetError(f"{path.name} is not a {suffix} file: rename it to {path.stem}{right}")
     if suffix in _BINARY:
         return
     if start.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):

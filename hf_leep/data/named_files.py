@@ -140,13 +140,43 @@ def _check_not_beside(column: str, names: Sequence[str], folder: Path | None) ->
             f"column {column!r} holds names of files, such as {names[0][:80]!r}, whose suffix is not read: "
             f"convert them, or choose another column with {option('input')}"
         )
-    path = str(first.relative_to(folder))
-    before, _, after = path.partition(names[0])
-    joined = " + ".join(part for part in (before and repr(before), f"df[{column!r}]", after and repr(after)) if part)
     raise TargetError(
-        f"column {column!r} holds names of files without their folder or suffix: {names[0][:80]!r} is {path}. Make a "
-        f"column of their paths, as df['path'] = {joined} does, or choose another column with {option('input')}"
+        f"column {column!r} holds names of files without their folder or suffix: "
+        f"{_how_to_join(first.relative_to(folder), names[0], f'df[{column!r}]')}, or choose another column with "
+        f"{option('input')}"
     )
+
+
+def check_not_numbered(found: datasets.Dataset, folder: Path | None) -> None:
+    """Check that no column of whole numbers, such as ``id``, stands for files, such as 1.jpg.
+
+    Args:
+        found: a split without a column that could be the input.
+        folder: where the files would be; None where no files are beside the data.
+
+    Raises:
+        TargetError: one does.
+    """
+    if folder is None:
+        return
+    numbered = [name for name, feature in found.features.items() if "int" in str(getattr(feature, "dtype", ""))]
+    for column in numbered:
+        numbers = [number for number in found.select_columns([column])[:_NAMES][column] if number is not None]
+        files = [_beside(folder, str(number)) for number in numbers] if len(set(numbers)) == len(numbers) else []
+        if files and (first := files[0]) is not None and None not in files:
+            raise TargetError(
+                f"column {column!r} holds the numbers of files: "
+                f"{_how_to_join(first.relative_to(folder), str(numbers[0]), f'df[{column!r}].astype(str)')}"
+            )
+
+
+def _how_to_join(path: Path, name: str, names: str) -> str:
+    """How to make a column of paths, by one of them, its name in the table, and code for all names."""
+    text = str(path)
+    after = next((suffix for suffix in _SUFFIXES if text.endswith(name + suffix)), "")
+    before = text.removesuffix(name + after)
+    joined = " + ".join(part for part in (before and repr(before), names, after and repr(after)) if part)
+    return f"{name[:80]!r} is {path}. Make a column of their paths, as df['path'] = {joined} does"
 
 
 def _beside(folder: Path, name: str) -> Path | None:

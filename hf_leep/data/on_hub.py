@@ -65,13 +65,7 @@ def find(name: str, revision: str | None) -> tuple[str, str | None]:
 def load(
     name: str, config: str | None, revision: str | None, token: str | bool | None
 ) -> tuple[Mapping[Any, datasets.Dataset], list[str]]:
-    """Load all splits of a data set.
-
-    Args:
-        name: its id.
-        config: configuration, where it has several.
-        revision: its commit.
-        token: access token.
+    """Load all splits of a data set; the arguments are those of ``datasets.load_dataset``.
 
     Returns:
         Its splits, and what a reader of the report must know about its files.
@@ -106,13 +100,7 @@ def load(
 def stream(
     name: str, config: str | None, revision: str | None, token: str | bool | None
 ) -> tuple[datasets.IterableDatasetDict, bool]:
-    """Stream a data set.
-
-    Args:
-        name: its id.
-        config: configuration, where it has several.
-        revision: its commit.
-        token: access token.
+    """Stream a data set; the arguments are those of ``datasets.load_dataset``.
 
     Returns:
         Its splits, and whether their columns hold the cells of CSV files as texts, whose types are not known yet.

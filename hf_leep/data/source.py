@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import datasets
 import pyarrow as pa
 from huggingface_hub import constants
+from huggingface_hub.utils import are_progress_bars_disabled
 
 from hf_leep.data import delimited, folders, formats, on_hub, packed
 from hf_leep.data.hints import about_suffix
@@ -39,12 +40,13 @@ def bars(show: bool) -> Iterator[None]:
     """Turn off the log lines of ``datasets``, and its progress bars unless they are shown on a terminal.
 
     Args:
-        show: whether progress bars are wanted.
+        show: whether progress bars are wanted; HF_HUB_DISABLE_PROGRESS_BARS hides these, too.
     """
     if verbose():
         yield
         return
-    hide = not (show and sys.stderr.isatty()) and not datasets.are_progress_bars_disabled()
+    wanted = show and sys.stderr.isatty() and not are_progress_bars_disabled()
+    hide = not wanted and not datasets.are_progress_bars_disabled()
     verbosity = datasets.logging.get_verbosity()
     datasets.logging.set_verbosity(CRITICAL)
     if hide:
@@ -193,7 +195,7 @@ def _open_name(
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
         if "torchcodec" in str(error.__cause__ or error):  # datasets needs it to copy sounds into its cache
             raise TargetError(
-                f"{name}: datasets needs torchcodec to read a folder of sounds: "
+                f"{name}: datasets can read a folder of sounds only with torchcodec: "
                 "pip install torchcodec, or list the files in a CSV with the columns file and label"
             ) from None
         if any(said in str(error.__cause__ or error) for said in _NO_ROWS):

@@ -185,14 +185,14 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
                 f"label {target[row]} in row {row} of this batch is negative (unlabelled examples are often marked −1 "
                 "or −100): drop these rows first"
             )
-        return target.astype(np.int64, copy=False)
+        return _as_int64(target)
 
     def _placed(
         self, outputs: Sequence[Mapping[str, object] | Sequence[Mapping[str, object]]]
     ) -> tuple[Float64, list[str]]:
         """The outputs of a pipeline as ``[n, s]``, and the names of the columns."""
         if measures.find(self.measure).needs == "features":
-            raise InputError(f"{self.measure} needs features, and outputs of a classification pipeline are none")
+            raise InputError(f"{self.measure} needs features, which the outputs of a classification pipeline are not")
         return pipelines.place(outputs)
 
     def _top_predictions(self, predictions: ArrayLike) -> NDArray[np.int64 | np.str_] | None:
@@ -203,7 +203,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         if top is None or arrays.source_labels(top) is None:
             return None
         array = np.asarray(top)
-        return array.astype(str) if array.dtype.kind in "OU" else array.astype(np.int64)
+        return array.astype(str) if array.dtype.kind in "OU" else _as_int64(array)
 
     def _write_top_predictions(self, hard: NDArray[np.int64 | np.str_], codes: Integers) -> None:
         kind = "string" if hard.dtype.kind == "U" else "int64"
@@ -363,6 +363,16 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
         block /= block.sum(axis=1, keepdims=True)
         probabilities[rows] = block
     return probabilities
+
+
+def _as_int64(labels: NDArray[np.generic]) -> Integers:
+    """Labels as int64, ``[n]``; those that do not fit would become negative."""
+    if labels.dtype.kind == "u" and (beyond := np.greater(labels, np.iinfo(np.int64).max)).any():
+        row = int(np.argmax(beyond))
+        raise InputError(
+            f"label {labels[row]} in row {row} of this batch is larger than 2^63 − 1: number the classes from 0"
+        )
+    return labels.astype(np.int64, copy=False)
 
 
 def _columns(classes: Sequence[str] | None) -> str:

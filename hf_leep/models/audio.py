@@ -46,7 +46,9 @@ def _load_extractor(path: Path) -> FeatureExtractor:
         raise CandidateError(f"its feature extractor cannot be loaded: {describe(error)}") from None
     rate: object = extractor.sampling_rate
     if not isinstance(rate, int) or rate < 1:
-        raise CandidateError(f"its feature extractor states the sampling rate {rate!r:.60}, not samples a second")
+        raise CandidateError(
+            f"its feature extractor states the sampling rate {rate!r:.60}, which is no number of samples"
+        )
     return extractor
 
 

@@ -171,12 +171,12 @@ def read_config(path: Path) -> PreTrainedConfig:
             config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             _ = config.num_labels, config.to_dict()  # some wrong types only show here
     except Exception as error:  # configurations raise exceptions of any kind
-        text = f"{one_line(error)}"
+        text = f"its config.json cannot be read: {one_line(error)}"
         if "trust_remote_code" in str(error):
             text = "it needs Python code from its repository (trust_remote_code), which hf_leep does not run"
         elif "model_type" in str(error) or "model type" in str(error):
             text = "its config.json names no model_type that transformers knows"
-        raise CandidateError(f"configuration: {text}") from None
+        raise CandidateError(text) from None
     claims.choose_attention(config)
     config.return_dict = True
     return config

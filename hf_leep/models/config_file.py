@@ -23,7 +23,7 @@ def check_class_names(path: Path) -> None:
     if names is None or (isinstance(names, dict) and all(re.fullmatch(r"\d+", str(number)) for number in names)):
         return
     raise CandidateError(
-        "configuration: id2label in its config.json must hold a name for each number of a class, such as "
+        "id2label in its config.json must hold a name for each number of a class, such as "
         f'{{"0": "cat", "1": "dog"}}, and holds {str(names)[:60]}'
     )
 

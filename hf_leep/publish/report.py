@@ -112,12 +112,14 @@ def _check_extras(
 ) -> None:
     """Raise where a Space or thumbnails are asked for that cannot be pushed."""
     if space and create_pr:
-        raise UserError(f"{option('space')} commits to a Space, and {option('create_pr')} nothing: leave one out")
+        raise UserError(
+            f"{option('space')} commits to a Space, but {option('create_pr')} must not commit: leave one out"
+        )
     named = option("push_thumbnails")
     if push_thumbnails and not thumbnails:
         raise UserError(f"{named}: the report has no thumbnails; rank with {option('thumbnails')}")
     if push_thumbnails and repo_type == "model" and not space:
-        raise UserError(f"{named}: a model card shows none; push to a data set, or add {option('space')}")
+        raise UserError(f"{named}: a model card cannot show them; push to a data set, or add {option('space')}")
 
 
 def _push_space(

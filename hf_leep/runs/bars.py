@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Protocol, Self
+
+_NUMBERS = 48  # characters of a bar beside its name, such as ``:  33%|███ | 400/1200 [00:12<00:24, 33.33row/s]``
+_SHORTEST, _LONGEST = 10, 30  # characters of a name
 
 
 class ProgressBar(Protocol):
@@ -46,6 +50,11 @@ def progress_bar(total: int, show: bool, unit: str, description: str | None = No
         dynamic_ncols=True,
     )
     return bar
+
+
+def label(name: str) -> str:
+    """The end of a name, as much of it as leaves room for a bar and its numbers on one line of the terminal."""
+    return name[-max(_SHORTEST, min(_LONGEST, shutil.get_terminal_size().columns - _NUMBERS)) :]
 
 
 def note(text: str, show: bool, always: bool = False) -> None:

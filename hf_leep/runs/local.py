@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from hf_leep import hub
-from hf_leep.errors import CandidateError, HubLimitError, ProcessError, UserError, lacks_memory, name_options, one_line
+from hf_leep.errors import (
+    CandidateError,
+    HubLimitError,
+    ProcessError,
+    UserError,
+    lacks_memory,
+    name_options,
+    one_line,
+    option,
+)
 from hf_leep.records import Result
 from hf_leep.runs import plan
-from hf_leep.runs.bars import ProgressBar, note, progress_bar
+from hf_leep.runs.bars import ProgressBar, label, note, progress_bar
 from hf_leep.runs.job import Fetch, Job
 from hf_leep.runs.memory import Memory
 from hf_leep.runs.passes import errors_of_candidates
@@ -196,7 +205,7 @@ class Downloads:
     @contextlib.contextmanager
     def running(self, step: Step, num_rows: int) -> Iterator[None]:
         """Show a candidate's name; at the end, count the rows that this thread did not have to run."""
-        name = plain(Path(step.name).name[-30:])
+        name = label(plain(Path(step.name).name))
         with self._lock:
             self._names.append(name)
             self._describe()
@@ -233,8 +242,9 @@ class Downloads:
         """Download a checkpoint whose pass was in the store when the plan was made, and is damaged."""
         with self._lock:
             if self._bytes_left is not None and snapshot.download_bytes > self._bytes_left:
+                limit = option("hub.max_download")
                 raise CandidateError(
-                    "its stored pass is damaged, and the budget does not hold its download: run it again"
+                    f"its stored pass is damaged, and its download would exceed {limit}: run it again"
                 )
             self._bytes_left = None if self._bytes_left is None else self._bytes_left - snapshot.download_bytes
         return hub.fetch_within(snapshot, self._client, self._timeout)

@@ -14,7 +14,7 @@ from hf_leep.arrays import Integers
 from hf_leep.measures import MEASURES, SCORE_VERSION
 from hf_leep.ranking import scoring, uncertainty
 from hf_leep.records import Candidate, Extraction, Result, Run, Score, Target
-from hf_leep.runs.bars import progress_bar
+from hf_leep.runs.bars import label, progress_bar
 from hf_leep.runs.stored_passes import INVALID, StoredCandidate, restore_candidate
 from hf_leep.runs.threads import one_blas_thread
 from hf_leep.store import JsonObject, Store
@@ -56,7 +56,7 @@ def compute(
         advance(1)
         bar.update()
 
-    name = f"scoring {plain(Path(extraction.candidate.id).name[-30:])}"
+    name = f"scoring {label(plain(Path(extraction.candidate.id).name))}"
     with one_blas_thread(), progress_bar(len(measures), progress, "measure", name, leave=False) as bar:
         return scoring.score(extraction, measures, count)
 

@@ -57,7 +57,7 @@ def check(target_modality: str, options: FineTuning) -> None:
     if modality is None or not modality.trainable:
         *others, last = (known.unit for known in MODALITIES if known.trainable)
         which = target_modality if modality is None else modality.unit
-        raise UserError(f"only {', '.join(others)} and {last} can be fine-tuned on, not {which}")
+        raise UserError(f"fine-tuning works with {', '.join(others)} and {last}, not with {which}")
     if options.flip and target_modality != "image":
         raise UserError(f"{option('fine_tune.flip')} is for images, and these rows are of the kind {target_modality}")
 

@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from hf_leep.arrays import Integers
-from hf_leep.errors import CandidateError
+from hf_leep.errors import CandidateError, option
 from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout, without_masks
 from hf_leep.training.records import Recipe, Trained
 
@@ -280,7 +280,8 @@ def _step(
         batch = examples.inputs(part)
         if recipe.flip:
             if "pixel_values" not in batch or batch["pixel_values"].ndim != 4:
-                raise CandidateError("its inputs are not whole images, which could be flipped")
+                flip = option("fine_tune.flip")
+                raise CandidateError(f"its inputs are not whole images, so they cannot be flipped: leave out {flip}")
             flipped = torch.as_tensor(rng.random(len(part)) < 0.5)
             pixels = batch["pixel_values"].clone()
             pixels[flipped] = pixels[flipped].flip(-1)

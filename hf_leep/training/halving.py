@@ -117,9 +117,8 @@ class _Run:
         if self._settings.steps is None:
             for candidate in sorted(self._all, key=self._is_suspect):
                 self._probe(candidate)
-        pairs = [(c, rate) for c in self._able() for rate in self._settings.learning_rates]
-        self._check_budget(pairs)
-        self._rung(0, pairs)
+                self._check_budget()
+        self._rung(0, self._first(self._able()))
         alive = self._better(self._able(), self._num_survivors)
         self._rung(1, [(c, rate) for c in alive for rate in _better_rates(c)])
         finalists = self._finalists([c for c in self._able() if c in alive])
@@ -135,20 +134,31 @@ class _Run:
         """Seconds spent so far, by this process and earlier ones."""
         return time.perf_counter() - self._started
 
-    def _check_budget(self, pairs: Sequence[tuple[_Candidate, float]]) -> None:
-        """Raise if even the fewest steps take longer than the budget."""
+    def _first(self, candidates: Sequence[_Candidate]) -> list[tuple[_Candidate, float]]:
+        """What the first rung trains: each candidate with each learning rate."""
+        return [(c, rate) for c in candidates for rate in self._settings.learning_rates]
+
+    def _check_budget(self) -> None:
+        """Raise if the fewest steps of the candidates timed so far alone take longer than the budget."""
         budget = self._settings.budget
-        if budget is None or self._journal.steps(0) is not None:
+        timed = [c for c in self._able() if c.seconds_per_step > 0]
+        if budget is None or not timed or self._journal.steps(0) is not None:
             return
-        needed = MIN_STEPS * self._cost(0, pairs)[0] / _MARGIN
-        if needed > _TOO_LONG * budget:
+        if self._fewest(timed) > _TOO_LONG * budget:
+            mean = sum(c.seconds_per_step for c in timed) / len(timed)
+            others = [replace(c, seconds_per_step=mean) for c in self._able() if c not in timed]  # most likely
             also = f" ({self._joined} is one of them by the second opinion)" if self._joined else ""
             number = len(self._all)
             these = "this candidate" if number == 1 else f"these {number} candidates"
+            fewer = f", or fewer candidates ({option('fine_tune.top')})" if number > 1 else ""
             raise UserError(
                 f"{option('fine_tune.budget')} is {duration(budget)}, but training {these}{also} takes "
-                f"about {duration(needed)} here: give it more, or fewer candidates ({option('fine_tune.top')})"
+                f"about {duration(self._fewest([*timed, *others]))} here: give it more{fewer}"
             )
+
+    def _fewest(self, candidates: Sequence[_Candidate]) -> float:
+        """Seconds of the fewest steps of all rungs."""
+        return MIN_STEPS * self._cost(0, self._first(candidates))[0] / _MARGIN
 
     def _is_suspect(self, candidate: _Candidate) -> bool:
         return candidate.name in self._suspects

@@ -58,7 +58,7 @@ def split_rows(classes: Integers | None, groups: Integers, seed: int) -> Split:
     train, choose_rows, judge_rows = (np.flatnonzero(part[groups] == k) for k in range(3))
     if min(len(choose_rows), len(judge_rows)) < _SMALLEST:
         raise UserError(
-            f"{len(groups)} rows are too few to fine-tune on: a fifth of them choose and another fifth test, "
-            f"at least {_SMALLEST} rows each; rank more rows first"
+            f"{len(groups)} rows are too few to fine-tune on: a fifth of them is for choosing, a fifth for testing, "
+            f"and each must have at least {_SMALLEST} rows; rank more rows first"
         )
     return Split(train, choose_rows, judge_rows)

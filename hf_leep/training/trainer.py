@@ -92,5 +92,5 @@ class Trainer:
             raise AssertionError  # a candidate without a folder is in memory
         dtype = next(model[1].parameters()).dtype
         if dtype != torch.float32:
-            raise CandidateError(f"its weights are {dtype}, and are trained in float32: convert it with .float()")
+            raise CandidateError(f"its weights are {dtype}, but fine-tuning is in float32: convert it with .float()")
         return adapter.wrap(cast("PreTrainedModel", model[1]), model[2], columns, class_names=names)

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+from typing import Literal, get_args, get_origin
 
 import pytest
 from typer.main import get_command
@@ -38,6 +39,29 @@ def test_flags_are_shown_without_the_type_of_a_value(command, capsys, monkeypatc
     page = capsys.readouterr().out
     assert "--help" in page
     assert "<bool>" not in page
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_nothing_is_cut_off_on_sixty_columns(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert cli.run([*filter(None, [command]), "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "…" not in page
+    options = COMMANDS[command].params if command else []
+    assert all(f"{name} " in page for one in options for name in one.opts if name.startswith("--"))
+    assert max(map(len, page.splitlines())) <= 60
+
+
+def test_names_to_choose_from_are_in_the_words_of_an_option(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for name, command in COMMANDS.items():
+        assert cli.run([name, "--help"]) == 0
+        page = capsys.readouterr().out
+        for one in command.params:
+            names = get_args(one.type_descriptor.annotation)
+            if get_origin(one.type_descriptor.annotation) is Literal:
+                start = page.index(f" --{one.name.replace('_', '-')} ")
+                assert all(choice in page[start : start + 600] for choice in names), one.name
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 
+import datasets
 import pytest
 
 from hf_leep import cli
 from hf_leep.cli.output import say
+from hf_leep.data import source
+from hf_leep.runs import bars
 from tests.warm import HANGING
 
 
@@ -79,6 +82,24 @@ def test_quiet_and_verbose_may_stand_anywhere_and_quiet_hides_the_plan(client, h
     assert "five" in done.stdout
     assert "to run" not in client("-q", "rank", *arguments).stderr
     assert client("rank", *arguments, "--verbose").returncode == 3
+
+
+def test_quiet_hides_the_bars_of_datasets_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(source, "are_progress_bars_disabled", lambda: False)
+    with source.bars(True):
+        assert not datasets.are_progress_bars_disabled()
+    monkeypatch.setattr(source, "are_progress_bars_disabled", lambda: True)  # as --quiet does
+    with source.bars(True):
+        assert datasets.are_progress_bars_disabled()
+    assert not datasets.are_progress_bars_disabled()
+
+
+@pytest.mark.parametrize(("width", "length"), [(40, 10), (60, 12), (80, 30), (200, 30)])
+def test_a_name_leaves_room_for_its_bar(width, length, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert bars.label("x" * 50) == "x" * length
+    assert bars.label("short") == "short"
 
 
 @pytest.mark.parametrize("module", ["numpy", "typer"])

@@ -156,7 +156,7 @@ BAD = {
     "three inputs": (
         lambda p: p,
         {"inputs": ["image", "label", "label"]},
-        r"input names 3 columns, .*; 2 are the most",
+        r"input names 3 columns, .*; it can be at most 2",
     ),
     "label is no class": (
         lambda p: p.add_column("weight", [0.5] * 60),
@@ -181,8 +181,8 @@ BAD = {
     "input is no image": (
         lambda p: p,
         {"input": "label"},
-        r"input label \(ClassLabel\) cannot be the input \(videos, images, sounds, words or texts; two columns only "
-        r"of texts\): it can be image",
+        r"input label \(ClassLabel\) cannot be the input \(videos, images, sounds, words or texts; only texts "
+        r"can be two columns\): it can be image",
     ),
     "label is the image": (
         lambda p: p,

@@ -38,7 +38,7 @@ def parquet(path, **columns):
     ("d.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", "is a Git LFS pointer"),
     ("d.csv", b"PK\x03\x04\x14\0\x06\0", "is a ZIP archive or an Excel workbook"),
     ("d.csv", b"<!DOCTYPE html>\n<html><title>Sign in, please</title></html>\n", "is a page of HTML, not data"),
-    ("d.csv", b"PAR1\x15\x04", "is no .csv file: rename it to d.parquet"),
+    ("d.csv", b"PAR1\x15\x04", "is not a .csv file: rename it to d.parquet"),
     ("d.csv", LINES.encode("utf-16-be"), r"is not UTF-8 \(UTF-16 or UTF-32 without a mark\)"),
     ("d.tsv", LINES.encode("utf-32"), r"is not UTF-8 \(UTF-32\)"),
     ("d.csv", LINES.replace("t3", "é").encode("latin-1"), r"is not UTF-8 \(it cannot be decoded at byte 0xe9\)"),

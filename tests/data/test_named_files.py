@@ -87,6 +87,22 @@ def test_names_that_are_no_pictures_are_not_read_as_texts(pictures, names, messa
     assert load(rows)[0].input_columns == ("text",)
 
 
+def test_numbers_of_files_say_how_to_make_paths_of_them(pictures):
+    """A table of ``id,label`` beside 0.png … 7.png, or beside a folder of them; not where the numbers repeat."""
+    path = pictures / "d.csv"
+    path.write_text("id,label\n" + "".join(f"{k},{y}\n" for k, y in enumerate(LABELS)))
+    with pytest.raises(TargetError, match=r"'0' is 0.png. .* df\['path'\] = df\['id'\].astype\(str\) \+ '.png' does"):
+        load(path)
+    (pictures / "in").mkdir()
+    for k in range(8):
+        (pictures / f"{k}.png").rename(pictures / "in" / f"{k}.mp3")
+    with pytest.raises(TargetError, match=r"'0' is in/0.mp3. .* = 'in/' \+ df\['id'\].astype\(str\) \+ '.mp3' does"):
+        load(path)
+    path.write_text("age,label\n" + "".join(f"{k % 4},{y}\n" for k, y in enumerate(LABELS)))
+    with pytest.raises(TargetError, match="no column of videos, images"):
+        load(path)
+
+
 def test_names_in_a_stream_are_not_read_as_texts():
     rows = datasets.Dataset.from_dict({"image": [f"{k}.png" for k in range(8)], "label": LABELS})
     with pytest.raises(TargetError, match=r"holds names of pictures, such as .*, without the files"):
@@ -117,5 +133,5 @@ def test_an_archive_in_a_folder_is_named(pictures):
         (pictures / f"{'01'[name == 'b']}.png").rename(pictures / name / "x.png")
     (pictures / "packed").mkdir()
     shutil.make_archive(str(pictures / "packed" / "d"), "zip", pictures, "a")
-    with pytest.raises(TargetError, match=r"d.zip as it is packed: unpack it first"):
+    with pytest.raises(TargetError, match=r"d.zip cannot be read while it is packed: unpack it first"):
         load(pictures / "packed")

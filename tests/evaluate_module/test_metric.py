@@ -444,6 +444,10 @@ GOOD = {"predictions": [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], "references": [0, 1
         ({"references": [[0], [1, 2], [1]]}, r"labels must be one-dimensional \[n\]"),
         ({"references": [0, -1, 1]}, "label -1 in row 1 of this batch is negative"),
         ({"references": torch.tensor([0, 1, -100])}, "label -100 in row 2 of this batch is negative"),
+        (
+            {"references": np.array([0, 2**63 + 5, 1], np.uint64)},
+            r"label 9223372036854775813 in row 1 of this batch is larger than 2\^63 − 1: number the classes from 0",
+        ),
         ({"references": [1, 1, 1]}, "all 3 labels are 1; a score needs at least two classes"),
         ({"references": [0.0, 1.0, 1.0]}, "got dtype float64: these are whole numbers, so give labels.astype"),
         ({"references": [0.5, 1.0, 1.0]}, "got dtype float64: 0.5 in row 0 is no class"),

@@ -139,3 +139,21 @@ def test_offline_and_a_hub_that_never_answers_are_told_apart(hub, ask, what):
 def test_the_search_stops_where_the_downloads_are_too_few(models, ask):
     assert len(ask({"min_downloads": 750})) == 2
     assert len(models.requested(r"^GET /api/models\?")) == 2  # of five pages
+
+
+def test_a_search_that_finds_only_what_cannot_be_ranked_says_what_to_try(hub, client, pictures, tmp_path):
+    dataset = tmp_path / "pictures.parquet"
+    pictures.to_parquet(dataset)
+    hub.add("user/net", {"config.json": b"{}"}, pipeline_tag="image-classification", library_name="transformers")
+    for options in (["--dry-run"], []):
+        done = client("rank", "--dataset", dataset, "--search", "net", *options)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == (
+            "hf-leep: the search found no checkpoint that can be ranked, for the reasons above: try other words for "
+            "--search, or a --limit above 20"
+        )
+    assert "user/net" not in done.stderr, "the plan, which says no more than the report after it, is not shown"
+    done = client("rank", "--dataset", dataset, "--search", "net", "--task", "image-classification", "--dry-run")
+    assert done.stderr.endswith("or leave out --task: then it is that of your data\n")
+    done = client("rank", "--dataset", dataset, "--models", "user/net")
+    assert "the search" not in done.stderr

@@ -220,7 +220,7 @@ def test_a_folder_of_sounds_needs_torchcodec_and_says_so(tmp_path):
         pytest.skip("torchcodec is here")
     (tmp_path / "sounds" / "a").mkdir(parents=True)
     (tmp_path / "sounds" / "a" / "1.wav").write_bytes(b"RIFF")
-    with pytest.raises(TargetError, match="needs torchcodec to read .* or list the files in a CSV"):
+    with pytest.raises(TargetError, match="only with torchcodec: .* or list the files in a CSV"):
         data.load(str(tmp_path / "sounds"), MODALITIES)
 
 

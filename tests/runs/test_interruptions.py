@@ -81,6 +81,7 @@ KEPT = ["hf-leep: interrupted: what is finished is kept; run the same command ag
         (("hf_leep.data", "load", 1), signal.SIGHUP, 129, None),  # reading the rows
         (("hf_leep.runs.supervisor", "subprocess.Popen", 1), signal.SIGTERM, 143, None),  # starting the worker
         (("hf_leep.runs.isolation", "Isolation.inspect", 2), signal.SIGINT, 130, None),  # planning
+        (("hf_leep.selfcheck.certificate", "_run_checks", 2), signal.SIGINT, 130, None),  # checking the measures
         (("hf_leep.store", "Writer.commit", 2), signal.SIGHUP, 129, 1),  # storing a pass
         (("hf_leep.runs.job", "Job._score", 2), signal.SIGTERM, 143, 1),  # scoring
         (("hf_leep.ranking.ordering", "rank", 1), signal.SIGINT, 130, 2),  # ordering

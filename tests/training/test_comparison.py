@@ -256,16 +256,18 @@ def test_the_shortlist_is_the_first_ones_and_the_second_opinion():
 
 def test_what_cannot_be_fine_tuned_is_one_line(ranked, texts, text_checkpoints, monkeypatch):
     video = hf_leep.Report({**ranked.data, "target": {**ranked.data["target"], "modality": "video"}})
-    with pytest.raises(UserError, match="only images, sounds, words and texts can be fine-tuned on, not videos"):
+    with pytest.raises(UserError, match="fine-tuning works with images, sounds, words and texts, not with videos"):
         tuned(video)
     few = hf_leep.rank([str(text_checkpoints["bert"])], texts, input="text", progress=False)
     with pytest.raises(UserError, match="40 rows are too few to fine-tune on"):
         tuned(few, dataset=texts)
     with pytest.raises(UserError, match=r"fine_tune\.flip is for images"):
         tuned(few, hf_leep.FineTuning(flip=True), dataset=texts)
-    with pytest.raises(UserError, match="top is for heads: leave it out with fine_tune"):
+    with pytest.raises(
+        UserError, match=r"top is for linear heads: leave it out with fine_tune \(give fine_tune\.top\)"
+    ):
         tuned(ranked, top=2)
-    with pytest.raises(UserError, match="dtype is for heads"):
+    with pytest.raises(UserError, match=r"dtype is for linear heads: .* \(fine-tuning is in float32\)"):
         tuned(ranked, dtype="bfloat16")
     with pytest.raises(UserError, match=r"fine_tune is an int; give a hf_leep\.FineTuning"):
         tuned(ranked, 3)

@@ -322,6 +322,20 @@ def test_a_budget_that_cannot_say_anything_is_refused_with_one_that_can(on, exam
         compare(two, parts, settings, journal=Journal(None, {}), joined="b")
 
 
+def test_a_budget_that_is_too_short_for_the_first_candidate_alone_is_refused_without_timing_the_others(on, examples):
+    first, timed_too = trains(examples, on, network), []
+
+    def other(*arguments):
+        timed_too.append(True)
+        return first(*arguments)
+
+    parts, three = split_rows(examples.labels, np.arange(N), seed=0), {"a": first, "b": other, "c": other}
+    with pytest.raises(UserError, match="these 3 candidates takes about") as refusal:
+        compare(three, parts, Settings(budget=1e-3), journal=Journal(None, {}))
+    assert not timed_too
+    assert str(refusal.value).endswith("here: give it more, or fewer candidates (fine_tune.top)")
+
+
 def test_no_seed_is_started_once_the_budget_is_spent(on, examples, tmp_path):
     """By the journal all of the budget went: the finalists have the one seed that is always trained."""
     parts = split_rows(examples.labels, np.arange(N), seed=0)

@@ -77,9 +77,10 @@ def terminal(data: ReportData, width: int | None = None) -> Group:
     parts += [Text.assemble((f"■ {name}", "bold"), f"  {why}") for name, why in stopped]
     if behind := gap_sentence(data):
         parts.append(Text(behind))
-    parts += [Text()] + [Text.assemble(("! ", "bold yellow"), note) for note in cautions(data)]
+    notes: list[RenderableType] = [Text.assemble(("! ", "bold yellow"), note) for note in cautions(data)]
     if note := headless_note(data):
-        parts += [Text(note), _command(data, width)]
+        notes += [Text(note), _command(data, width)]
+    parts += [Text(), *notes] if notes else []
     parts += [Text(), *(Text(plain(sentence), style="bold") for sentence in verdict(data, str))]
     parts += [Text(plain(sentence)) for sentence in doubts(data)]
     parts += [Text(sentence) for sentence in (auto_sentence(data), race_sentence(data)) if sentence]

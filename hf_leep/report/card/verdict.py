@@ -36,8 +36,8 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
     """
     candidates = ranked(data, name)
     if not candidates:
-        count_all = len(data["candidates"])
-        which = {1: "the only one was", 2: "both were"}.get(count_all, f"all {count_all} were")
+        number = len(data["candidates"])
+        which = "the only one was" if number == 1 else "both were" if number == 2 else f"all {number} were"
         return [f"No candidate could be ranked: {which} refused or failed."]
     tried, tuned = fine_tuning.lead(data, name), fine_tuning.advice(data, name)
     said = []
