@@ -30,7 +30,7 @@ from hf_leep.measures.sfda import sfda
 from hf_leep.measures.stable_rank import stable_rank
 from hf_leep.measures.transrate import transrate
 
-SCORE_VERSION = 14  # part of the name of every stored score: raise it when scores, warnings or their meaning change
+SCORE_VERSION = 15  # part of the name of every stored score: raise it when scores, warnings or their meaning change
 
 __all__ = [
     "MEASURES",

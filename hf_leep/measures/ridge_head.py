@@ -34,7 +34,8 @@ _TIE = 1e-12  # votes closer than this are equal up to rounding
 _GAIN = 2.0
 _STEPS = 60  # of Newton's method for a temperature
 _ROUGH, _FINE = 1e-3, 1e-10  # relative size of the last one: to compare strengths, and for the chosen one
-_KEPT = 2**24  # numbers in the inverses of several strengths, and up to which predictions are in float64
+_KEPT = 2**24  # numbers in the inverses of several strengths, and in the predictions of a head that is kept
+_FLOAT64 = 2**21  # numbers up to which predictions are in float64
 
 _Slopes: TypeAlias = Callable[[Batch], Float64]
 
@@ -200,7 +201,7 @@ def mixture(first: Float64, second: Float64) -> tuple[float, Float64]:
 
 
 def _precision(target: Labels) -> type[np.floating]:
-    return np.float64 if len(target) * target.num_classes <= _KEPT else np.float32
+    return np.float64 if len(target) * target.num_classes <= _FLOAT64 else np.float32
 
 
 def _votes(path: RidgePath, batch: Batch) -> Float64:

@@ -32,6 +32,7 @@ _MODULES = (  # those that judge every kind of candidate
 )
 _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP")  # whoever sends them to all processes means the run, which ends its worker
 _SET_SIGNAL_AT_DEATH_OF_PARENT = 1  # of prctl
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def main() -> None:
@@ -57,6 +58,7 @@ def main() -> None:
         if isinstance(answer, Failure) and answer.ended:
             os._exit(1)
         del answer
+        _give_back_memory()
 
 
 class _Telling:
@@ -115,6 +117,12 @@ def _read(requests: BinaryIO, waiting: queue.SimpleQueue[Work]) -> None:
         except BaseException as error:  # a call that cannot be unpickled is answered, too, and the next one is read
             work = Work(_fail, (reason_of(error),), ())
         waiting.put(work)
+
+
+def _give_back_memory() -> None:
+    """Let the kernel have what a pass has freed, which the C library would keep: the run scores the pass now (glibc)."""
+    if _trim is not None:
+        _trim(0)
 
 
 def _fail(reason: str) -> None:
