@@ -120,7 +120,7 @@ def _read(requests: BinaryIO, waiting: queue.SimpleQueue[Work]) -> None:
 
 
 def _give_back_memory() -> None:
-    """Let the kernel have what a pass has freed, which the C library would keep: the run scores the pass now (glibc)."""
+    """Let the kernel have what a pass has freed: the C library (glibc) would keep it while the run scores the pass."""
     if _trim is not None:
         _trim(0)
 
