@@ -22,7 +22,7 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn")
 
 
 def certificate(names: Sequence[str], store: Store) -> Certificate:
-    """Run the checks of ``hf-leep verify``, which take a second or two, unless the store has their results.
+    """Run the checks of ``hf-leep verify``, which take a few seconds, unless the store has their results.
 
     Args:
         names: the measures to check.
