@@ -6,6 +6,7 @@ candidates are ordered by pairs won minus pairs lost. Scores on different measur
 - Where more than half of the measures order all candidates in the same way, that order is the consensus, whatever the
   others say: a measure that fails, or that orders candidates the wrong way round, changes nothing if two others agree.
 - A measure does not vote on a pair if one of its scores is missing, or if they are equal.
+- A candidate that was never trained loses against each that was, whatever the measures say.
 - A measure by which no candidate is better than chance does not vote.
 - Related measures have one vote between them, cast by one of them: leave-one-out LEEP votes for LEEP, NCE and
   PACTran-Dirichlet, and regularised H-score for H-score, if it is among the measures. A measure that ignores the
@@ -117,6 +118,9 @@ def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[Consen
         gap = np.subtract.outer(values, values)  # NaN where a score is missing: no vote
         majority += (gap > RESOLUTION).astype(np.int64) - (gap < -RESOLUTION)
         scored |= ~np.isnan(values)
+    never = np.array([result.candidate.never_trained for result in results], dtype=bool)
+    for ahead, behind, sign in ((~never, never, 1), (never, ~never, -1)):
+        majority[np.ix_(ahead & scored, behind & scored)] = sign
     won, lost = (majority > 0).sum(axis=1), (majority < 0).sum(axis=1)
     net = won - lost
     return [

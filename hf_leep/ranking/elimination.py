@@ -17,7 +17,8 @@ when at least K others (`top`) are clearly better on the rows that all have run.
   doubled. The two leads share half of their examples, so the error of this estimate is √(1 + log₂²(n/m)) times that of
   D(m).
 
-Candidates whose error is not known are never out, and never put others out.
+Candidates whose error is not known are never out, and never put others out. Neither does one that was never trained
+put out one that was.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from hf_leep.arrays import Integers
 from hf_leep.measures import find
 from hf_leep.options import Race
 from hf_leep.ranking import ordering
-from hf_leep.ranking.ordering import RankedCandidate, Ranking
+from hf_leep.ranking.ordering import GapToBest, RankedCandidate, Ranking
 from hf_leep.ranking.tie_letters import tie_groups, tie_letters
 from hf_leep.ranking.uncertainty import RESOLUTION, JointScores, critical_value
 from hf_leep.records import Result, Score
@@ -140,6 +141,7 @@ def eliminated(
     scores: Sequence[Score],
     earlier: Sequence[Score],
     *,
+    never_trained: Sequence[bool] | None = None,
     higher_is_better: bool,
     top: int,
     level: float,
@@ -150,6 +152,7 @@ def eliminated(
     Args:
         scores: scores of the candidates still in the race, on the m rows that all have run.
         earlier: their scores on the first half of these rows.
+        never_trained: whether each of them was never trained; None if none was.
         higher_is_better: the orientation of the measure.
         top: how many others have to be clearly better.
         level: one-sided level of one comparison.
@@ -166,7 +169,8 @@ def eliminated(
     lost = np.maximum(sign * before - lead, 0.0)
     quantile = critical_value(joint.num_values, 2 * level)
     certain = lead - doublings * lost - quantile * np.hypot(1.0, doublings) * error
-    ahead = certain > RESOLUTION
+    never = np.array([never_trained is not None and never_trained[k] for k in known])
+    ahead = (certain > RESOLUTION) & (never[None, :] | ~never[:, None])
     found = []
     for column in np.flatnonzero(ahead.sum(axis=0) >= top):
         best = int(np.argmax(np.where(ahead[:, column], certain[:, column], -np.inf)))
@@ -179,6 +183,8 @@ def rank_race(
     results: Sequence[Result], sort_by: str, scores_by_look: Mapping[int, Sequence[Mapping[str, Score]]], top: int
 ) -> Ranking:
     """Order the results of a race: first those that ran all rows, then those put out, the last ones out first.
+
+    Candidates that were never trained come after all others, whenever they were put out.
 
     Those that ran all rows are ordered by `hf_leep.ranking.ordering.rank`. Those put out at the same look are ordered
     among themselves, on the rows that they ran. The gap of a candidate to the best is computed on the rows that both
@@ -195,6 +201,24 @@ def rank_race(
             ``sort_by`` and of the measure that checks it.
         top: K, how many of the best candidates the race looked for.
     """
+
+    def ranked(positions: Sequence[int], never_trained: bool) -> Ranking:
+        some = {k: scores_by_look[i] for k, i in enumerate(positions) if i in scores_by_look}
+        # The race says nothing about the ranks of those that were never trained: none of them is among the best K.
+        return _rank_race([results[i] for i in positions], sort_by, some, 0 if never_trained else top)
+
+    def gap_between(best: int, other: int) -> GapToBest:
+        looks = [stop.look for i in (best, other) if (stop := results[i].stop) is not None]
+        scores = [scores_by_look[i][min(looks)] if looks else results[i].scores for i in (best, other)]
+        return ordering.gap(scores[0][sort_by], scores[1][sort_by], find(sort_by))
+
+    return ordering.trained_first(results, ranked, gap_between)
+
+
+def _rank_race(
+    results: Sequence[Result], sort_by: str, scores_by_look: Mapping[int, Sequence[Mapping[str, Score]]], top: int
+) -> Ranking:
+    """Rank the results of a race, whether they were trained or not; arguments as of `rank_race`."""
     stages: dict[tuple[int, bool], list[int]] = {_ALL_ROWS: []}
     for index, result in enumerate(results):
         stop = result.stop  # candidates that were interrupted at a look come before those put out there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_
@@ -14,7 +14,7 @@ from hf_leep.measures import Measure, find
 from hf_leep.ranking import uncertainty
 from hf_leep.ranking.best import first_equals, growth_at_least, probabilities_of_being_best
 from hf_leep.ranking.rank_intervals import rank_intervals, simultaneously_better
-from hf_leep.ranking.tie_letters import tie_groups, tie_letters
+from hf_leep.ranking.tie_letters import continued, tie_groups, tie_letters
 from hf_leep.ranking.uncertainty import Comparison, JointScores, critical_value
 from hf_leep.records import Result, Score
 
@@ -24,7 +24,8 @@ class GapToBest:
     """How far a candidate's score is behind that of the best candidate, on the same examples.
 
     Attributes:
-        value: score of the best minus this one's, in the measure's unit; 0 for the best.
+        value: score of the best minus this one's, in the measure's unit; 0 for the best, and below 0 only where this
+            one was never trained.
         standard_error: paired standard error of that difference; None where it is not known.
         half_width: how far the confidence interval of that difference extends to either side; None where the error is
             not known.
@@ -104,10 +105,76 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     only where every candidate above differs from every one below; both are among those whose error is known. Rank
     intervals require the same of all pairs at once.
 
+    Candidates that were never trained come after all others (`trained_first`).
+
     Raises:
         MeasureError: no such measure.
     """
     measure = find(sort_by)
+
+    def ranked(positions: Sequence[int], _never_trained: bool) -> Ranking:
+        return _rank([results[i] for i in positions], measure)
+
+    def gap_between(best: int, other: int) -> GapToBest:
+        return gap(results[best].scores[measure.name], results[other].scores[measure.name], measure)
+
+    return trained_first(results, ranked, gap_between)
+
+
+def trained_first(
+    results: Sequence[Result],
+    rank_some: Callable[[Sequence[int], bool], Ranking],
+    gap_between: Callable[[int, int], GapToBest],
+) -> Ranking:
+    """Rank the candidates that were trained, and after them those that never were, whatever their scores.
+
+    The two are told apart by that, and the probability of being the best is one among the candidates that were
+    trained. A measure of features can score random ones highly, for a linear head on them may be good. But fine-tuning
+    from them is training from scratch.
+
+    Args:
+        results: one for each candidate.
+        rank_some: ranks the results at some positions; the second argument is whether these were never trained.
+        gap_between: how far one position is behind another.
+    """
+    trained, never = (
+        [i for i, result in enumerate(results) if result.candidate.never_trained is wanted] for wanted in (False, True)
+    )
+    if not trained or not never:
+        return rank_some(range(len(results)), bool(never))
+    first, last = (_moved(rank_some(part, part is never), part) for part in (trained, never))
+    if not first.ranked or not last.ranked:
+        found = first if first.ranked or not last.ranked else last
+        return replace(found, unranked=tuple(sorted((*first.unranked, *last.unranked))))
+    num_before, num_groups = len(first.ranked), max((one.tie_group or 0 for one in first.ranked), default=0)
+    letters = continued([one.tie_letters for one in last.ranked], [one.tie_letters for one in first.ranked])
+    best = first.ranked[0].index
+    behind = [
+        replace(
+            one,
+            rank=one.rank + num_before,
+            tie_group=None if one.tie_group is None else one.tie_group + num_groups,
+            tie_letters=letters[position],
+            gap_to_best=gap_between(best, one.index),
+            rank_interval=None
+            if one.rank_interval is None
+            else (one.rank_interval[0] + num_before, one.rank_interval[1] + num_before),
+            probability_best=None,
+            same_as=None if one.same_as is None else one.same_as + num_before,
+        )
+        for position, one in enumerate(last.ranked)
+    ]
+    return replace(
+        first,
+        ranked=(*first.ranked, *behind),
+        unranked=tuple(sorted((*first.unranked, *last.unranked))),
+        num_pairs=first.num_pairs + last.num_pairs,
+        num_disagreements=first.num_disagreements + last.num_disagreements,
+    )
+
+
+def _rank(results: Sequence[Result], measure: Measure) -> Ranking:
+    """Order results by one measure, whether they were trained or not."""
     sign = 1.0 if measure.higher_is_better else -1.0
     values = {index: value for index, result in enumerate(results) if (value := _value(result, measure)) is not None}
     order = sorted(values, key=lambda i: (-sign * values[i], results[i].candidate.id))
@@ -152,6 +219,15 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
         num_disagreements=num_disagreements,
         best_by=best_by.name,
         growth_at_least=growth if 1 < growth < np.inf else None,
+    )
+
+
+def _moved(ranking: Ranking, positions: Sequence[int]) -> Ranking:
+    """The ranking of results at some positions, as one of all results."""
+    return replace(
+        ranking,
+        ranked=tuple(replace(one, index=positions[one.index]) for one in ranking.ranked),
+        unranked=tuple(positions[i] for i in ranking.unranked),
     )
 
 

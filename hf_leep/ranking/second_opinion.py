@@ -54,6 +54,8 @@ class SecondOpinion:
 def second_opinion(results: Sequence[Result], ranking: Ranking) -> SecondOpinion | None:
     """Compare the accuracy of the first candidate's head with those of all others.
 
+    A candidate that was never trained contradicts none that was.
+
     If all heads were equally accurate, ``contradicted`` would come out with probability 1 − `uncertainty.CONFIDENCE`,
     however many candidates there are.
 
@@ -107,7 +109,9 @@ def _accuracies(results: Sequence[Result], first: int) -> dict[int, Score]:
     known = {
         i: result.head_accuracy
         for i, result in enumerate(results)
-        if result.head_accuracy is not None and result.head_accuracy.influence is not None
+        if result.head_accuracy is not None
+        and result.head_accuracy.influence is not None
+        and (results[first].candidate.never_trained or not result.candidate.never_trained)
     }
     lengths = {i: len(score.influence) for i, score in known.items() if score.influence is not None}
     return {i: score for i, score in known.items() if lengths[i] == lengths.get(first)}

@@ -6,10 +6,14 @@ of Computational and Graphical Statistics 2004): two candidates share a letter e
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+_WRITTEN = re.compile(r"([a-z])([0-9]*)")
 
 
 def tie_letters(better: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[str | None]:
@@ -36,9 +40,8 @@ def tie_letters(better: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[str
     found: list[str | None] = [None] * len(known)
     found_known = [""] * len(positions)
     for number, clique in enumerate(sorted(_needed(alike, _covering(alike)))):
-        letter = _ALPHABET[number % 26] + (str(number // 26 + 1) if number >= 26 else "")
         for member in clique:
-            found_known[member] += letter
+            found_known[member] += _letter(number)
     for position, letters in zip(positions, found_known, strict=True):
         found[position] = letters
     return found
@@ -63,6 +66,25 @@ def tie_groups(better: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[int 
             group += 1
         found[position] = group
     return found
+
+
+def continued(letters: Sequence[str | None], earlier: Iterable[str | None]) -> list[str | None]:
+    """Return letters that go on after others, so that no candidate shares one with those.
+
+    Args:
+        letters: the letters of each candidate, from ``a``.
+        earlier: the letters of the candidates before them.
+    """
+    start = 1 + max((number for one in earlier for number in _numbers(one or "")), default=-1)
+    return [None if one is None else "".join(_letter(start + number) for number in _numbers(one)) for one in letters]
+
+
+def _letter(number: int) -> str:
+    return _ALPHABET[number % 26] + (str(number // 26 + 1) if number >= 26 else "")
+
+
+def _numbers(letters: str) -> list[int]:
+    return [_ALPHABET.index(letter) + 26 * (int(block or 1) - 1) for letter, block in _WRITTEN.findall(letters)]
 
 
 def _covering(alike: NDArray[np.bool_]) -> list[list[int]]:

@@ -23,7 +23,7 @@ from hf_leep.records.interpretation import RelatedClass as RelatedClass
 from hf_leep.records.interpretation import SourceClass as SourceClass
 from hf_leep.records.interpretation import SourceContribution as SourceContribution
 
-PASS_VERSION = 8  # part of the key of each stored pass: raise it when passes give other numbers than before
+PASS_VERSION = 9  # part of the key of each stored pass: raise it when passes give other numbers than before
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Candidate:
         downloads: downloads in the last month, as the Hub counts them; None if it is not on the Hub.
         stated_accuracy: accuracy that its card states for its own task, 0 to 1; `stated_on` names the data set.
         source_labels: names of the classes of its head, in the order of its outputs; empty without a usable head.
+        never_trained: whether its weights, apart from the head, are those that it was initialised with.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Candidate:
     stated_accuracy: float | None = None
     stated_on: str | None = None
     source_labels: tuple[str, ...] = ()
+    never_trained: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -281,6 +281,8 @@ class CommonData(NamedData):
         private: whether its repository is private.
         trained_on: data sets that it was trained on, according to its card.
         trained_on_target: whether the target is among them.
+        never_trained: whether its weights, apart from the head, are those that it was initialised with; it is ranked
+            after all candidates that were trained.
         notes: what to know before choosing it.
         scores: measure to score.
         calibration: effect of its confidence on leave-one-out LEEP.
@@ -310,6 +312,7 @@ class CommonData(NamedData):
     private: bool
     trained_on: list[str]
     trained_on_target: bool
+    never_trained: bool
     notes: list[str]
     scores: dict[str, ScoreData]
     calibration: CalibrationData | None
@@ -338,7 +341,7 @@ class RankedData(CommonData):
             given these examples; null where its own error is not known, or it did not run all examples of a race.
         same_as: rank of the first candidate with the same scores on every example, with which it shares
             ``probability_best``; null if there is none before it.
-        behind_best: score of the best minus its own.
+        behind_best: score of the best minus its own; below 0 only where it was never trained.
         interval: confidence interval of the score that makes the order.
         num_examples: examples that its scores are of.
     """

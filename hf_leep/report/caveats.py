@@ -15,13 +15,18 @@ _UNSPECIFIC = ("other", "unknown")
 
 
 def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
-    """Say what may be a reason not to choose a candidate, whatever its scores; this changes no score and no order.
+    """Say what may be a reason not to choose a candidate, whatever its scores; this changes no score.
 
     Args:
         candidate: a candidate, with what its card and tags say.
         target: the target that it is ranked for.
     """
     found = []
+    if candidate.never_trained:
+        found.append(
+            "never trained: its weights are still those that it was initialised with, so it is ranked after all "
+            "candidates that were trained"
+        )
     if seen := trained_on_target(candidate, target):
         found.append(
             f"trained on {seen}, according to its card or tags: if it has seen these rows, its score and rank are too "

@@ -31,6 +31,7 @@ class StoredCandidate(TypedDict):
     task: str | None
     num_parameters: int | None
     source_labels: list[str]
+    never_trained: bool
 
 
 class PassDescription(TypedDict):
@@ -213,6 +214,7 @@ def restore_candidate(stored: StoredCandidate, candidate: Candidate) -> Candidat
         task=stored["task"],
         num_parameters=stored["num_parameters"],
         source_labels=tuple(stored["source_labels"]),
+        never_trained=stored["never_trained"],
     )
 
 

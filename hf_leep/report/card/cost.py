@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hf_leep.report.candidate_schema import RankedData
-from hf_leep.report.card.wording import ranked
+from hf_leep.report.card.wording import to_choose_from
 from hf_leep.report.schema import ReportData
 
 
@@ -32,14 +32,14 @@ def points(data: ReportData) -> tuple[str, list[Point]] | None:
     """What the cost is, ``parameters`` or ``seconds``, and the candidates by cost; None with fewer than two.
 
     Parameters count where they are known of two candidates, seconds of the forward pass elsewhere. Candidates that a
-    race stopped are left out: their scores are of other examples.
+    race stopped are left out: their scores are of other examples. So are those that were never trained, beside others.
 
     Args:
         data: the content of report.json.
     """
     for unit in ("parameters", "seconds"):
         found = []
-        for name, candidate in ranked(data):
+        for name, candidate in to_choose_from(data):
             score = candidate["scores"][data["sort_by"]]["value"]
             cost = _cost(candidate, unit)
             if cost and score is not None and not candidate["stopped"]:

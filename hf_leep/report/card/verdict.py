@@ -16,6 +16,7 @@ from hf_leep.report.card.wording import (
     rank_range,
     ranked,
     title,
+    to_choose_from,
 )
 from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData
@@ -34,7 +35,7 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
         data: the content of report.json.
         name: how to write a candidate's name, such as `hf_leep.text.code`.
     """
-    candidates = ranked(data, name)
+    candidates = to_choose_from(data, name)
     if not candidates:
         number = len(data["candidates"])
         which = "the only one was" if number == 1 else "both were" if number == 2 else f"all {number} were"
@@ -51,7 +52,7 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
             f"By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency{order}.",
             f"Try more {examples(data)}, other candidates, or a ranking by features: --sort-by auto.",
         ]
-    said += [*_best(data, candidates), *_seen(data, candidates)]
+    said += [*_best(data, candidates), *_never_trained(data, name), *_seen(data, candidates)]
     last = (confirmation(data, name), _calibrated(data, candidates), None if tuned else _advice(data, candidates))
     return [*said, *(text for text in last if text)]
 
@@ -83,7 +84,7 @@ def to_take(data: ReportData) -> CandidateData | None:
         same = (c for c in data["candidates"] if (c["id"], c["revision"]) == (tuned["id"], tuned["revision"]))
         if (found := next(same, None)) is not None:
             return found
-    candidates = ranked(data)
+    candidates = to_choose_from(data)
     if not candidates or _uninformative(data, [candidate for _, candidate in candidates]):
         return None
     advised = _advice(data, candidates) is not None and not _calibrated(data, candidates)
@@ -102,15 +103,17 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     measure, unit = title(data, data["sort_by"]), plain(data["measure_details"][data["sort_by"]]["unit"])
     name, best = candidates[0]
     value = number(best["scores"][data["sort_by"]]["value"]) + (f" {unit}" if unit else "")
+    more = len(candidates) < len(ranked(data))  # that were never trained
     if len(candidates) == 1:
         return [
-            f"{name} is the only candidate with a score: {measure} {value}. One score says little: rank "
-            f"others on the same {examples(data)}."
+            f"{name} is the only {'trained ' if more else ''}candidate with a score: {measure} {value}. One score "
+            f"says little: rank others on the same {examples(data)}."
         ]
     others = [(other, candidate) for other, candidate in candidates[1:] if candidate["tie_letters"] is not None]
     if best["tie_letters"] is None or not others or not all(told_apart(best, other) for _, other in others):
         extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
-        best_score = f"{name} has the {extreme} {measure}, {value}."
+        among = " of those that were trained" if more else ""
+        best_score = f"{name} has the {extreme} {measure}{among}, {value}."
         return [*_tied(data, candidates, best_score), *_chances(data, candidates)]
     second, gap = candidates[1][0], candidates[1][1]["behind_best"]
     lead = number(gap["value"]) + ("" if gap["half_width"] is None else f" ± {number(gap['half_width'])}")
@@ -120,13 +123,32 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     elif len(others) < len(candidates) - 1:
         behind = "all others whose error is known"
     said = [
-        f"{name} ranks first of {len(candidates)}, clearly ahead of {behind}. Its {measure} is {value}; its "
-        f"lead{of_second} is {lead}.",
+        f"{name} ranks first of {len(candidates)}{' that were trained' if more else ''}, clearly ahead of {behind}. "
+        f"Its {measure} is {value}; its lead{of_second} is {lead}.",
         *_without_error(candidates),
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
         said.append(f"If all pairs are compared at once, its rank may be {rank_range(best)}.")
     return said
+
+
+def _never_trained(data: ReportData, name: Callable[[str], str]) -> list[str]:
+    """Say which candidates were never trained, and are ranked last for that reason alone."""
+    candidates = ranked(data, name)
+    never = [(written, candidate) for written, candidate in candidates if candidate["never_trained"]]
+    if not never:
+        return []
+    names, was = _listed([written for written, _ in never]), "was" if len(never) == 1 else "were"
+    if len(never) == len(candidates):
+        if len(never) == 1:
+            return [f"{names} was never trained, so fine-tuning it is training from scratch."]
+        return ["None of these candidates was ever trained, so fine-tuning them is training from scratch."]
+    said = f"{names} {was} never trained, so {'it is' if len(never) == 1 else 'they are'} ranked last"
+    sign = 1 if data["measure_details"][data["sort_by"]]["higher_is_better"] else -1
+    first, *scores = (
+        sign * (candidate["scores"][data["sort_by"]]["value"] or 0.0) for _, candidate in (candidates[0], *never)
+    )
+    return [f"{said}, whatever the score." if max(scores) > first else f"{said}."]
 
 
 def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_score: str) -> list[str]:

@@ -55,6 +55,12 @@ def ranked(data: ReportData, write: Callable[[str], str] = str) -> list[tuple[st
     return [(name, candidate) for name, candidate in named(data, write) if is_ranked(candidate)]
 
 
+def to_choose_from(data: ReportData, write: Callable[[str], str] = str) -> list[tuple[str, RankedData]]:
+    """The ranked candidates that were trained, or all of them if none was; arguments as of `named`."""
+    found = ranked(data, write)
+    return [one for one in found if not one[1]["never_trained"]] or found
+
+
 def with_error(estimate: ScoreData | EstimateData | None) -> str:
     """A score and the half-width of its interval; a dash where there is none."""
     if estimate is None or estimate["value"] is None:

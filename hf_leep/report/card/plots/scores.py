@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hf_leep.report.candidate_schema import RankedData
 from hf_leep.report.card.plots import style
-from hf_leep.report.card.wording import examples, level, rank_range, ranked, title, with_interval
+from hf_leep.report.card.wording import examples, level, rank_range, ranked, title, to_choose_from, with_interval
 from hf_leep.report.letters import in_short, told_apart
 from hf_leep.report.palette import LIGHT
 from hf_leep.report.schema import ReportData
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 def scores_finding(data: ReportData) -> str | None:
     """Say which candidate scores best, and which are not told apart from it; None if none is ranked."""
-    candidates = ranked(data)
+    candidates = to_choose_from(data)
     if not candidates:
         return None
     name, best = candidates[0]
+    among = " of those that were trained" if len(candidates) < len(ranked(data)) else ""
     extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
     score = with_interval(best["scores"][data["sort_by"]])
-    said = f"{name} has the {extreme} {title(data, data['sort_by'])}, {score}"
+    said = f"{name} has the {extreme} {title(data, data['sort_by'])}{among}, {score}"
     if len(candidates) == 1:
         return f"{said}."
     known = [candidate for _, candidate in candidates[1:] if candidate["tie_letters"] is not None]
