@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import hf_leep
 from hf_leep import Execution, Race, data, measures
@@ -35,6 +36,25 @@ def test_the_main_job(checkpoints, pictures):
         assert candidate["revision"].startswith("sha256:")
         assert -np.log(3) <= candidate["scores"]["leep"]["value"] <= 0
         assert candidate["scores"]["leep"]["standard_error"] > 0
+
+
+def test_random_weights_are_noticed_and_ranked_last_whatever_they_score(checkpoints, pictures, tmp_path):
+    model = AutoModelForImageClassification.from_pretrained(checkpoints["five"])
+    torch.nn.init.normal_(model.resnet.embedder.embedder.normalization.bias, std=1e-3)  # as if it had been trained
+    torch.nn.init.zeros_(model.classifier[-1].weight)  # constant predictions: the lowest score that there is
+    model.save_pretrained(tmp_path / "trained")
+    AutoImageProcessor.from_pretrained(checkpoints["five"]).save_pretrained(tmp_path / "trained")
+    for _ in ("run", "from the store"):
+        report = rank([checkpoints["five"], tmp_path / "trained"], pictures)
+        first, last = report.candidates
+        assert [first["id"], last["id"]] == [str(tmp_path / "trained"), str(checkpoints["five"])]
+        assert (first["never_trained"], last["never_trained"]) == (False, True)
+        assert first["scores"]["leep"]["value"] < last["scores"]["leep"]["value"]
+        assert last["notes"][0].startswith("never trained")
+        assert first["notes"] == []
+    assert last["run"]["from_store"]
+    raced = rank([checkpoints["five"], tmp_path / "trained"], pictures, race=Race())
+    assert [candidate["never_trained"] for candidate in raced.candidates] == [False, True]
 
 
 def test_thumbnails_are_of_the_rows_that_the_report_shows(checkpoints, pictures, tmp_path):

@@ -24,8 +24,8 @@ class GapToBest:
     """How far a candidate's score is behind that of the best candidate, on the same examples.
 
     Attributes:
-        value: score of the best minus this one's, in the measure's unit; 0 for the best, and below 0 only where this
-            one was never trained.
+        value: score of the best minus this one's, in the measure's unit; 0 for the best. It is below 0 where
+            a candidate with a higher score was put out of a race, or was never trained.
         standard_error: paired standard error of that difference; None where it is not known.
         half_width: how far the confidence interval of that difference extends to either side; None where the error is
             not known.

@@ -341,7 +341,8 @@ class RankedData(CommonData):
             given these examples; null where its own error is not known, or it did not run all examples of a race.
         same_as: rank of the first candidate with the same scores on every example, with which it shares
             ``probability_best``; null if there is none before it.
-        behind_best: score of the best minus its own; below 0 only where it was never trained.
+        behind_best: score of the best minus its own; below 0 where a candidate with a higher score was put out of a
+            race, or was never trained.
         interval: confidence interval of the score that makes the order.
         num_examples: examples that its scores are of.
     """

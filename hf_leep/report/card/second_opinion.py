@@ -99,13 +99,15 @@ def _names(data: ReportData, name: Callable[[str], str], found: SecondOpinionDat
 
 def _also_first(data: ReportData, name: Callable[[str], str], first: str, found: SecondOpinionData) -> str:
     """Say that no head is more accurate than that of the first candidate, and how far it is ahead of the next one."""
+    untrained = {candidate["id"] for candidate in data["candidates"] if candidate["never_trained"]}
+    left_out = set() if found["first"] in untrained else untrained
     known = [
         (head["value"], written, candidate["id"])
         for written, candidate in named(data, name)
         if (head := candidate["head_accuracy"]) is not None and head["value"] is not None
     ]
     own = [value for value, _, identity in known if identity == found["first"]]
-    others = [(value, written) for value, written, identity in known if identity != found["first"]]
+    others = [(value, who) for value, who, identity in known if identity not in {found["first"], *left_out}]
     said = f"A linear head on the features of {first} is also the most accurate"
     if not own or not others:
         return f"{said}{_on(data)}."

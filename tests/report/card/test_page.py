@@ -10,7 +10,8 @@ import yaml
 
 from hf_leep.report.card import notebook, render
 from hf_leep.report.card.page import page
-from hf_leep.report.card.verdict import verdict
+from hf_leep.report.card.second_opinion import confirmation
+from hf_leep.report.card.verdict import to_take, verdict
 from hf_leep.report.card.wording import short_names, with_error, with_interval
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
 from tests.report.conftest import measure
@@ -465,3 +466,52 @@ def test_the_first_screen_is_short_and_the_rest_is_folded(report):
 def test_a_path_is_no_title(report):
     report["target"].update(dataset="/home/me/data/flowers", revision=None)
     assert "# Which checkpoint to fine-tune for `flowers`\n" in page(report)
+
+
+def never_trained(report, *places):
+    for place in places:
+        report["candidates"][place]["never_trained"] = True
+        report["candidates"][place].update(tie_letters="b", tie_group=2, probability_best=None)
+
+
+def test_a_candidate_that_was_never_trained_is_said_to_be_last_for_that_reason(report):
+    letters(report, "a", "a", "b")
+    never_trained(report, 2)
+    said = verdict(report, code)
+    assert said[0] == (
+        "`big/resnet` has the highest LEEP of those that were trained, −0.812 nats. With these images, `small/resnet` "
+        "may be as good, and is smaller (5M parameters)."
+    )
+    assert "`weak/resnet` was never trained, so it is ranked last." in said
+    report["candidates"][2]["scores"]["leep"]["value"] = -0.5
+    assert "`weak/resnet` was never trained, so it is ranked last, whatever the score." in verdict(report, code)
+    assert to_take(report)["id"] == "small/resnet"
+
+    never_trained(report, 1)
+    said = verdict(report, code)
+    assert said[0].startswith("`big/resnet` is the only trained candidate with a score: LEEP −0.812 nats.")
+    assert (
+        said[1] == "`small/resnet` and `weak/resnet` were never trained, so they are ranked last, whatever the score."
+    )
+    assert to_take(report)["id"] == "big/resnet"
+
+
+def test_no_head_of_a_candidate_that_was_never_trained_counts_beside_those_that_were(report):
+    never_trained(report, 2)
+    report["candidates"][2]["head_accuracy"]["value"] = 0.99
+    for candidate, value in zip(report["candidates"], (0.85, 0.80), strict=False):
+        candidate["head_accuracy"]["value"] = value
+    opinion = {"verdict": "agrees", "first": "big/resnet", "best": "big/resnet", "gap": 0.0}
+    report["second_opinion"].update(opinion, half_width=0.02)
+    assert confirmation(report, code) == (
+        "A linear head on the features of `big/resnet` is also the most accurate, 5.0 ± 2.0 points ahead of that of "
+        "`small/resnet`."
+    )
+
+
+def test_where_none_was_trained_the_verdict_says_so(report):
+    never_trained(report, 0, 1, 2)
+    words = "None of these candidates was ever trained, so fine-tuning them is training from scratch."
+    assert words in verdict(report, code)
+    del report["candidates"][1:3]
+    assert "`big/resnet` was never trained, so fine-tuning it is training from scratch." in verdict(report, code)

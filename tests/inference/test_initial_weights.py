@@ -1,0 +1,98 @@
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from hf_leep.inference.initial_weights import never_trained
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+PICTURES = {"pixel_values": torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))}
+TEXTS = {"input_ids": torch.arange(5, 13)[None].repeat(4, 1)}
+SOUNDS = {"input_values": torch.randn(4, 4000, generator=torch.Generator().manual_seed(0))}
+CONVOLUTIONS = {"conv_dim": [8, 8], "conv_stride": [5, 4], "conv_kernel": [10, 8], "num_feat_extract_layers": 2}
+FAMILIES = {
+    "batch norms": (
+        "Image",
+        transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1]),
+        PICTURES,
+    ),
+    "random weights of batch norms": (
+        "Image",
+        transformers.EfficientNetConfig(width_coefficient=0.1, depth_coefficient=0.1, hidden_dim=128),
+        PICTURES,
+    ),
+    "layer scale": (
+        "Image",
+        transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2),
+        PICTURES,
+    ),
+    "layer norms": ("Image", transformers.ViTConfig(**SMALL, image_size=32, patch_size=8), PICTURES),
+    "RMS norms": ("Sequence", transformers.LlamaConfig(**SMALL, vocab_size=60, pad_token_id=0), TEXTS),
+    "random biases": (
+        "Audio",
+        transformers.Wav2Vec2Config(
+            **SMALL, **CONVOLUTIONS, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2
+        ),
+        SOUNDS,
+    ),
+}
+
+
+def trained_for_one_step(model, inputs):
+    model.train()
+    model(**inputs).logits.square().sum().backward()
+    torch.optim.SGD(model.parameters(), lr=1e-3).step()
+    return model.eval()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_step_of_training_is_seen(family):
+    torch.manual_seed(0)
+    kind, config, inputs = FAMILIES[family]
+    model = getattr(transformers, f"AutoModelFor{kind}Classification").from_config(config)
+    assert never_trained(model, None)
+    assert not never_trained(trained_for_one_step(model, inputs), None)
+
+
+def network(*layers):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), *layers, nn.Flatten(), nn.Linear(8 * 30 * 30, 5))
+
+
+def test_the_head_does_not_count():
+    model = network(nn.BatchNorm2d(8))
+    nn.init.constant_(model[-1].bias[:2], 3.0)
+    assert not never_trained(model, None)
+    assert never_trained(model, model[-1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda norm, conv: nn.init.normal_(norm.running_mean),
+        lambda norm, conv: nn.init.uniform_(norm.running_var, 1, 2),
+        lambda norm, conv: nn.init.normal_(norm.bias, std=1e-6),
+        lambda norm, conv: nn.init.normal_(conv.bias),  # where trained batch norms were folded into the convolutions
+    ],
+)
+def test_any_other_trace_of_training_counts(change):
+    model = network(nn.BatchNorm2d(8))
+    assert never_trained(model, model[-1])
+    change(model[1], model[0])
+    assert not never_trained(model, model[-1])
+
+
+def test_of_a_network_without_norms_all_biases_have_to_be_equal():
+    model = network(nn.Conv2d(8, 8, 1))
+    assert not never_trained(model, None)  # random biases, as trained ones may be
+    for layer in (model[0], model[1], model[-1]):
+        nn.init.zeros_(layer.bias)
+    assert never_trained(model, None)
+    assert never_trained(model, model[-1])
+
+
+def test_what_is_not_known_counts_as_trained():
+    assert not never_trained(nn.Linear(3, 2, bias=False), None)
+    assert not never_trained(nn.Linear(3, 2).requires_grad_(False), None)
+    assert not never_trained(network(nn.BatchNorm2d(8)).to("meta"), None)
+    assert not never_trained(nn.Identity(), None)
