@@ -48,13 +48,13 @@ def test_random_weights_are_noticed_and_ranked_last_whatever_they_score(checkpoi
         report = rank([checkpoints["five"], tmp_path / "trained"], pictures)
         first, last = report.candidates
         assert [first["id"], last["id"]] == [str(tmp_path / "trained"), str(checkpoints["five"])]
-        assert (first["never_trained"], last["never_trained"]) == (False, True)
+        assert (first["untrained"], last["untrained"]) == (False, True)
         assert first["scores"]["leep"]["value"] < last["scores"]["leep"]["value"]
-        assert last["notes"][0].startswith("never trained")
+        assert last["notes"][0].startswith("untrained")
         assert first["notes"] == []
     assert last["run"]["from_store"]
     raced = rank([checkpoints["five"], tmp_path / "trained"], pictures, race=Race())
-    assert [candidate["never_trained"] for candidate in raced.candidates] == [False, True]
+    assert [candidate["untrained"] for candidate in raced.candidates] == [False, True]
 
 
 def test_thumbnails_are_of_the_rows_that_the_report_shows(checkpoints, pictures, tmp_path):
@@ -200,7 +200,7 @@ def test_an_order_left_to_hf_leep_is_on_what_all_candidates_have(checkpoints, pi
     assert headed.data["auto"] == {"num_headless": 0}
     all_three = rank([seven, headless, five], pictures, measures=["leep"], sort_by="auto")
     scores = {c["id"]: c["scores"]["ridge-log-likelihood"]["value"] for c in (*headed.candidates, mixed.candidates[0])}
-    assert [c["id"] for c in all_three.candidates] == sorted(scores, key=lambda name: -scores[name])
+    assert [c["id"] for c in all_three.candidates] == sorted(scores, key=lambda name: (-scores[name], name))
     assert {c["id"]: c["scores"]["ridge-log-likelihood"]["value"] for c in all_three.candidates} == scores
 
 

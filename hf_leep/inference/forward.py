@@ -17,7 +17,7 @@ from torch import nn
 from hf_leep.errors import CandidateError, HfLeepError, UserError, one_line
 from hf_leep.inference.batch_size import BatchSizeSearch
 from hf_leep.inference.feed import Feed
-from hf_leep.inference.initial_weights import never_trained
+from hf_leep.inference.initial_weights import is_untrained
 from hf_leep.inference.loader import Loader
 from hf_leep.inference.outputs import PartialPass, RowWriter
 from hf_leep.inference.placement import Copies, Placement
@@ -252,7 +252,7 @@ class _Model:
         self._classifier, self._where = classifier, where
         self._was_training = classifier.model.training
         self._model = classifier.model.eval()
-        self._never_trained = never_trained(self._model, classifier.head)  # before the weights are on a device
+        self._untrained = is_untrained(self._model, classifier.head)  # before the weights are on a device
         self.placement = Placement(self._model, device, dtype)
         self.device = self.placement.device
         self._forward = torch.compile(self._model, dynamic=True) if compiled else self._model
@@ -318,7 +318,7 @@ class _Model:
             task=classifier.task,
             num_parameters=sum(p.numel() for p in self._model.parameters()),
             source_labels=() if "probabilities" in self.missing else classifier.source_labels,
-            never_trained=self._never_trained,
+            untrained=self._untrained,
         )
         record = Run(
             processor=f"sha256:{hashlib.sha256(classifier.processor.encode()).hexdigest()}",

@@ -1,4 +1,4 @@
-"""Whether a network was ever trained, by the parameters that every way to initialise it gives the same values."""
+"""Whether a network is untrained, by the parameters that are initialised with one value each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def never_trained(model: nn.Module, head: nn.Module | None) -> bool:
+def is_untrained(model: nn.Module, head: nn.Module | None) -> bool:
     """Return whether a model, apart from its head, still has the values that it was initialised with.
 
     A normalisation layer starts with one number for all of its weights, mostly 1, and one for all biases, mostly 0;

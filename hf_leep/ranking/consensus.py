@@ -118,7 +118,7 @@ def consensus(results: Sequence[Result], measures: Sequence[str]) -> list[Consen
         gap = np.subtract.outer(values, values)  # NaN where a score is missing: no vote
         majority += (gap > RESOLUTION).astype(np.int64) - (gap < -RESOLUTION)
         scored |= ~np.isnan(values)
-    never = np.array([result.candidate.never_trained for result in results], dtype=bool)
+    never = np.array([result.candidate.untrained for result in results], dtype=bool)
     for ahead, behind, sign in ((~never, never, 1), (never, ~never, -1)):
         majority[np.ix_(ahead & scored, behind & scored)] = sign
     won, lost = (majority > 0).sum(axis=1), (majority < 0).sum(axis=1)

@@ -141,7 +141,7 @@ def eliminated(
     scores: Sequence[Score],
     earlier: Sequence[Score],
     *,
-    never_trained: Sequence[bool] | None = None,
+    untrained: Sequence[bool] | None = None,
     higher_is_better: bool,
     top: int,
     level: float,
@@ -152,7 +152,7 @@ def eliminated(
     Args:
         scores: scores of the candidates still in the race, on the m rows that all have run.
         earlier: their scores on the first half of these rows.
-        never_trained: whether each of them was never trained; None if none was.
+        untrained: whether each of them was never trained; None if none was.
         higher_is_better: the orientation of the measure.
         top: how many others have to be clearly better.
         level: one-sided level of one comparison.
@@ -169,7 +169,7 @@ def eliminated(
     lost = np.maximum(sign * before - lead, 0.0)
     quantile = critical_value(joint.num_values, 2 * level)
     certain = lead - doublings * lost - quantile * np.hypot(1.0, doublings) * error
-    never = np.array([never_trained is not None and never_trained[k] for k in known])
+    never = np.array([untrained is not None and untrained[k] for k in known])
     ahead = (certain > RESOLUTION) & (never[None, :] | ~never[:, None])
     found = []
     for column in np.flatnonzero(ahead.sum(axis=0) >= top):
@@ -202,10 +202,10 @@ def rank_race(
         top: K, how many of the best candidates the race looked for.
     """
 
-    def ranked(positions: Sequence[int], never_trained: bool) -> Ranking:
+    def ranked(positions: Sequence[int], untrained: bool) -> Ranking:
         some = {k: scores_by_look[i] for k, i in enumerate(positions) if i in scores_by_look}
         # The race says nothing about the ranks of those that were never trained: none of them is among the best K.
-        return _rank_race([results[i] for i in positions], sort_by, some, 0 if never_trained else top)
+        return _rank_race([results[i] for i in positions], sort_by, some, 0 if untrained else top)
 
     def gap_between(best: int, other: int) -> GapToBest:
         looks = [stop.look for i in (best, other) if (stop := results[i].stop) is not None]

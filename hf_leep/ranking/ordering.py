@@ -112,7 +112,7 @@ def rank(results: Sequence[Result], sort_by: str) -> Ranking:
     """
     measure = find(sort_by)
 
-    def ranked(positions: Sequence[int], _never_trained: bool) -> Ranking:
+    def ranked(positions: Sequence[int], _untrained: bool) -> Ranking:
         return _rank([results[i] for i in positions], measure)
 
     def gap_between(best: int, other: int) -> GapToBest:
@@ -138,7 +138,7 @@ def trained_first(
         gap_between: how far one position is behind another.
     """
     trained, never = (
-        [i for i, result in enumerate(results) if result.candidate.never_trained is wanted] for wanted in (False, True)
+        [i for i, result in enumerate(results) if result.candidate.untrained is wanted] for wanted in (False, True)
     )
     if not trained or not never:
         return rank_some(range(len(results)), bool(never))

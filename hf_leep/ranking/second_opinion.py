@@ -111,7 +111,7 @@ def _accuracies(results: Sequence[Result], first: int) -> dict[int, Score]:
         for i, result in enumerate(results)
         if result.head_accuracy is not None
         and result.head_accuracy.influence is not None
-        and (results[first].candidate.never_trained or not result.candidate.never_trained)
+        and (results[first].candidate.untrained or not result.candidate.untrained)
     }
     lengths = {i: len(score.influence) for i, score in known.items() if score.influence is not None}
     return {i: score for i, score in known.items() if lengths[i] == lengths.get(first)}

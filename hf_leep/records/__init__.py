@@ -65,7 +65,7 @@ class Candidate:
         downloads: downloads in the last month, as the Hub counts them; None if it is not on the Hub.
         stated_accuracy: accuracy that its card states for its own task, 0 to 1; `stated_on` names the data set.
         source_labels: names of the classes of its head, in the order of its outputs; empty without a usable head.
-        never_trained: whether its weights, apart from the head, are those that it was initialised with.
+        untrained: whether its weights, apart from the head, are those that it was initialised with.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Candidate:
     stated_accuracy: float | None = None
     stated_on: str | None = None
     source_labels: tuple[str, ...] = ()
-    never_trained: bool = False
+    untrained: bool = False
 
 
 @dataclass(frozen=True, eq=False)

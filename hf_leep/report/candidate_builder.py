@@ -105,7 +105,7 @@ def _common(
         "private": result.candidate.private,
         "trained_on": list(result.candidate.trained_on),
         "trained_on_target": trained_on_target(result.candidate, target) is not None,
-        "never_trained": result.candidate.never_trained,
+        "untrained": result.candidate.untrained,
         "notes": list(notes(result.candidate, target)),
         "scores": {name: _score(result.scores[name]) for name in measures} if ok else {},
         "calibration": _calibration(result.interpretation.calibration),

@@ -281,7 +281,7 @@ class CommonData(NamedData):
         private: whether its repository is private.
         trained_on: data sets that it was trained on, according to its card.
         trained_on_target: whether the target is among them.
-        never_trained: whether its weights, apart from the head, are those that it was initialised with; it is ranked
+        untrained: whether its weights, apart from the head, are those that it was initialised with; it is ranked
             after all candidates that were trained.
         notes: what to know before choosing it.
         scores: measure to score.
@@ -312,7 +312,7 @@ class CommonData(NamedData):
     private: bool
     trained_on: list[str]
     trained_on_target: bool
-    never_trained: bool
+    untrained: bool
     notes: list[str]
     scores: dict[str, ScoreData]
     calibration: CalibrationData | None

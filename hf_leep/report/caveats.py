@@ -22,10 +22,10 @@ def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
         target: the target that it is ranked for.
     """
     found = []
-    if candidate.never_trained:
+    if candidate.untrained:
         found.append(
-            "never trained: its weights are still those that it was initialised with, so it is ranked after all "
-            "candidates that were trained"
+            "untrained: its weights are those that it was initialised with, so it is ranked after all trained "
+            "candidates"
         )
     if seen := trained_on_target(candidate, target):
         found.append(

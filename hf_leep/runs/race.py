@@ -230,7 +230,7 @@ class RunningRace:
             reason = f"not made: {str(error) or 'interrupted'}"
             scores = {name: Score(None, reason=reason) for name in self._job.measures} | dict(racer.scores[look])
             self._results[racer.step.name] = Result(
-                replace(racer.step.candidate, never_trained=racer.never_trained),
+                replace(racer.step.candidate, untrained=racer.untrained),
                 scores,
                 num_examples=self._num_examples(self._sizes[look]),
                 stop=Stop(look),
@@ -288,7 +288,7 @@ class RunningRace:
             return replace(result, num_examples=len(extraction.labels), from_store=racer.from_store)
         result = self._scored(extraction, names)
         racer.scores.append(result.scores)
-        racer.never_trained = result.candidate.never_trained
+        racer.untrained = result.candidate.untrained
         racer.heads.append(result.head_accuracy)
         if len(racer.scores) == 1:
             rows, half = np.sort(self._added[0]), np.sort(self._order[: -(-len(self._added[0]) // 2)])

@@ -25,7 +25,7 @@ class Racer:
         heads: the accuracy of a linear head on its features at each look.
         left_out: the rows that were left out at each look, of those that it ran.
         left_out_of_all: the rows that were left out when it had its result.
-        never_trained: whether it was never trained, as its first pass found.
+        untrained: whether it was never trained, as its first pass found.
     """
 
     step: Step
@@ -36,7 +36,7 @@ class Racer:
     heads: list[Score | None] = field(default_factory=list)
     left_out: list[list[int]] = field(default_factory=list)
     left_out_of_all: list[int] = field(default_factory=list)
-    never_trained: bool = False
+    untrained: bool = False
 
 
 def eliminate(racers: Sequence[Racer], decided_by: str, top: int, level: float, doublings: float) -> list[Eliminated]:
@@ -54,7 +54,7 @@ def eliminate(racers: Sequence[Racer], decided_by: str, top: int, level: float, 
     return elimination.eliminated(
         now,
         [score or Score(None) for score in before],
-        never_trained=[racer.never_trained for racer in racers],
+        untrained=[racer.untrained for racer in racers],
         higher_is_better=find(decided_by).higher_is_better,
         top=top,
         level=level,

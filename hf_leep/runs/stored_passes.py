@@ -31,7 +31,7 @@ class StoredCandidate(TypedDict):
     task: str | None
     num_parameters: int | None
     source_labels: list[str]
-    never_trained: bool
+    untrained: bool
 
 
 class PassDescription(TypedDict):
@@ -214,7 +214,7 @@ def restore_candidate(stored: StoredCandidate, candidate: Candidate) -> Candidat
         task=stored["task"],
         num_parameters=stored["num_parameters"],
         source_labels=tuple(stored["source_labels"]),
-        never_trained=stored["never_trained"],
+        untrained=stored["untrained"],
     )
 
 

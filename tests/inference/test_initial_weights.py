@@ -3,7 +3,7 @@ import torch
 import transformers
 from torch import nn
 
-from hf_leep.inference.initial_weights import never_trained
+from hf_leep.inference.initial_weights import is_untrained
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 PICTURES = {"pixel_values": torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))}
@@ -50,8 +50,8 @@ def test_one_step_of_training_is_seen(family):
     torch.manual_seed(0)
     kind, config, inputs = FAMILIES[family]
     model = getattr(transformers, f"AutoModelFor{kind}Classification").from_config(config)
-    assert never_trained(model, None)
-    assert not never_trained(trained_for_one_step(model, inputs), None)
+    assert is_untrained(model, None)
+    assert not is_untrained(trained_for_one_step(model, inputs), None)
 
 
 def network(*layers):
@@ -62,8 +62,8 @@ def network(*layers):
 def test_the_head_does_not_count():
     model = network(nn.BatchNorm2d(8))
     nn.init.constant_(model[-1].bias[:2], 3.0)
-    assert not never_trained(model, None)
-    assert never_trained(model, model[-1])
+    assert not is_untrained(model, None)
+    assert is_untrained(model, model[-1])
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def test_the_head_does_not_count():
 )
 def test_any_other_trace_of_training_counts(change):
     model = network(nn.BatchNorm2d(8))
-    assert never_trained(model, model[-1])
+    assert is_untrained(model, model[-1])
     change(model[1], model[0])
-    assert not never_trained(model, model[-1])
+    assert not is_untrained(model, model[-1])
 
 
 def test_of_a_network_without_norms_all_biases_have_to_be_equal():
     model = network(nn.Conv2d(8, 8, 1))
-    assert not never_trained(model, None)  # random biases, as trained ones may be
+    assert not is_untrained(model, None)  # random biases, as trained ones may be
     for layer in (model[0], model[1], model[-1]):
         nn.init.zeros_(layer.bias)
-    assert never_trained(model, None)
-    assert never_trained(model, model[-1])
+    assert is_untrained(model, None)
+    assert is_untrained(model, model[-1])
 
 
 def test_what_is_not_known_counts_as_trained():
-    assert not never_trained(nn.Linear(3, 2, bias=False), None)
-    assert not never_trained(nn.Linear(3, 2).requires_grad_(False), None)
-    assert not never_trained(network(nn.BatchNorm2d(8)).to("meta"), None)
-    assert not never_trained(nn.Identity(), None)
+    assert not is_untrained(nn.Linear(3, 2, bias=False), None)
+    assert not is_untrained(nn.Linear(3, 2).requires_grad_(False), None)
+    assert not is_untrained(network(nn.BatchNorm2d(8)).to("meta"), None)
+    assert not is_untrained(nn.Identity(), None)

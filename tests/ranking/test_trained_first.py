@@ -25,7 +25,7 @@ def pool(rng, values, never=()):
     """Results with these scores, and with heads that are as good as the scores are high."""
     return [
         Result(
-            Candidate(name, never_trained=name in never),
+            Candidate(name, untrained=name in never),
             {MEASURE: scored(rng, value)},
             head_accuracy=scored(rng, 1 + value / 10),
         )
@@ -44,7 +44,7 @@ def names(results, ranking):
 def test_they_come_last_each_by_its_score(rng):
     results = pool(rng, VALUES, NEVER)
     results.append(Result(Candidate("broken"), reason="no"))
-    results.append(Result(Candidate("random and broken", never_trained=True), {MEASURE: Score(None, reason="no")}))
+    results.append(Result(Candidate("random and broken", untrained=True), {MEASURE: Score(None, reason="no")}))
     found = rank(results, MEASURE)
     order = names(results, found)
     assert order[0] == "a"
@@ -66,7 +66,7 @@ def test_they_change_nothing_for_the_others(seed):
     values = {str(k): -rng.uniform(0, 1) for k in range(8)}
     never = [name for name in values if rng.random() < 0.4]
     results = pool(rng, values, never)
-    alone = [result for result in results if not result.candidate.never_trained]
+    alone = [result for result in results if not result.candidate.untrained]
     found, expected = rank(results, MEASURE), rank(alone, MEASURE)
     for got, wanted in zip(found.ranked, expected.ranked, strict=False):
         assert results[got.index] is alone[wanted.index]
@@ -76,7 +76,7 @@ def test_they_change_nothing_for_the_others(seed):
 
 def test_a_pool_of_nothing_else_is_ranked_as_ever(rng):
     results = pool(rng, VALUES, VALUES)
-    trained = [replace(r, candidate=replace(r.candidate, never_trained=False)) for r in results]
+    trained = [replace(r, candidate=replace(r.candidate, untrained=False)) for r in results]
     assert rank(results, MEASURE) == rank(trained, MEASURE)
 
 
@@ -114,7 +114,7 @@ def test_in_a_race_they_put_out_none_that_was_trained(rng):
 
     def out(never):
         options = {"higher_is_better": True, "top": 1, "level": 0.01, "doublings": 0}
-        return {(one.index, one.by) for one in eliminated(scores, scores, never_trained=never, **options)}
+        return {(one.index, one.by) for one in eliminated(scores, scores, untrained=never, **options)}
 
     assert out(None) == out([False] * 3) == out([True] * 3) == {(0, 1), (2, 1)}
     assert out([False, True, False]) == {(2, 0)}

@@ -97,7 +97,7 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "private": False,
         "trained_on": [],
         "trained_on_target": False,
-        "never_trained": False,
+        "untrained": False,
         "notes": [],
         "scores": {"leep": _score(leep, 0.02, [few]), "leave-one-out-leep": _score(loo, 0.025)},
         "calibration": _calibration(loo),

@@ -99,7 +99,7 @@ def _names(data: ReportData, name: Callable[[str], str], found: SecondOpinionDat
 
 def _also_first(data: ReportData, name: Callable[[str], str], first: str, found: SecondOpinionData) -> str:
     """Say that no head is more accurate than that of the first candidate, and how far it is ahead of the next one."""
-    untrained = {candidate["id"] for candidate in data["candidates"] if candidate["never_trained"]}
+    untrained = {candidate["id"] for candidate in data["candidates"] if candidate["untrained"]}
     left_out = set() if found["first"] in untrained else untrained
     known = [
         (head["value"], written, candidate["id"])

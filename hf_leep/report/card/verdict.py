@@ -52,7 +52,7 @@ def verdict(data: ReportData, name: Callable[[str], str]) -> list[str]:
             f"By leave-one-out LEEP, no candidate is clearly better than guessing by class frequency{order}.",
             f"Try more {examples(data)}, other candidates, or a ranking by features: --sort-by auto.",
         ]
-    said += [*_best(data, candidates), *_never_trained(data, name), *_seen(data, candidates)]
+    said += [*_best(data, candidates), *_untrained(data, name), *_seen(data, candidates)]
     last = (confirmation(data, name), _calibrated(data, candidates), None if tuned else _advice(data, candidates))
     return [*said, *(text for text in last if text)]
 
@@ -132,10 +132,10 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     return said
 
 
-def _never_trained(data: ReportData, name: Callable[[str], str]) -> list[str]:
+def _untrained(data: ReportData, name: Callable[[str], str]) -> list[str]:
     """Say which candidates were never trained, and are ranked last for that reason alone."""
     candidates = ranked(data, name)
-    never = [(written, candidate) for written, candidate in candidates if candidate["never_trained"]]
+    never = [(written, candidate) for written, candidate in candidates if candidate["untrained"]]
     if not never:
         return []
     names, was = _listed([written for written, _ in never]), "was" if len(never) == 1 else "were"

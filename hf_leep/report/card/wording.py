@@ -58,7 +58,7 @@ def ranked(data: ReportData, write: Callable[[str], str] = str) -> list[tuple[st
 def to_choose_from(data: ReportData, write: Callable[[str], str] = str) -> list[tuple[str, RankedData]]:
     """The ranked candidates that were trained, or all of them if none was; arguments as of `named`."""
     found = ranked(data, write)
-    return [one for one in found if not one[1]["never_trained"]] or found
+    return [one for one in found if not one[1]["untrained"]] or found
 
 
 def with_error(estimate: ScoreData | EstimateData | None) -> str:

@@ -468,15 +468,15 @@ def test_a_path_is_no_title(report):
     assert "# Which checkpoint to fine-tune for `flowers`\n" in page(report)
 
 
-def never_trained(report, *places):
+def untrained(report, *places):
     for place in places:
-        report["candidates"][place]["never_trained"] = True
+        report["candidates"][place]["untrained"] = True
         report["candidates"][place].update(tie_letters="b", tie_group=2, probability_best=None)
 
 
 def test_a_candidate_that_was_never_trained_is_said_to_be_last_for_that_reason(report):
     letters(report, "a", "a", "b")
-    never_trained(report, 2)
+    untrained(report, 2)
     said = verdict(report, code)
     assert said[0] == (
         "`big/resnet` has the highest LEEP of those that were trained, −0.812 nats. With these images, `small/resnet` "
@@ -487,7 +487,7 @@ def test_a_candidate_that_was_never_trained_is_said_to_be_last_for_that_reason(r
     assert "`weak/resnet` was never trained, so it is ranked last, whatever the score." in verdict(report, code)
     assert to_take(report)["id"] == "small/resnet"
 
-    never_trained(report, 1)
+    untrained(report, 1)
     said = verdict(report, code)
     assert said[0].startswith("`big/resnet` is the only trained candidate with a score: LEEP −0.812 nats.")
     assert (
@@ -497,7 +497,7 @@ def test_a_candidate_that_was_never_trained_is_said_to_be_last_for_that_reason(r
 
 
 def test_no_head_of_a_candidate_that_was_never_trained_counts_beside_those_that_were(report):
-    never_trained(report, 2)
+    untrained(report, 2)
     report["candidates"][2]["head_accuracy"]["value"] = 0.99
     for candidate, value in zip(report["candidates"], (0.85, 0.80), strict=False):
         candidate["head_accuracy"]["value"] = value
@@ -510,7 +510,7 @@ def test_no_head_of_a_candidate_that_was_never_trained_counts_beside_those_that_
 
 
 def test_where_none_was_trained_the_verdict_says_so(report):
-    never_trained(report, 0, 1, 2)
+    untrained(report, 0, 1, 2)
     words = "None of these candidates was ever trained, so fine-tuning them is training from scratch."
     assert words in verdict(report, code)
     del report["candidates"][1:3]
