@@ -14,6 +14,7 @@ from hf_leep.ranking.scoring import AUTO_MEASURE
 FOLDS, REPEATS = 5, 4
 FEW = 30  # rows a class
 COMBINED = ("mean rank", "majority")
+ALL_ALIKE = "auto, untrained too"  # without the rule that untrained candidates come last
 
 
 def report(folder, data):
@@ -76,9 +77,22 @@ def rules(pool, names, scores, draw):
     found["majority"] = majority(np.stack([scores[name] for name in voting]))
     found["parameters"] = np.array([pool.parameters[name] for name in names], dtype=float)
     found["auto"] = scores[AUTO_MEASURE]
+    found[ALL_ALIKE] = scores[AUTO_MEASURE]
     hidden = np.random.default_rng(draw).permutation(len(names)) % 2 == 0
     found["auto, mixed"] = np.where(hidden, scores[find(AUTO_MEASURE).instead], scores[AUTO_MEASURE])
-    return found
+    untrained = np.array(["untrained" in name for name in names])
+    return {
+        rule: values if rule in ("parameters", ALL_ALIKE) else untrained_last(values, untrained)
+        for rule, values in found.items()
+    }
+
+
+def untrained_last(scores, untrained):
+    """The scores with those of untrained candidates below all others, as a ranking has them."""
+    known = np.isfinite(scores)
+    if not (known & ~untrained).any():
+        return scores
+    return np.where(known & untrained, scores[known].min() - 1, scores)
 
 
 def mean_rank(scores):
@@ -151,6 +165,7 @@ def print_kinds(losses):
         "at random",
         "auto",
         "auto, mixed",
+        ALL_ALIKE,
     ):
         shown = []
         for column in (*columns, None):
