@@ -44,12 +44,14 @@ def draw_cost(data: ReportData) -> Figure:
         f"{point.candidate['rank']}  {style.clip(point.name)}, {_cost(point, unit)}"
         for point in best[::-1][:_MOST_NAMED]
     ]
-    texts.append(axis_label(data).split(",")[0])  # above its axis, where it is not cut off by long numbers
-    above = 0.2 + 0.2 * len(texts)
+    above = 0.5 + 0.2 * len(texts)
     figure, axes = style.figure_of(_HEIGHT, above, (0.72, 0.2))
     for line, text in enumerate(texts):
         y = 1 - (0.14 + 0.2 * line) / figure.get_size_inches()[1]
         figure.text(0.14 / 5, y, text, va="center", color=LIGHT.ink)
+    # The name of the axis is above it: long numbers would push it off the edge.
+    named = 1 - (above - 0.16) / figure.get_size_inches()[1]
+    figure.text(0.14 / 5, named, axis_label(data).split(",")[0], va="center", color=LIGHT.ink)
     axes.grid(axis="y", color=LIGHT.grid, linewidth=0.8)
     axes.plot([p.cost for p in best], [p.score for p in best], color=LIGHT.quiet, lw=1.2, zorder=1, ls="-")
     for point in made:
