@@ -159,7 +159,12 @@ def asked_for(request: gr.Request) -> tuple[object, object]:
     return (typed, show(typed)) if typed.strip() else (gr.skip(), gr.skip())
 
 
+# gradio's own orange and greys are too light to read.
 STYLE = """
+.gradio-container { --button-primary-background-fill: #c2410c; --button-primary-background-fill-hover: #9a3412;
+  --input-placeholder-color: var(--block-title-text-color); }
+@media (max-width: 700px) { .gradio-container .app { padding: .75rem !important; } }
+.gradio-container .html-container { padding: 0; }
 iframe.report { display: block; width: 100%; height: 85vh; border: 1px solid var(--border-color-primary); }
 .not-shown { padding: .5rem 0; overflow-wrap: anywhere; }
 """

@@ -108,6 +108,11 @@ with sync_playwright() as playwright:
                 "cells => cells.map(c => c.getBoundingClientRect().right)"
             )
             assert max(edges) <= width, f"the scores end {max(edges)} pixels from the left"
+        cut = page.locator("#plot text").evaluate_all(
+            "all => all.filter(e => e.getBBox().x < 0 || e.getBBox().x + e.getBBox().width > e.ownerSVGElement."
+            "clientWidth).map(e => e.textContent)"
+        )
+        assert not cut, f"the plot cuts off {cut}"
         unnamed = page.locator("button, input, select, [role=region], [role=img]").evaluate_all(
             "all => all.filter(e => !(e.textContent.trim() || e.labels?.length || e.ariaLabel || "
             "e.getAttribute('aria-labelledby'))).map(e => e.outerHTML)"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
 HEADINGS = (
-    "place",
+    "#",
     "candidate",
     "accuracy (%)",
     "behind (points)",
@@ -27,7 +27,7 @@ HEADINGS = (
 )
 AGREEMENT_HEADINGS = ("measure", "n", "weighted τ", "Kendall's τ")
 _IN_TERMINAL = HEADINGS[:7]
-NUM_SHORT = 5  # the first columns, which are enough for a first look
+NUM_SHORT = 4  # the first columns, which are enough for a first look and fit a phone
 _LEAST = 3  # candidates that a correlation is shown for
 _FEW = 5  # candidates below which a correlation says little
 

@@ -57,7 +57,8 @@ def loading(data: ReportData) -> str | None:
     name = json.dumps(plain(found["id"]), ensure_ascii=False)
     if on_hub(found["id"], found["revision"]):
         revision = f"revision={json.dumps(found['revision'])}"
-        of_processor, of_model, before = f"{name}, {revision}", f"    {name},\n    {revision},\n", ""
+        of_model, before = f"    {name},\n    {revision},\n", ""
+        of_processor = f"\n{of_model}"
     else:
         of_processor, of_model = "folder", "    folder,\n"
         before = f"folder = {name}  # a local checkpoint: give its path\n"

@@ -21,9 +21,21 @@ if TYPE_CHECKING:
     import jinja2
 
 _MOST_CLASSES, _MOST_EXAMPLES = 4, 6  # of the best and of the worst predicted classes, and of unexpected labels
-_UNBROKEN = re.compile(r"[^\s/-]{16,}")  # what a browser keeps on one line
+_UNBROKEN = re.compile(r"[^\s-]+-?")  # what a browser keeps on one line
 _PART_END = re.compile(r"(?<=[/_])(?=.)|(?<=\.)(?=[^\W\d])")
-_MOST_UNBROKEN = 15  # characters
+_MOST_UNBROKEN = 11  # characters, so that the short tables fit a phone
+_HYPHENATED = {  # the long words of the short tables' headings, with soft hyphens
+    word.replace("\u00ad", ""): word
+    for word in (
+        "accu\u00adracy",
+        "PAC\u00adTran",
+        "likeli\u00adhood",
+        "regu\u00adlar\u00adised",
+        "Dirich\u00adlet",
+        "Gauss\u00adian",
+        "Trans\u00adRate",
+    )
+}
 _MOST_ROWS = 20  # of the short table
 _MOST_SOURCES = 6  # of the most used source classes
 
@@ -60,12 +72,15 @@ def page(
         letters_in_short=any("–" in str(row["tie_letters"]).strip("–") for row in ranked),
         letters_unknown=any(row["tie_letters"] == "–" for row in ranked),
         entropy_explained=wording.entropy_explained_cells([candidate for _, candidate in wording.ranked(data)]),
-        heads=_whole_cells(second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)])),
-        short_heads=_whole_cells(second_opinion.head_cells([c for _, c in wording.ranked(data)], with_error=False)),
+        heads=_breakable_cells(second_opinion.head_cells([candidate for _, candidate in wording.ranked(data)])),
+        short_heads=_breakable_cells(
+            second_opinion.head_cells([c for _, c in wording.ranked(data)], with_error=False)
+        ),
         stated=wording.stated_cells([candidate for _, candidate in wording.ranked(data)], code),
         left_out=[row for row in rows if row["rank"] is None],
         measures=[data["measure_details"][name] for name in data["measures"]],
         order=wording.title(data, data["sort_by"]),
+        short_order=_hyphenated(wording.title(data, data["sort_by"])),
         checked_by=wording.title(data, data["checked_by"]) if data["checked_by"] else None,
         best_by=wording.title(data, data["best_by"]),
         doubts=doubts(data),
@@ -139,9 +154,10 @@ def _row(data: ReportData, candidate: CandidateData, name: str) -> dict[str, obj
         **candidate,
         "name": _linked(candidate, code(name)),
         "narrow_name": _linked(candidate, _narrow(name)),
-        "score": _whole(wording.with_interval(candidate["scores"].get(data["sort_by"]))),
+        "place": _place(candidate),
+        "score": _breakable(wording.with_interval(candidate["scores"].get(data["sort_by"]))),
         "cells": [_cell(candidate, measure, data["sort_by"]) for measure in data["measures"]],
-        "behind": "–" if candidate["rank"] == 1 else _whole(wording.with_error(candidate["behind_best"])),
+        "behind": "–" if candidate["rank"] == 1 else _breakable(wording.with_error(candidate["behind_best"])),
         "tie_letters": in_short(candidate),
         "rank_range": wording.rank_range(candidate),
         "chance": wording.chance(data, candidate),
@@ -191,8 +207,8 @@ def _fine_tuned(data: ReportData) -> dict[str, object]:
     return {
         "method": fine_tuning.method(data),
         "remarks": fine_tuning.remarks(data, code),
-        "headings": fine_tuning.HEADINGS,
-        "rows": [[*cells[:2], *map(_whole, cells[2:])] for cells in fine_tuning.rows(data, code)],
+        "headings": list(map(_hyphenated, fine_tuning.HEADINGS)),
+        "rows": [[*cells[:2], *map(_breakable, cells[2:])] for cells in fine_tuning.rows(data, _narrow)],
         "num_short": fine_tuning.NUM_SHORT,
         "notes": fine_tuning.notes(data, code),
         "agreement_headings": fine_tuning.AGREEMENT_HEADINGS,
@@ -233,25 +249,48 @@ def _entities(name: str) -> str:
 def _cell(candidate: CandidateData, measure: str, sort_by: str) -> str:
     """A score, with its error if it makes the order; the errors of all would not fit on a page."""
     score = candidate["scores"].get(measure)
-    return _whole(wording.with_interval(score)) if measure == sort_by else number(score["value"] if score else None)
+    return (
+        _breakable(wording.with_interval(score)) if measure == sort_by else number(score["value"] if score else None)
+    )
 
 
-def _whole(cell: str) -> str:
-    """Keep a score and its error on one line."""
-    return cell.replace(" ", "\u00a0")
+def _place(candidate: CandidateData) -> str:
+    """A rank with its tie letters, on one line if that is short."""
+    rank, letters = str(candidate["rank"]), in_short(candidate)
+    return f"{rank}\u00a0{letters}" if len(rank + letters) == 2 else f"{rank} {letters.replace(',', ',<wbr>')}"
 
 
-def _whole_cells(cells: list[str] | None) -> list[str] | None:
-    return cells and [_whole(cell) for cell in cells]
+def _breakable(cell: str) -> str:
+    """Let a phone break a score before its error, but nowhere else."""
+    return cell.replace("± ", "±\u00a0").replace(" %", "\u00a0%")
+
+
+def _breakable_cells(cells: list[str] | None) -> list[str] | None:
+    return cells and [_breakable(cell) for cell in cells]
+
+
+def _hyphenated(heading: str) -> str:
+    """A heading in which a phone may break the long words."""
+    return " ".join("-".join(_HYPHENATED.get(part, part) for part in word.split("-")) for word in heading.split(" "))
 
 
 def _narrow(name: str) -> str:
     """A name as code; if a phone could not break it, as HTML that allows it after its parts or every few letters."""
-    text, most = plain(name), _MOST_UNBROKEN
-    if not _UNBROKEN.search(text):
+    text = plain(name)
+    if all(len(found) <= _MOST_UNBROKEN for found in _UNBROKEN.findall(text)):
         return code(name)
-    parts = [part[k : k + most] for part in _PART_END.split(text) for k in range(0, len(part), most)]
-    return f"<code>{'<wbr>'.join(map(_entities, parts))}</code>"
+    return f"<code>{_UNBROKEN.sub(lambda found: '<wbr>'.join(map(_entities, _pieces(found[0]))), text)}</code>"
+
+
+def _pieces(text: str) -> list[str]:
+    """The parts of a text, the long ones in as few pieces of about the same length as a phone needs."""
+    if len(text) <= _MOST_UNBROKEN:
+        return [text]
+    found = []
+    for part in _PART_END.split(text):
+        size = -(-len(part) // -(-len(part) // _MOST_UNBROKEN))
+        found += [part[k : k + size] for k in range(0, len(part), size)]
+    return found
 
 
 def _linked(candidate: CandidateData, written: str) -> str:

@@ -260,10 +260,11 @@ function ticks(low, high, most) {
 }
 
 let focused = 0;
+const DIGIT = 9; // pixels that a digit of the plot is wide at most
 
 function plot(cost) {
   const [width, height] = [Math.min(find("plot").clientWidth, 860), 400];
-  const [left, right, top, bottom] = [58, 24, 26, 48];
+  const [right, top, bottom] = [24, 26, 48];
   const xs = cost.points.map(([, x]) => Math.log10(x));
   const ys = cost.points.map(([, , y]) => y);
   const pad = (values) => {
@@ -272,10 +273,11 @@ function plot(cost) {
     return [low - more, high + more];
   };
   const [[x0, x1], [y0, y1]] = [pad(xs), pad(ys)];
+  const [steps, digits] = ticks(y0, y1, 6);
+  const left = Math.max(58, 16 + DIGIT * Math.max(...steps.map((step) => number(step, digits).length)));
   const x = (value) => left + ((Math.log10(value) - x0) / (x1 - x0)) * (width - left - right);
   const y = (value) => top + ((data.higher ? y1 - value : value - y0) / (y1 - y0)) * (height - top - bottom);
   const svg = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-labelledby": "tradeoff" });
-  const [steps, digits] = ticks(y0, y1, 6);
   for (const step of steps) {
     svg.append(draw("line", { x1: left, x2: width - right, y1: y(step), y2: y(step) }));
     svg.append(draw("text", { x: left - 8, y: y(step) + 4, "text-anchor": "end" }, number(step, digits)));
@@ -295,9 +297,14 @@ function plot(cost) {
   const best = cost.points.filter((point) => point[3]);
   svg.append(draw("polyline", { points: best.map(([, a, b]) => x(a) + "," + y(b)).join(" ") }));
   const numbered = [];
-  const free = (a, b) => numbered.every(([c, d]) => Math.abs(a - c) > 16 || Math.abs(b - d) > 14) && numbered.push([a, b]);
+  const free = (point) => {
+    const [a, b, half] = [x(point[1]), y(point[2]), (DIGIT / 2) * String(data.candidates[point[0]].rank).length];
+    const clear = numbered.every(([c, d, other]) => Math.abs(a - c) > half + other + 2 || Math.abs(b - d) > 14) &&
+      cost.points.every((one) => one === point || Math.abs(a - x(one[1])) > half + 6 || Math.abs(b - 15 - y(one[2])) > 12);
+    return clear && numbered.push([a, b, half]);
+  };
   const inOrder = [...cost.points].sort((one, other) => other[3] - one[3] || one[0] - other[0]);
-  const withNumber = new Set(inOrder.filter(([, a, b]) => free(x(a), y(b))));
+  const withNumber = new Set(inOrder.filter(free));
   const points = cost.points.map((point, k) => {
     const [index, a, b, isBest] = point;
     const candidate = data.candidates[index];
@@ -334,7 +341,7 @@ function move(points, to) {
 
 if (data.cost && find("cost")) {
   find("tradeoff").textContent = `${data.measure} against ${data.cost.unit}`;
-  find("costnote").textContent = "The line joins the candidates that are the best for their cost. Numbers are ranks. " +
+  find("costnote").textContent = "The line joins the candidates that are the best for their cost. Numbers are ranks, where there is room. " +
     "Choose a point for details; arrow keys go from one to the next.";
   find("cost").hidden = false;
   plot(data.cost);

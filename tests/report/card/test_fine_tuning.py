@@ -100,8 +100,8 @@ def test_card_terminal_and_notebook_lead_with_it(close):
         close
     )
     page = page.replace("\u00a0", " ")
-    assert "| 1 | `small/resnet` | 93.1 ± 1.2 | – | 2 |\n" in page
-    assert "| `small/resnet` | 3 of 3 | 90.0 | 0.00025 | 90 | 1 min 15 s |\n" in page
+    assert "| 1 | <code>small/<wbr>resnet</code> | 93.1 ± 1.2 | – |\n" in page
+    assert "| <code>small/<wbr>resnet</code> | 2 | 3 of 3 | 90.0 | 0.00025 | 90 | 1 min 15 s |\n" in page
     assert "| LEEP | 3 | −0.90 | −1.00 |" in page
     assert "with 3 seeds, and tested on 500 images that were used for neither" in page
 

@@ -5,15 +5,19 @@ import re
 from html import unescape
 from pathlib import Path
 
+import matplotlib
 import pytest
 import yaml
+from PIL import ImageFont
 
+from hf_leep.measures import MEASURES
 from hf_leep.report.card import notebook, render
 from hf_leep.report.card.page import page
 from hf_leep.report.card.second_opinion import confirmation
 from hf_leep.report.card.verdict import to_take, verdict
 from hf_leep.report.card.wording import short_names, with_error, with_interval
 from hf_leep.text import classes, code, count, duration, number, percent, plain, prose
+from tests.report.card.test_fine_tuning import row, with_rows
 from tests.report.conftest import measure
 from tests.test_readme import paragraphs
 
@@ -140,13 +144,43 @@ def test_long_names_can_be_broken_in_the_short_table(report):
     for name, candidate in zip(named, report["candidates"], strict=False):
         candidate.update(id=name, revision="sha256:0")
     short, rest = page(report).split("## What to do next")
-    rows = [line.split(" | ")[1] for line in short.splitlines() if re.match(r"\| \d\u00a0", line)]
+    rows = [line.split(" | ")[1] for line in short.splitlines() if re.match(r"\| \d\s", line)]
     assert rows[0].replace("&#95;", "_") == (
         "<code>mobilenet_<wbr>v1_<wbr>0.25_<wbr>224_<wbr>imagenet_<wbr>float</code>"
     )
     assert [unescape(row.replace("<wbr>", ""))[6:-7] for row in rows] == list(named)
-    assert all(len(part) <= 15 for part in re.findall("x+", rows[1]))
+    assert re.findall("x+", rows[1]) == ["x" * 10] * 4
     assert f"`{named[0]}`" in rest
+
+
+def least_width(cell, bold=False):
+    """Pixels that a browser needs for a cell in DejaVu Sans, the widest of the usual fonts, with GitHub's style."""
+    inside = re.sub(r"\[(.*)\]\(.*\)", r"\1", cell)
+    is_code = inside.startswith(("`", "<code>"))
+    parts = re.split(r"<wbr>|(?<=-)|\u00ad| ", re.sub(r"</?code>|`", "", inside))
+    font = "DejaVuSansMono.ttf" if is_code else "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    drawn = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / font, 13.6 if is_code else 16)
+    return 27 + max(map(drawn.getlength, map(unescape, parts))) + (11 if is_code else 0)
+
+
+@pytest.mark.parametrize("title", sorted(found.title for found in MEASURES.values()))
+def test_the_short_tables_fit_a_phone(report, title):
+    names = ("microsoft/resnet-50", "facebook/deit-tiny-patch16-224", "timm/mobilenetv3_small_100")
+    for name, candidate, found in zip(names, report["candidates"], ("a", "abcd", "aceg"), strict=False):
+        candidate.update(id=name, tie_letters=found)
+    rows = row(0, 1, 0.95, (0.0, 0.0)), row(1, 2, 0.90, (0.05, 0.02)), row(2, 12, in_round=(0.01, 0.04))
+    data = with_rows(report, *({**one, "id": name} for one, name in zip(rows, names, strict=True)))
+    data["measure_details"]["leep"]["title"] = title
+    outside = re.sub(r"<details>.*?</details>", "", page(data).split("---\n", 2)[2], flags=re.DOTALL)
+    tables = re.findall(r"(?:^\|.*\n)+", outside, flags=re.MULTILINE)
+    assert len(tables) == 2
+    for table in tables:
+        headings, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+        widths = [
+            max(least_width(heading, bold=True), *(least_width(cell) for cell in cells))
+            for heading, *cells in zip(headings, *lines, strict=True)
+        ]
+        assert 1 + sum(widths) <= 390 - 2 * 16, dict(zip(headings, widths, strict=True))
 
 
 def test_one_score_alone_is_said_to_say_little(report):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _MOST_NAMED = 6  # candidates that are named in the text
 _HEIGHT = 2.9  # inches
 _ALIKE = 3  # ratio of the highest to the lowest cost up to which the axis is not logarithmic
-_NEAR = (0.05, 0.06)  # of the axes: a number that is closer than this to another one is left out
+_DIGIT = 7.0  # points that a digit is wide, with the space around it
+_LIFT = 7.0  # points from a mark to its number
 
 
 def cost_finding(data: ReportData) -> str | None:
@@ -43,11 +44,14 @@ def draw_cost(data: ReportData) -> Figure:
         f"{point.candidate['rank']}  {style.clip(point.name)}, {_cost(point, unit)}"
         for point in best[::-1][:_MOST_NAMED]
     ]
-    above = 0.16 + 0.2 * len(texts)
+    above = 0.5 + 0.2 * len(texts)
     figure, axes = style.figure_of(_HEIGHT, above, (0.72, 0.2))
     for line, text in enumerate(texts):
         y = 1 - (0.14 + 0.2 * line) / figure.get_size_inches()[1]
         figure.text(0.14 / 5, y, text, va="center", color=LIGHT.ink)
+    # The name of the axis is above it: long numbers would push it off the edge.
+    named = 1 - (above - 0.16) / figure.get_size_inches()[1]
+    figure.text(0.14 / 5, named, axis_label(data).split(",")[0], va="center", color=LIGHT.ink)
     axes.grid(axis="y", color=LIGHT.grid, linewidth=0.8)
     axes.plot([p.cost for p in best], [p.score for p in best], color=LIGHT.quiet, lw=1.2, zorder=1, ls="-")
     for point in made:
@@ -59,20 +63,25 @@ def draw_cost(data: ReportData) -> Figure:
         axes.invert_yaxis()
     _number(axes, [*best[::-1], *sorted((p for p in made if not p.best), key=lambda p: p.candidate["rank"])])
     axes.set_xlabel("parameters" if unit == "parameters" else "seconds of the forward pass", color=LIGHT.ink)
-    axes.set_ylabel(axis_label(data).split(",")[0], color=LIGHT.ink)
     return figure
 
 
 def _number(axes: Axes, made: list[Point]) -> None:
-    """Write each candidate's rank beside its point, unless another one is written there."""
-    placed: list[tuple[float, float]] = []
-    to_axes = axes.transData + axes.transAxes.inverted()
-    for point in made:
-        x, y = to_axes.transform((point.cost, point.score))
-        if all(abs(x - other) > _NEAR[0] or abs(y - height) > _NEAR[1] for other, height in placed):
-            placed.append((x, y))
+    """Write each candidate's rank above its point, unless it would touch another rank or point."""
+    axes.autoscale_view()
+    to_points = axes.transData.transform([(p.cost, p.score) for p in made]) * 72 / axes.figure.dpi  # [n, 2]
+    placed: list[tuple[float, float, float]] = []
+    for k, (point, (x, y)) in enumerate(zip(made, to_points, strict=True)):
+        rank = str(point.candidate["rank"])
+        half, middle = _DIGIT * len(rank) / 2, y + _LIFT + style.FONT / 2
+        beside = abs(to_points[:, 0] - x) < half + 3
+        covered = beside & (abs(to_points[:, 1] - middle) < style.FONT / 2 + 3)
+        covered[k] = False
+        near = (abs(x - a) < half + other and abs(y - b) < style.FONT + 2 for a, b, other in placed)
+        if not covered.any() and not any(near):
+            placed.append((x, y, half))
             axes.annotate(
-                str(point.candidate["rank"]), (point.cost, point.score), (0, 7), textcoords="offset points",
+                rank, (point.cost, point.score), (0, _LIFT), textcoords="offset points",
                 ha="center", va="bottom", color=LIGHT.ink, annotation_clip=False,
             )  # fmt: skip
 

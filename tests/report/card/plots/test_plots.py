@@ -10,6 +10,7 @@ from hf_leep.report.card import render
 from hf_leep.report.card.plots import FILES, draw, findings
 from hf_leep.report.card.plots.scores import axis_label, draw_scores
 from hf_leep.report.card.plots.style import FONT
+from hf_leep.report.card.plots.tradeoff import draw_cost
 from hf_leep.report.html import interactive
 from hf_leep.report.palette import LIGHT
 
@@ -64,6 +65,22 @@ def test_nothing_reaches_beyond_the_edge(many, name):
     edge = pixels(many, name)
     for side in (edge[:, 0], edge[:, -1], edge[0], edge[-1]):
         assert (side == 255).all() or set(map(tuple, side)) <= {(255, 255, 255), (243, 244, 246)}
+
+
+def test_ranks_beside_their_points_touch_neither_one_another_nor_another_point(many):
+    for k, candidate in enumerate(many["candidates"]):
+        candidate["num_parameters"] = 10**6 * (1 + 37 * k % 101)
+        score = candidate["scores"]["leep"]
+        candidate["scores"] = {**candidate["scores"], "leep": {**score, "value": -k / 100}}
+    figure = draw_cost(many)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    points = [axes.transData.transform(line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "o"]
+    assert len(points) == 300
+    assert 10 < len(boxes) < 300
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    assert not any(box.contains(*point) for box in boxes for point in points)
 
 
 def test_svg_keeps_text_as_text_and_asks_for_nothing(report):
