@@ -160,6 +160,7 @@ class Plan:
                     "num_parameters": step.candidate.num_parameters,
                     "license": step.candidate.license,
                     "gated": step.candidate.gated,
+                    "headless": step.headless,
                     "for_features": step.for_features,
                     "download_bytes": step.download_bytes,
                 }

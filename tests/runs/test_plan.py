@@ -89,6 +89,7 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
         "num_parameters": 0,
         "license": "mit",
         "gated": False,
+        "headless": False,
         "for_features": False,
         "download_bytes": len(weights) - 8 - int.from_bytes(weights[:8], "little"),  # a search states no other sizes
     }
