@@ -25,7 +25,7 @@ def auto_sentence(data: ReportData) -> str | None:
     if found is None:
         return None
     rule = (
-        f"The order is by {title(data, data['sort_by'])}, which chose best in our trials (docs/measures.md). "
+        f"The order is by {title(data, data['sort_by'])}, which chose best in our trials on images and texts. "
         "It scores candidates with and without a trained head."
     )
     if not found["num_headless"]:
