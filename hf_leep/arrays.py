@@ -24,6 +24,7 @@ HALF_TOLERANCE = 2e-2  # the same for float16 and bfloat16, where each of the s 
 _ROUNDING = 1e-6  # rows whose sums are off by less are used as they are
 _NEGLIGIBLE = 1e-150  # smaller float64 probabilities count as 0: their squares underflow, and no score depends on them
 _LARGEST_SCALE = 2.0**1023
+_ALL_WHOLE = 2.0**53  # below, a float holds every whole number
 BLOCK_BYTES = 4 * 2**20  # a float64 block: large enough to hide numpy's call overhead, small enough for the cache
 
 
@@ -99,6 +100,8 @@ def label_advice(array: NDArray[np.generic]) -> str:
     if kind == "f":
         numbers = array.astype(float)
         whole = np.equal(np.mod(np.where(np.isfinite(numbers), numbers, 0.5), 1), 0)
+        if whole.all() and (np.abs(numbers) >= _ALL_WHOLE).any():
+            return ": numbers above 2^53 lose digits as floats, so give labels of an integer type, or texts"
         if whole.all():
             return ": these are whole numbers, so give labels.astype(int)"
         row = int(np.argmin(whole))

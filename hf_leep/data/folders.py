@@ -18,7 +18,7 @@ from pathlib import Path
 import datasets
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
-from hf_leep.data import delimited, formats, packed
+from hf_leep.data import delimited, formats, json_integers, packed
 from hf_leep.data.formats import ENDLESS
 from hf_leep.errors import TargetError, one_line
 from hf_leep.temporary import is_endless
@@ -90,8 +90,15 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
             {split: delimited.read_files(list(map(packed.unpacked, held)), separator) for split, held in files.items()}
         ), warnings
     if local and builder.name == "json":
+        exact = {}
         for file in sorted(taken):
-            formats.check_utf8(packed.unpacked(file))
+            plain = packed.unpacked(file)
+            formats.check_utf8(plain)
+            if (texts := json_integers.as_texts(plain)) != plain:
+                exact[file] = texts
+        if exact and has_usual_options(builder.config):
+            patterns = {split: [files_of(exact.get(file, file)) for file in held] for split, held in files.items()}
+            builder = datasets.load_dataset_builder("json", data_files=patterns)
     try:
         builder.download_and_prepare()
     except datasets.exceptions.DatasetGenerationError as error:

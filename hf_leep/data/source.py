@@ -16,7 +16,7 @@ import pyarrow as pa
 from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled
 
-from hf_leep.data import delimited, folders, formats, on_hub, packed
+from hf_leep.data import delimited, folders, formats, json_integers, on_hub, packed
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
@@ -173,6 +173,7 @@ def _open_name(
             else:
                 if suffix in (".json", ".jsonl"):
                     formats.check_utf8(file)
+                    file = json_integers.as_texts(file)
                 splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(file))
             sha = None
         elif path.is_dir():

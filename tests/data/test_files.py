@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from hf_leep import data
-from hf_leep.data import delimited
+from hf_leep.data import delimited, json_integers
 from hf_leep.errors import ChoiceError, TargetError
 from hf_leep.models import MODALITIES
 
@@ -62,13 +62,41 @@ def test_cells_are_read_as_they_are_written(tmp_path, content):
 @pytest.mark.parametrize(("cells", "kind"), [
     (["1", "-2", "0", ""], "int64"), (["1.5", "2", "1e3"], "float64"), (["01", "2"], "string"),
     (["00.5", "2"], "string"),
-    (["-0", "2"], "float64"), (["9" * 25, "2"], "float64"), (["", ""], "string"), (["True", "False"], "string"),
+    (["-0", "2"], "float64"), (["9" * 25, "2"], "string"), (["9" * 25, "1.5"], "float64"),
+    (["", ""], "string"), (["True", "False"], "string"),
 ])  # fmt: skip
 def test_columns_of_numbers_are_numbers_unless_they_keep_zeros(tmp_path, cells, kind):
     path = written(tmp_path / "d.csv", "a,b\n" + "".join(f"x,{cell}\n" for cell in cells))
     column = delimited.read(path, ",")
     assert column.features["b"].dtype == kind
     assert sum(value is None for value in column["b"]) == cells.count("")
+
+
+@pytest.mark.parametrize("classes", [
+    (2**63 - 1, 2**63), (2**63 + 1, 2**63 + 2), (10**30 + 1, 10**30 + 2), (-(2**63) - 1, -(2**63) - 2),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "json", "folder of json", "folder of csv"])
+def test_long_whole_numbers_keep_all_their_digits(tmp_path, classes, kind):
+    rows = [{"text": f"text {k}", "label": classes[k % 2] if k else 1, "x": 1.5} for k in range(9)] * 2
+    parts = [rows[:10], rows[10:]] if kind.startswith("folder") else [rows]
+    path = tmp_path
+    for number, part in enumerate(parts):
+        path = tmp_path / f"d{number}.{kind.removeprefix('folder of ')}"
+        if "csv" in kind:
+            lines = [",".join(map(str, row.values())) for row in part]
+            text = "\n".join(["text,label,x", *lines])
+        else:
+            text = json.dumps(part) if kind == "json" else "\n".join(map(json.dumps, part))
+        path.write_bytes(gzip.compress(text.encode()) if kind == "csv.gz" else text.encode())
+    found = load(tmp_path if kind.startswith("folder") else path, label="label")[0]
+    assert sorted(found.class_names) == sorted(map(str, {1, *classes}))
+
+
+def test_long_digits_in_json_that_are_no_column_of_whole_numbers_change_nothing(tmp_path):
+    rows = [{"text": f"[{10**20}, ", "label": k % 2, "x": 10**20 if k else 1.5, "y": [10**20]} for k in range(6)]
+    path = written(tmp_path / "d.jsonl", "\n".join(map(json.dumps, rows)))
+    assert json_integers.as_texts(path) == path
+    assert load(path)[0].class_names == ("0", "1")
 
 
 @pytest.mark.parametrize(("content", "message"), [

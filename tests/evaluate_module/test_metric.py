@@ -450,6 +450,10 @@ GOOD = {"predictions": [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], "references": [0, 1
         ),
         ({"references": [1, 1, 1]}, "all 3 labels are 1; a score needs at least two classes"),
         ({"references": [0.0, 1.0, 1.0]}, "got dtype float64: these are whole numbers, so give labels.astype"),
+        (
+            {"references": [2**63, 1, 1]},
+            r"numbers above 2\^53 lose digits as floats, so give labels of an integer type",
+        ),
         ({"references": [0.5, 1.0, 1.0]}, "got dtype float64: 0.5 in row 0 is no class"),
         ({"references": ["a", "b", "b"]}, r"got names such as 'a': number the classes, .*numpy.unique\("),
         ({"references": [0, None, 1]}, "got dtype object: row 1 has none"),
