@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_leep.errors import InputError
+from hf_leep.text import counted, form
 
 FloatMatrix: TypeAlias = NDArray[np.floating]  # [n, s] or [n, d]; float16, float32 or float64
 Float64: TypeAlias = NDArray[np.float64]
@@ -66,7 +67,9 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     if array.ndim != 1:
         raise InputError(f"labels must be one-dimensional [n], got shape {array.shape}{label_advice(array)}")
     if len(array) != num_examples:
-        raise InputError(f"got {num_examples} rows but {len(array)} labels; each row needs one label")
+        raise InputError(
+            f"got {counted(num_examples, 'row')} but {counted(len(array), 'label')}; each row needs one label"
+        )
     if len(array) == 0:
         raise InputError("there are no examples (n = 0)")
     if array.dtype.kind in "iub":
@@ -76,7 +79,8 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     else:
         raise InputError(f"labels must be integers, booleans or strings, got dtype {array.dtype}{label_advice(array)}")
     if len(classes) < 2:
-        raise InputError(f"all {len(array)} labels are {classes[0]!s}; a score needs at least two classes")
+        every = form(len(array), "the only label is", f"all {len(array)} labels are")
+        raise InputError(f"{every} {classes[0]!s}; a score needs at least two classes")
     return Labels(codes.astype(np.int64, copy=False), classes, counts.astype(np.int64, copy=False))
 
 
@@ -168,7 +172,7 @@ def draws(values: ArrayLike | None, num_examples: int, fewest: int = 2) -> Integ
     if len(found) and found[0] < 0:
         raise InputError(f"draw {found[0]} in row {int(np.argmin(array))} is negative")
     if len(found) < fewest:
-        raise InputError(f"all {num_examples} examples belong to one draw: there are no others to predict them from")
+        raise InputError("all examples belong to one draw: there are no others to predict them from")
     return None if len(found) == num_examples else index.astype(np.int64, copy=False)
 
 
@@ -188,7 +192,7 @@ def real_targets(values: ArrayLike, num_examples: int) -> Float64:
     if array.dtype.kind not in "fbiu":
         raise InputError(f"targets must hold real numbers, got dtype {array.dtype}")
     if len(array) != num_examples:
-        raise InputError(f"got {num_examples} rows but {len(array)} targets; each row needs one")
+        raise InputError(f"got {counted(num_examples, 'row')} but {counted(len(array), 'target')}; each row needs one")
     matrix = array.reshape(num_examples, -1).astype(np.float64)
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():

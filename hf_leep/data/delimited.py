@@ -21,6 +21,7 @@ import datasets
 from hf_leep.data import formats
 from hf_leep.data.json_integers import LARGEST, SMALLEST
 from hf_leep.errors import TargetError
+from hf_leep.text import counted
 
 _WHOLE = re.compile(r"0|-?[1-9]\d*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
@@ -106,7 +107,8 @@ def _load(path: Path, layout: Layout) -> datasets.Dataset:
     )
     if len(rows) != layout.num_rows:
         raise TargetError(
-            f"{path.name} has {layout.num_rows} rows, and {len(rows)} of them were read: save it as parquet"
+            f"{path.name} has {counted(layout.num_rows, 'row')}, and {len(rows)} of them could be read: save it as "
+            "parquet"
         )
     return rows.cast(datasets.Features({name: datasets.Value(kind) for name, kind in layout.columns.items()}))
 
@@ -212,7 +214,7 @@ def _filled(cell: str) -> bool:
 
 def _uneven(line: int, row: Sequence[str], header: Sequence[str]) -> str:
     """What to do about a row that has another number of cells than the header."""
-    said = f"line {line} has {len(row)} cells and the header {len(header)}: "
+    said = f"line {line} has {counted(len(row), 'cell')} and the header {len(header)}: "
     if len(header) == 1:
         return f"{said}remove what stands above the header, such as {header[0][:40]!r}"
     if len(row) > len(header) and not any(row[len(header) :]):

@@ -210,7 +210,7 @@ def load_model(
     inside = [key for key in outside if backbone is None or key.startswith(f"{model.base_model_prefix}.")]
     if inside:
         raise CandidateError(
-            f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {first_two(inside)}"
+            f"missing or misshapen weights of the backbone in the checkpoint: {first_two(inside)}"
             f"{_renamed(path, inside)}"
         )
     missing = missing_outputs(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])

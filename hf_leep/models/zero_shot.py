@@ -163,7 +163,7 @@ def load(path: Path, config: PreTrainedConfig, dtype: torch.dtype, allow_pickle:
     _require_towers(config)
     model, broken, _ = load_weights(path, config, AutoModelForZeroShotImageClassification, dtype, allow_pickle)
     if broken:
-        raise CandidateError(f"{len(broken)} weights are missing or misshapen in the checkpoint: {first_two(broken)}")
+        raise CandidateError(f"missing or misshapen weights in the checkpoint: {first_two(broken)}")
     model.eval()
     return model
 

@@ -15,7 +15,7 @@ from hf_leep.measures.spectrum import shared
 from hf_leep.ranking.interval import interval
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
-from hf_leep.text import percent
+from hf_leep.text import form, percent
 
 AUTO = "auto"  # value of ``sort_by`` that leaves the choice of the measure to hf_leep
 AUTO_MEASURE = "ridge-log-likelihood"  # the one that it chooses; tests/benchmarks/choice.py shows why
@@ -78,7 +78,8 @@ def score(extraction: Extraction, measures: Sequence[str], advance: Callable[[],
         truncated = _truncation(extraction)
         scores = {name: _warned(s, truncated) for name, s in scores.items()}
     if padded := extraction.run.num_padded:
-        text = f"{padded} of {len(extraction.labels)} sounds are shorter than the model needs: padded with silence"
+        are = form(padded, "is shorter than the model needs and was", "are shorter than the model needs and were")
+        text = f"{padded} of {len(extraction.labels)} sounds {are} padded with silence"
         scores = {name: _warned(s, text) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     return Result(
@@ -128,7 +129,8 @@ def _truncation(extraction: Extraction) -> str:
         inputs = f"{len(extraction.labels)} texts" if draws is None else f"{draws.max() + 1} sentences"
         limit = f"{run.max_length} tokens"
     treatment = "truncated" if draws is None else "read in pieces"
-    return f"{run.num_truncated} of {inputs} are longer than {limit} and were {treatment}"
+    are, were = form(run.num_truncated, "is", "are"), form(run.num_truncated, "was", "were")
+    return f"{run.num_truncated} of {inputs} {are} longer than {limit} and {were} {treatment}"
 
 
 def _effective_classes(theta: FloatMatrix) -> float:
@@ -299,7 +301,7 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             "rough, most of them slightly too large"
         )
     if alone := int((counts == 1).sum()):
-        found.append(f"{alone} of {len(counts)} classes {'has' if alone == 1 else 'have'} only one example")
+        found.append(f"{alone} of {len(counts)} classes {form(alone, 'has', 'have')} only one example")
     return tuple(found), trusted
 
 

@@ -145,7 +145,7 @@ def test_a_stream_without_features_gets_those_of_its_rows():
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows[1:]))
     target, _ = data.load(stream, MODALITIES, max_samples=5)
     assert target.class_names == ("a", "b")
-    with pytest.raises(TargetError, match="1 of 10 rows have no label"):
+    with pytest.raises(TargetError, match="1 of 10 rows has no label"):
         data.load(datasets.IterableDataset.from_generator(lambda: iter(rows)), MODALITIES, max_samples=10)
 
 

@@ -498,7 +498,7 @@ def test_a_batch_of_another_width_is_refused_and_the_others_are_kept(load, probl
     inputs, labels = problem
     metric = load(name)
     metric.add_batch(predictions=inputs, references=labels)
-    with pytest.raises(InputError, match="have 2 columns in this batch but 7 in the batches before it"):
+    with pytest.raises(InputError, match="have 2 columns in this batch but 7 before it"):
         metric.add_batch(predictions=[[0.5, 0.5]], references=[0])
     with pytest.raises(InputError, match="have 2 columns in this batch but 7"):
         metric.add(prediction=[0.5, 0.5], reference=0)
@@ -684,7 +684,7 @@ def test_the_page_reads_arrays_and_accepts_options(tmp_path):
         ("[[1, 2", "0 1", "expected a list in JSON: "),
         ("1 0\n0 1", "0 1.5", "expected whole numbers or names as labels, got '0 1.5'"),
         ("1 0\n0 1", "[[0], [1, 1]]", "expected one label for each example, got lists of different lengths$"),
-        ("1 0\n0 1", "cat", "got 2 rows but 1 labels"),
+        ("1 0\n0 1", "cat", "got 2 rows but 1 label;"),
         ("1 0\n0", "0 1", "rows have different lengths: row 0 has 2 and row 1 has 1$"),
         ("", "", "there are no examples"),
     ],
