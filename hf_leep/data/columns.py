@@ -397,5 +397,5 @@ def _units(modalities: Sequence[Modality]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     if not names:
-        return "none: no column fits"
+        return "none, since no column fits"
     return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -155,7 +155,7 @@ def scan(path: Path, separator: str) -> Layout:
                 return _scan(path, separator, quoted=False)
             except (csv.Error, _UnevenError):
                 raise TargetError(
-                    f"{path.name}: a quotation mark inside a cell is not doubled, and would join rows ({error}): "
+                    f"a quotation mark inside a cell of {path.name} is not doubled, and would join rows ({error}): "
                     "save the file with all quotation marks doubled, or as JSON lines or parquet"
                 ) from None
     except _UnevenError as error:

@@ -56,7 +56,7 @@ def unpacked(path: Path) -> Path:
     try:
         return kept(path, "hf_leep_unpacked", unpack, path.stem)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise TargetError(f"{path.name} cannot be unpacked: {one_line(error)}") from None
+        raise TargetError(f"{path.name} cannot be unpacked ({one_line(error)})") from None
 
 
 def kept(path: Path, kind: str, write: Callable[[Path], None], name: str | None = None) -> Path:

@@ -87,7 +87,7 @@ def sample(stream: datasets.IterableDataset, size: int, seed: int, name: str, to
     except HubLimitError:
         raise
     except Exception as error:  # its readers raise exceptions of any kind
-        raise TargetError(f"{name} cannot be streamed: {one_line(error.__cause__ or error)}") from None
+        raise TargetError(f"{name} cannot be streamed ({one_line(error.__cause__ or error)})") from None
 
 
 def fair_shares(size: int, limits: Sequence[int]) -> Integers:

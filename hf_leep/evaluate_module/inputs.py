@@ -60,7 +60,7 @@ def as_labels(values: ArrayLike, num_rows: int) -> NDArray[np.integer | np.bool_
     try:
         labels = np.asarray(values)
     except ValueError as error:
-        raise InputError(f"labels must be one-dimensional [n]: {error}") from None
+        raise InputError(f"labels must be one-dimensional [n] ({error})") from None
     if labels.ndim != 1:
         raise InputError(f"labels must be one-dimensional [n], got shape {labels.shape}{arrays.label_advice(labels)}")
     if len(labels) != num_rows:

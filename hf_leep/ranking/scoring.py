@@ -155,7 +155,7 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         instead = None if measure.instead is None else find(measure.instead)
         if instead is None or getattr(extraction, instead.needs) is None:
             return Score(None, reason=why)
-        return _warned(_score(instead, extraction), f"{why}: this is its {instead.title}, in the same unit")
+        return _warned(_score(instead, extraction), f"{why}, so this is its {instead.title}, in the same unit")
     if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
         why = f"with n = {n} and d = {d} any features, even noise, score {measure.saturates_at}"
@@ -171,9 +171,9 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         else:
             value = measure.value_by_draw(inputs, extraction.labels, extraction.draws)
     except (ValueError, np.linalg.LinAlgError) as error:  # mostly outputs that are NaN: no other candidate is affected
-        return Score(None, reason=f"{measure.title}: {error}")
+        return Score(None, reason=f"{measure.title} cannot be computed, since {error}")
     except Exception as error:  # a measure that fails, perhaps one of another package, must not stop the others
-        return Score(None, reason=f"{measure.title}: {type(error).__name__}: {one_line(error)}")
+        return Score(None, reason=f"{measure.title} cannot be computed ({type(error).__name__}: {one_line(error)})")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} is {value}")
     if measure.uninformed is not None and value <= (bar := measure.uninformed(extraction.labels)):
@@ -238,7 +238,7 @@ def _with_shuffled(
         shuffled = measure.value_by_draw(inputs, shuffled_labels(labels, draws), draws)
     except Exception as error:  # whatever a measure raises, perhaps one of another package: the score itself is valid
         why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {one_line(error)}"
-        return _warned(score, f"{measure.title} cannot be compared with its value for shuffled labels: {why}")
+        return _warned(score, f"{measure.title} cannot be compared with its value for shuffled labels ({why})")
     if not np.isfinite(shuffled):
         return _warned(
             score, f"{measure.title} is {shuffled} with shuffled labels: nothing says what noise would score"

@@ -60,7 +60,7 @@ class LeftOut:
             name = _name(candidate)
             failing = self._failing.pop(name, {})
             failing |= {
-                row.position: replace(row, reason=f"{candidate.id}: {row.reason}")
+                row.position: replace(row, reason=f"{row.reason} in {candidate.id}")
                 for row in found
                 if not row.unreadable
             }

@@ -238,7 +238,7 @@ def test_a_configuration_that_a_local_data_set_does_not_have_is_refused(pictures
         ("header.csv", b"text,label\n", r"header.csv: there are no rows"),
         ("no-rows.parquet", no_rows(), r"no-rows.parquet: there are no rows"),
         ("nothing.jsonl", b"", r"nothing.jsonl: the file is empty"),
-        ("binary", b"x", r"binary: cannot read a file without an extension; give one of .parquet, .csv"),
+        ("binary", b"x", r"binary is a file without an extension, which is not read: give one of .parquet, .csv"),
         ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
         (
             "rows.csv",

@@ -100,7 +100,7 @@ def test_long_digits_in_json_that_are_no_column_of_whole_numbers_change_nothing(
 
 
 @pytest.mark.parametrize(("content", "message"), [
-    ('text,label\n"a, b" c,1\nx,2\n', r"a quotation mark inside a cell is not doubled, and would join rows"),
+    ('text,label\n"a, b" c,1\nx,2\n', r"a quotation mark inside a cell of d.csv is not doubled, and would join rows"),
     ("text,label\na,1\nb,c,2\n", r"line 3 has 3 cells and the header 2"),
     ("text;label\na;1\n", r"separates its columns by semicolons: save it with commas, or give .* sep=';'"),
     ("text;label;a, b\nx;1;2\n", r"separates its columns by semicolons"),
@@ -145,7 +145,7 @@ def test_usual_labels_are_no_warning(tmp_path):
     ([{"text": f"t{k}", "stars": k % 5 + 0.5} for k in range(6)], r"'stars' holds ratings .* whole numbers"),
     ([{"text": f"t{k}", "label": None if k == 2 else "ab"[k % 2]} for k in range(6)], r"1 of 6 rows has no label"),
     ([{"text": None if k == 2 else "t", "label": "ab"[k % 2]} for k in range(6)], r"1 of 6 rows has nothing"),
-    ([{"question": ["a", "b"], "category": ["x", "y"]}], r"read as one row: save it as JSON lines"),
+    ([{"question": ["a", "b"], "category": ["x", "y"]}], r"read as one row, so save it as JSON lines"),
 ])  # fmt: skip
 def test_json_lines_that_cannot_be_scored_say_what_to_do(tmp_path, rows, message):
     with pytest.raises(TargetError, match=message):
@@ -161,8 +161,8 @@ def test_an_empty_label_in_json_is_a_class(tmp_path):
 
 
 @pytest.mark.parametrize(("second", "message"), [
-    (lambda k: int(k % 3 != 0), r"one of them is 1 in each row: join them, .*idxmax"),
-    (lambda k: 1, r"several of them may be 1: each is a label of its own"),
+    (lambda k: int(k % 3 != 0), r"one of them is 1 in each row, so join them, .*idxmax"),
+    (lambda k: 1, r"several of them may be 1, so choose one of them"),
     (lambda k: k, r"which column is the label\? label can be a, b$"),
 ])  # fmt: skip
 def test_several_columns_of_0_and_1_say_what_to_do(tmp_path, second, message):
@@ -369,7 +369,10 @@ def test_a_packed_file_without_its_suffix_says_so(tmp_path):
             lambda k: {"data": {"text": f"t{k}"}, "label": "ab"[k % 2]},
             r"'data' holds columns of its own \(text\): .*fla",
         ),
-        (lambda k: {"text": f"t{k}", "label": 1 if k % 4 else "a"}, "'label' holds values of several types: save all"),
+        (
+            lambda k: {"text": f"t{k}", "label": 1 if k % 4 else "a"},
+            "'label' holds values of several types, so save all",
+        ),
     ],
 )
 def test_json_of_nested_rows_or_mixed_labels_says_what_to_do(tmp_path, row, message):

@@ -102,8 +102,8 @@ def test_labels_that_are_nearly_classes_say_what_to_do(tmp_path, label, message)
     ("text", [text.encode() for text in TEXTS], r"'text' holds bytes: .*cast_column\('text', Image\(\)\)"),
     ("text", pa.nulls(12), r"'text' is empty in all rows"),
     ("text", pa.array(TEXTS, pa.string_view()), r"cast_column\('text', Value\('string'\)\)"),
-    ("image", [{"bytes": b"x", "path": None}] * 12, r"'image' holds files: .*cast_column\('image', Image\(\)\)"),
-    ("image", [[[0, 1], [2, 3]]] * 12, r"'image' holds arrays of numbers: make pictures of them"),
+    ("image", [{"bytes": b"x", "path": None}] * 12, r"'image' holds files; .*cast_column\('image', Image\(\)\)"),
+    ("image", [[[0, 1], [2, 3]]] * 12, r"'image' holds arrays of numbers, so make pictures of them"),
     ("audio", [[0.0, 0.5]] * 12, r"if 'audio' holds sounds, store each as {'array': samples, 'sampling_rate': rate}"),
 ])  # fmt: skip
 def test_inputs_that_nearly_fit_say_what_to_do(tmp_path, name, values, message):
@@ -119,7 +119,7 @@ def test_json_of_one_object_of_lists_is_refused(tmp_path):
 
 def test_one_of_several_one_hot_columns_is_not_taken_for_its_name():
     columns = {name: [int(k % 3 == j) for k in range(12)] for j, name in enumerate("xyz")}
-    with pytest.raises(ChoiceError, match=r"one of them is 1 in each row: join them"):
+    with pytest.raises(ChoiceError, match=r"one of them is 1 in each row, so join them"):
         load(datasets.Dataset.from_dict({"text": TEXTS, **columns}))
     assert (
         load(datasets.Dataset.from_dict({"text": TEXTS, "y": columns["y"], "n": list(range(12))}))[0].label_column
@@ -243,7 +243,7 @@ def test_sounds_of_several_channels_say_what_to_do():
     }
     features = datasets.Features({"audio": samples, "label": datasets.Value("string")})
     sounds = [{"array": [[0.0, 0.5], [0.1, 0.2]], "sampling_rate": 8000}] * 12
-    with pytest.raises(TargetError, match=r"'audio' holds sounds of several channels: store one list"):
+    with pytest.raises(TargetError, match=r"'audio' holds sounds of several channels, so store one list"):
         load(datasets.Dataset.from_dict({"audio": sounds, "label": LABELS}, features=features))
 
 

@@ -101,7 +101,7 @@ def test_rows_that_cannot_be_read_are_left_out_as_if_they_were_not_there(checkpo
 
 def test_more_bad_rows_than_allowed_are_one_line_with_their_number(checkpoints, broken):
     none = Execution(cache=False)
-    with pytest.raises(TargetError, match=r"^2 rows .* skip_bad_rows allows: row 3 .*\(3.png\): .*; row 17"):
+    with pytest.raises(TargetError, match=r"^2 rows .* skip_bad_rows allows: row 3 .*\(3.png\) – .*; row 17"):
         rank([checkpoints["five"]], broken[0], skip_bad_rows=1, execution=none)
     with pytest.raises(TargetError, match=r"row 3 .*\(3.png\) cannot be decoded.*skip_bad_rows N leaves out"):
         rank([checkpoints["five"]], broken[0], execution=none)
