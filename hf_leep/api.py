@@ -321,7 +321,7 @@ def read_names(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or error) if isinstance(error, OSError) else error
-        raise UserError(f"cannot read the list of candidates {path}: {reason}") from None
+        raise UserError(f"cannot read the list of candidates {path} ({reason})") from None
     return [name for line in lines if (name := line.split("#")[0].strip())]
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_leep.errors import InputError
+from hf_leep.text import counted, form
 
 FloatMatrix: TypeAlias = NDArray[np.floating]  # [n, s] or [n, d]; float16, float32 or float64
 Float64: TypeAlias = NDArray[np.float64]
@@ -24,6 +25,7 @@ HALF_TOLERANCE = 2e-2  # the same for float16 and bfloat16, where each of the s 
 _ROUNDING = 1e-6  # rows whose sums are off by less are used as they are
 _NEGLIGIBLE = 1e-150  # smaller float64 probabilities count as 0: their squares underflow, and no score depends on them
 _LARGEST_SCALE = 2.0**1023
+_ALL_WHOLE = 2.0**53  # below, a float holds every whole number
 BLOCK_BYTES = 4 * 2**20  # a float64 block: large enough to hide numpy's call overhead, small enough for the cache
 
 
@@ -65,7 +67,9 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     if array.ndim != 1:
         raise InputError(f"labels must be one-dimensional [n], got shape {array.shape}{label_advice(array)}")
     if len(array) != num_examples:
-        raise InputError(f"got {num_examples} rows but {len(array)} labels; each row needs one label")
+        raise InputError(
+            f"got {counted(num_examples, 'row')} but {counted(len(array), 'label')}; each row needs one label"
+        )
     if len(array) == 0:
         raise InputError("there are no examples (n = 0)")
     if array.dtype.kind in "iub":
@@ -75,7 +79,8 @@ def labels(values: ArrayLike, num_examples: int) -> Labels:
     else:
         raise InputError(f"labels must be integers, booleans or strings, got dtype {array.dtype}{label_advice(array)}")
     if len(classes) < 2:
-        raise InputError(f"all {len(array)} labels are {classes[0]!s}; a score needs at least two classes")
+        every = form(len(array), "the only label is", f"all {len(array)} labels are")
+        raise InputError(f"{every} {classes[0]!s}; a score needs at least two classes")
     return Labels(codes.astype(np.int64, copy=False), classes, counts.astype(np.int64, copy=False))
 
 
@@ -99,6 +104,8 @@ def label_advice(array: NDArray[np.generic]) -> str:
     if kind == "f":
         numbers = array.astype(float)
         whole = np.equal(np.mod(np.where(np.isfinite(numbers), numbers, 0.5), 1), 0)
+        if whole.all() and (np.abs(numbers) >= _ALL_WHOLE).any():
+            return ": numbers above 2^53 lose digits as floats, so give labels of an integer type, or texts"
         if whole.all():
             return ": these are whole numbers, so give labels.astype(int)"
         row = int(np.argmin(whole))
@@ -165,7 +172,7 @@ def draws(values: ArrayLike | None, num_examples: int, fewest: int = 2) -> Integ
     if len(found) and found[0] < 0:
         raise InputError(f"draw {found[0]} in row {int(np.argmin(array))} is negative")
     if len(found) < fewest:
-        raise InputError(f"all {num_examples} examples belong to one draw: there are no others to predict them from")
+        raise InputError("all examples belong to one draw: there are no others to predict them from")
     return None if len(found) == num_examples else index.astype(np.int64, copy=False)
 
 
@@ -185,7 +192,7 @@ def real_targets(values: ArrayLike, num_examples: int) -> Float64:
     if array.dtype.kind not in "fbiu":
         raise InputError(f"targets must hold real numbers, got dtype {array.dtype}")
     if len(array) != num_examples:
-        raise InputError(f"got {num_examples} rows but {len(array)} targets; each row needs one")
+        raise InputError(f"got {counted(num_examples, 'row')} but {counted(len(array), 'target')}; each row needs one")
     matrix = array.reshape(num_examples, -1).astype(np.float64)
     finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():

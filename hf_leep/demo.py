@@ -145,7 +145,7 @@ def run(
             home.mkdir(parents=True, exist_ok=True)
             _make(home, sources, progress)
         except OSError as error:
-            raise UserError(f"cannot write the demo's checkpoints to {home}: {error.strerror or error}") from None
+            raise UserError(f"cannot write the demo's checkpoints to {home} ({error.strerror or error})") from None
         report = api.rank(paths, target, split="train", progress=progress, command=command)
         return report, _retrain(report, progress)
 

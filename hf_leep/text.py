@@ -47,6 +47,16 @@ def with_article(word: str) -> str:
     return f"{'an' if word[:1] in 'AEIOUaeiou' else 'a'} {word}"
 
 
+def form(number: int, one: str, several: str) -> str:
+    """The form of a word that goes with a number: ``has`` for 1, ``have`` for 0 or 2."""
+    return one if number == 1 else several
+
+
+def counted(number: int, word: str) -> str:
+    """A number and a word that takes an s in the plural: 1 row, 2,000 rows."""
+    return f"{number:,} {word}{form(number, '', 's')}"
+
+
 def first_few(items: Sequence[object]) -> str:
     """The first three of some items, and how many more there are."""
     named = "; ".join(map(str, items[:3]))

@@ -486,7 +486,7 @@ def test_candidates_get_a_pull_request_each_and_one_refusal_stops_no_other(hub, 
         },
     ]
     assert f"big/resnet: opened: {hub.url}/big/resnet/discussions/1\n" in done.stderr
-    assert "weak/resnet: failed: its card's metadata cannot be read" in done.stderr
+    assert "weak/resnet – failed – its card's metadata cannot be read" in done.stderr
     assert all(next(iter(repo.commits)) == repo.refs["main"] for repo in (big, small))  # never a commit
     leep, loo = results(big, "refs/pr/1")
     assert (leep.metric_type, leep.metric_value, leep.source_url) == ("leep", -0.812, page)

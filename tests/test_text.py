@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_leep.text import shortened, with_article
+from hf_leep.text import counted, form, shortened, with_article
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,13 @@ from hf_leep.text import shortened, with_article
 )
 def test_the_article_goes_with_the_word(word, said):
     assert with_article(word) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 rows have"), (1, "1 row has"), (2, "2 rows have"), (21_000, "21,000 rows have")]
+)
+def test_a_number_goes_with_its_words(number, said):
+    assert f"{counted(number, 'row')} {form(number, 'has', 'have')}" == said
 
 
 @given(st.lists(st.text("ab-/", min_size=1, max_size=12), max_size=6), st.integers(1, 12))

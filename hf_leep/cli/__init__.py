@@ -68,14 +68,14 @@ def _what_is_kept(arguments: Sequence[str]) -> str:
     """What an interruption leaves, and how to go on."""
     command = next((word for word in arguments if word not in EVERYWHERE), "")
     if "--no-cache" in arguments:
-        return "interrupted: nothing is kept but what is in the report (--no-cache)"
+        return "interrupted. Nothing is kept but what is in the report (--no-cache)"
     if command in _RESUMED:
-        return "interrupted: what is finished is kept; run the same command again to continue"
+        return "interrupted. What is finished is kept: run the same command again to continue"
     if command in _PUSHES:
-        return "interrupted: what was committed stays; the same command pushes what is missing"
+        return "interrupted. What was committed stays: the same command pushes what is missing"
     if command == "cache" and "--clear" in arguments:
-        return "interrupted: some of the store may be left; the same command removes the rest"
-    return "interrupted: nothing was changed" if command in _READERS else "interrupted"
+        return "interrupted. Some of the store may be left: the same command removes the rest"
+    return "interrupted. Nothing was changed" if command in _READERS else "interrupted"
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -91,7 +91,7 @@ def _run(arguments: Sequence[str]) -> int:
     except HfLeepError as error:
         complain(error.for_command_line())
         if isinstance(error, ChoiceError):
-            complain(f"for example: {shlex.join(['hf-leep', *arguments, f'--{error.name}', error.proposal])}")
+            complain(f"try {shlex.join(['hf-leep', *arguments, f'--{error.name}', error.proposal])}")
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -109,4 +109,4 @@ def _given(error: typer.TyperException, message: str) -> str:
     """The value of an option that cannot be read, to end a message with that does not show it."""
     errors = getattr(error.__cause__, "errors", None)  # of pydantic, by which typer reads values
     value = f"{errors()[0]['input']!r:.60}" if callable(errors) else ""
-    return f": {value}" if value and value not in message else ""
+    return f" (got {value})" if value and value not in message else ""

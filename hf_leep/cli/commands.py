@@ -242,7 +242,7 @@ def push(
     announce(pushed, error=json)
     annotations = publish.annotate(report, pushed) if annotate_models else []
     for done in annotations:
-        typer.echo(plain(": ".join(filter(None, (done.id, done.state, done.reason, done.url)))), err=json)
+        typer.echo(plain(" – ".join(filter(None, (done.id, done.state, done.reason, done.url)))), err=json)
     if json:
         typer.echo(dumps({**asdict(pushed), "annotations": [asdict(done) for done in annotations]}, indent=2))
     raise typer.Exit(3 if any(done.reason for done in annotations) else 0)

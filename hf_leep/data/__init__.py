@@ -36,7 +36,7 @@ from hf_leep.data.words import Words, choose_sentences
 from hf_leep.errors import TargetError, option
 from hf_leep.options import check_count
 from hf_leep.records import BadRow, Target
-from hf_leep.text import first_few
+from hf_leep.text import first_few, form
 
 
 def load(
@@ -294,9 +294,10 @@ def _without(chosen: _Choice, problems: Mapping[int, str], most: int) -> tuple[_
         for position, problem in problems.items()
     ]
     if len(bad) > most:
+        them = form(len(bad), "it", "them")
         raise TargetError(
-            f"{len(bad)} of {len(chosen.row_ids)} rows cannot be read ({first_few(bad)}): drop them first, or leave "
-            f"them out with {option('skip_bad_rows')}"
+            f"{len(bad)} of {len(chosen.row_ids)} rows cannot be read ({first_few(bad)}): drop {them} first, or leave "
+            f"{them} out with {option('skip_bad_rows')}"
         )
     kept = np.setdiff1d(np.arange(len(chosen.row_ids)), list(problems))
     words = None if chosen.words is None else chosen.words.of(kept)
@@ -364,9 +365,11 @@ def _missing_classes(found: datasets.Dataset, column: str, occurring: int) -> li
     stated = len(feature.names) if isinstance(feature, datasets.ClassLabel) else occurring
     if occurring == stated:
         return []
+    absent = stated - occurring
     return [
-        f"{stated - occurring} of the {stated} classes do not occur in the streamed sample, so no candidate is scored "
-        f"on them: raise {option('max_samples')}, or leave out {option('streaming')} for a stratified sample"
+        f"{absent} of the {stated} classes {form(absent, 'does', 'do')} not occur in the streamed sample, so no "
+        f"candidate is scored on {form(absent, 'it', 'them')}: raise {option('max_samples')}, or leave out "
+        f"{option('streaming')} for a stratified sample"
     ]
 
 
@@ -378,7 +381,7 @@ def _warnings(splits: Sequence[str], unit: str, num_rows: int, duplicates: int, 
         )
     if duplicates:
         found.append(
-            f"{duplicates} of {num_rows} {unit}s repeat an earlier {unit} exactly ({conflicting} of them with "
-            "another label): leave-one-out scores see their copies"
+            f"{duplicates} of {num_rows} {unit}s {form(duplicates, 'repeats', 'repeat')} an earlier {unit} exactly "
+            f"({conflicting} with another label): leave-one-out scores see the {form(duplicates, 'copy', 'copies')}"
         )
     return found

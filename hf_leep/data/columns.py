@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.data import hints
 from hf_leep.errors import ChoiceError, TargetError, option
+from hf_leep.text import form
 
 
 class Modality(Protocol):
@@ -333,7 +334,8 @@ def encode(found: datasets.Dataset, column: str) -> tuple[Integers, list[str]]:
     values = found.select_columns([column]).with_format("arrow")[:].column(0)
     if values.null_count:
         raise TargetError(
-            f"{values.null_count} of {len(found)} rows have no label in column {column!r}: drop them first"
+            f"{values.null_count} of {len(found)} rows {form(values.null_count, 'has', 'have')} no label in column "
+            f"{column!r}: drop {form(values.null_count, 'it', 'them')} first"
         )
     return classes_of(values.to_numpy(), found.features[column], column)
 
@@ -355,19 +357,20 @@ def classes_of(labels: NDArray[np.generic], feature: object, column: str) -> tup
         advice = "" if names else f"; if {negative} is a class of its own, save the labels as words"
         if times == len(labels):
             raise TargetError(
-                f"all {times} labels in column {column!r} are {negative}, which usually marks rows without a label, "
+                f"every label in column {column!r} is {negative}, which usually marks rows without a label, "
                 f"as in test splits: choose another {option('split')}, or another {option('label')}"
             )
         raise TargetError(
-            f"{times} of {len(labels)} labels in column {column!r} are {negative}, which usually marks rows without a "
-            f"label: drop these rows{advice}"
+            f"{times} of {len(labels)} labels in column {column!r} {form(times, 'is', 'are')} {negative}, which "
+            f"usually marks rows without a label: drop {form(times, 'this row', 'these rows')}{advice}"
         )
     classes, codes = np.unique(labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True)
     if names is not None and len(classes) and int(classes[-1]) >= len(names):
         beyond = int(np.greater_equal(labels, len(names)).sum())
         raise TargetError(
-            f"{beyond} of {len(labels)} labels in column {column!r} are outside its {len(names)} declared classes "
-            f"(0 to {len(names) - 1}: {', '.join(map(str, names[:5]))}), such as {int(classes[-1])}: correct them"
+            f"{beyond} of {len(labels)} labels in column {column!r} {form(beyond, 'is', 'are')} outside its "
+            f"{len(names)} declared classes (0 to {len(names) - 1}, {', '.join(map(str, names[:5]))}), such as "
+            f"{int(classes[-1])}: correct {form(beyond, 'it', 'them')}"
         )
     return codes, [str(names[int(value)] if names else value) for value in classes]  # a card may make a boolean of no
 
@@ -379,8 +382,7 @@ def _type(found: datasets.Dataset, column: str) -> str:
 def _kind(feature: object) -> str:
     if isinstance(feature, datasets.List | datasets.LargeList):
         return f"list of {_kind(feature.feature)}"
-    name: str = feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__
-    return name
+    return str(feature.dtype if isinstance(feature, datasets.Value) else type(feature).__name__)
 
 
 def _columns(found: datasets.Dataset) -> str:
@@ -395,5 +397,5 @@ def _units(modalities: Sequence[Modality]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     if not names:
-        return "none: no column fits"
+        return "none, since no column fits"
     return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

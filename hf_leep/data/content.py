@@ -33,7 +33,7 @@ def digests_of(found: datasets.Dataset, columns: Sequence[str], row_ids: Integer
     """
     digests, problems = read_digests(found, columns, row_ids)
     for position, problem in problems.items():
-        raise TargetError(f"row {row_ids[position]} of the split: {problem}; drop such rows first")
+        raise TargetError(f"row {row_ids[position]} of the split – {problem}; drop such rows first")
     return digests
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from hf_leep.arrays import Integers
 from hf_leep.errors import TargetError, option
 from hf_leep.records import BadRow
-from hf_leep.text import first_few
+from hf_leep.text import first_few, form
 
 _LOOKED_AT = 20  # sounds or pictures
 # Of pictures: the peak up to which another range is likely (0 and 1, or 14 bits), and the largest value. I is I;16.
@@ -50,13 +50,14 @@ def without_holes(
         empty |= here
         if values.null_count == len(found):
             other = option("label") if column == label else option("input")
-            raise TargetError(f"column {column!r} is empty in all {len(found)} rows: choose another with {other}")
+            raise TargetError(f"column {column!r} is empty in all rows: choose another with {other}")
         if values.null_count > most or empty.sum() > most:
-            what = "no label" if column == label else "nothing"
+            what, number = "no label" if column == label else "nothing", values.null_count
+            them = form(number, "it", "them")
             raise TargetError(
-                f"{values.null_count} of {len(found)} rows have {what} in column {column!r}, the first of them row "
-                f"{np.flatnonzero(here)[0]}: drop them first, or leave them out with {option('skip_bad_rows')} "
-                f"{empty.sum()}"
+                f"{number} of {len(found)} rows {form(number, 'has', 'have')} {what} in column {column!r}, "
+                f"{form(number, '', 'the first of them ')}row {np.flatnonzero(here)[0]}: drop {them} first, or leave "
+                f"{them} out with {option('skip_bad_rows')} {empty.sum()}"
             )
         reasons |= dict.fromkeys(np.flatnonzero(here).tolist(), f"nothing in column {column!r}")
     bad = [BadRow(row, f"row {row} of the split", reason, drawn=False) for row, reason in sorted(reasons.items())]
@@ -172,10 +173,8 @@ def empty_texts(found: datasets.Dataset, inputs: Sequence[str], rows: Integers) 
         empty = np.flatnonzero(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0).to_numpy())
         if len(empty):
             first = f"row {rows[empty[0]]}"
-            said.append(
-                f"{len(empty)} of {len(rows)} texts in column {column!r} are empty or hold only spaces, {first} "
-                "for example"
-            )
+            are = form(len(empty), "is empty or holds", "are empty or hold")
+            said.append(f"{len(empty)} of {len(rows)} texts in column {column!r} {are} only spaces, such as {first}")
     return said
 
 
@@ -275,8 +274,8 @@ def odd_pictures(found: datasets.Dataset, inputs: Sequence[str], rows: Integers)
             )
         if several:
             said.append(
-                f"{several} of the first {min(_LOOKED_AT, len(rows))} pictures in column {column!r} have several "
-                "frames or pages: the first of them is read"
+                f"{several} of the first {min(_LOOKED_AT, len(rows))} pictures in column {column!r} "
+                f"{form(several, 'has', 'have')} several frames or pages: the first of them is read"
             )
     return said
 
@@ -293,4 +292,7 @@ def absent_classes(feature: object, occurring: Sequence[str]) -> list[str]:
         return []
     absent = [name for name in map(str, feature.names) if name not in set(occurring)]
     names = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-    return [f"{len(absent)} of the {len(feature.names)} classes that the data set declares have no rows here: {names}"]
+    have = form(len(absent), "has", "have")
+    return [
+        f"{len(absent)} of the {len(feature.names)} classes that the data set declares {have} no rows here: {names}"
+    ]

@@ -2,7 +2,8 @@
 
 A first pass over the file decides how it is quoted and what its columns hold; ``datasets`` then reads it. Every cell
 is read as text, so that None, null, NA and 007 stay what they are. Columns of whole numbers without leading zeros
-become integers, other columns of numbers become floats, and an empty cell is a missing value.
+become integers, or stay texts if some are beyond int64, as long ids are. Other columns of numbers become floats. An
+empty cell is a missing value.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from pathlib import Path
 import datasets
 
 from hf_leep.data import formats
+from hf_leep.data.json_integers import LARGEST, SMALLEST
 from hf_leep.errors import TargetError
+from hf_leep.text import counted
 
-_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+_WHOLE = re.compile(r"0|-?[1-9]\d*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
 _CODE = r"[+-]?0\d"  # the start of a number with leading zeros, such as 007
 _MAX_CELL = 2**30  # characters
@@ -104,7 +107,8 @@ def _load(path: Path, layout: Layout) -> datasets.Dataset:
     )
     if len(rows) != layout.num_rows:
         raise TargetError(
-            f"{path.name} has {layout.num_rows} rows, and {len(rows)} of them were read: save it as parquet"
+            f"{path.name} has {counted(layout.num_rows, 'row')}, and {len(rows)} of them could be read: save it as "
+            "parquet"
         )
     return rows.cast(datasets.Features({name: datasets.Value(kind) for name, kind in layout.columns.items()}))
 
@@ -123,8 +127,13 @@ def _kind_of(cells: Sequence[str]) -> str:
     if not cells or any(re.match(_CODE, cell) for cell in cells):
         return "string"
     if all(_WHOLE.fullmatch(cell) for cell in cells):
-        return "int64"
+        return "string" if any(map(_is_long, cells)) else "int64"
     return "float64" if all(_NUMBER.fullmatch(cell) for cell in cells) else "string"
+
+
+def _is_long(cell: str) -> bool:
+    """Whether a whole number is beyond int64."""
+    return len(cell) > 18 and (len(cell) > 20 or not SMALLEST <= int(cell) <= LARGEST)
 
 
 def scan(path: Path, separator: str) -> Layout:
@@ -146,7 +155,7 @@ def scan(path: Path, separator: str) -> Layout:
                 return _scan(path, separator, quoted=False)
             except (csv.Error, _UnevenError):
                 raise TargetError(
-                    f"{path.name}: a quotation mark inside a cell is not doubled, and would join rows ({error}): "
+                    f"a quotation mark inside a cell of {path.name} is not doubled, and would join rows ({error}): "
                     "save the file with all quotation marks doubled, or as JSON lines or parquet"
                 ) from None
     except _UnevenError as error:
@@ -173,7 +182,7 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
         _check_header(path, header, separator)
         header = [name or f"Unnamed: {k}" for k, name in enumerate(header)]  # as pandas names its own index
         whole, number = [True] * len(header), [True] * len(header)
-        filled = [False] * len(header)
+        filled, long = [False] * len(header), [False] * len(header)
         count = 0
         for row in reader:
             if not row or (len(row) == 1 < len(header) and not _filled(row[0])):  # pandas skips both
@@ -187,12 +196,15 @@ def _scan(path: Path, separator: str, *, quoted: bool) -> Layout:
                 filled[k] = True
                 if whole[k] and not _WHOLE.fullmatch(cell):
                     whole[k] = False
+                elif whole[k] and _is_long(cell):
+                    long[k] = True
                 if number[k] and not whole[k] and not _NUMBER.fullmatch(cell):
                     number[k] = False
     columns = {}
     for k, name in enumerate(header):
-        plain = filled[k] and (whole[k] or (number[k] and not _keeps_zeros(path, separator, quoted, k)))
-        columns[name] = "string" if not plain else "int64" if whole[k] else "float64"
+        exact = whole[k] and not long[k]
+        plain = exact or (number[k] and not whole[k] and not _keeps_zeros(path, separator, quoted, k))
+        columns[name] = "string" if not plain or not filled[k] else "int64" if exact else "float64"
     return Layout(columns, separator, quoted, count)
 
 
@@ -202,7 +214,7 @@ def _filled(cell: str) -> bool:
 
 def _uneven(line: int, row: Sequence[str], header: Sequence[str]) -> str:
     """What to do about a row that has another number of cells than the header."""
-    said = f"line {line} has {len(row)} cells and the header {len(header)}: "
+    said = f"line {line} has {counted(len(row), 'cell')} and the header {len(header)}: "
     if len(header) == 1:
         return f"{said}remove what stands above the header, such as {header[0][:40]!r}"
     if len(row) > len(header) and not any(row[len(header) :]):

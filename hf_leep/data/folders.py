@@ -18,10 +18,11 @@ from pathlib import Path
 import datasets
 from datasets.packaged_modules.folder_based_builder.folder_based_builder import FolderBasedBuilder
 
-from hf_leep.data import delimited, formats, packed
+from hf_leep.data import delimited, formats, json_integers, packed
 from hf_leep.data.formats import ENDLESS
 from hf_leep.errors import TargetError, one_line
 from hf_leep.temporary import is_endless
+from hf_leep.text import counted, form
 
 _PLAIN = re.compile(r"[^\[\]*?#{}!:%]*")  # paths that datasets does not take for patterns, addresses or archives
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z")
@@ -63,13 +64,13 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
         raise TargetError(f"{name} has no configuration {config!r}; it has {', '.join(known)}")
     on_disk = _all_files(folder)
     if not on_disk:
-        raise TargetError(f"{name}: the folder holds no files")
+        raise TargetError(f"{name} holds no files")
     check_readable(on_disk, folder, name)
     if _PLAIN.fullmatch(str(folder)):
         try:
             builder = datasets.load_dataset_builder(str(folder), config)
         except datasets.exceptions.DataFilesNotFoundError:
-            raise TargetError(f"{name}: the folder holds no data files, but {_counted(on_disk)}") from None
+            raise TargetError(f"{name} holds no data files, but {_counted(on_disk)}") from None
     else:  # as a pattern, since datasets would take the name for one
         builder = datasets.load_dataset_builder(_loader_of(on_disk, name), data_dir=glob.escape(str(folder)))
     found = builder.config.data_files or {}
@@ -90,13 +91,21 @@ def open_folder(path: Path, name: str, config: str | None) -> tuple[datasets.Dat
             {split: delimited.read_files(list(map(packed.unpacked, held)), separator) for split, held in files.items()}
         ), warnings
     if local and builder.name == "json":
+        exact = {}
         for file in sorted(taken):
-            formats.check_utf8(packed.unpacked(file))
+            plain = packed.unpacked(file)
+            formats.check_utf8(plain)
+            if (texts := json_integers.as_texts(plain)) != plain:
+                exact[file] = texts
+        if exact and has_usual_options(builder.config):
+            patterns = {split: [files_of(exact.get(file, file)) for file in held] for split, held in files.items()}
+            builder = datasets.load_dataset_builder("json", data_files=patterns)
     try:
         builder.download_and_prepare()
     except datasets.exceptions.DatasetGenerationError as error:
         if archives := [file.name for file in sorted(taken) if file.suffix.lower() in _ARCHIVES]:
-            raise TargetError(f"{name}: unpack {archives[0]} first ({one_line(error.__cause__ or error)})") from None
+            reason = one_line(error.__cause__ or error)
+            raise TargetError(f"{archives[0]} in {name} cannot be read while it is packed ({reason})") from None
         raise
     splits = builder.as_dataset()
     if local and isinstance(builder, FolderBasedBuilder):
@@ -120,7 +129,7 @@ def check_readable(files: Iterable[Path], folder: Path, name: str) -> None:
     """
     for file in files:
         if is_endless(file):
-            raise TargetError(f"{name}: {_within(file, folder)} is {ENDLESS}: remove it")
+            raise TargetError(f"{_within(file, folder)} in {name} is {ENDLESS}: remove it")
 
 
 def has_usual_options(config: datasets.BuilderConfig) -> bool:
@@ -142,7 +151,7 @@ def _loader_of(on_disk: Sequence[Path], name: str) -> str:
     suffixes = [file.suffix.lower() for file in on_disk]
     found = Counter(_EXTENSION_TO_MODULE[suffix][0] for suffix in suffixes if suffix in _EXTENSION_TO_MODULE)
     if not found:
-        raise TargetError(f"{name}: the folder holds no data files, but {_counted(on_disk)}")
+        raise TargetError(f"{name} holds no data files, but {_counted(on_disk)}")
     return str(found.most_common(1)[0][0])
 
 
@@ -183,13 +192,13 @@ def _check_all_taken(
     if not lost:
         return
     if broken := [file for file in lost if not file.exists()]:
-        raise TargetError(f"{name}: {_within(broken[0], folder)} is a link to a file that is not there: remove it")
-    splits = ", ".join(f"{split} ({len(held)} files)" for split, held in files.items())
+        raise TargetError(f"{_within(broken[0], folder)} in {name} is a link to a file that is not there: remove it")
+    splits = ", ".join(f"{split} with {counted(len(held), 'file')}" for split, held in files.items())
     example = next((held[0] for held in files.values() if held), lost[0])
     raise TargetError(
-        f"{name}: {len(lost)} of {len(on_disk)} files would be left out, such as {_within(lost[0], folder)}, because "
-        f"the names of others, such as {_within(example, folder)}, look like those of a split: {splits}. Rename the "
-        "others, or put each split into a folder of its own, such as train/, with the folders of the classes in it"
+        f"{len(lost)} of {len(on_disk)} files in {name} would be left out, such as {_within(lost[0], folder)}. The "
+        f"names of others, such as {_within(example, folder)}, look like those of a split ({splits}): rename these, "
+        "or put each split into a folder of its own, such as train/, with the folders of the classes in it"
     )
 
 
@@ -207,16 +216,16 @@ def _check_suffixes(builder: FolderBasedBuilder, folder: Path, on_disk: Sequence
     for parent, held in skipped.items():
         if not readable[parent] and parent != folder:
             raise TargetError(
-                f"{name}: the folder {parent.name!r} would be lost: its {len(held)} files, such as {held[0].name}, "
-                f"have a suffix that datasets does not read as {kind}: convert them, for example to "
+                f"the folder {parent.name!r} in {name} would be lost, since datasets does not read files such as "
+                f"{held[0].name} as {kind}: convert {form(len(held), 'it', f'all {len(held)}')}, for example to "
                 f"{'PNG' if kind == 'image' else 'a usual format'}"
             )
     lost = [file for held in skipped.values() for file in held]
     if not lost:
         return []
     return [
-        f"{len(lost)} files of the folder were not read: datasets does not read their suffix as {kind} "
-        f"({_counted(lost)})"
+        f"{counted(len(lost), 'file')} of the folder {form(len(lost), 'was', 'were')} not read, since datasets does "
+        f"not read {form(len(lost), 'its suffix', 'their suffixes')} as {kind} ({_counted(lost)})"
     ]
 
 
@@ -240,9 +249,9 @@ def _empty(builder: FolderBasedBuilder, folder: Path, on_disk: Sequence[Path]) -
     if not empty:
         return []
     listed = ", ".join(map(repr, empty[:5])) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-    return [
-        f"without any {builder.BASE_COLUMN_NAME} file, and so no class: the folder{'s'[: len(empty) - 1]} {listed}"
-    ]
+    folders, hold = form(len(empty), "folder", "folders"), form(len(empty), "holds", "hold")
+    no_class = form(len(empty), "is no class", "are no classes")
+    return [f"the {folders} {listed} {hold} no {builder.BASE_COLUMN_NAME} file, and so {no_class}"]
 
 
 def _not_in_metadata(builder: FolderBasedBuilder, files: Mapping[str, Sequence[Path]], num_rows: int) -> list[str]:
@@ -253,7 +262,8 @@ def _not_in_metadata(builder: FolderBasedBuilder, files: Mapping[str, Sequence[P
     if not beside or num_rows >= len(data):
         return []
     lost = len(data) - num_rows
-    return [f"{lost} of {len(data)} files of the folder were not read: {beside[0]} does not name them"]
+    were, them = form(lost, "was", "were"), form(lost, "it", "them")
+    return [f"{lost} of {len(data)} files of the folder {were} not read, since {beside[0]} does not name {them}"]
 
 
 def _check_labels(
@@ -265,20 +275,20 @@ def _check_labels(
     data = [file for held in files.values() for file in held if file.suffix.lower() in builder.EXTENSIONS]
     depths = Counter(len(file.relative_to(folder).parts) for file in data if file.is_relative_to(folder))
     if archives := [file.name for held in files.values() for file in held if file.suffix.lower() in _ARCHIVES]:
-        raise TargetError(f"{name}: the labels in {archives[0]} cannot be read while it is packed: unpack it first")
+        raise TargetError(f"the labels in {archives[0]} cannot be read while it is packed: unpack it first")
     if len({file.parent for file in data}) < 2:
         tables = [file.name for file in _all_files(folder) if file.suffix.lower() in (".csv", ".tsv", ".jsonl")]
         or_give = f", or give {tables[0]} as the data set if it names them and their classes" if tables else ""
         raise TargetError(
-            f"{name}: there are no labels, since all {len(data)} files are in one folder: put the files of each class "
-            f"into a folder of their own{or_give}"
+            f"{name} has no labels, since {form(len(data), 'its only file is', f'all {len(data)} files are')} in one "
+            f"folder: put the files of each class into a folder of their own{or_give}"
         )
     usual = depths.most_common(1)[0][0]
     stray = [file for file in data if len(file.relative_to(folder).parts) != usual]
     if stray:
         raise TargetError(
-            f"{name}: there are no labels: {len(stray)} of {len(data)} files are not in the folder of a class, "
-            f"such as {_within(stray[0], folder)}: move them"
+            f"{name} has no labels, since {len(stray)} of {len(data)} files {form(len(stray), 'is', 'are')} not in "
+            f"the folder of a class, such as {_within(stray[0], folder)}: move {form(len(stray), 'it', 'them')}"
         )
 
 

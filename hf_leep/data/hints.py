@@ -38,7 +38,7 @@ def about_no_input(found: datasets.Dataset) -> str:
         return advice
     for name, feature in found.features.items():
         if _is_array(feature):
-            return f"; {name!r} holds arrays of numbers: make pictures of them, as PIL.Image.fromarray does"
+            return f"; {name!r} holds arrays of numbers, so make pictures of them, as PIL.Image.fromarray does"
     for name, feature in found.features.items():
         if isinstance(feature, datasets.List | datasets.LargeList):
             return f"; if {name!r} holds sounds, store each as {{'array': samples, 'sampling_rate': rate}}"
@@ -63,31 +63,31 @@ def about_column(found: datasets.Dataset, name: str) -> str:
     """
     feature = found.features[name]
     if isinstance(feature, datasets.List | datasets.LargeList) and _is_plain(feature.feature):
-        return f"{name!r} holds lists, and a score needs one label a row: {_one_of_list(found, name)}"
+        return f"{name!r} holds lists, and a score needs one label a row; {_one_of_list(found, name)}"
     if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
-        return f"{name!r} holds files: {_cast(name)}"
+        return f"{name!r} holds files; {_cast(name)}"
     if isinstance(feature, dict) and set(feature) == {"array", "sampling_rate"}:
-        return f"{name!r} holds sounds of several channels: store one list of samples each, such as their mean"
+        return f"{name!r} holds sounds of several channels, so store one list of samples each, such as their mean"
     if isinstance(feature, dict) and feature:
         inner = ", ".join(list(feature)[:4])
-        return f"{name!r} holds columns of its own ({inner}): Dataset.flatten() makes them columns of the data set"
+        return f"{name!r} holds columns of its own ({inner}); Dataset.flatten() makes them columns of the data set"
     if isinstance(feature, datasets.Json):
-        return f"{name!r} holds values of several types: save all of them as words, or all as whole numbers"
+        return f"{name!r} holds values of several types, so save all of them as words, or all as whole numbers"
     if not isinstance(feature, datasets.Value):
         return ""
     if "float" in feature.dtype or feature.dtype.startswith("decimal"):
         return f"if {name!r} holds ratings or classes, save them as whole numbers or as words, such as '4 stars'"
     if "binary" in feature.dtype:
-        return f"{name!r} holds bytes: {_cast(name)}; of words, save what value.decode() gives"
+        return f"{name!r} holds bytes; {_cast(name)}; of words, save what value.decode() gives"
     if feature.dtype == "null":
-        return f"{name!r} is empty in all rows: fill it, or choose another column"
+        return f"{name!r} is empty in all rows, so fill it, or choose another column"
     if feature.dtype.startswith(("date", "time", "duration")):
         return (
-            f"{name!r} holds dates (in JSON, texts that look like dates become dates): save them as words, in a CSV "
-            "or parquet file"
+            f"{name!r} holds dates (in JSON, texts that look like dates become dates), so save them as words, in a "
+            "CSV or parquet file"
         )
     if feature.dtype == "string_view":
-        return f"{name!r} holds texts of another type: Dataset.cast_column({name!r}, Value('string')) makes them usual"
+        return f"{name!r} holds texts of another type; Dataset.cast_column({name!r}, Value('string')) makes them usual"
     return ""
 
 
@@ -100,7 +100,7 @@ def about_no_header(found: datasets.Dataset) -> str:
     texts = [name for name, feature in found.features.items() if isinstance(feature, datasets.Value)]
     first = found.select_columns(texts)[:_LOOKED_AT]
     if any(name in map(str, first[name]) for name in texts):
-        return "; if the file has no header, add one: its first row was taken for it"
+        return "; if the file has no header, add one, since its first row was taken for it"
     return ""
 
 
@@ -112,7 +112,7 @@ def about_one_row(found: datasets.Dataset) -> str:
     """
     if len(found) != 1:
         return ""
-    return "; the file was read as one row: save it as JSON lines, one row a line"
+    return "; the file was read as one row, so save it as JSON lines, one row a line"
 
 
 def about_choice(found: datasets.Dataset, possible: Sequence[str]) -> str:
@@ -129,8 +129,8 @@ def about_choice(found: datasets.Dataset, possible: Sequence[str]) -> str:
         return ""
     if _one_is_1(table, possible):
         joined = f"df['label'] = df[{list(possible)}].idxmax(axis=1)"
-        return f"; they are 0 or 1, and one of them is 1 in each row: join them, as {joined} does"
-    return "; they are 0 or 1, and several of them may be 1: each is a label of its own, so choose one"
+        return f"; they are 0 or 1, and one of them is 1 in each row, so join them, as {joined} does"
+    return "; they are 0 or 1, and several of them may be 1, so choose one of them"
 
 
 def one_hot(found: datasets.Dataset, names: Sequence[str]) -> bool:

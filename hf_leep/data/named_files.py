@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets
 
 from hf_leep.errors import TargetError, option
+from hf_leep.text import counted, form
 
 _LOOKED_AT = 200  # rows
 _NAMES = 20  # of files, to see whether texts are such names
@@ -74,8 +75,9 @@ def open_named_files(
                 continue
             if len(missing) > most_missing:
                 raise TargetError(
-                    f"column {column!r} names {len(missing)} files that are not there, such as {missing[0]}: "
-                    f"drop these rows first, or leave them out with {option('skip_bad_rows')} {len(missing)}"
+                    f"column {column!r} names {counted(len(missing), 'file')} that {form(len(missing), 'is', 'are')} "
+                    f"not there, such as {missing[0]}: drop such rows first, or leave them out with "
+                    f"{option('skip_bad_rows')} {len(missing)}"
                 )
             files = datasets.Dataset.from_dict({column: paths}).cast_column(column, media())
             order = found.column_names

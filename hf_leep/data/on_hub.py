@@ -53,7 +53,7 @@ def find(name: str, revision: str | None) -> tuple[str, str | None]:
     if found["file"]:
         file = re.sub(r"^(resolve|blob)/[^/]+/", "", found["file"])
         raise TargetError(
-            f"{name} is one file: give the whole data set, {found['id']}, or download the file and give its path: "
+            f"{name} is one file: give the whole data set, {found['id']}, or download the file with "
             f"hf download {found['id']} {file} --repo-type dataset"
         )
     stated = found["at"] or (found["tree"] if "/tree/" in name else None)

@@ -48,22 +48,36 @@ def unpacked(path: Path) -> Path:
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
         return path
+
+    def unpack(copy: Path) -> None:
+        with opener(path) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**20)
+
     try:
-        real = path.resolve(strict=True)
-        known = f"{real}\0{real.stat().st_size}\0{real.stat().st_mtime_ns}"
-        folder = Path(
-            datasets.config.HF_DATASETS_CACHE, "hf_leep_unpacked", hashlib.sha256(known.encode()).hexdigest()[:20]
-        )
-        unpacked_to = folder / path.stem
-        if not unpacked_to.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            written = temporary.beside(unpacked_to)
-            try:
-                with opener(path) as source, written.open("wb") as target:
-                    shutil.copyfileobj(source, target, 2**20)
-                os.replace(written, unpacked_to)
-            finally:
-                temporary.remove(written)  # of a file that is cut off, or on a full disk
+        return kept(path, "hf_leep_unpacked", unpack, path.stem)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise TargetError(f"{path.name} cannot be unpacked: {one_line(error)}") from None
-    return unpacked_to
+        raise TargetError(f"{path.name} cannot be unpacked ({one_line(error)})") from None
+
+
+def kept(path: Path, kind: str, write: Callable[[Path], None], name: str | None = None) -> Path:
+    """What was made from a file, in the cache of ``datasets``; it is made again only if the file has changed.
+
+    Args:
+        path: the file.
+        kind: the folder of the cache.
+        write: makes it at a path; whatever it raises leaves nothing.
+        name: its name; that of the file by default.
+    """
+    real = path.resolve(strict=True)
+    known = f"{real}\0{real.stat().st_size}\0{real.stat().st_mtime_ns}"
+    folder = Path(datasets.config.HF_DATASETS_CACHE, kind, hashlib.sha256(known.encode()).hexdigest()[:20])
+    made = folder / (name or path.name)
+    if not made.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        written = temporary.beside(made)
+        try:
+            write(written)
+            os.replace(written, made)
+        finally:
+            temporary.remove(written)  # of a file that is cut off, or on a full disk
+    return made

@@ -88,7 +88,7 @@ class Rows:
                 r"it has \1 pixels, more than \2: scale it down",
                 one_line(error),
             )
-            raise TargetError(f"{self.where(index)} cannot be decoded: {text}") from None
+            raise TargetError(f"{self.where(index)} cannot be decoded ({text})") from None
         return self._shaped(index, row)
 
     def read(self, indices: Sequence[int]) -> list[dict[str, object]]:

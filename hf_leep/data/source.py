@@ -16,7 +16,7 @@ import pyarrow as pa
 from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled
 
-from hf_leep.data import delimited, folders, formats, on_hub, packed
+from hf_leep.data import delimited, folders, formats, json_integers, on_hub, packed
 from hf_leep.data.hints import about_suffix
 from hf_leep.errors import HubLimitError, TargetError, UserError, one_line, option
 from hf_leep.options import verbose
@@ -161,9 +161,9 @@ def _open_name(
             suffix = packed.inner_suffix(path)
             if suffix not in _BUILDERS:
                 suffix = path.suffix.lower()
-                files = f"{path.suffix!r} files" if path.suffix else "a file without an extension"
+                what = f"a {path.suffix!r} file" if path.suffix else "a file without an extension"
                 listed = ", ".join(_BUILDERS)
-                raise TargetError(f"{name}: cannot read {files}; give one of {listed}{about_suffix(suffix)}")
+                raise TargetError(f"{name} is {what}, which is not read: give one of {listed}{about_suffix(suffix)}")
             if not path.stat().st_size:
                 raise TargetError(f"{name}: the file is empty")
             file = packed.unpacked(path)
@@ -173,6 +173,7 @@ def _open_name(
             else:
                 if suffix in (".json", ".jsonl"):
                     formats.check_utf8(file)
+                    file = json_integers.as_texts(file)
                 splits = datasets.load_dataset(_BUILDERS[suffix], data_files=folders.files_of(file))
             sha = None
         elif path.is_dir():
@@ -182,7 +183,7 @@ def _open_name(
         else:
             if streaming and constants.HF_HUB_OFFLINE:
                 raise TargetError(
-                    f"{name}: {option('streaming')} reads from the Hub, and HF_HUB_OFFLINE is set: unset one of them"
+                    f"{option('streaming')} reads {name} from the Hub, and HF_HUB_OFFLINE is set: unset one of them"
                 )
             name, revision = on_hub.find(name, revision)
             sha = (pin(name, revision) if pin else None) or revision
@@ -195,13 +196,13 @@ def _open_name(
     except Exception as error:  # datasets raises whatever its readers raise: the data set cannot be read
         if "torchcodec" in str(error.__cause__ or error):  # datasets needs it to copy sounds into its cache
             raise TargetError(
-                f"{name}: datasets can read a folder of sounds only with torchcodec: "
+                f"datasets can read a folder of sounds such as {name} only with torchcodec: "
                 "pip install torchcodec, or list the files in a CSV with the columns file and label"
             ) from None
         if any(said in str(error.__cause__ or error) for said in _NO_ROWS):
             raise TargetError(f"{name}: there are no rows") from None
         near = similar_path(name) if constants.HF_HUB_OFFLINE and not path.exists() else ""
-        raise TargetError(f"{name}: {one_line(error.__cause__ or error)}{near}") from None
+        raise TargetError(f"{name} cannot be read ({one_line(error.__cause__ or error)}){near}") from None
     found, used, whole = _take(splits, split, name)
     folder = None
     if path.exists():
@@ -241,7 +242,7 @@ def _take(
         if re.search(r"[\[+]", split):
             listed = ", ".join(map(str, splits))
             raise TargetError(
-                f"{name}: a part or sum such as {split!r} cannot be streamed: choose a whole split of {listed}"
+                f"a part or sum such as {split!r} of {name} cannot be streamed: choose a whole split of {listed}"
             )
         raise TargetError(f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}")
     try:
@@ -250,7 +251,7 @@ def _take(
     except (ValueError, AssertionError) as error:
         if "Unknown split" in str(error):
             raise TargetError(f"{name} has no split {split!r}; it has {', '.join(map(str, splits))}") from None
-        raise TargetError(f"{name}: cannot read the split {split!r}: {one_line(error)}") from None
+        raise TargetError(f"{name} has no part {split!r} that can be read ({one_line(error)})") from None
     parts = [
         splits[part.splitname].select(
             range(part.from_ or 0, len(splits[part.splitname]) if part.to is None else part.to)
@@ -261,7 +262,7 @@ def _take(
         found = parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
     except ValueError as error:
         raise TargetError(
-            f"{name}: the splits of {split!r} do not hold the same columns, so choose one of them: {one_line(error)}"
+            f"the splits of {split!r} in {name} do not hold the same columns ({one_line(error)}): choose one of them"
         ) from None
     used = [str(part.splitname) for part in absolute]
     of_all = [splits[key] for key in dict.fromkeys(used)]

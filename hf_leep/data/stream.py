@@ -29,6 +29,7 @@ import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.errors import HubLimitError, TargetError, one_line
+from hf_leep.text import counted
 
 _SHARDS = 32
 _PARTS = 64
@@ -59,11 +60,10 @@ class Sample:
     @property
     def caveat(self) -> str:
         """A warning for readers of the report."""
-        count = f"{len(self.dataset):,} {'row' if len(self.dataset) == 1 else 'rows'}"
-        parts = "1 place" if self.num_parts == 1 else f"{self.num_parts} places"
-        shards = "1 shard" if self.num_shards == 1 else f"{self.num_shards:,} shards"
+        rows, places = counted(len(self.dataset), "row"), counted(self.num_parts, "place")
         return (
-            f"a streamed sample, not stratified: {count} from {parts} of a split of {shards}; neighbouring rows "
+            f"a streamed sample, not stratified: {rows} from {places} of a split of "
+            f"{counted(self.num_shards, 'shard')}; neighbouring rows "
             "were drawn together, so classes may be out of proportion, and the sampling error larger than stated"
         )
 
@@ -87,7 +87,7 @@ def sample(stream: datasets.IterableDataset, size: int, seed: int, name: str, to
     except HubLimitError:
         raise
     except Exception as error:  # its readers raise exceptions of any kind
-        raise TargetError(f"{name} cannot be streamed: {one_line(error.__cause__ or error)}") from None
+        raise TargetError(f"{name} cannot be streamed ({one_line(error.__cause__ or error)})") from None
 
 
 def fair_shares(size: int, limits: Sequence[int]) -> Integers:

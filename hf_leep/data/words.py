@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.data.columns import classes_of
 from hf_leep.errors import TargetError, option
+from hf_leep.text import counted, form
 
 _NO_LABEL = -100  # how transformers marks what a loss must leave out
 _ENOUGH_SENTENCES = 30  # with fewer, a standard error computed over sentences is a rough guess
@@ -96,19 +97,22 @@ def choose_sentences(
     if without := len(found) - len(row_ids):
         first = int(np.flatnonzero(words.counts == 0)[0])
         warnings.append(
-            f"{without} of {len(found)} sentences have no labelled word, and are left out: the first is row {first}"
+            f"{without} of {len(found)} sentences {form(without, 'has', 'have')} no labelled word, and "
+            f"{form(without, 'is', 'are')} left out, such as row {first}"
         )
     if max_samples is not None and max_samples < len(row_ids):
         row_ids = np.sort(rng.choice(row_ids, max_samples, replace=False))
     words = words.of(row_ids)
     if len(row_ids) < _ENOUGH_SENTENCES:
         warnings.append(
-            f"the words are of {len(row_ids)} sentences; errors are computed over sentences: rough guesses here"
+            f"the words are of {counted(len(row_ids), 'sentence')}; errors are computed over sentences, so they are "
+            "rough guesses here"
         )
     if lost := len(class_names) - len(np.unique(words.codes)):
         warnings.append(
-            f"{lost} of {len(class_names)} classes do not occur in the {len(row_ids)} sentences of the sample, so no "
-            f"candidate is scored on them: raise {option('max_samples')}"
+            f"{lost} of {len(class_names)} classes {form(lost, 'does', 'do')} not occur in the "
+            f"{counted(len(row_ids), 'sentence')} of the sample, so no candidate is scored on "
+            f"{form(lost, 'it', 'them')}: raise {option('max_samples')}"
         )
     return row_ids, words, class_names, warnings
 
@@ -129,8 +133,11 @@ def read(found: datasets.Dataset, column: str, label_column: str) -> tuple[Words
     flat = {}
     for name in (column, label_column):
         values = table.column(name)
-        if values.null_count:
-            raise TargetError(f"{values.null_count} of {len(found)} rows have nothing in column {name!r}: drop them")
+        if number := values.null_count:
+            raise TargetError(
+                f"{number} of {len(found)} rows {form(number, 'has', 'have')} nothing in column {name!r}: drop "
+                f"{form(number, 'it', 'them')}"
+            )
         flat[name] = pc.list_flatten(values)
         if flat[name].null_count:
             raise TargetError(
@@ -141,8 +148,8 @@ def read(found: datasets.Dataset, column: str, label_column: str) -> tuple[Words
     if (lengths != num_labels).any():
         row = int(np.argmax(lengths != num_labels))
         raise TargetError(
-            f"row {row} has {lengths[row]} words in column {column!r} but {num_labels[row]} labels in column "
-            f"{label_column!r}: each word needs one"
+            f"row {row} has {counted(lengths[row], 'word')} in column {column!r} but "
+            f"{counted(num_labels[row], 'label')} in column {label_column!r}: each word needs one"
         )
     labels: NDArray[np.generic] = flat[label_column].to_numpy()
     labelled = np.not_equal(labels, _NO_LABEL) if labels.dtype.kind == "i" else np.ones(len(labels), dtype=bool)

@@ -10,7 +10,7 @@ import ast
 from pathlib import Path
 
 _NAME = "hf_leep_light"
-_PARTS = ("__init__.py", "errors.py", "arrays.py", "measures", "evaluate_module")  # of the package
+_PARTS = ("__init__.py", "errors.py", "text.py", "arrays.py", "measures", "evaluate_module")  # of the package
 _METRIC = "import hf_leep.evaluate_module.metric  # From: hf-leep\n"
 _PAGE = "import hf_leep.evaluate_module.space\n"
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hf_leep import arrays
 from hf_leep.errors import InputError
+from hf_leep.text import counted
 
 
 def on_cpu(values: ArrayLike) -> ArrayLike:
@@ -59,11 +60,13 @@ def as_labels(values: ArrayLike, num_rows: int) -> NDArray[np.integer | np.bool_
     try:
         labels = np.asarray(values)
     except ValueError as error:
-        raise InputError(f"labels must be one-dimensional [n]: {error}") from None
+        raise InputError(f"labels must be one-dimensional [n] ({error})") from None
     if labels.ndim != 1:
         raise InputError(f"labels must be one-dimensional [n], got shape {labels.shape}{arrays.label_advice(labels)}")
     if len(labels) != num_rows:
-        raise InputError(f"got {num_rows} rows but {len(labels)} labels; each row needs one label")
+        raise InputError(
+            f"got {counted(num_rows, 'row')} but {counted(len(labels), 'label')}; each row needs one label"
+        )
     if labels.dtype.kind in "iub":
         return cast("NDArray[np.integer | np.bool_]", labels)
     if labels.dtype.kind == "U" or all(isinstance(value, str) for value in labels):

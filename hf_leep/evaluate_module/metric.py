@@ -26,6 +26,7 @@ from hf_leep import arrays, measures
 from hf_leep.arrays import Float64, FloatMatrix, Integers
 from hf_leep.errors import InputError, MeasureError
 from hf_leep.evaluate_module import inputs, pipelines
+from hf_leep.text import counted
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -165,7 +166,7 @@ class _TransferabilityMetric(evaluate.Metric):  # type: ignore[misc]  # evaluate
         target = self._target(references, len(matrix))
         if self.writer is not None and self._width is not None and matrix.shape[1] != self._width:
             raise InputError(
-                f"{name} have {matrix.shape[1]} columns in this batch but {self._width} in the batches before it"
+                f"{name} have {counted(matrix.shape[1], 'column')} in this batch but {self._width} before it"
             )
         if self.writer is not None and self._width is not None and self._classes != classes:
             raise InputError(

@@ -89,7 +89,7 @@ def app(module_file: str | Path) -> Page:
         try:
             scores = score_pasted(module_file, *pasted, **dict(zip(options, chosen, strict=True)))
         except (UserError, ValueError, OSError) as error:
-            return f"This could not be scored: {error}", None
+            return f"This could not be scored ({error})", None
         return f"{measure.title} = {scores[metric.measure]:.6g}{unit}. {direction}", scores
 
     page: Page = gradio.Interface(

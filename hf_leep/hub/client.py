@@ -239,13 +239,13 @@ def _refusal(
     if status == 401 and response is not None and _BAD_TOKEN in response.headers.get("X-Error-Message", ""):
         raise UserError(_NOT_VALID) from None
     if isinstance(error, errors.DisabledRepoError):
-        return _Refusal("the Hub's staff have disabled it: its page on the Hub may say why")
+        return _Refusal("the Hub's staff have disabled it, and its page on the Hub may say why")
     if status == 451:
         return _Refusal("the Hub does not give it out, for legal reasons")
     if isinstance(error, errors.GatedRepoError):
         if logged_in:
-            return _Refusal("gated, and this login has no access: ask for it on its page on the Hub")
-        return _Refusal("gated: ask for access on its page on the Hub, and log in (hf auth login)")
+            return _Refusal("gated, and this login has no access, so ask for it on its page on the Hub")
+        return _Refusal("gated, so ask for access on its page on the Hub, and log in (hf auth login)")
     if isinstance(error, errors.RepositoryNotFoundError):
         return _Refusal(missing)
     if isinstance(error, errors.RevisionNotFoundError):
@@ -258,21 +258,21 @@ def _refusal(
         message, busy = _failure(error, response)
         return _Refusal(f"{unreachable}{message}", busy and error is raised, response)
     if isinstance(error, errors.HFValidationError):
-        return _Refusal(f"no repository on the Hub can have this id: {one_line(error)}")
+        return _Refusal(f"no repository on the Hub can have this id ({one_line(error)})")
     if isinstance(error, errors.SafetensorsParsingError):
-        return _Refusal(f"its weights are truncated or damaged: {one_line(error)}")
+        return _Refusal(f"its weights are truncated or damaged ({one_line(error)})")
     if isinstance(error, errors.FileMetadataError):
         return _Refusal(f"the Hub's answer about a file names no commit or no checksum: {CHECK}")
     if isinstance(error, json.JSONDecodeError):
         return _Refusal(f"the Hub's answer is not valid JSON, it begins {error.doc[:30]!r}: {CHECK}", busy=True)
     if isinstance(error, RuntimeError):  # hf_xet has no class of its own for most of its errors
         by_http = "with HF_HUB_DISABLE_XET=1 it comes over HTTP"
-        return _Refusal(f"it could not be downloaded from the Hub's Xet storage ({by_http}): {one_line(error)}")
+        return _Refusal(f"it could not be downloaded from the Hub's Xet storage ({one_line(error)}); {by_http}")
     if isinstance(error, OSError) and (sizes := _SIZES.search(str(error))):
         message = f"{sizes[3]} has {sizes[2]} bytes as it came, and {sizes[1]} as the Hub states: try again later"
         return _Refusal(message, busy=True)
     if isinstance(error, OSError) or "too large to be downloaded" in str(error):  # such as a full disk
-        return _Refusal(f"it could not be downloaded from the Hub: {one_line(error)}")
+        return _Refusal(f"it could not be downloaded from the Hub ({one_line(error)})")
     if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)):
         said = f"{type(error).__name__}: {one_line(error)}"
         return _Refusal(f"{unreachable}huggingface_hub cannot read the Hub's answer ({said}): {CHECK}")
@@ -300,7 +300,7 @@ def _failure(error: HTTPError, response: Response | None) -> tuple[str, bool]:
     if isinstance(error, RemoteProtocolError) and counted:
         return f"the Hub's answer was cut off after {counted[1]} of {counted[2]} bytes: try again later", True
     if response is None:
-        return f"the Hub did not answer: {one_line(error)}", True
+        return f"the Hub did not answer ({one_line(error)})", True
     status = response.status_code
     stated = getattr(error, "server_message", None)
     said = one_line(ValueError(stated)) if stated else response.reason_phrase

@@ -109,7 +109,7 @@ def _shards(folder: Path, index: str, single: str) -> list[str]:
     try:
         names = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise CandidateError(f"{index} is damaged: {one_line(error)}") from None
+        raise CandidateError(f"{index} is damaged ({one_line(error)})") from None
     for name in names:
         # An index must not point outside its folder, nor to weights of another format.
         if not isinstance(name, str) or Path(name).suffix != Path(single).suffix:
@@ -205,4 +205,4 @@ def check_weights(folder: Path, file: str) -> dict[str, Sequence[int]]:
     except PermissionError:
         raise CandidateError(f"{file} cannot be read: permission denied") from None
     except (SafetensorError, OSError) as error:
-        raise CandidateError(f"{file} is truncated or damaged: {one_line(error)}") from None
+        raise CandidateError(f"{file} is truncated or damaged ({one_line(error)})") from None

@@ -51,9 +51,7 @@ def pin_dataset(name: str, revision: str | None, client: Client) -> str | None:
         if info.gated:
             client.ask(lambda api: api.auth_check(name, repo_type="dataset"), raises=TargetError, missing=_MISSING)
     except TargetError as error:
-        raise TargetError(f"{name}: {error}") from None
+        raise TargetError(f"{name} cannot be read ({error})") from None
     if not is_commit(info.sha):
-        raise TargetError(
-            f"{name}: the Hub's answer about it cannot be right, its commit is {info.sha!r:.60}: {CHECK}"
-        )
+        raise TargetError(f"the Hub's answer about {name} cannot be right, its commit is {info.sha!r:.60}: {CHECK}")
     return str(info.sha)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hf_leep.errors import CandidateError, TargetError, option
 from hf_leep.records import BadRow
-from hf_leep.text import first_few
+from hf_leep.text import counted, first_few
 
 
 def check_number(rows: Sequence[BadRow], most: int) -> None:
@@ -24,5 +24,7 @@ def check_number(rows: Sequence[BadRow], most: int) -> None:
         return
     allowed = f"more than {option('skip_bad_rows')} allows"
     if rows[0].unreadable:
-        raise TargetError(f"{len(rows)} rows that were read so far cannot be used, {allowed}: {first_few(rows)}")
-    raise CandidateError(f"the forward pass fails on {len(rows)} rows so far, {allowed}: {first_few(rows)}")
+        raise TargetError(
+            f"{counted(len(rows), 'row')} of those read so far cannot be used, {allowed}: {first_few(rows)}"
+        )
+    raise CandidateError(f"the forward pass fails on {counted(len(rows), 'row')} so far, {allowed}: {first_few(rows)}")

@@ -378,7 +378,7 @@ def _failing_row(model: _Model, loader: Loader, classifier: Classifier, batch: B
 def _failure(error: Exception, row: str | None, device: torch.device) -> CandidateError:
     if _out_of_memory(error):
         return CandidateError(f"out of memory on {device}, even for a batch of one row", out_of_memory=True)
-    return CandidateError(f"the forward pass failed{f' on {row}' if row else ''}: {one_line(error)}")
+    return CandidateError(f"the forward pass failed{f' on {row}' if row else ''} ({one_line(error)})")
 
 
 def _out_of_memory(error: BaseException) -> bool:

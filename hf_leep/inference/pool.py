@@ -237,7 +237,7 @@ class Pool:
                 )
             except OSError as error:
                 ours.close()
-                raise CandidateError(f"no process can be started to read rows: {error}") from None
+                raise CandidateError(f"no process can be started to read rows ({error})") from None
         process = _Process(self._num_started, popen, Channel(ours))
         # The thread must not keep the pool: when nothing else does, the processes end.
         threading.Thread(target=_listen, args=(weakref.ref(self), process), daemon=True).start()

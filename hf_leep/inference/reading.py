@@ -48,5 +48,5 @@ def collate_rows(
             try:
                 collate([row])
             except TargetError as error:
-                raise TargetError(f"{rows.where(position)}: {error.marked()}") from None
+                raise TargetError(f"{rows.where(position)} – {error.marked()}") from None
         raise

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hf_leep.arrays import Integers
 from hf_leep.errors import UserError
 from hf_leep.inference.outputs import Allocate
+from hf_leep.text import form
 
 _ROWS_AT_ONCE = 8192
 
@@ -85,8 +86,9 @@ class Shards:
             array[left_out] = np.nan
             written[left_out] = True
         if array is None or not written.all():
+            missing = self._num_rows - int(written.sum())
             raise UserError(
-                f"{self._num_rows - written.sum()} of {self._num_rows} rows are missing from {self._folder}: is "
+                f"{missing} of {self._num_rows} rows {form(missing, 'is', 'are')} missing from {self._folder}: is "
                 "HF_HOME on a disk that all machines of this run share?"
             )
         return array

@@ -111,7 +111,7 @@ class Skipping:
             self._loader.batch(self._classifier, [position])
         except TargetError as error:
             name = self._loader.where(position)
-            reason = one_line(error).removeprefix(name).lstrip(": ")
+            reason = one_line(error).removeprefix(name).lstrip("– ")
             self._add(BadRow(position, name, reason))
             return False
         return True
@@ -125,4 +125,4 @@ class Skipping:
 def _reason(error: Exception, name: str) -> str:
     if isinstance(error, CandidateError):
         return one_line(error).removesuffix(f", first on {name}")
-    return f"the forward pass failed: {one_line(error)}"
+    return f"the forward pass failed ({one_line(error)})"

@@ -43,7 +43,7 @@ def _load_extractor(path: Path) -> FeatureExtractor:
                 path, trust_remote_code=False, local_files_only=True
             )
     except Exception as error:  # whatever transformers raises for what is in the file
-        raise CandidateError(f"its feature extractor cannot be loaded: {describe(error)}") from None
+        raise CandidateError(f"its feature extractor cannot be loaded ({describe(error)})") from None
     rate: object = extractor.sampling_rate
     if not isinstance(rate, int) or rate < 1:
         raise CandidateError(
@@ -205,7 +205,7 @@ def _decoded(sound: Row) -> tuple[NDArray[np.float32], int]:
         content = Path(sound["path"]).read_bytes() if sound["bytes"] is None else bytes(sound["bytes"])
         channels, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise TargetError(f"the audio file{name} cannot be decoded: {one_line(error)}") from None
+        raise TargetError(f"the audio file{name} cannot be decoded ({one_line(error)})") from None
     length = 0  # libsndfile reads what there is
     if content[:4] in (b"RIFF", b"FORM"):
         length = int.from_bytes(content[4:8], "little" if content[:4] == b"RIFF" else "big")

@@ -173,9 +173,7 @@ def load(
     backbone, broken, _ = load_weights(path, config, auto, dtype, allow_pickle)
     lost = [key for key in broken if "pooler" not in key.split(".")[:2]]
     if lost:
-        raise CandidateError(
-            f"{len(lost)} weights of the backbone are missing or misshapen in the checkpoint: {first_two(lost)}"
-        )
+        raise CandidateError(f"missing or misshapen weights of the backbone in the checkpoint: {first_two(lost)}")
     missing = {"probabilities": f"no trained classification head: it was saved as {other_class(config, auto_class)}"}
     modes = _sentence_modes(path)
     own = modes is None and not broken

@@ -84,7 +84,7 @@ def _read(path: Path) -> object:
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CandidateError(f"{path.name} is not valid JSON: {one_line(error)}") from None
+        raise CandidateError(f"{path.name} is not valid JSON ({one_line(error)})") from None
     return content
 
 
@@ -187,7 +187,7 @@ def shapes_in(folder: Path) -> dict[str, Sequence[int]] | None:
             with safe_open(file, framework="np") as weights:
                 shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise CandidateError(f"{file.name} is truncated or damaged: {one_line(error)}") from None
+            raise CandidateError(f"{file.name} is truncated or damaged ({one_line(error)})") from None
     return shapes or None
 
 

@@ -171,7 +171,7 @@ def read_config(path: Path) -> PreTrainedConfig:
             config: PreTrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
             _ = config.num_labels, config.to_dict()  # some wrong types only show here
     except Exception as error:  # configurations raise exceptions of any kind
-        text = f"its config.json cannot be read: {one_line(error)}"
+        text = f"its config.json cannot be read ({one_line(error)})"
         if "trust_remote_code" in str(error):
             text = "it needs Python code from its repository (trust_remote_code), which hf_leep does not run"
         elif "model_type" in str(error) or "model type" in str(error):
@@ -210,14 +210,14 @@ def load_model(
     inside = [key for key in outside if backbone is None or key.startswith(f"{model.base_model_prefix}.")]
     if inside:
         raise CandidateError(
-            f"{len(inside)} weights of the backbone are missing or misshapen in the checkpoint: {first_two(inside)}"
+            f"missing or misshapen weights of the backbone in the checkpoint: {first_two(inside)}"
             f"{_renamed(path, inside)}"
         )
     missing = missing_outputs(config, head, [f"{key} (misshapen)" if key in mismatched else key for key in broken])
     if head is not None and head_keys & mismatched:
         missing["probabilities"] = (
-            f"no head for the {config.num_labels} classes of its config.json (num_labels, or the names in id2label): "
-            f"its weights have another shape: {first_two(sorted(head_keys & mismatched))}"
+            f"no head for the {config.num_labels} classes of its config.json (num_labels, or the names in id2label), "
+            f"since its weights have another shape: {first_two(sorted(head_keys & mismatched))}"
         )
     if head is not None and outside:
         missing["features"] = f"a layer between backbone and head is newly initialised: {first_two(outside)}"
@@ -230,7 +230,7 @@ def _renamed(path: Path, missing: Sequence[str]) -> str:
     for name in stored:
         prefix = name.removesuffix(missing[0])
         if prefix != name and prefix.endswith(".") and all(prefix + key in stored for key in missing):
-            return f"; it has them as {name}: remove {prefix!r} from the names, as saved by the training code"
+            return f"; it has them as {name}, so remove {prefix!r} from the names"
     return ""
 
 
@@ -275,7 +275,7 @@ def load_weights(
     except Exception as error:  # safetensors, torch and the model's own code raise different exceptions
         if "weights_only" in str(error):  # torch's message goes on to advise what nobody should do
             raise CandidateError("its pickled weights hold more than tensors: hf_leep does not load them") from None
-        raise CandidateError(f"the weights cannot be loaded: {describe(error)}") from None
+        raise CandidateError(f"the weights cannot be loaded ({describe(error)})") from None
 
     mismatched = {key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]}
     broken = {key for key in {*info["missing_keys"], *mismatched} if not key.endswith(_TRAINING_ONLY)}

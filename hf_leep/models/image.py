@@ -36,7 +36,7 @@ def _load_processor(path: Path) -> ImageProcessor:
                 path, backend="pil", trust_remote_code=False, local_files_only=True
             )
     except (ImportError, OSError, ValueError, KeyError, TypeError) as error:
-        raise CandidateError(f"its image processor cannot be loaded: {describe(error)}") from None
+        raise CandidateError(f"its image processor cannot be loaded ({describe(error)})") from None
     return processor
 
 
@@ -102,7 +102,7 @@ def _shapes_of_two(processor: ImageProcessor, mode: str) -> list[dict[str, torch
     try:
         made = [processor([Image.new(mode, sides)], return_tensors="pt") for sides in ((96, 64), (64, 96))]
     except Exception as error:  # processors raise exceptions of any kind
-        raise CandidateError(f"its image processor fails on a plain image: {describe(error)}") from None
+        raise CandidateError(f"its image processor fails on a plain image ({describe(error)})") from None
     return [{name: x.shape for name, x in batch.items()} for batch in made]
 
 

@@ -117,7 +117,7 @@ def _check_runs_on_texts(model: nn.Module, batch: Mapping[str, torch.Tensor]) ->
     try:
         run(model, batch)
     except (TypeError, ValueError) as error:
-        raise CandidateError(f"it does not run on texts alone: {describe(error)}") from None
+        raise CandidateError(f"it does not run on texts alone ({describe(error)})") from None
     except Exception:
         return
 

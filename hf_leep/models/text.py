@@ -52,7 +52,7 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
                 path, trust_remote_code=False, local_files_only=True
             )
     except Exception as error:  # tokenizers raise exceptions of any kind
-        message = f"its tokenizer cannot be loaded: {describe(error)}" if found else _NO_TOKENIZER
+        message = f"its tokenizer cannot be loaded ({describe(error)})" if found else _NO_TOKENIZER
         raise CandidateError(message) from None
     if (
         not found and tokenizer.vocab_files_names
@@ -211,7 +211,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], columns: int) -
         reason = "it reads a list of texts as the words of one text"
     except Exception as error:  # tokenizers raise exceptions of any kind
         reason = describe(error)
-    raise CandidateError(f"its tokenizer does not take plain texts: {reason}")
+    raise CandidateError(f"its tokenizer does not take plain texts ({reason})")
 
 
 def adjust(tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

@@ -177,7 +177,7 @@ def _read(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], limit: int |
         with transformers_silent():
             return (_at_once if tokenizer.is_fast else _word_by_word)(tokenizer, sentences, limit)
     except Exception as error:  # tokenizers raise exceptions of any kind
-        raise CandidateError(f"its tokenizer takes no sentences of words: {describe(error)}") from None
+        raise CandidateError(f"its tokenizer takes no sentences of words ({describe(error)})") from None
 
 
 def _at_once(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], limit: int | None) -> _Pieces:

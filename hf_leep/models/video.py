@@ -50,7 +50,7 @@ def _load_processor(path: Path) -> ImageProcessor:
             return processor
     if find_spec("torchvision") is None and any((path / file).exists() for file in _CONFIGURATIONS):
         raise CandidateError("its video processor needs torchvision: pip install torchvision")
-    raise CandidateError(f"its video processor cannot be loaded: {reasons[0]}")
+    raise CandidateError(f"its video processor cannot be loaded ({reasons[0]})")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _decoded(video: Row, count: int) -> list[Image]:
                 return [found[position] for position in positions]
             total = seen  # a packet is not always a frame: decode again, with the number of frames
     except (av.FFmpegError, OSError, IndexError, ValueError, TypeError) as error:
-        raise TargetError(f"the video file{name} cannot be decoded: {one_line(error)}") from None
+        raise TargetError(f"the video file{name} cannot be decoded ({one_line(error)})") from None
     raise TargetError(f"the video file{name} has no frames: drop such rows first")
 
 

@@ -163,7 +163,7 @@ def load(path: Path, config: PreTrainedConfig, dtype: torch.dtype, allow_pickle:
     _require_towers(config)
     model, broken, _ = load_weights(path, config, AutoModelForZeroShotImageClassification, dtype, allow_pickle)
     if broken:
-        raise CandidateError(f"{len(broken)} weights are missing or misshapen in the checkpoint: {first_two(broken)}")
+        raise CandidateError(f"missing or misshapen weights in the checkpoint: {first_two(broken)}")
     model.eval()
     return model
 
@@ -228,7 +228,7 @@ def _prompts(
             expected = torch.cat(scores, dim=1)
             made = ImageTower(model, head)(**pixels).logits
     except Exception as error:  # tokenizers and models raise exceptions of any kind
-        raise CandidateError(f"no head could be made from the class names: {one_line(error)}") from None
+        raise CandidateError(f"no head could be made from the class names ({one_line(error)})") from None
     finally:
         model.train(was_training)
     tolerance = _TOLERANCE if dtype == torch.float32 else 10 * _TOLERANCE

@@ -82,7 +82,7 @@ def push(
         if repo_type == "dataset":
             files |= thumbnails.files(clean.thumbnails)
     except ValueError as error:  # a number that JSON does not allow, in a report.json that was edited
-        raise UserError(f"the report cannot be written: {error}") from None
+        raise UserError(f"the report cannot be written ({error})") from None
     if space:
         _push_space(clean, repo_id, repo_type, license or "unknown", message, private, client)
     committed = hub.commit(

@@ -15,7 +15,7 @@ from hf_leep.measures.spectrum import shared
 from hf_leep.ranking.interval import interval
 from hf_leep.ranking.uncertainty import critical_value
 from hf_leep.records import Extraction, Result, Score
-from hf_leep.text import percent
+from hf_leep.text import form, percent
 
 AUTO = "auto"  # value of ``sort_by`` that leaves the choice of the measure to hf_leep
 AUTO_MEASURE = "ridge-log-likelihood"  # the one that it chooses; tests/benchmarks/choice.py shows why
@@ -78,7 +78,8 @@ def score(extraction: Extraction, measures: Sequence[str], advance: Callable[[],
         truncated = _truncation(extraction)
         scores = {name: _warned(s, truncated) for name, s in scores.items()}
     if padded := extraction.run.num_padded:
-        text = f"{padded} of {len(extraction.labels)} sounds are shorter than the model needs: padded with silence"
+        are = form(padded, "is shorter than the model needs and was", "are shorter than the model needs and were")
+        text = f"{padded} of {len(extraction.labels)} sounds {are} padded with silence"
         scores = {name: _warned(s, text) for name, s in scores.items()}
     theta, features = extraction.probabilities, extraction.features
     return Result(
@@ -128,7 +129,8 @@ def _truncation(extraction: Extraction) -> str:
         inputs = f"{len(extraction.labels)} texts" if draws is None else f"{draws.max() + 1} sentences"
         limit = f"{run.max_length} tokens"
     treatment = "truncated" if draws is None else "read in pieces"
-    return f"{run.num_truncated} of {inputs} are longer than {limit} and were {treatment}"
+    are, were = form(run.num_truncated, "is", "are"), form(run.num_truncated, "was", "were")
+    return f"{run.num_truncated} of {inputs} {are} longer than {limit} and {were} {treatment}"
 
 
 def _effective_classes(theta: FloatMatrix) -> float:
@@ -153,7 +155,7 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         instead = None if measure.instead is None else find(measure.instead)
         if instead is None or getattr(extraction, instead.needs) is None:
             return Score(None, reason=why)
-        return _warned(_score(instead, extraction), f"{why}: this is its {instead.title}, in the same unit")
+        return _warned(_score(instead, extraction), f"{why}, so this is its {instead.title}, in the same unit")
     if measure.saturates_at is not None and len(inputs) <= inputs.shape[1]:
         n, d = inputs.shape
         why = f"with n = {n} and d = {d} any features, even noise, score {measure.saturates_at}"
@@ -169,9 +171,9 @@ def _score(measure: Measure, extraction: Extraction) -> Score:
         else:
             value = measure.value_by_draw(inputs, extraction.labels, extraction.draws)
     except (ValueError, np.linalg.LinAlgError) as error:  # mostly outputs that are NaN: no other candidate is affected
-        return Score(None, reason=f"{measure.title}: {error}")
+        return Score(None, reason=f"{measure.title} cannot be computed, since {error}")
     except Exception as error:  # a measure that fails, perhaps one of another package, must not stop the others
-        return Score(None, reason=f"{measure.title}: {type(error).__name__}: {one_line(error)}")
+        return Score(None, reason=f"{measure.title} cannot be computed ({type(error).__name__}: {one_line(error)})")
     if not np.isfinite(value):
         return Score(None, reason=f"{measure.title} is {value}")
     if measure.uninformed is not None and value <= (bar := measure.uninformed(extraction.labels)):
@@ -236,7 +238,7 @@ def _with_shuffled(
         shuffled = measure.value_by_draw(inputs, shuffled_labels(labels, draws), draws)
     except Exception as error:  # whatever a measure raises, perhaps one of another package: the score itself is valid
         why = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {one_line(error)}"
-        return _warned(score, f"{measure.title} cannot be compared with its value for shuffled labels: {why}")
+        return _warned(score, f"{measure.title} cannot be compared with its value for shuffled labels ({why})")
     if not np.isfinite(shuffled):
         return _warned(
             score, f"{measure.title} is {shuffled} with shuffled labels: nothing says what noise would score"
@@ -299,7 +301,7 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
             "rough, most of them slightly too large"
         )
     if alone := int((counts == 1).sum()):
-        found.append(f"{alone} of {len(counts)} classes {'has' if alone == 1 else 'have'} only one example")
+        found.append(f"{alone} of {len(counts)} classes {form(alone, 'has', 'have')} only one example")
     return tuple(found), trusted
 
 

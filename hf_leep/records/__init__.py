@@ -46,7 +46,7 @@ class BadRow:
 
     def __str__(self) -> str:
         """Its name and the reason, for messages."""
-        return f"{self.name}: {self.reason}"
+        return f"{self.name} – {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ class Report:
         try:
             Path(tempfile.mkdtemp(dir=existing)).rmdir()
         except OSError as error:
-            raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
+            raise UserError(f"cannot write the report to {folder} ({error.strerror or error})") from None
 
     def leaves_ranking(self, folder: str | Path) -> bool:
         """Whether nothing is ranked in this report, but something in the one that the folder holds."""
@@ -176,7 +176,7 @@ class Report:
             if replaces and not leaves:
                 self._clear_thumbnails(folder)
         except OSError as error:
-            raise UserError(f"cannot write the report to {folder}: {error.strerror or error}") from None
+            raise UserError(f"cannot write the report to {folder} ({error.strerror or error})") from None
         return folder
 
     def _clear_thumbnails(self, folder: Path) -> None:
@@ -191,7 +191,7 @@ class Report:
         try:
             return self.to_bytes()
         except (ValueError, TypeError, RecursionError) as error:
-            raise UserError(f"the report cannot be written: {one_line(error)}") from None
+            raise UserError(f"the report cannot be written ({one_line(error)})") from None
 
     def _rendered(self, folder: Path) -> dict[str, bytes]:
         """The other files; where they cannot be made, report.json alone is written, if it replaces nothing."""
@@ -203,7 +203,7 @@ class Report:
             try:
                 check(parse(self.to_json()))
             except ValueError as fault:
-                raise UserError(f"the report cannot be written: {one_line(fault)}") from error
+                raise UserError(f"the report cannot be written ({one_line(fault)})") from error
             if not (folder / _REPORT).exists():
                 with contextlib.suppress(OSError):
                     folder.mkdir(parents=True, exist_ok=True)
@@ -233,17 +233,17 @@ class Report:
                 raise UserError(f"{path} is damaged: it is longer than {_MAX_BYTES >> 20} MB")
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+            raise UserError(f"cannot read {path} ({error.strerror or error})") from None
         except UnicodeDecodeError as error:
-            raise UserError(f"{path} is damaged: {error}") from None
+            raise UserError(f"{path} is damaged ({error})") from None
         except ValueError as error:  # a path with a zero byte
-            raise UserError(f"cannot read {plain(str(path))}: {error}") from None
+            raise UserError(f"cannot read {plain(str(path))} ({error})") from None
         if not text.strip():
             raise UserError(f"{path} is damaged: it is empty")
         try:
             data = parse(text)
         except ValueError as error:
-            raise UserError(f"{path} is damaged: {one_line(error)}") from None
+            raise UserError(f"{path} is damaged ({one_line(error)})") from None
         if not isinstance(data, dict):
             raise UserError(f"{path} is damaged: it holds {plain(text.strip())[:80]}, not an object")
         found = data.get("schema_version")
@@ -254,7 +254,7 @@ class Report:
         try:
             checked = check(data)
         except ValueError as error:
-            raise UserError(f"{path} is damaged: {one_line(error)}") from None
+            raise UserError(f"{path} is damaged ({one_line(error)})") from None
         return cls(checked, thumbnails.read(Path(folder), checked))
 
 

@@ -13,7 +13,7 @@ from hf_leep.errors import CandidateError, TargetError, option
 from hf_leep.inference.bad_rows import check_number
 from hf_leep.records import BadRow, Candidate, Extraction, Target
 from hf_leep.runs.subsets import select, select_target
-from hf_leep.text import first_few
+from hf_leep.text import counted, first_few
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ class LeftOut:
             name = _name(candidate)
             failing = self._failing.pop(name, {})
             failing |= {
-                row.position: replace(row, reason=f"{candidate.id}: {row.reason}")
+                row.position: replace(row, reason=f"{row.reason} in {candidate.id}")
                 for row in found
                 if not row.unreadable
             }
@@ -93,18 +93,16 @@ class LeftOut:
         for name in sorted(own, key=lambda name: (len(own[name]), name)):
             rows = self._failing[name] | kept
             if len(rows) > self.most:
-                why = (
-                    f"which together with the bad rows of other candidates are more than {option('skip_bad_rows')} "
-                    "allows"
-                )
+                why = f"and all candidates together have more bad rows than {option('skip_bad_rows')} allows"
             elif lost := _lost(target, _positions(rows)):
-                why = f"which with other bad rows are all rows of {lost}"
+                why = f"and all rows of {lost} would be left out"
             else:
                 kept = rows
                 continue
             failing = [row for _, row in sorted(self._failing.pop(name).items())]
-            number = "1 row" if len(failing) == 1 else f"{len(failing)} rows"
-            self._dropped[name] = f"the forward pass fails on {number}, {why}: {first_few(failing)}"
+            self._dropped[name] = (
+                f"the forward pass fails on {counted(len(failing), 'row')}, {why}: {first_few(failing)}"
+            )
 
     def reason(self, candidate: Candidate) -> str | None:
         """Why a candidate was dropped by `settle`, or None.
@@ -181,8 +179,8 @@ def without(target: Target, positions: Integers) -> Target:
     """
     if lost := _lost(target, positions):
         raise TargetError(
-            f"the {len(positions)} rows that cannot be read or processed were all rows of {lost}: fix them, or drop "
-            "these classes first"
+            f"all rows of {lost} would be left out, since they cannot be read or processed: fix them, or drop these "
+            "classes first"
         )
     return _rest(target, positions)
 

@@ -156,7 +156,8 @@ def note_result(number_done: int, number_of_all: int, result: Result, show: bool
         if result.stop is not None and result.num_examples is not None:
             said += f" (stopped after {result.num_examples:,} examples)"
         said += " (from the store)" if result.from_store else ""
-    note(f"[{number_done}/{number_of_all}] {name}: {said}", show)
+    failed = result.reason is not None
+    note(f"[{number_done}/{number_of_all}] {f'✗ {name} – {said}' if failed else f'{name}: {said}'}", show)
 
 
 class Downloads:
@@ -232,7 +233,7 @@ class Downloads:
                 try:
                     hub.evict(step.snapshot, self._client)
                 except Exception as error:  # a file that cannot be removed is no reason to lose the scores
-                    _LOG.warning("the download of %s cannot be removed: %s", plain(step.name), one_line(error))
+                    _LOG.warning("the download of %s cannot be removed (%s)", plain(step.name), one_line(error))
 
     def _describe(self) -> None:
         more = f" and {len(self._names) - 1} more" if len(self._names) > 1 else ""
@@ -273,7 +274,7 @@ def wait_for_report(job: Job, error: BaseException) -> None:
     if job.processes.size > 1:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        _LOG.warning("%s: what is finished is kept; run the same command again to go on", error)
+        _LOG.warning("%s; what is finished is kept: run the same command again to go on", error)
 
 
 def attempt(step: Step, run: Callable[[], _T], memory: Memory, again: bool = False) -> _T | Result:

@@ -160,6 +160,7 @@ class Plan:
                     "num_parameters": step.candidate.num_parameters,
                     "license": step.candidate.license,
                     "gated": step.candidate.gated,
+                    "headless": step.headless,
                     "for_features": step.for_features,
                     "download_bytes": step.download_bytes,
                 }
@@ -261,7 +262,7 @@ def _look(
             return replace(step, reason=refusal), None
         step = replace(step, suspect=memory.is_suspect(snapshot))
         if step.suspect:
-            _LOG.warning("an earlier run was killed while it was at %s: it is tried again, last", plain(name))
+            _LOG.warning("an earlier run was killed while it was at %s, which is tried again at the end", plain(name))
         known = stored(snapshot)
         if known is None:
             peeked = hub.peek(snapshot, client)

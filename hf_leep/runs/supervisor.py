@@ -126,7 +126,7 @@ class Worker:
                 call()
             except WorkerError as error:
                 if not tries_left:
-                    raise ProcessError(f"the worker cannot read the rows: {error.marked()}") from None
+                    raise ProcessError(f"the worker cannot read the rows ({error.marked()})") from None
             except (UserError, ProcessError):
                 raise
             except Exception as error:  # whatever pickle raises, here or there
@@ -178,7 +178,7 @@ class Worker:
                 if process.poll() is None:  # no fault of an option: this is no candidate
                     raise ProcessError(f"no worker can be started in {_START_SECONDS:g} seconds") from None
                 if not tries_left:
-                    raise ProcessError(f"no worker can be started: {error.marked()}") from None
+                    raise ProcessError(f"no worker can be started ({error.marked()})") from None
                 self.end()
             else:
                 self._ready = True
@@ -199,7 +199,7 @@ class Worker:
                     env=_environment(),
                 )
             except OSError as error:
-                raise ProcessError(f"no worker can be started: {error}") from None
+                raise ProcessError(f"no worker can be started ({error})") from None
             self._process = process
         threading.Thread(target=_read, args=(process.stdout, self._messages), daemon=True).start()
         return process

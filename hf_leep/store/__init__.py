@@ -82,7 +82,7 @@ class Store:
                 if not os.access(root, os.W_OK):
                     raise PermissionError(errno.EACCES, "it cannot be written")
             except OSError as error:
-                _LOG.warning("store: %s cannot be used (%s); nothing is kept", root, error.strerror or error)
+                _LOG.warning("the store %s cannot be used (%s); nothing is kept", root, error.strerror or error)
                 root = None
         self._root = root
         if root is not None:
@@ -124,11 +124,11 @@ class Store:
                     try:
                         lock.acquire(timeout=_QUIET_SECONDS)
                     except Timeout:
-                        _LOG.warning("store: another run is at this pass or training; waiting for it to finish")
+                        _LOG.warning("another run is making this pass or training; waiting for it to finish")
                         lock.acquire()
                     held.callback(lock.release)
                 except (OSError, NotImplementedError) as error:  # a full disk, or a file system without locks
-                    _LOG.warning("store: cannot lock (%s); going on without", one_line(error))
+                    _LOG.warning("the store cannot be locked (%s); going on without a lock", one_line(error))
             yield
 
     def description(self, key: str) -> JsonObject | None:
@@ -155,7 +155,7 @@ class Store:
         except _DAMAGE as error:
             self._drop(folder, error)
         except OSError as error:  # not the fault of the entry: too many open files, a disk that is not mounted
-            _LOG.warning("store: %s cannot be read now: %s", folder, one_line(error))
+            _LOG.warning("%s in the store cannot be read now (%s)", folder, one_line(error))
         return None
 
     def drop(self, key: str, error: Exception | None = None, kinds: Sequence[str] = _ENTRIES) -> None:
@@ -172,11 +172,11 @@ class Store:
 
     def _drop(self, path: Path, error: Exception | None) -> None:
         if error is not None:
-            _LOG.warning("store: %s is damaged or foreign (%s); it is made again", path, one_line(error))
+            _LOG.warning("%s in the store is damaged or foreign (%s); it is made again", path, one_line(error))
         try:
             remove(path)
         except OSError as problem:
-            _LOG.warning("store: %s cannot be removed: %s", path, one_line(problem))
+            _LOG.warning("%s in the store cannot be removed (%s)", path, one_line(problem))
 
     @contextlib.contextmanager
     def writing(self, key: str | None) -> Iterator[Writer]:
@@ -233,7 +233,7 @@ class Store:
                 write_score(folder / f"{labels}-{measure}.score", key, score)
             write_json(folder / "summary.json", {"key": key, "summary": summary})
         except OSError as error:
-            _LOG.warning("store: scores cannot be kept: %s", one_line(error))
+            _LOG.warning("the store cannot keep scores (%s)", one_line(error))
 
     def file_digest(self, path: Path) -> str:
         """SHA-256 of a file's content, kept for as long as its size and its time stamps stay the same."""

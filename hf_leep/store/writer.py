@@ -40,7 +40,7 @@ class Writer:
                 folder.mkdir(parents=True)
                 self._folder = folder
             except OSError as error:
-                _LOG.warning("store: no room for this pass (%s); it is not kept", one_line(error))
+                _LOG.warning("the store has no room for this pass (%s); it is not kept", one_line(error))
 
     def allocate(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Make a float32 array to be filled: a file mapped into memory, or plain memory if nothing is kept."""
@@ -53,7 +53,7 @@ class Writer:
                 self._arrays[name] = array
                 return array
             except OSError as error:
-                _LOG.warning("store: no room for this pass (%s); it is not kept", one_line(error))
+                _LOG.warning("the store has no room for this pass (%s); it is not kept", one_line(error))
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = None
         return np.empty(shape, dtype=np.float32)
@@ -100,7 +100,7 @@ class Writer:
                 remove(self._place)
             self._folder.rename(self._place)
         except OSError as error:
-            _LOG.warning("store: this pass cannot be kept: %s", one_line(error))
+            _LOG.warning("the store cannot keep this pass (%s)", one_line(error))
 
     def discard(self) -> None:
         """Remove what was not committed."""

@@ -93,7 +93,7 @@ class Journal:
                 temporary.write(path, f"{header}\n".encode())
                 return
         except OSError as error:
-            _LOG.warning("store: what is trained cannot be kept: %s", one_line(error))
+            _LOG.warning("the store cannot keep what is trained (%s)", one_line(error))
             self._path = None
             return
         for line in dict.fromkeys(lines[1:]):  # one that was written again, since the disk was full, counts once
@@ -185,7 +185,7 @@ class Journal:
                 stream.write(self._unwritten)
         except OSError as error:
             if not self._failing:
-                _LOG.warning("store: what is trained cannot be kept for now: %s", one_line(error))
+                _LOG.warning("the store cannot keep what is trained for now (%s)", one_line(error))
             self._unwritten = "\n" + self._unwritten.lstrip("\n")  # the line break ends what was written in part
             self._failing = True
         else:

@@ -110,19 +110,19 @@ def test_an_interruption_of_the_imports_is_a_line(module, tmp_path):
     paths = os.pathsep.join([str(tmp_path), *sys.path])
     command = [sys.executable, "-m", "hf_leep", "doctor"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, timeout=HANGING)
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"hf-leep: interrupted: nothing was changed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"hf-leep: interrupted. Nothing was changed\n")
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["rank", "--dataset", "x"], "what is finished is kept; run the same command again to continue"),
-        (["--quiet", "validate", "x"], "what is finished is kept; run the same command again to continue"),
-        (["rank", "--no-cache"], "nothing is kept but what is in the report (--no-cache)"),
-        (["push", "x", "me/y"], "what was committed stays; the same command pushes what is missing"),
-        (["verify", "-q"], "nothing was changed"),
-        (["cache"], "nothing was changed"),
-        (["cache", "--clear"], "some of the store may be left; the same command removes the rest"),
+        (["rank", "--dataset", "x"], "What is finished is kept: run the same command again to continue"),
+        (["--quiet", "validate", "x"], "What is finished is kept: run the same command again to continue"),
+        (["rank", "--no-cache"], "Nothing is kept but what is in the report (--no-cache)"),
+        (["push", "x", "me/y"], "What was committed stays: the same command pushes what is missing"),
+        (["verify", "-q"], "Nothing was changed"),
+        (["cache"], "Nothing was changed"),
+        (["cache", "--clear"], "Some of the store may be left: the same command removes the rest"),
     ],
 )
 def test_an_interruption_says_what_is_kept(command, said, monkeypatch, capsys):
@@ -131,4 +131,4 @@ def test_an_interruption_says_what_is_kept(command, said, monkeypatch, capsys):
 
     monkeypatch.setattr(cli, "app", interrupted)
     assert cli.run(command) == 130
-    assert capsys.readouterr().err == f"hf-leep: interrupted: {said}\n"
+    assert capsys.readouterr().err == f"hf-leep: interrupted. {said}\n"

@@ -206,7 +206,7 @@ BAD = {
     "image missing": (
         lambda p: datasets.Dataset.from_dict({"image": [None, p[0]["image"]], "label": [0, 1]}, features=p.features),
         {},
-        r"1 of 2 rows have nothing in column 'image', the first of them row 0",
+        r"1 of 2 rows has nothing in column 'image', row 0: drop it",
     ),
 }
 
@@ -238,7 +238,7 @@ def test_a_configuration_that_a_local_data_set_does_not_have_is_refused(pictures
         ("header.csv", b"text,label\n", r"header.csv: there are no rows"),
         ("no-rows.parquet", no_rows(), r"no-rows.parquet: there are no rows"),
         ("nothing.jsonl", b"", r"nothing.jsonl: the file is empty"),
-        ("binary", b"x", r"binary: cannot read a file without an extension; give one of .parquet, .csv"),
+        ("binary", b"x", r"binary is a file without an extension, which is not read: give one of .parquet, .csv"),
         ("rows.xlsx", b"", r"cannot read '.xlsx' files; give one of .parquet, .csv"),
         (
             "rows.csv",
@@ -269,11 +269,17 @@ def test_repeated_rows_are_counted_and_warned_about(pictures):
     twice = datasets.concatenate_datasets([pictures, pictures.select(range(7))])
     target, _ = load(twice)
     assert target.num_duplicates == 7
-    assert "7 of 67 rows repeat an earlier row exactly (0 of them with another label)" in target.warnings[0]
+    assert (
+        "7 of 67 rows repeat an earlier row exactly (0 with another label): leave-one-out scores see the copies"
+        in target.warnings[0]
+    )
     flipped = relabelled(
         datasets.concatenate_datasets([pictures, pictures.select([0])]), [0, 1, 2] * 20 + [1], datasets.Value("int64")
     )
-    assert "1 of 61 rows repeat an earlier row exactly (1 of them with another label)" in load(flipped)[0].warnings[0]
+    said = load(flipped)[0].warnings[0]
+    assert (
+        "1 of 61 rows repeats an earlier row exactly (1 with another label): leave-one-out scores see the copy" in said
+    )
     assert load(pictures)[0].warnings == ()
 
 
@@ -368,7 +374,7 @@ def test_a_sample_of_words_is_of_whole_sentences_drawn_at_random(tagged):
     assert len(whole.warnings) == 1  # of the row without a labelled word
     rare = three_sentences(tokens=[["a", "b"], ["b", "a"], ["c", "d"]], ner_tags=[[0, 1], [0, 1], [0, 2]])
     warned = [load(rare, max_samples=2, seed=seed)[0].warnings[-1] for seed in range(10)]
-    assert any("1 of 3 classes do not occur in the 2 sentences of the sample" in warning for warning in warned)
+    assert any("1 of 3 classes does not occur in the 2 sentences of the sample" in warning for warning in warned)
 
 
 def test_labels_of_words_may_be_classes_integers_booleans_or_strings(tagged, tmp_path):
@@ -452,8 +458,16 @@ def test_columns_of_words_are_inferred_where_it_is_clear(columns, options, expec
         (three_sentences(ner_tags=[[1, -100], [], [1, 1, 1]]), {}, r"all 4 labels in column 'ner_tags' are '1'"),
         (three_sentences(ner_tags=[[1, None], [], [1, 0, 1]]), {}, r"column 'ner_tags' lacks 1 of 5 labels: .* −100"),
         (three_sentences(tokens=[["a", None], [], ["b"] * 3]), {}, r"column 'tokens' lacks 1 of 5 words"),
-        (three_sentences(tokens=[["a", "b"], None, ["b"] * 3]), {}, r"1 of 3 rows have nothing in column 'tokens'"),
-        (three_sentences(ner_tags=[[1, 0], None, [1, 0, 1]]), {}, r"1 of 3 rows have no label in column 'ner_tags'"),
+        (
+            three_sentences(tokens=[["a", "b"], None, ["b"] * 3]),
+            {},
+            r"1 of 3 rows has nothing in column 'tokens', row 1: drop it",
+        ),
+        (
+            three_sentences(ner_tags=[[1, 0], None, [1, 0, 1]]),
+            {},
+            r"1 of 3 rows has no label in column 'ner_tags', row 1: drop it",
+        ),
     ],
 )
 def test_bad_words_are_one_clear_line(found, options, message):
@@ -482,7 +496,7 @@ def test_repeated_sentences_are_counted_and_warned_about():
     found = three_sentences(tokens=[["a", "b"]] * 4, ner_tags=[[0, 1], [0, 1], [0, 0], [1, -100]])
     target, _ = load(found)
     assert target.num_duplicates == 3
-    assert "3 of 4 sentences repeat an earlier sentence exactly (2 of them with another label)" in target.warnings[-1]
+    assert "3 of 4 sentences repeat an earlier sentence exactly (2 with another label)" in target.warnings[-1]
 
 
 def test_a_stream_of_sentences_is_sampled_like_any_other(tagged, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from hf_leep import data
-from hf_leep.data import delimited
+from hf_leep.data import delimited, json_integers
 from hf_leep.errors import ChoiceError, TargetError
 from hf_leep.models import MODALITIES
 
@@ -62,7 +62,8 @@ def test_cells_are_read_as_they_are_written(tmp_path, content):
 @pytest.mark.parametrize(("cells", "kind"), [
     (["1", "-2", "0", ""], "int64"), (["1.5", "2", "1e3"], "float64"), (["01", "2"], "string"),
     (["00.5", "2"], "string"),
-    (["-0", "2"], "float64"), (["9" * 25, "2"], "float64"), (["", ""], "string"), (["True", "False"], "string"),
+    (["-0", "2"], "float64"), (["9" * 25, "2"], "string"), (["9" * 25, "1.5"], "float64"),
+    (["", ""], "string"), (["True", "False"], "string"),
 ])  # fmt: skip
 def test_columns_of_numbers_are_numbers_unless_they_keep_zeros(tmp_path, cells, kind):
     path = written(tmp_path / "d.csv", "a,b\n" + "".join(f"x,{cell}\n" for cell in cells))
@@ -71,8 +72,35 @@ def test_columns_of_numbers_are_numbers_unless_they_keep_zeros(tmp_path, cells, 
     assert sum(value is None for value in column["b"]) == cells.count("")
 
 
+@pytest.mark.parametrize("classes", [
+    (2**63 - 1, 2**63), (2**63 + 1, 2**63 + 2), (10**30 + 1, 10**30 + 2), (-(2**63) - 1, -(2**63) - 2),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "jsonl", "json", "folder of json", "folder of csv"])
+def test_long_whole_numbers_keep_all_their_digits(tmp_path, classes, kind):
+    rows = [{"text": f"text {k}", "label": classes[k % 2] if k else 1, "x": 1.5} for k in range(9)] * 2
+    parts = [rows[:10], rows[10:]] if kind.startswith("folder") else [rows]
+    path = tmp_path
+    for number, part in enumerate(parts):
+        path = tmp_path / f"d{number}.{kind.removeprefix('folder of ')}"
+        if "csv" in kind:
+            lines = [",".join(map(str, row.values())) for row in part]
+            text = "\n".join(["text,label,x", *lines])
+        else:
+            text = json.dumps(part) if kind == "json" else "\n".join(map(json.dumps, part))
+        path.write_bytes(gzip.compress(text.encode()) if kind == "csv.gz" else text.encode())
+    found = load(tmp_path if kind.startswith("folder") else path, label="label")[0]
+    assert sorted(found.class_names) == sorted(map(str, {1, *classes}))
+
+
+def test_long_digits_in_json_that_are_no_column_of_whole_numbers_change_nothing(tmp_path):
+    rows = [{"text": f"[{10**20}, ", "label": k % 2, "x": 10**20 if k else 1.5, "y": [10**20]} for k in range(6)]
+    path = written(tmp_path / "d.jsonl", "\n".join(map(json.dumps, rows)))
+    assert json_integers.as_texts(path) == path
+    assert load(path)[0].class_names == ("0", "1")
+
+
 @pytest.mark.parametrize(("content", "message"), [
-    ('text,label\n"a, b" c,1\nx,2\n', r"a quotation mark inside a cell is not doubled, and would join rows"),
+    ('text,label\n"a, b" c,1\nx,2\n', r"a quotation mark inside a cell of d.csv is not doubled, and would join rows"),
     ("text,label\na,1\nb,c,2\n", r"line 3 has 3 cells and the header 2"),
     ("text;label\na;1\n", r"separates its columns by semicolons: save it with commas, or give .* sep=';'"),
     ("text;label;a, b\nx;1;2\n", r"separates its columns by semicolons"),
@@ -80,8 +108,8 @@ def test_columns_of_numbers_are_numbers_unless_they_keep_zeros(tmp_path, cells, 
     ("sep=;\ntext;label\na;1\n", r"starts with 'sep=;', a line that is for Excel alone: remove it"),
     ("text,text\na,1\n", r"several columns called 'text'"),
     ("text,label\n", r"there are no rows"),
-    ("text,label\na,1\nb,\nc,2\n", r"1 of 3 rows have no label in column 'label'"),
-    ("text,label\na,1\n,1\nc,2\n", r"1 of 3 rows have nothing in column 'text', the first of them row 1"),
+    ("text,label\na,1\nb,\nc,2\n", r"1 of 3 rows has no label in column 'label', row 1: drop it first"),
+    ("text,label\na,1\n,1\nc,2\n", r"1 of 3 rows has nothing in column 'text', row 1: drop it first, or leave it out"),
     ("text,label\na,p\nb,q\nc,r\n", r"each of the 3 rows has another value in column 'label'.* swapped"),
     ("text,stars\na,4.5\nb,3\nc,4.5\n", r"no column can be the label"),
     ("text,label\na,-1\nb,0\nc,-1\n", r"2 of 3 labels .* are -1.*; if -1 is a class of its own, save the labels as"),
@@ -115,9 +143,9 @@ def test_usual_labels_are_no_warning(tmp_path):
     ([{"text": f"t{k}", "labels": ["a", "b"][: k % 3]} for k in range(6)], r"'labels' holds lists.* one label a row"),
     ([{"text": f"t{k}", "label": [k % 2, 1 - k % 2]} for k in range(6)], r"'label' holds lists.* one label a row"),
     ([{"text": f"t{k}", "stars": k % 5 + 0.5} for k in range(6)], r"'stars' holds ratings .* whole numbers"),
-    ([{"text": f"t{k}", "label": None if k == 2 else "ab"[k % 2]} for k in range(6)], r"1 of 6 rows have no label"),
-    ([{"text": None if k == 2 else "t", "label": "ab"[k % 2]} for k in range(6)], r"1 of 6 rows have nothing"),
-    ([{"question": ["a", "b"], "category": ["x", "y"]}], r"read as one row: save it as JSON lines"),
+    ([{"text": f"t{k}", "label": None if k == 2 else "ab"[k % 2]} for k in range(6)], r"1 of 6 rows has no label"),
+    ([{"text": None if k == 2 else "t", "label": "ab"[k % 2]} for k in range(6)], r"1 of 6 rows has nothing"),
+    ([{"question": ["a", "b"], "category": ["x", "y"]}], r"read as one row, so save it as JSON lines"),
 ])  # fmt: skip
 def test_json_lines_that_cannot_be_scored_say_what_to_do(tmp_path, rows, message):
     with pytest.raises(TargetError, match=message):
@@ -133,8 +161,8 @@ def test_an_empty_label_in_json_is_a_class(tmp_path):
 
 
 @pytest.mark.parametrize(("second", "message"), [
-    (lambda k: int(k % 3 != 0), r"one of them is 1 in each row: join them, .*idxmax"),
-    (lambda k: 1, r"several of them may be 1: each is a label of its own"),
+    (lambda k: int(k % 3 != 0), r"one of them is 1 in each row, so join them, .*idxmax"),
+    (lambda k: 1, r"several of them may be 1, so choose one of them"),
     (lambda k: k, r"which column is the label\? label can be a, b$"),
 ])  # fmt: skip
 def test_several_columns_of_0_and_1_say_what_to_do(tmp_path, second, message):
@@ -213,19 +241,21 @@ def test_a_column_of_paths_is_a_column_of_pictures(tmp_path):
     assert decoded[0]["picture"].size == (8, 8)
     assert any("paths of files" in warning for warning in target.warnings)
     written(path, path.read_text() + "photos/a/gone.png,a\n")
-    with pytest.raises(TargetError, match=r"names 1 files that are not there, such as .*gone.png"):
+    with pytest.raises(TargetError, match=r"names 1 file that is not there, such as .*gone.png"):
         load(path)
 
 
 def test_no_folder_of_a_class_is_taken_for_a_split(tmp_path):
-    with pytest.raises(TargetError, match=r"8 of 12 files would be left out"):
+    with pytest.raises(TargetError, match=r"8 of 12 files in .* would be left out.* \(train with 4 files\): rename"):
         load(class_folders(tmp_path / "vehicles", ("train", "plane", "ship")))
 
 
 def test_no_file_is_lost_because_another_is_named_like_a_split(tmp_path):
     folder = class_folders(tmp_path / "photos")
     (folder / "a" / "0.png").rename(folder / "a" / "photo of a train 0.png")
-    with pytest.raises(TargetError, match=r"7 of 8 files would be left out, such as a/1.png"):
+    with pytest.raises(
+        TargetError, match=r"7 of 8 files in .* would be left out, such as a/1.png.* \(train with 1 file\): rename"
+    ):
         load(folder)
 
 
@@ -239,10 +269,15 @@ def test_a_class_whose_files_have_an_unknown_suffix_is_named(tmp_path):
     folder = class_folders(tmp_path / "photos", ("a", "b", "c"))
     (folder / "b" / "0.png").rename(folder / "b" / "0.heic")
     target, _ = load(folder)
-    assert any("1 files of the folder were not read" in w and "1 .heic" in w for w in target.warnings)
+    assert any(
+        "1 file of the folder was not read, since datasets does not read its suffix" in w and "1 .heic" in w
+        for w in target.warnings
+    )
     for file in (folder / "c").glob("*.png"):
         file.rename(file.with_suffix(".heic"))
-    with pytest.raises(TargetError, match=r"the folder 'c' would be lost: its 4 files, such as 0.heic"):
+    with pytest.raises(
+        TargetError, match=r"the folder 'c' in .* would be lost, .* 0.heic as image: convert all 4, for"
+    ):
         load(folder)
 
 
@@ -252,7 +287,7 @@ def test_a_class_folder_without_files_to_read_is_named(tmp_path):
     (folder / "d").mkdir()
     (folder / "d" / ".hidden.png").write_bytes((folder / "a" / "0.png").read_bytes())
     target, _ = load(folder)
-    assert any("without any image file, and so no class: the folders 'c', 'd'" in w for w in target.warnings)
+    assert any("the folders 'c', 'd' hold no image file, and so are no classes" in w for w in target.warnings)
     assert not any("without any" in w for w in load(class_folders(tmp_path / "full"))[0].warnings)
 
 
@@ -262,7 +297,7 @@ def test_pictures_that_a_metadata_file_does_not_name_are_counted(tmp_path):
     written(folder / "metadata.jsonl", "\n".join(lines[:6]))
     target, rows = load(folder)
     assert len(rows) == 6
-    assert any("2 of 8 files of the folder were not read: metadata.jsonl" in w for w in target.warnings)
+    assert any("2 of 8 files of the folder were not read, since metadata.jsonl" in w for w in target.warnings)
     written(folder / "metadata.jsonl", "\n".join(lines))
     target, rows = load(folder)
     assert (len(rows), [w for w in target.warnings if "not read" in w]) == (8, [])
@@ -271,7 +306,7 @@ def test_pictures_that_a_metadata_file_does_not_name_are_counted(tmp_path):
 def test_a_link_to_nothing_is_named(tmp_path):
     folder = class_folders(tmp_path / "photos")
     (folder / "b" / "9.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(TargetError, match=r"b/9.png is a link to a file that is not there"):
+    with pytest.raises(TargetError, match=r"b/9.png in .* is a link to a file that is not there"):
         load(folder)
 
 
@@ -334,7 +369,10 @@ def test_a_packed_file_without_its_suffix_says_so(tmp_path):
             lambda k: {"data": {"text": f"t{k}"}, "label": "ab"[k % 2]},
             r"'data' holds columns of its own \(text\): .*fla",
         ),
-        (lambda k: {"text": f"t{k}", "label": 1 if k % 4 else "a"}, "'label' holds values of several types: save all"),
+        (
+            lambda k: {"text": f"t{k}", "label": 1 if k % 4 else "a"},
+            "'label' holds values of several types, so save all",
+        ),
     ],
 )
 def test_json_of_nested_rows_or_mixed_labels_says_what_to_do(tmp_path, row, message):
@@ -390,7 +428,7 @@ def test_declared_classes_without_rows_are_one_note():
         {"text": list("abcd"), "label": [0, 2, 0, 2]},
         features=datasets.Features({"text": datasets.Value("string"), "label": label}),
     )
-    assert load(rows)[0].warnings == ("1 of the 3 classes that the data set declares have no rows here: maybe",)
+    assert load(rows)[0].warnings == ("1 of the 3 classes that the data set declares has no rows here: maybe",)
     beyond = rows.with_format("arrow").map(lambda t: t.set_column(1, "label", [[1, 3, 1, 3]]), batched=True)
     with pytest.raises(TargetError, match=r"2 of 4 labels .* are outside its 3 declared classes"):
         load(datasets.Dataset(beyond.data, info=rows.info))

@@ -62,7 +62,7 @@ def test_a_pointer_in_a_saved_folder_says_so(tmp_path):
     ("text,label\na,x,\nb,y,\n", r"line 2 has 3 cells .*: remove the separator at the end of the lines"),
     ("a film,yes\nb film,no\nc film,yes\nd film,no\n", r"which text column .*; if the file has no header, add one"),
     ("text,label\na,x\n", r"there is 1 row; a score needs at least two classes"),
-    ("text,label\na,-1\nb,-1\n", r"all 2 labels .* are -1, .* choose another split, or another label"),
+    ("text,label\na,-1\nb,-1\n", r"every label .* is -1, .* choose another split, or another label"),
 ])  # fmt: skip
 def test_files_that_nearly_fit_say_what_to_do(tmp_path, content, message):
     (tmp_path / "d.csv").write_text(content)
@@ -85,7 +85,7 @@ def test_quotation_marks_after_a_space_are_a_warning(tmp_path):
 @pytest.mark.parametrize(("label", "message"), [
     (pa.array([y.encode() for y in LABELS]), r"'label' holds bytes: .*value.decode\(\)"),
     (pa.nulls(12), r"'label' is empty in all rows"),
-    (pa.nulls(12, pa.string()), r"column 'label' is empty in all 12 rows: choose another with label"),
+    (pa.nulls(12, pa.string()), r"column 'label' is empty in all rows: choose another with label"),
     ([datetime.date(2024, 1, 1 + k % 3) for k in range(12)], r"'label' holds dates .*: save them as words"),
     (pa.array([k % 3 for k in range(12)], pa.decimal128(5, 0)), r"'label' holds ratings or classes, save"),
     ([[y] for y in LABELS], r"each list holds one, so save it without the list"),
@@ -102,8 +102,8 @@ def test_labels_that_are_nearly_classes_say_what_to_do(tmp_path, label, message)
     ("text", [text.encode() for text in TEXTS], r"'text' holds bytes: .*cast_column\('text', Image\(\)\)"),
     ("text", pa.nulls(12), r"'text' is empty in all rows"),
     ("text", pa.array(TEXTS, pa.string_view()), r"cast_column\('text', Value\('string'\)\)"),
-    ("image", [{"bytes": b"x", "path": None}] * 12, r"'image' holds files: .*cast_column\('image', Image\(\)\)"),
-    ("image", [[[0, 1], [2, 3]]] * 12, r"'image' holds arrays of numbers: make pictures of them"),
+    ("image", [{"bytes": b"x", "path": None}] * 12, r"'image' holds files; .*cast_column\('image', Image\(\)\)"),
+    ("image", [[[0, 1], [2, 3]]] * 12, r"'image' holds arrays of numbers, so make pictures of them"),
     ("audio", [[0.0, 0.5]] * 12, r"if 'audio' holds sounds, store each as {'array': samples, 'sampling_rate': rate}"),
 ])  # fmt: skip
 def test_inputs_that_nearly_fit_say_what_to_do(tmp_path, name, values, message):
@@ -119,7 +119,7 @@ def test_json_of_one_object_of_lists_is_refused(tmp_path):
 
 def test_one_of_several_one_hot_columns_is_not_taken_for_its_name():
     columns = {name: [int(k % 3 == j) for k in range(12)] for j, name in enumerate("xyz")}
-    with pytest.raises(ChoiceError, match=r"one of them is 1 in each row: join them"):
+    with pytest.raises(ChoiceError, match=r"one of them is 1 in each row, so join them"):
         load(datasets.Dataset.from_dict({"text": TEXTS, **columns}))
     assert (
         load(datasets.Dataset.from_dict({"text": TEXTS, "y": columns["y"], "n": list(range(12))}))[0].label_column
@@ -162,7 +162,7 @@ def test_other_objects_say_how_to_make_a_dataset(given, make):
     ({"text": ["", "  ", *TEXTS[2:]], "label": LABELS}, r"2 of 12 texts in column 'text' are empty or hold only"),
     ({"text": TEXTS, "label": [*map(str, range(11)), "0"]}, r"10 of the 11 classes have a single row"),
     ({"tokens": [[], *([["a", "b"]] * 39)], "ner_tags": [[], *([[0, 1]] * 39)]},
-     r"1 of 40 sentences have no labelled word, and are left out: the first is row 0"),
+     r"1 of 40 sentences has no labelled word, and is left out, such as row 0"),
 ])  # fmt: skip
 def test_rows_that_say_little_are_a_warning(columns, message):
     target, _ = load(datasets.Dataset.from_dict(columns))
@@ -243,7 +243,7 @@ def test_sounds_of_several_channels_say_what_to_do():
     }
     features = datasets.Features({"audio": samples, "label": datasets.Value("string")})
     sounds = [{"array": [[0.0, 0.5], [0.1, 0.2]], "sampling_rate": 8000}] * 12
-    with pytest.raises(TargetError, match=r"'audio' holds sounds of several channels: store one list"):
+    with pytest.raises(TargetError, match=r"'audio' holds sounds of several channels, so store one list"):
         load(datasets.Dataset.from_dict({"audio": sounds, "label": LABELS}, features=features))
 
 

@@ -118,12 +118,12 @@ def test_pictures_in_one_folder_say_what_to_do(pictures):
 
 
 def test_folders_without_data_name_what_they_hold(tmp_path):
-    with pytest.raises(TargetError, match="the folder holds no files"):
+    with pytest.raises(TargetError, match="holds no files$"):
         load(tmp_path)
     (tmp_path / "a").mkdir()
     for k in range(3):
         (tmp_path / "a" / f"{k}.heic").write_bytes(b"x")
-    with pytest.raises(TargetError, match=r"the folder holds no data files, but 3 .heic"):
+    with pytest.raises(TargetError, match=r"holds no data files, but 3 .heic"):
         load(tmp_path)
 
 

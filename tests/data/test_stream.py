@@ -145,7 +145,7 @@ def test_a_stream_without_features_gets_those_of_its_rows():
     stream = datasets.IterableDataset.from_generator(lambda: iter(rows[1:]))
     target, _ = data.load(stream, MODALITIES, max_samples=5)
     assert target.class_names == ("a", "b")
-    with pytest.raises(TargetError, match="1 of 10 rows have no label"):
+    with pytest.raises(TargetError, match="1 of 10 rows has no label"):
         data.load(datasets.IterableDataset.from_generator(lambda: iter(rows)), MODALITIES, max_samples=10)
 
 
@@ -172,7 +172,7 @@ WRONG = {
     "a slice": (
         lambda: datasets.IterableDatasetDict(a=stream_of([5, 5]), b=stream_of([5])),
         {"split": "a[:3]", "max_samples": 4},
-        r"'a\[:3\]' cannot be streamed: choose a whole split of a, b",
+        r"'a\[:3\]' of .* cannot be streamed: choose a whole split of a, b",
     ),
     "no such split": (
         lambda: datasets.IterableDatasetDict(a=stream_of([5, 5])),
@@ -193,13 +193,13 @@ WRONG = {
     "offline": (
         lambda: "user/data",
         {"streaming": True, "max_samples": 4},
-        "user/data: streaming reads from the Hub, and HF_HUB_OFFLINE is set",
+        "streaming reads user/data from the Hub, and HF_HUB_OFFLINE is set",
     ),
     "empty": (lambda: stream_of([0, 0]), {"max_samples": 4}, "there are no rows"),
     "broken": (
         lambda: datasets.IterableDataset.from_generator(_breaks),
         {"max_samples": 4},
-        "an IterableDataset object cannot be streamed: the line is cut",
+        "an IterableDataset object cannot be streamed \\(the line is cut",
     ),
 }
 

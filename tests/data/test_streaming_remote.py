@@ -130,8 +130,8 @@ def test_what_cannot_be_streamed_is_one_line(hub, load, shards):
     words = [
         "'train[:20]' cannot be streamed",
         "user/large: the repository has no revision 'v9'",
-        "user/missing: no such file or folder, and no such data set on the Hub that this login can see",
-        "user/gated: gated, and this login has no access: ask for it on its page on the Hub",
+        "user/missing cannot be read (no such file or folder, and no such data set on the Hub that this login can see",
+        "user/gated cannot be read (gated, and this login has no access, so ask for it on its page on the Hub)",
         "user/broken: Parquet magic bytes not found",
         "no repo: no such file or folder, and not a name that a data set on the Hub can have",
         "say how many rows with max_samples",

@@ -450,6 +450,10 @@ GOOD = {"predictions": [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], "references": [0, 1
         ),
         ({"references": [1, 1, 1]}, "all 3 labels are 1; a score needs at least two classes"),
         ({"references": [0.0, 1.0, 1.0]}, "got dtype float64: these are whole numbers, so give labels.astype"),
+        (
+            {"references": [2**63, 1, 1]},
+            r"numbers above 2\^53 lose digits as floats, so give labels of an integer type",
+        ),
         ({"references": [0.5, 1.0, 1.0]}, "got dtype float64: 0.5 in row 0 is no class"),
         ({"references": ["a", "b", "b"]}, r"got names such as 'a': number the classes, .*numpy.unique\("),
         ({"references": [0, None, 1]}, "got dtype object: row 1 has none"),
@@ -494,7 +498,7 @@ def test_a_batch_of_another_width_is_refused_and_the_others_are_kept(load, probl
     inputs, labels = problem
     metric = load(name)
     metric.add_batch(predictions=inputs, references=labels)
-    with pytest.raises(InputError, match="have 2 columns in this batch but 7 in the batches before it"):
+    with pytest.raises(InputError, match="have 2 columns in this batch but 7 before it"):
         metric.add_batch(predictions=[[0.5, 0.5]], references=[0])
     with pytest.raises(InputError, match="have 2 columns in this batch but 7"):
         metric.add(prediction=[0.5, 0.5], reference=0)
@@ -680,7 +684,7 @@ def test_the_page_reads_arrays_and_accepts_options(tmp_path):
         ("[[1, 2", "0 1", "expected a list in JSON: "),
         ("1 0\n0 1", "0 1.5", "expected whole numbers or names as labels, got '0 1.5'"),
         ("1 0\n0 1", "[[0], [1, 1]]", "expected one label for each example, got lists of different lengths$"),
-        ("1 0\n0 1", "cat", "got 2 rows but 1 labels"),
+        ("1 0\n0 1", "cat", "got 2 rows but 1 label;"),
         ("1 0\n0", "0 1", "rows have different lengths: row 0 has 2 and row 1 has 1$"),
         ("", "", "there are no examples"),
     ],

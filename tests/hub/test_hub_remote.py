@@ -78,7 +78,7 @@ def test_without_access_it_says_why(hub, resolve, checkpoints):
     names = ("user/gated", "user/private", "user/missing")
     for token in ("", READ_TOKEN):
         gated, private, missing = resolve(*names, HF_TOKEN=token)
-        said = "gated, and this login has no access: ask for it" if token else "gated: ask for access"
+        said = "gated, and this login has no access, so ask for it" if token else "gated, so ask for access"
         assert gated["error"].startswith(said)
         assert (
             private["error"]

@@ -28,7 +28,7 @@ def test_repositories_that_are_not_given_out_say_why(hub, rank, checkpoints):
     reasons = {c["id"]: c["reason"] for c in json.loads(done.stdout)["candidates"]}
     missing = "no such folder, and no such model on the Hub that this login can see"
     assert reasons == {
-        "user/disabled": "the Hub's staff have disabled it: its page on the Hub may say why",
+        "user/disabled": "the Hub's staff have disabled it, and its page on the Hub may say why",
         "user/illegal": "the Hub does not give it out, for legal reasons",
         "user/private": missing,  # a 401 without a word about repositories
         "user/missing": missing,

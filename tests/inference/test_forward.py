@@ -105,7 +105,7 @@ def test_a_model_that_breaks_on_the_rows_is_that_candidates_fault(checkpoints, p
     def collate(rows):
         return {"pixel_values": torch.zeros(len(rows), 4, 32, 32)}
 
-    with pytest.raises(CandidateError, match=r"the forward pass failed on row 0 of the split: "):
+    with pytest.raises(CandidateError, match=r"the forward pass failed on row 0 of the split \("):
         extract(checkpoints["five"], pictures, collate=collate)
 
 
@@ -131,7 +131,7 @@ def test_the_row_that_breaks_a_model_is_named(checkpoints, pictures, value):
 
     with pytest.raises(CandidateError, match=r"on row 21 of the split") as caught:
         extract(checkpoints["five"], pictures, collate=collate, model=Breaks(classifier.model))
-    assert ("NaN" if value else "the forward pass failed on row 21 of the split: shapes differ") in str(caught.value)
+    assert ("NaN" if value else "the forward pass failed on row 21 of the split (shapes differ)") in str(caught.value)
 
 
 def test_modules_are_left_as_they_were(checkpoints, pictures):

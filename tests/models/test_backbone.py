@@ -157,7 +157,7 @@ def test_missing_weights_of_an_encoder_are_refused(encoders, tmp_path):
     path = shutil.copytree(encoders["masked"], tmp_path / "torn")
     kept = {k: v for k, v in load_file(path / "model.safetensors").items() if "layer.1.output" not in k}
     save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CandidateError, match=r"weights of the backbone are missing or misshapen .*layer.1.output"):
+    with pytest.raises(CandidateError, match=r"missing or misshapen weights of the backbone .*layer.1.output"):
         text.MODALITY.adapter.load(path, ["text"], torch.float32)
 
 

@@ -44,7 +44,7 @@ def outcome(family, folder):
     """What comes of a family: its result and the reason."""
     result, reason = _outcome(family, folder / "own", own=True)
     if (
-        package := re.fullmatch(r"its tokenizer cannot be loaded: it needs (\S+), not installed here", reason)
+        package := re.fullmatch(r"its tokenizer cannot be loaded \(it needs (\S+), not installed here\)", reason)
     ) is None:
         return result, reason
     result, more = _outcome(family, folder / "usual", own=False)

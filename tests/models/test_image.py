@@ -80,7 +80,7 @@ def test_a_head_of_another_width_than_the_configuration_says_is_refused(checkpoi
 
 def test_missing_weights_of_the_backbone_refuse_everything(checkpoints, tmp_path):
     copy = without(checkpoints["five"], tmp_path, "resnet.encoder.stages.1")
-    with pytest.raises(CandidateError, match=r"weights of the backbone are missing or misshapen .*resnet.encoder"):
+    with pytest.raises(CandidateError, match=r"missing or misshapen weights of the backbone .*resnet.encoder"):
         load(copy)
 
 

@@ -218,7 +218,7 @@ def test_a_row_that_cannot_be_decoded_is_named_with_its_file(tmp_path):
             Image.fromarray(np.full((8, 8, 3), k, np.uint8)).save(tmp_path / "photos" / name / f"{k}.png")
     (tmp_path / "photos" / "b" / "1.png").write_bytes(b"no picture")
     _, rows = data.load(tmp_path / "photos", MODALITIES)
-    with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded: .*") as caught:
+    with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded \(.*") as caught:
         rows[4]
     assert "BytesIO" not in str(caught.value)
     for content, said in (
@@ -226,10 +226,10 @@ def test_a_row_that_cannot_be_decoded_is_named_with_its_file(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1", "1.png is a Git LFS"),
     ):
         (tmp_path / "photos" / "b" / "1.png").write_bytes(content)
-        with pytest.raises(TargetError, match=rf"1 of 6 rows cannot be read \(row 4 of the split: {said}"):
+        with pytest.raises(TargetError, match=rf"1 of 6 rows cannot be read \(row 4 of the split – {said}"):
             data.load(tmp_path / "photos", MODALITIES)
     Image.new("1", (20_000, 10_000)).save(tmp_path / "photos" / "b" / "1.png")
-    with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded: it has"):
+    with pytest.raises(TargetError, match=r"row 4 of the split \(1.png\) cannot be decoded \(it has"):
         rows[4]
 
 
@@ -243,14 +243,14 @@ def test_a_row_that_is_no_input_for_any_model_is_named(checkpoints):
     )
     _, chosen = data.load(rows, MODALITIES)
     classifier = ADAPTERS["image"].load(checkpoints["five"], ["image"], torch.float32)
-    with pytest.raises(TargetError, match=r"row 1 of the split.*: images of mode F"):
+    with pytest.raises(TargetError, match=r"row 1 of the split.* – images of mode F"):
         Loader(chosen).batch(classifier, [0, 1, 2])
 
 
 @pytest.mark.parametrize(("names", "message"), [
     (["a", "b"], r"id2label in its config.json must hold a name for each number .* holds \['a', 'b'\]"),
     ({"a": "0"}, r"id2label in its config.json must hold a name for each number"),
-    ({"0": "a", "1": "b"}, r"no head for the 2 classes of its config.json .*: its weights have another shape"),
+    ({"0": "a", "1": "b"}, r"no head for the 2 classes of its config.json .*, since its weights have another shape"),
 ])  # fmt: skip
 def test_names_of_classes_that_do_not_fit_the_head_are_one_line(text_checkpoints, tmp_path, names, message):
     copy = tmp_path / "copy"
@@ -271,7 +271,7 @@ def test_weights_with_a_prefix_say_so(text_checkpoints, tmp_path):
     renamed = {f"module.{name}": weight for name, weight in weights.items()}
     save_file(renamed, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
-        CandidateError, match=r"weights of the backbone are missing .* it has them as module.bert.* 'mod"
+        CandidateError, match=r"missing or misshapen weights of the backbone .* it has them as module.bert.* 'mod"
     ):
         ADAPTERS["text"].load(copy, ["text"], torch.float32)
 

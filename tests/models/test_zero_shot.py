@@ -237,7 +237,7 @@ def test_missing_weights_are_refused(towers, tmp_path):
     path = shutil.copytree(towers["clip"], tmp_path / "torn")
     kept = {k: v for k, v in load_file(path / "model.safetensors").items() if "text_projection" not in k}
     save_file(kept, path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CandidateError, match="1 weights are missing or misshapen in the checkpoint: text_projection"):
+    with pytest.raises(CandidateError, match="missing or misshapen weights in the checkpoint: text_projection"):
         load(path)
 
 

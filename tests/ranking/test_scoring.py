@@ -126,9 +126,15 @@ def fails(inputs, labels):
 @pytest.mark.parametrize(
     ("influence", "reason"),
     [
-        (fails, "X: TypeError: not ready"),
-        (lambda f, y: (np.float32(1), np.full(len(y), np.nan)), "X: its influence has values that are not finite"),
-        (lambda f, y: (np.float32(1), np.ones(3)), r"X: its influence has the shape \(3,\); expected 60 values"),
+        (fails, r"X cannot be computed \(TypeError: not ready\)"),
+        (
+            lambda f, y: (np.float32(1), np.full(len(y), np.nan)),
+            "X cannot be computed, since its influence has values that are not finite",
+        ),
+        (
+            lambda f, y: (np.float32(1), np.ones(3)),
+            r"X cannot be computed, since its influence has the shape \(3,\); expected 60 values",
+        ),
         (lambda f, y: (np.float32(np.nan), np.zeros(len(y))), "X is nan"),
     ],
 )
@@ -363,5 +369,5 @@ def test_a_measure_that_fails_on_shuffled_labels_says_so_and_keeps_its_score(rng
         result = score(extraction("a", None, y, rng.normal(size=(90, 4))), (measure.name,))
         found[measure.name] = result.scores[measure.name]
     assert [(found[name].value, found[name].shuffled) for name in found] == [(1.0, None)] * 2
-    assert any(w.endswith("shuffled labels: OverflowError: too many draws") for w in found["fails"].warnings)
+    assert any(w.endswith("shuffled labels (OverflowError: too many draws)") for w in found["fails"].warnings)
     assert any("is inf with shuffled labels" in w for w in found["endless"].warnings)

@@ -154,7 +154,7 @@ REPORT = {
         "label_column": "label",
         "bad_rows": [],
         "class_names": [str(k) for k in range(10)],
-        "warnings": ["3 of 2500 rows repeat an earlier row exactly (1 of them with another label)"],
+        "warnings": ["3 of 2500 rows repeat an earlier row exactly (1 with another label)"],
     },
     "measures": ["leep", "leave-one-out-leep"],
     "measure_details": {

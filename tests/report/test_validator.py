@@ -278,7 +278,7 @@ def test_commands_refuse_a_damaged_report_with_exit_code_2(report, tmp_path, cap
         assert cli.run(arguments) == 2
         said = capsys.readouterr()
         assert said.out == ""
-        assert said.err == f"hf-leep: {tmp_path / 'report.json'} is damaged: target.input_columns: it is missing\n"
+        assert said.err == f"hf-leep: {tmp_path / 'report.json'} is damaged (target.input_columns: it is missing)\n"
 
 
 def foreign(report):

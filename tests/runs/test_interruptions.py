@@ -72,7 +72,7 @@ def said(done):
     return [line for line in done.stderr.splitlines() if line.startswith(("hf-leep", "Traceback"))]
 
 
-KEPT = ["hf-leep: interrupted: what is finished is kept; run the same command again to continue"]
+KEPT = ["hf-leep: interrupted. What is finished is kept: run the same command again to continue"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_signal_while_a_report_is_saved_lets_it_be_saved_whole(python, checkpo
     pushed = interrupted(
         python, tmp_path / "there", when, signal.SIGINT, "push", tmp_path / "out", "user/report", **hub
     )
-    line = "hf-leep: interrupted: what was committed stays; the same command pushes what is missing"
+    line = "hf-leep: interrupted. What was committed stays: the same command pushes what is missing"
     assert (pushed.returncode, said(pushed)) == (130, [line]), pushed.stderr
 
 

@@ -101,7 +101,7 @@ def test_rows_that_cannot_be_read_are_left_out_as_if_they_were_not_there(checkpo
 
 def test_more_bad_rows_than_allowed_are_one_line_with_their_number(checkpoints, broken):
     none = Execution(cache=False)
-    with pytest.raises(TargetError, match=r"^2 rows .* skip_bad_rows allows: row 3 .*\(3.png\): .*; row 17"):
+    with pytest.raises(TargetError, match=r"^2 rows .* skip_bad_rows allows: row 3 .*\(3.png\) – .*; row 17"):
         rank([checkpoints["five"]], broken[0], skip_bad_rows=1, execution=none)
     with pytest.raises(TargetError, match=r"row 3 .*\(3.png\) cannot be decoded.*skip_bad_rows N leaves out"):
         rank([checkpoints["five"]], broken[0], execution=none)
@@ -157,7 +157,7 @@ def test_candidates_whose_bad_rows_are_too_many_together_fail_in_any_order(text_
         for report in reports:
             failed = {c["id"]: c["reason"] for c in report.candidates if c["status"] == "failed"}
             assert failed.keys() == {str(nan[name]) for name in dropped}
-            assert all("together with the bad rows of other candidates" in reason for reason in failed.values())
+            assert all("all candidates together have more bad rows" in reason for reason in failed.values())
             assert [row["row"] for row in report.data["target"]["bad_rows"]] == left_out
             assert report.data["target"]["bad_rows"] == reports[0].data["target"]["bad_rows"]
             same(values(report), values(reports[0]))
@@ -199,7 +199,7 @@ def test_missing_cells_count_as_bad_rows_before_rows_are_drawn(text_checkpoints,
     report = rank([text_checkpoints["bert"]], tmp_path / "holes.csv", max_samples=20, skip_bad_rows=2)
     same(values(report), values(expected))
     assert [(row["row"], row["drawn"]) for row in report.data["target"]["bad_rows"]] == [(7, False), (8, False)]
-    with pytest.raises(TargetError, match="1 of 42 rows have no label.*leave them out with skip_bad_rows 2"):
+    with pytest.raises(TargetError, match="1 of 42 rows has no label.*leave it out with skip_bad_rows 2"):
         rank([text_checkpoints["bert"]], tmp_path / "holes.csv", skip_bad_rows=1)
 
 

@@ -69,7 +69,7 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
     told = {c["id"]: c for c in plan["candidates"]}
     assert list(told)[:3] == ["user/five", "user/seven", "user/gated"]
     assert {name: c["reason"] for name, c in told.items() if c["action"] == "skip"} == {
-        "user/gated": "gated: ask for access on its page on the Hub, and log in (hf auth login)",
+        "user/gated": "gated, so ask for access on its page on the Hub, and log in (hf auth login)",
         "user/headless": f"{NO_HEAD}it was saved as ResNetModel",
         "user/regression": "a regression head (1 output): it has no source classes",
         "user/multi-label": "a multi-label head: its outputs are no distribution over source classes",
@@ -89,6 +89,7 @@ def test_a_dry_run_tells_what_will_be_run_and_moves_no_weights(fresh, hf_leep):
         "num_parameters": 0,
         "license": "mit",
         "gated": False,
+        "headless": False,
         "for_features": False,
         "download_bytes": len(weights) - 8 - int.from_bytes(weights[:8], "little"),  # a search states no other sizes
     }

@@ -31,7 +31,7 @@ def test_what_a_full_disk_does_not_take_is_written_when_there_is_room_again(tmp_
         for number in (1, 2):
             journal.add(trial(number), outcome(number))
     assert [record.getMessage() for record in caplog.records] == [
-        "store: what is trained cannot be kept for now: [Errno 28] No space left on device"
+        "the store cannot keep what is trained for now ([Errno 28] No space left on device)"
     ]
     assert journal.outcome(trial(2)).seconds == 3.0  # the comparison goes on
     path.unlink()
@@ -57,7 +57,9 @@ def test_a_line_that_was_written_twice_counts_once(tmp_path):
 def test_a_journal_that_cannot_be_made_keeps_nothing_and_says_so(tmp_path, caplog):
     (tmp_path / "file").touch()
     journal = Journal(tmp_path / "file" / "journal.jsonl", ABOUT)
-    assert caplog.messages == [f"store: what is trained cannot be kept: [Errno 17] File exists: '{tmp_path / 'file'}'"]
+    assert caplog.messages == [
+        f"the store cannot keep what is trained ([Errno 17] File exists: '{tmp_path / 'file'}')"
+    ]
     journal.add(trial(0), outcome(0))
     assert journal.outcome(trial(0)).accuracy == 0.5
     assert len(caplog.messages) == 1  # it is not tried again

@@ -148,7 +148,7 @@ def test_a_signal_ends_fine_tuning_with_its_worker_and_what_is_trained_is_kept(p
         timeout=HANGING,
     )
     assert done.returncode == code, done.stderr
-    assert "interrupted: what is finished is kept; run the same command again to continue" in done.stderr
+    assert "interrupted. What is finished is kept: run the same command again to continue" in done.stderr
     (journal,) = tmp_path.glob("hf_leep/training/*/journal.jsonl")
     assert journal.read_text().count('"trial"') == 2
     worker, stop = int(done.stdout), time.monotonic() + HANGING

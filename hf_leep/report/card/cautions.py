@@ -17,7 +17,7 @@ def cautions(data: ReportData) -> list[str]:
         data: the content of report.json.
     """
     found = [*data["target"]["warnings"], consensus_note(data, str), baseline_note(data)]
-    found += [f"{text}: {who}" for by_text in (warnings(data), notes(data)) for text, who in by_text.items()]
+    found += [f"{text} ({who})" for by_text in (warnings(data), notes(data)) for text, who in by_text.items()]
     return [plain(note) for note in found if note]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hf_leep.report.card.wording import examples, level, percent_with_error, short_names, title
 from hf_leep.report.schema import ReportData
 from hf_leep.report.validation_schema import FineTunedData, FineTuningData
-from hf_leep.text import duration, number, plain
+from hf_leep.text import counted, duration, number, plain
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -116,7 +116,7 @@ def method(data: ReportData) -> str:
     """What was done, in a sentence or two."""
     found, what = data["fine_tuning"], examples(data)
     which, seeds = _which(found), max(len(one["seed_accuracies"]) for one in found["candidates"])
-    limit = f"{found['steps']} steps for each finalist" if found["steps"] else ""
+    limit = f"{counted(found['steps'], 'step')} for each finalist" if found["steps"] else ""
     if found["budget"]:
         limit = f"a budget of {duration(found['budget'])}"
     return (

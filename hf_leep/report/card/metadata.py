@@ -172,7 +172,7 @@ def annotated(content: str, data: ReportData, candidate: CandidateData, source: 
     try:
         card = RepoCard(content)
     except Exception as error:  # whatever the YAML reader raises means that it cannot be read
-        raise ValueError(f"its card's metadata cannot be read: {one_line(error)}") from None
+        raise ValueError(f"its card's metadata cannot be read ({one_line(error)})") from None
     index = card.data.get("model-index") or [{"name": candidate["id"].split("/")[-1], "results": []}]
     if not _is_index(index):
         raise ValueError("its card's model-index is not a list of models with results")

@@ -16,16 +16,16 @@ _ENOUGH = 3  # candidates from which on a correlation of orders is shown at all
 
 
 def auto_sentence(data: ReportData) -> str | None:
-    """Say which measure makes the order if the choice was left to hf_leep; None if it was not.
+    """Say which measure makes the order if the choice was left to hf_leep; None if it was not, or nothing is ranked.
 
     Args:
         data: the content of report.json.
     """
     found = data["auto"]
-    if found is None:
+    if found is None or not ranked(data):
         return None
     rule = (
-        f"The order is by {title(data, data['sort_by'])}, which chose best in our trials (docs/measures.md). "
+        f"The order is by {title(data, data['sort_by'])}, which chose best in our trials on images and texts. "
         "It scores candidates with and without a trained head."
     )
     if not found["num_headless"]:

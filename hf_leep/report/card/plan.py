@@ -14,6 +14,7 @@ from hf_leep.text import classes, count, plain, size
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
+    from rich.text import Text
 
 
 _HEADINGS = (NAMES, "revision", "source\nclasses", "para-\nmeters", "download", "licence")
@@ -42,6 +43,7 @@ class PlannedData(NamedData):
         num_parameters: number of parameters, if known.
         license: licence on its card.
         gated: whether users must accept terms first.
+        headless: whether it is skipped only because it has no trained classification head.
         for_features: whether it is run although it is skipped, since the second opinion needs only its features.
         download_bytes: bytes that have to be downloaded for it.
     """
@@ -52,6 +54,7 @@ class PlannedData(NamedData):
     num_parameters: int | None
     license: str | None
     gated: bool
+    headless: bool
     for_features: bool
     download_bytes: int
 
@@ -116,4 +119,17 @@ def planned(data: PlanData, width: int | None = None) -> Group:
     }
     total = ", ".join(f"{number} {words}" for words, number in counts.items() if number)
     parts: list[RenderableType] = [table(columns, width, _WIDTHS, styles)] if rows else []
-    return Group(*parts, *skipped, Text(), Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold"))
+    summary = Text(f"{total}; to download: {size(data['download_bytes'])}", style="bold")
+    advice = [] if rows else _headless_advice(candidates)
+    return Group(*parts, *skipped, Text(), summary, *advice)
+
+
+def _headless_advice(candidates: list[PlannedData]) -> list[Text]:
+    """How to rank the candidates that only lack a head, where none can be ranked as asked; empty if none are so."""
+    from rich.text import Text
+
+    missing = sum(candidate["headless"] for candidate in candidates)
+    if not missing:
+        return []
+    subject, them = ("1 candidate has", "it") if missing == 1 else (f"{missing} candidates have", "them")
+    return [Text(f"{subject} no trained classification head. To rank {them} by features, add --sort-by auto.")]

@@ -74,7 +74,7 @@ def gap_sentence(data: ReportData) -> str | None:
 def stops(data: ReportData) -> list[tuple[str, str]]:
     """Candidates that did not run all examples: name, after how many examples it stopped, and why."""
     return [
-        (name, f"stopped after {num_run} {examples(data)}: {why}")
+        (name, f"stopped after {num_run} {examples(data)} – {why}")
         for (name, num_run, why), (_, candidate) in zip(race_rows(data, str), ranked(data), strict=False)
         if candidate["stopped"]
     ]

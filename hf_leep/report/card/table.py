@@ -181,7 +181,7 @@ def notebook(data: ReportData) -> str:
     rows = []
     for name, candidate in named(data):
         if not is_ranked(candidate):
-            why = f"✗ {name}: {reason(candidate)}"
+            why = f"✗ {name} – {reason(candidate)}"
             rows.append(f'<tr><td colspan="{len(headings)}" style="text-align:left">{escape(why)}</td></tr>')
             continue
         cells = [str(candidate["rank"]), in_short(candidate), name]

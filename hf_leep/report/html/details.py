@@ -200,7 +200,7 @@ def _warnings(data: ReportData, candidate: RankedData) -> list[str]:
         for measure, score in reversed(candidate["scores"].items())
         for warning in score["warnings"]
     }
-    return [f"{measure}: {warning}" for warning, measure in reversed(said.items())]
+    return [f"{warning} ({measure})" for warning, measure in reversed(said.items())]
 
 
 def _explanation(explanation: ExplanationData, names: dict[str, int]) -> Json:

@@ -164,6 +164,10 @@ def test_an_order_left_to_hf_leep_says_by_what_it_is(report, num_headless, words
     report["auto"], report["sort_by"] = {"num_headless": num_headless}, "ridge-log-likelihood"
     assert "The order is by ridge log-likelihood" in auto_sentence(report)
     assert words in auto_sentence(report)
+    assert "docs/" not in auto_sentence(report)  # a reader of the card does not have these files
+    for candidate in report["candidates"]:
+        candidate["rank"] = None
+    assert auto_sentence(report) is None  # without an order
 
 
 def test_an_order_that_was_asked_for_is_not_explained(report):

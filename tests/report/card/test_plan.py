@@ -16,6 +16,7 @@ CANDIDATE = {
     "num_parameters": 303_000_000,
     "license": "cc-by-nc-sa-4.0",
     "gated": True,
+    "headless": False,
     "for_features": False,
     "download_bytes": 1_210_000_000,
 }
@@ -24,6 +25,7 @@ HEADLESS = {
     "id": "some/encoder",
     "action": "skip",
     "reason": "no trained classification head",
+    "headless": True,
     "for_features": True,
 }
 PLAN = {
@@ -33,9 +35,9 @@ PLAN = {
 }
 
 
-def shown(width):
+def shown(width, plan=PLAN):
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(planned(PLAN, width), crop=False)
+    console.print(planned(plan, width), crop=False)
     return console.file.getvalue()
 
 
@@ -65,3 +67,17 @@ def test_in_a_file_every_line_is_whole():
     for candidate in (CANDIDATE, long):
         (line,) = [line for line in lines if line.startswith(candidate["id"])]
         assert line.endswith("0123456   21,843    303M       1.21 GB  cc-by-nc-sa-4.0 (gated)")
+
+
+def test_where_no_candidate_has_a_head_it_says_how_to_rank_them():
+    alone = {**HEADLESS, "for_features": False, "download_bytes": 0}
+    refused = {**alone, "id": "me/refused", "reason": "pickled weights only", "headless": False}
+    for candidates, subject, them in (
+        ([alone, refused], "1 candidate has", "it"),
+        ([alone, alone], "2 candidates have", "them"),
+    ):
+        text = shown(200, {**PLAN, "candidates": candidates})
+        advice = f"{subject} no trained classification head. To rank {them} by features, add --sort-by auto."
+        assert text.splitlines()[-1] == advice
+    for candidates in ([refused], PLAN["candidates"]):
+        assert "--sort-by auto" not in shown(200, {**PLAN, "candidates": candidates})

@@ -37,11 +37,11 @@ def test_card_terminal_and_notebook_say_how_much_each_ran_and_why_it_stopped(rac
     console.print(terminal(raced, 120), crop=False)
     text = " ".join(console.file.getvalue().split())
     assert said in text
-    assert f"■ weak/resnet stopped after 313 images: {why}" in text
+    assert f"■ weak/resnet stopped after 313 images – {why}" in text
     assert named in text
     html = notebook(raced)
     assert "<th>images run</th>" in html
-    assert f"■ weak/resnet stopped after 313 images: {why}" in html
+    assert f"■ weak/resnet stopped after 313 images – {why}" in html
     assert "± is at the level of the race" in html
     assert plots.draw(raced)["plots/scores.png"].startswith(b"\x89PNG")
 

@@ -134,7 +134,7 @@ def test_a_notebook_shows_the_verdict_and_a_table_and_runs_nothing(report):
     assert all("nowrap" in cell.get("style") for cell in tree.findall(".//tbody/tr")[1])  # no score in two lines
     assert "1 of the other 2 may be as good" in html
     assert "repeat an earlier row exactly" in html
-    assert "licence &lt;img src=x onerror=alert(1)&gt;: all candidates" in html
+    assert "licence &lt;img src=x onerror=alert(1)&gt; (all candidates)" in html
 
 
 def test_the_parquet_file_has_a_row_for_each_candidate(report):
