@@ -16,7 +16,7 @@ def main() -> None:
 
 
 def _end(number: int, _frame: object) -> None:
-    os.write(2, b"hf-leep: interrupted: nothing was changed\n")
+    os.write(2, b"hf-leep: interrupted. Nothing was changed\n")
     os._exit(128 + number)
 
 

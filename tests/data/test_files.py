@@ -367,7 +367,7 @@ def test_a_packed_file_without_its_suffix_says_so(tmp_path):
     [
         (
             lambda k: {"data": {"text": f"t{k}"}, "label": "ab"[k % 2]},
-            r"'data' holds columns of its own \(text\): .*fla",
+            r"'data' holds columns of its own \(text\); .*fla",
         ),
         (
             lambda k: {"text": f"t{k}", "label": 1 if k % 4 else "a"},

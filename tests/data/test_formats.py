@@ -83,10 +83,10 @@ def test_quotation_marks_after_a_space_are_a_warning(tmp_path):
 
 
 @pytest.mark.parametrize(("label", "message"), [
-    (pa.array([y.encode() for y in LABELS]), r"'label' holds bytes: .*value.decode\(\)"),
+    (pa.array([y.encode() for y in LABELS]), r"'label' holds bytes; .*value.decode\(\)"),
     (pa.nulls(12), r"'label' is empty in all rows"),
     (pa.nulls(12, pa.string()), r"column 'label' is empty in all rows: choose another with label"),
-    ([datetime.date(2024, 1, 1 + k % 3) for k in range(12)], r"'label' holds dates .*: save them as words"),
+    ([datetime.date(2024, 1, 1 + k % 3) for k in range(12)], r"'label' holds dates .*, so save them as words"),
     (pa.array([k % 3 for k in range(12)], pa.decimal128(5, 0)), r"'label' holds ratings or classes, save"),
     ([[y] for y in LABELS], r"each list holds one, so save it without the list"),
     ([[int(k % 3 == j) for j in range(3)] for k in range(12)], r"one entry of each list is 1, .*numpy.argmax"),
@@ -99,7 +99,7 @@ def test_labels_that_are_nearly_classes_say_what_to_do(tmp_path, label, message)
 
 
 @pytest.mark.parametrize(("name", "values", "message"), [
-    ("text", [text.encode() for text in TEXTS], r"'text' holds bytes: .*cast_column\('text', Image\(\)\)"),
+    ("text", [text.encode() for text in TEXTS], r"'text' holds bytes; .*cast_column\('text', Image\(\)\)"),
     ("text", pa.nulls(12), r"'text' is empty in all rows"),
     ("text", pa.array(TEXTS, pa.string_view()), r"cast_column\('text', Value\('string'\)\)"),
     ("image", [{"bytes": b"x", "path": None}] * 12, r"'image' holds files; .*cast_column\('image', Image\(\)\)"),
@@ -148,7 +148,7 @@ def test_two_text_columns_may_be_a_pair():
 def test_splits_of_other_columns_do_not_add_up():
     rows = datasets.Dataset.from_dict({"text": TEXTS, "label": LABELS})
     other = datasets.Dataset.from_dict({"text": TEXTS, "label": [k % 3 for k in range(12)]})
-    with pytest.raises(TargetError, match=r"the splits of 'train\+test' do not hold the same columns"):
+    with pytest.raises(TargetError, match=r"the splits of 'train\+test' in .* do not hold the same columns"):
         load(datasets.DatasetDict(train=rows, test=other), split="train+test")
 
 
@@ -257,5 +257,5 @@ def test_without_a_network_a_misspelt_file_is_compared_with_those_that_are_here(
     (tmp_path / "questions.csv").write_text("text,label\na,b\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(TargetError, match=r"^question\.cvs: .* \(did you mean questions\.csv\?\)$"):
+    with pytest.raises(TargetError, match=r"^question\.cvs cannot be read \(.*\) \(did you mean questions\.csv\?\)$"):
         load("question.cvs")

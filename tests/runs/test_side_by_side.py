@@ -122,7 +122,7 @@ def test_a_lost_worker_costs_its_candidate_alone(models, pictures, monkeypatch, 
     report = ranked([models[0], models[2]], pictures, 2, progress=True, command=["hf-leep", "rank"])
     assert compared(report)[0] == compared(alone)[0]
     assert report.candidates[1]["reason"] == reason
-    assert f": {reason}\n" in capsys.readouterr().err
+    assert f" – {reason}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("skip_bad_rows", [0, 3])

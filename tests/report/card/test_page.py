@@ -286,9 +286,9 @@ def test_notes_are_told_once_with_those_they_are_about(report):
     section = page(report).split("--top 3 --budget 20m\n```\n\n")[1].split("\n\n")[0]
     assert section.splitlines()[2:] == [
         "- gated (all candidates)",
-        "- licence big/resnet: `big/resnet`",
-        "- licence small/resnet: `small/resnet`",
-        "- licence weak/resnet: `weak/resnet`",
+        "- licence big/resnet (`big/resnet`)",
+        "- licence small/resnet (`small/resnet`)",
+        "- licence weak/resnet (`weak/resnet`)",
     ]
 
 

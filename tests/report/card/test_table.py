@@ -20,7 +20,7 @@ def test_the_terminal_shows_what_the_card_shows(report):
     for words in ("big/resnet", "−0.81 ± 0.04", "56 %", "1,000", "25.6M", "✗ base/bert"):
         assert words in text
     flat = " ".join(text.split())
-    assert "! not for commercial use, according to its licence cc-by-nc-4.0: small/resnet" in flat
+    assert "! not for commercial use, according to its licence cc-by-nc-4.0 (small/resnet)" in flat
     assert "not of interest" not in flat
     assert "order 1 of 3 pairs of candidates differently" in flat
     assert "1 candidate could not be ranked because it has no trained classification head" in flat
