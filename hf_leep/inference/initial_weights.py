@@ -21,9 +21,9 @@ def is_untrained(model: nn.Module, head: nn.Module | None) -> bool:
     the running means and variances are looked at instead. Where all are equal, the biases of the other layers have to
     agree. Random features can carry a good linear head, but fine-tuning from them is training from scratch.
 
-    Where norms are frozen, or the weights are kept in bfloat16, in which small changes of a 1 are lost, training leaves
-    the norms as they are. So the weight matrices, too, have to look random: no row or column differs from the others
-    by more than chance, in its mean or in its mean square. Embeddings are not looked at, as some are sine waves.
+    Training leaves norms as they are where they are frozen, and often in bfloat16, where small changes of a 1 are
+    lost. So the weight matrices, too, have to look random: no row or column differs from the others by more than
+    chance, in its mean or in its mean square. Embeddings are not looked at, as some are sine waves.
 
     Where a model has no normalisation layers, all of its biases have to be equal, and there have to be two at least. A
     model of which neither is known counts as trained.
