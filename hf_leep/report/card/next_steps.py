@@ -76,6 +76,8 @@ def loading(data: ReportData) -> str | None:
 def fine_tuning(data: ReportData, place: Place) -> tuple[str, str] | None:
     """How to fine-tune the first few: a sentence and commands, or Python; None where that is done, or one is alone.
 
+    Only trained candidates are counted, and there is no such advice where there are none.
+
     Args:
         data: the content of report.json.
         place: where the report is.
@@ -83,7 +85,7 @@ def fine_tuning(data: ReportData, place: Place) -> tuple[str, str] | None:
     first = [candidate for _, candidate in to_choose_from(data)][:_TOP]
     opinion = data["second_opinion"]
     joined = opinion is not None and opinion["best"] not in [candidate["id"] for candidate in first]
-    if "fine_tuning" in data or len(first) + joined < 2:
+    if "fine_tuning" in data or len(first) + joined < 2 or first[0]["untrained"]:
         return None
     folder = _folder(place)
     said = "To be sure, fine-tune the first few within a time budget"

@@ -552,3 +552,5 @@ def test_the_suggested_shortlist_is_of_trained_candidates(report):
     assert "--top 2" in fine_tuning(report, Place("report"))[1]
     untrained(report, 1)
     assert fine_tuning(report, Place("report")) is None
+    untrained(report, 0)
+    assert fine_tuning(report, Place("report")) is None
