@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
 from torch import nn
+
+_FEWEST = 16  # rows or columns, and values in each: with fewer, chance is too variable
+_MOST_ROWS = 1024  # of a weight matrix: enough, and large matrices are not copied whole
+_BEYOND_CHANCE = 8.0  # standard deviations: chance alone exceeds that in less than one matrix of a million
 
 
 def is_untrained(model: nn.Module, head: nn.Module | None) -> bool:
@@ -15,6 +20,10 @@ def is_untrained(model: nn.Module, head: nn.Module | None) -> bool:
     the first step of training makes them differ. Of a batch norm, whose weights a few architectures draw at random,
     the running means and variances are looked at instead. Where all are equal, the biases of the other layers have to
     agree. Random features can carry a good linear head, but fine-tuning from them is training from scratch.
+
+    Training leaves norms as they are where they are frozen, and often in bfloat16, where small changes of a 1 are
+    lost. So the weight matrices, too, have to look random: no row or column differs from the others by more than
+    chance, in its mean or in its mean square. Embeddings are not looked at, as some are sine waves.
 
     Where a model has no normalisation layers, all of its biases have to be equal, and there have to be two at least. A
     model of which neither is known counts as trained.
@@ -31,7 +40,10 @@ def is_untrained(model: nn.Module, head: nn.Module | None) -> bool:
         return False
     if not all(_is_constant(values) for layer in norms for values in _of_norm(layer)):
         return False
-    return all(_has_initial_bias(layer, uniform=bool(norms)) for layer in others)
+    if not all(_has_initial_bias(layer, uniform=bool(norms)) for layer in others):
+        return False
+    matrices = (_own(layer, "weight") for layer in layers if not isinstance(layer, nn.Embedding))
+    return all(_looks_random(weight) for weight in matrices if weight is not None and weight.ndim >= 2)
 
 
 def _own(layer: nn.Module, name: str) -> torch.Tensor | None:
@@ -61,6 +73,26 @@ def _has_initial_bias(layer: nn.Module, uniform: bool) -> bool:
     if not uniform or weight is None or weight.is_meta or weight.ndim < 2:
         return False
     return bool(bias.abs().max() <= weight[0].numel() ** -0.5)
+
+
+def _looks_random(weight: torch.Tensor) -> bool:
+    """Whether no row or column of a weight, ``[out, in, …]``, differs from the others by more than chance.
+
+    That is an analysis of variance: the variance of the groups' means over what independent values would give it.
+    False where the values are not in memory.
+    """
+    if weight.is_meta:
+        return False
+    rows = weight.detach()[:_MOST_ROWS].float()
+    for groups in (rows.flatten(1), rows.transpose(0, 1).flatten(1)):
+        num_groups, num_values = groups.shape
+        if min(num_groups, num_values) < _FEWEST:
+            continue
+        for values in (groups, groups.square()):
+            between, within = num_values * values.mean(1).var(), values.var(1).mean()
+            if between > within * (1 + _BEYOND_CHANCE * math.sqrt(2 / (num_groups - 1))):
+                return False
+    return True
 
 
 def _is_constant(values: torch.Tensor) -> bool:

@@ -24,8 +24,8 @@ def notes(candidate: Candidate, target: Target) -> tuple[str, ...]:
     found = []
     if candidate.untrained:
         found.append(
-            "untrained: its weights are those that it was initialised with, so it is ranked after all trained "
-            "candidates"
+            "untrained: its weights are still those that it was initialised with, so fine-tuning it is training from "
+            "scratch, and all trained candidates are ranked above it"
         )
     if seen := trained_on_target(candidate, target):
         found.append(

@@ -82,6 +82,44 @@ def test_any_other_trace_of_training_counts(change):
     assert not is_untrained(model, model[-1])
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_weights_of_any_size_look_untrained(family):
+    kind, config, _ = FAMILIES[family]
+    for seed in range(20):
+        torch.manual_seed(seed)
+        assert is_untrained(getattr(transformers, f"AutoModelFor{kind}Classification").from_config(config), None)
+
+
+@pytest.mark.parametrize("kept_in", [torch.float32, torch.bfloat16])
+def test_training_is_seen_where_norms_cannot_show_it(kept_in):
+    torch.manual_seed(0)
+    layers = [[nn.Linear(64, 64, bias=False), nn.RMSNorm(64), nn.ReLU()] for _ in range(2)]
+    model = nn.Sequential(*layers[0], *layers[1], nn.Linear(64, 4)).to(kept_in)
+    norms = [layer.weight for layer in model if isinstance(layer, nn.RMSNorm)]
+    if kept_in == torch.float32:
+        for weight in norms:
+            weight.requires_grad_(False)
+    assert is_untrained(model, model[-1])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)  # in bfloat16, a step of 0.001 from 1 is lost
+    for _ in range(200):
+        inputs = torch.randn(64, 64).to(kept_in)
+        nn.functional.cross_entropy(model(inputs).float(), inputs[:, :4].argmax(1)).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert all((weight == 1).all() for weight in norms)
+    assert not is_untrained(model, model[-1])
+
+
+@pytest.mark.parametrize("change", [lambda weight: weight[3].mul_(5), lambda weight: weight[:, 3].add_(0.1)])
+def test_a_row_or_column_that_differs_is_a_trace_of_training(change):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.LayerNorm(64), nn.Linear(64, 2))
+    assert is_untrained(model, model[-1])
+    with torch.no_grad():
+        change(model[0].weight)
+    assert not is_untrained(model, model[-1])
+
+
 def test_of_a_network_without_norms_all_biases_have_to_be_equal():
     model = network(nn.Conv2d(8, 8, 1))
     assert not is_untrained(model, None)  # random biases, as trained ones may be

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hf_leep.report.candidate_schema import CandidateData
 from hf_leep.report.card.metadata import on_hub, target_on_hub
 from hf_leep.report.card.verdict import to_take
-from hf_leep.report.card.wording import ranked
+from hf_leep.report.card.wording import ranked, to_choose_from
 from hf_leep.report.letters import told_apart
 from hf_leep.report.schema import ReportData
 from hf_leep.text import count, duration, plain
@@ -77,14 +77,16 @@ def loading(data: ReportData) -> str | None:
 def fine_tuning(data: ReportData, place: Place) -> tuple[str, str] | None:
     """How to fine-tune the first few: a sentence and commands, or Python; None where that is done, or one is alone.
 
+    Only trained candidates are counted, and there is no such advice where there are none.
+
     Args:
         data: the content of report.json.
         place: where the report is.
     """
-    first = [candidate for _, candidate in ranked(data)][:_TOP]
+    first = [candidate for _, candidate in to_choose_from(data)][:_TOP]
     opinion = data["second_opinion"]
     joined = opinion is not None and opinion["best"] not in [candidate["id"] for candidate in first]
-    if "fine_tuning" in data or len(first) + joined < 2:
+    if "fine_tuning" in data or len(first) + joined < 2 or first[0]["untrained"]:
         return None
     folder = _folder(place)
     said = "To be sure, fine-tune the first few within a time budget"

@@ -70,7 +70,7 @@ def to_take(data: ReportData) -> CandidateData | None:
     """The candidate that the verdict says to take: the best once fine-tuned, or the most likely to be the best.
 
     It is the first in the ranking where the verdict names no other, or several; None where nothing is ranked, or where
-    the verdict says not to choose by this order.
+    the verdict says not to choose by this order, or that none was ever trained.
 
     Args:
         data: the content of report.json.
@@ -86,6 +86,8 @@ def to_take(data: ReportData) -> CandidateData | None:
             return found
     candidates = to_choose_from(data)
     if not candidates or _uninformative(data, [candidate for _, candidate in candidates]):
+        return None
+    if candidates[0][1]["untrained"]:
         return None
     advised = _advice(data, candidates) is not None and not _calibrated(data, candidates)
     return _most_likely(candidates)[1] if advised else candidates[0][1]
@@ -112,9 +114,9 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     others = [(other, candidate) for other, candidate in candidates[1:] if candidate["tie_letters"] is not None]
     if best["tie_letters"] is None or not others or not all(told_apart(best, other) for _, other in others):
         extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
-        among = " of those that were trained" if more else ""
+        among = " of the trained candidates" if more else ""
         best_score = f"{name} has the {extreme} {measure}{among}, {value}."
-        return [*_tied(data, candidates, best_score), *_chances(data, candidates)]
+        return [*_tied(data, candidates, best_score, more), *_chances(data, candidates)]
     second, gap = candidates[1][0], candidates[1][1]["behind_best"]
     lead = number(gap["value"]) + ("" if gap["half_width"] is None else f" ± {number(gap['half_width'])}")
     behind, of_second = "all others", f" over the second, {second},"
@@ -123,8 +125,8 @@ def _best(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> lis
     elif len(others) < len(candidates) - 1:
         behind = "all others whose error is known"
     said = [
-        f"{name} ranks first of {len(candidates)}{' that were trained' if more else ''}, clearly ahead of {behind}. "
-        f"Its {measure} is {value}; its lead{of_second} is {lead}.",
+        f"{name} ranks first of {f'the {len(candidates)} trained candidates' if more else len(candidates)}, clearly "
+        f"ahead of {behind}. Its {measure} is {value}; its lead{of_second} is {lead}.",
         *_without_error(candidates),
     ]
     if (best["rank_interval"] or [1, 1])[1] > 1:
@@ -141,8 +143,11 @@ def _untrained(data: ReportData, name: Callable[[str], str]) -> list[str]:
     names, was = _listed([written for written, _ in never]), "was" if len(never) == 1 else "were"
     if len(never) == len(candidates):
         if len(never) == 1:
-            return [f"{names} was never trained, so fine-tuning it is training from scratch."]
-        return ["None of these candidates was ever trained, so fine-tuning them is training from scratch."]
+            return [f"{names} was never trained, so fine-tuning it is training from scratch: add some that were."]
+        return [
+            "None of these candidates was ever trained, so fine-tuning them is training from scratch: "
+            "add some that were."
+        ]
     said = f"{names} {was} never trained, so {'it is' if len(never) == 1 else 'they are'} ranked last"
     sign = 1 if data["measure_details"][data["sort_by"]]["higher_is_better"] else -1
     first, *scores = (
@@ -151,11 +156,19 @@ def _untrained(data: ReportData, name: Callable[[str], str]) -> list[str]:
     return [f"{said}, whatever the score." if max(scores) > first else f"{said}."]
 
 
-def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_score: str) -> list[str]:
-    """Which candidates may be the best, where the first is not told apart from all others."""
+def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_score: str, more: bool) -> list[str]:
+    """Which candidates may be the best, where the first is not told apart from all others.
+
+    Args:
+        data: the content of report.json.
+        candidates: those to choose from, best first.
+        best_score: a sentence about the score of the first.
+        more: whether there are others, which were never trained.
+    """
+    trained = " trained" if more else ""
     best = candidates[0][1]
     if best["tie_letters"] is None:
-        return [f"{best_score} Its error is not known, so any other candidate may be as good."]
+        return [f"{best_score} Its error is not known, so any other{trained} candidate may be as good."]
     unknown = _without_error(candidates)
     tied = [(other, c) for other, c in candidates[1:] if c["tie_letters"] is not None and not told_apart(best, c)]
     if not tied:
@@ -164,9 +177,11 @@ def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_s
     which = f"{names} may be as good"
     if len(candidates) > 2:
         num_others = len(candidates) - 1
-        who = f"{len(tied)} of the other {num_others}"
+        others = f"other {num_others}{f'{trained} candidates' if more else ''}"
+        who = f"{len(tied)} of the {others}"
         if len(tied) == num_others:
-            who = "both others" if num_others == 2 else f"all {num_others} others"
+            who = "both" if num_others == 2 else f"all {num_others}"
+            who += f" other{trained} candidates" if more else " others"
         which = f"{who} may be as good: {names}"
     sized = [(size, other) for other, candidate in tied if (size := candidate["num_parameters"])]
     size, smallest = min(sized, key=lambda one: one[0], default=(0, ""))
@@ -178,7 +193,7 @@ def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_s
         said.append(f"The smallest of these is {smallest} ({smaller}).")
     at_once = sum((candidate["rank_interval"] or [2])[0] == 1 for _, candidate in candidates)
     if at_once > 1 + len(tied):
-        total = f"the {len(candidates)} candidates"
+        total = f"the {len(candidates)}{trained} candidates"
         if unknown:
             total = f"the {sum(c['tie_letters'] is not None for _, c in candidates)} whose error is known"
         said.append(f"If all pairs are compared at once, {at_once} of {total} may be the best.")
@@ -254,7 +269,7 @@ def _advice(data: ReportData, candidates: Sequence[tuple[str, RankedData]]) -> s
     first, best = candidates[0]
     opinion = data["second_opinion"]
     contradicted = opinion is not None and opinion["verdict"] == "contradicted"
-    uncertain = best["trained_on_target"] or best["tie_letters"] is None or failed_sentence(data)
+    uncertain = best["untrained"] or best["trained_on_target"] or best["tie_letters"] is None or failed_sentence(data)
     if len(candidates) == 1 or contradicted or uncertain or _uninformative(data, [c for _, c in candidates]):
         return None
     if (calibrated := _best_calibrated(candidates)) is not None and _calibrated(data, candidates):

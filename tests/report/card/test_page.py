@@ -1,5 +1,6 @@
 """The card: a golden file, reviewed as a diff, and what names in a report must not do to it."""
 
+import copy
 import os
 import re
 from html import unescape
@@ -12,6 +13,7 @@ from PIL import ImageFont
 
 from hf_leep.measures import MEASURES
 from hf_leep.report.card import notebook, render
+from hf_leep.report.card.next_steps import Place, fine_tuning, loading
 from hf_leep.report.card.page import page
 from hf_leep.report.card.second_opinion import confirmation
 from hf_leep.report.card.verdict import to_take, verdict
@@ -513,7 +515,7 @@ def test_a_candidate_that_was_never_trained_is_said_to_be_last_for_that_reason(r
     untrained(report, 2)
     said = verdict(report, code)
     assert said[0] == (
-        "`big/resnet` has the highest LEEP of those that were trained, −0.812 nats. With these images, `small/resnet` "
+        "`big/resnet` has the highest LEEP of the trained candidates, −0.812 nats. With these images, `small/resnet` "
         "may be as good, and is smaller (5M parameters)."
     )
     assert "`weak/resnet` was never trained, so it is ranked last." in said
@@ -545,7 +547,44 @@ def test_no_head_of_a_candidate_that_was_never_trained_counts_beside_those_that_
 
 def test_where_none_was_trained_the_verdict_says_so(report):
     untrained(report, 0, 1, 2)
-    words = "None of these candidates was ever trained, so fine-tuning them is training from scratch."
-    assert words in verdict(report, code)
+    words = (
+        "None of these candidates was ever trained, so fine-tuning them is training from scratch: add some that were."
+    )
+    said = verdict(report, code)
+    assert words in said
+    assert not [sentence for sentence in said if " take " in sentence or sentence.startswith("So ")]
+    assert to_take(report) is None
+    assert loading(report) is None
     del report["candidates"][1:3]
-    assert "`big/resnet` was never trained, so fine-tuning it is training from scratch." in verdict(report, code)
+    assert (
+        "`big/resnet` was never trained, so fine-tuning it is training from scratch: add some that were."
+        in verdict(report, code)
+    )
+
+
+def test_the_trained_candidates_are_counted_as_such(report):
+    letters(report, "a", "a", "a")
+    fourth = copy.deepcopy(report["candidates"][2])
+    fourth.update(id="random/resnet", rank=4)
+    report["candidates"].insert(3, fourth)
+    untrained(report, 3)
+    assert (
+        "both other trained candidates may be as good: `small/resnet` and `weak/resnet`." in verdict(report, code)[0]
+    )
+    letters(report, "a", "a", "b")
+    assert "1 of the other 2 trained candidates may be as good: `small/resnet`" in verdict(report, code)[0]
+    letters(report, "a", "b", "b")
+    assert verdict(report, code)[0].startswith(
+        "`big/resnet` ranks first of the 3 trained candidates, clearly ahead of all others."
+    )
+
+
+def test_the_suggested_shortlist_is_of_trained_candidates(report):
+    report["second_opinion"] = None
+    assert "--top 3" in fine_tuning(report, Place("report"))[1]
+    untrained(report, 2)
+    assert "--top 2" in fine_tuning(report, Place("report"))[1]
+    untrained(report, 1)
+    assert fine_tuning(report, Place("report")) is None
+    untrained(report, 0)
+    assert fine_tuning(report, Place("report")) is None
