@@ -242,10 +242,12 @@ def _fine_tuned(report: Report, options: FineTuning, dataset: DatasetLike | None
 def _shortlist(report: Report, top: int) -> tuple[list[CandidateData], int | None]:
     """The candidates to fine-tune, and the position of the one that is there by the second opinion alone.
 
+    Untrained candidates are left out, unless there are no others.
     That one has no rank where it has no head that the measure of the order could use.
     """
     candidates = list({(c["id"], c["revision"]): c for c in report.candidates}.values())
     order = [k for k, candidate in enumerate(candidates) if is_ranked(candidate)]
+    order = [k for k in order if not candidates[k]["untrained"]] or order
     opinion = report.data["second_opinion"]
     best = None if opinion is None else next((k for k, c in enumerate(candidates) if c["id"] == opinion["best"]), None)
     chosen = shortlist(order, top, best)

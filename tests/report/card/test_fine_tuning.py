@@ -106,6 +106,14 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     assert "with 3 seeds, and tested on 500 images that were used for neither" in page
 
 
+def test_one_alone_is_not_called_the_best(report):
+    data = with_rows(report, row(0, 1, 0.931, (0.0, 0.0)))
+    said = "After fine-tuning, the accuracy of big/resnet is 93.1 ± 1.2 %. No other candidate was tried."
+    assert fine_tuning.lead(data, str) == [said]
+    assert fine_tuning.advice(data, str) == []
+    assert not any("So take" in sentence for sentence in verdict.verdict(data, str))
+
+
 def test_one_best_and_one_that_an_earlier_round_could_not_tell_from_it(report):
     data = with_rows(
         report, row(0, 1, 0.95, (0.0, 0.0)), row(1, 2, 0.90, (0.05, 0.02)), row(2, 3, in_round=(0.01, 0.04))
