@@ -155,7 +155,7 @@ def test_headless_candidates_rank_on_a_feature_measure(checkpoints, pictures):
 
 
 def test_a_typo_in_the_order_is_told_of_auto_too(checkpoints, pictures):
-    with pytest.raises(MeasureError, match=r"^sort_by: unknown measure 'autoo': .*, or auto$"):
+    with pytest.raises(MeasureError, match=r"^unknown measure 'autoo': .*, and for sort_by also auto$"):
         rank([checkpoints["five"]], pictures, sort_by="autoo")
 
 

@@ -134,7 +134,7 @@ WRONG = {
     "bad column": (["--label", "size"], "no column 'size': --label can be label"),
     "empty split": (["--split", "train[:0]"], "there are no rows"),
     "bad seed": (["--seed", "-1"], "--seed is -1; it must be a whole number of at least 0"),
-    "no seed": (["--seed", "x"], "unable to parse string as an integer: 'x'"),
+    "no seed": (["--seed", "x"], "unable to parse string as an integer (got 'x')"),
     "no candidates": (
         ["--models-file", os.devnull],
         "no candidates: name at least one checkpoint with --models, or find some with --search",

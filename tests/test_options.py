@@ -145,7 +145,7 @@ def test_every_field_of_fine_tuning_is_an_option_of_validate():
         (["--max-download", "much"], "--max-download is 'much'; give a number such as 100M or 20GB"),
         (["--search", "", "--max-params", "x"], "--max-params is 'x'; give a number such as 100M or 20GB"),
         (["--collection", "foo"], "'foo' is not a collection: give owner/title-id, the end of its address"),
-        (["--output", "/dev/null/x"], "cannot write the report to /dev/null/x: "),
+        (["--output", "/dev/null/x"], "cannot write the report to /dev/null/x ("),
         (["--models", ""], "a candidate has no name: give a repository id or a folder"),
         (["--race", "--top", "0"], "--top is 0; it must be a whole number of at least 1"),
         (["--race", "--confidence", "1"], "--confidence is 1.0; it must be at least 0.5 and below 1, such as 0.95"),

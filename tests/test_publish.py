@@ -485,7 +485,7 @@ def test_candidates_get_a_pull_request_each_and_one_refusal_stops_no_other(hub, 
             "reason": json.loads(done.stdout)["annotations"][2]["reason"],
         },
     ]
-    assert f"big/resnet: opened: {hub.url}/big/resnet/discussions/1\n" in done.stderr
+    assert f"big/resnet – opened – {hub.url}/big/resnet/discussions/1\n" in done.stderr
     assert "weak/resnet – failed – its card's metadata cannot be read" in done.stderr
     assert all(next(iter(repo.commits)) == repo.refs["main"] for repo in (big, small))  # never a commit
     leep, loo = results(big, "refs/pr/1")
@@ -518,9 +518,9 @@ def test_repositories_that_are_gone_gated_or_take_no_pull_requests(hub, push):
     assert done.returncode == 3
     assert done.stdout.splitlines() == [
         f"Pushed: {hub.url}/datasets/user/ranking",
-        "big/resnet: failed: this login can see no such repository",
-        "small/resnet: failed: gated, and this login has no access: ask for it on its page on the Hub",
-        "weak/resnet: failed: it takes no pull requests from this login",
+        "big/resnet – failed – this login can see no such repository",
+        "small/resnet – failed – gated, and this login has no access: ask for it on its page on the Hub",
+        "weak/resnet – failed – it takes no pull requests from this login",
     ]
 
 

@@ -138,7 +138,7 @@ class Call:
         except MeasureError as error:
             if not isinstance(self.sort_by, str):
                 raise
-            raise MeasureError(f"{option('sort_by')} is an {error}, or {scoring.AUTO}") from None
+            raise MeasureError(f"{error}, and for {option('sort_by')} also {scoring.AUTO}") from None
 
     @cached_property
     def config(self) -> RunConfig:
