@@ -132,7 +132,7 @@ def test_what_cannot_be_streamed_is_one_line(hub, load, shards):
         "user/large cannot be read (the repository has no revision 'v9')",
         "user/missing cannot be read (no such file or folder, and no such data set on the Hub that this login can see",
         "user/gated cannot be read (gated, and this login has no access, so ask for it on its page on the Hub)",
-        "user/broken: Parquet magic bytes not found",
+        "user/broken cannot be read (Parquet magic bytes not found",
         "no repo: no such file or folder, and not a name that a data set on the Hub can have",
         "say how many rows with max_samples",
     ]

@@ -183,7 +183,7 @@ def test_ranking_from_the_hub_then_offline_gives_the_same_scores_and_no_token_is
     assert (first["stated_accuracy"], first["stated_on"]) == (pytest.approx(0.931), "Beans")
     assert (second["stated_accuracy"], second["stated_on"]) == (None, None)
     card = (tmp_path / "out" / "README.md").read_text()
-    assert re.search(r"^- trained on user/pictures, .*: `user/five`$", card, re.MULTILINE)
+    assert re.search(r"^- trained on user/pictures, .* \(`user/five`\)$", card, re.MULTILINE)
     assert ("`user/five` may have been trained on these" in card) == (first["rank"] == 1)
     assert f"https://huggingface.co/user/five/tree/{five.refs['main']}" in card
     agents = "".join(path for _, path, _ in hub.log)
