@@ -519,7 +519,7 @@ def test_repositories_that_are_gone_gated_or_take_no_pull_requests(hub, push):
     assert done.stdout.splitlines() == [
         f"Pushed: {hub.url}/datasets/user/ranking",
         "big/resnet – failed – this login can see no such repository",
-        "small/resnet – failed – gated, and this login has no access: ask for it on its page on the Hub",
+        "small/resnet – failed – gated, and this login has no access, so ask for it on its page on the Hub",
         "weak/resnet – failed – it takes no pull requests from this login",
     ]
 
