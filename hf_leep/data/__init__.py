@@ -13,7 +13,7 @@ import numpy as np
 
 from hf_leep.arrays import Integers
 from hf_leep.data import delimited
-from hf_leep.data.columns import Modality, check_label, encode, find_inputs, find_label
+from hf_leep.data.columns import Modality, check_label, find_inputs, find_label
 from hf_leep.data.content import count_duplicates, read_digests
 from hf_leep.data.contents import (
     absent_classes,
@@ -27,6 +27,7 @@ from hf_leep.data.contents import (
     without_holes,
 )
 from hf_leep.data.hints import notes
+from hf_leep.data.labels import encode
 from hf_leep.data.named_files import check_not_named, check_not_numbered, open_named_files
 from hf_leep.data.rows import Rows as Rows
 from hf_leep.data.source import DatasetLike as DatasetLike

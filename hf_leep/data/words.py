@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hf_leep.arrays import Integers
-from hf_leep.data.columns import classes_of
+from hf_leep.data.labels import classes_of
 from hf_leep.errors import TargetError, option
 from hf_leep.text import counted, form
 

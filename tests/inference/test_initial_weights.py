@@ -134,3 +134,20 @@ def test_what_is_not_known_counts_as_trained():
     assert not is_untrained(nn.Linear(3, 2).requires_grad_(False), None)
     assert not is_untrained(network(nn.BatchNorm2d(8)).to("meta"), None)
     assert not is_untrained(nn.Identity(), None)
+
+
+@pytest.mark.parametrize("kept_in", [torch.float8_e4m3fn, torch.float16, torch.bfloat16])
+def test_narrow_numbers_can_be_read(kept_in):
+    model = network(nn.GroupNorm(2, 8))
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(kept_in)
+    assert is_untrained(model, model[-1])
+    model[1].bias.data = torch.arange(8.0).to(kept_in)
+    assert not is_untrained(model, model[-1])
+
+
+def test_weights_that_cannot_be_read_end_nothing():
+    sparse = network(nn.GroupNorm(2, 8))
+    sparse[-1].weight = nn.Parameter(sparse[-1].weight.detach().to_sparse(), requires_grad=False)
+    assert not is_untrained(sparse, None)
+    assert not is_untrained(nn.Sequential(nn.LazyLinear(4), nn.LayerNorm(4)), None)

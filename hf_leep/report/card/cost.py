@@ -32,7 +32,7 @@ def points(data: ReportData) -> tuple[str, list[Point]] | None:
     """What the cost is, ``parameters`` or ``seconds``, and the candidates by cost; None with fewer than two.
 
     Parameters count where they are known of two candidates, seconds of the forward pass elsewhere. Candidates that a
-    race stopped are left out: their scores are of other examples. So are those that were never trained, beside others.
+    race stopped are left out, since their scores are of other examples, and so are untrained ones beside others.
 
     Args:
         data: the content of report.json.

@@ -143,10 +143,10 @@ def _untrained(data: ReportData, name: Callable[[str], str]) -> list[str]:
     names, was = _listed([written for written, _ in never]), "was" if len(never) == 1 else "were"
     if len(never) == len(candidates):
         if len(never) == 1:
-            return [f"{names} was never trained, so fine-tuning it is training from scratch: add some that were."]
+            return [f"{names} was never trained, so fine-tuning it is training from scratch. Add trained candidates."]
         return [
-            "None of these candidates was ever trained, so fine-tuning them is training from scratch: "
-            "add some that were."
+            "None of these candidates was ever trained, so fine-tuning them is training from scratch. "
+            "Add trained candidates."
         ]
     said = f"{names} {was} never trained, so {'it is' if len(never) == 1 else 'they are'} ranked last"
     sign = 1 if data["measure_details"][data["sort_by"]]["higher_is_better"] else -1

@@ -548,7 +548,8 @@ def test_no_head_of_a_candidate_that_was_never_trained_counts_beside_those_that_
 def test_where_none_was_trained_the_verdict_says_so(report):
     untrained(report, 0, 1, 2)
     words = (
-        "None of these candidates was ever trained, so fine-tuning them is training from scratch: add some that were."
+        "None of these candidates was ever trained, so fine-tuning them is training from scratch. Add trained "
+        "candidates."
     )
     said = verdict(report, code)
     assert words in said
@@ -557,7 +558,7 @@ def test_where_none_was_trained_the_verdict_says_so(report):
     assert loading(report) is None
     del report["candidates"][1:3]
     assert (
-        "`big/resnet` was never trained, so fine-tuning it is training from scratch: add some that were."
+        "`big/resnet` was never trained, so fine-tuning it is training from scratch. Add trained candidates."
         in verdict(report, code)
     )
 

@@ -25,7 +25,7 @@ def scores_finding(data: ReportData) -> str | None:
     if not candidates:
         return None
     name, best = candidates[0]
-    among = " of those that were trained" if len(candidates) < len(ranked(data)) else ""
+    among = " of the trained candidates" if len(candidates) < len(ranked(data)) else ""
     extreme = "highest" if data["measure_details"][data["sort_by"]]["higher_is_better"] else "lowest"
     score = with_interval(best["scores"][data["sort_by"]])
     said = f"{name} has the {extreme} {title(data, data['sort_by'])}{among}, {score}"
