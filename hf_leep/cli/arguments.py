@@ -6,6 +6,8 @@ from typing import Any, Literal, get_origin
 
 from typer.core import TyperCommand, TyperGroup
 
+from hf_leep.measures import MEASURES
+
 
 class Command(TyperCommand):
     """A command with a help page that is readable on 60 columns, and shows flags as flags, which take no value."""
@@ -54,3 +56,14 @@ class SpaceSeparated(Command):
             else:
                 spread.append(word)
         return super().parse_args(ctx, spread)
+
+
+def measures_that_begin_with(incomplete: str) -> list[str]:
+    """What a shell offers for ``--measures``: names for the last of those separated by commas, each once."""
+    *before, last = incomplete.split(",")
+    return [",".join([*before, name]) for name in MEASURES if name.startswith(last) and name not in before]
+
+
+def orders_that_begin_with(incomplete: str) -> list[str]:
+    """What a shell offers for ``--sort-by``."""
+    return [name for name in ("auto", *MEASURES) if name.startswith(incomplete)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from hf_leep.cli.arguments import measures_that_begin_with, orders_that_begin_with
 from hf_leep.cli.output import columns, is_quiet, say, show_report
 from hf_leep.cli.pushing import Push, PushOptions
 from hf_leep.cli.records import advise, cluster_of, race_of, search_of
@@ -122,6 +123,7 @@ def rank(
         typer.Option(
             help=f"Separated by commas: {', '.join(MEASURES)}. The first three by default.",
             show_default=False,
+            autocompletion=measures_that_begin_with,
             rich_help_panel=_ORDER,
         ),
     ] = "leep,leave-one-out-leep,nce",
@@ -129,6 +131,7 @@ def rank(
         str | None,
         typer.Option(
             help="Measure to order by, the first one by default; auto for the one that chose best in our trials.",
+            autocompletion=orders_that_begin_with,
             rich_help_panel=_ORDER,
         ),
     ] = None,

@@ -82,6 +82,23 @@ def test_a_shell_completes_commands(python, shell, asked):
     assert "rank" not in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("--measures leep,pactran-", ["leep,pactran-dirichlet", "leep,pactran-gaussian"]),
+        ("--measures leep,lee", []),
+        ("--sort-by au", ["auto"]),
+    ],
+)
+def test_a_shell_completes_measures(python, typed, offered):
+    code = "import sys; sys.argv[:] = ['hf-leep']; from hf_leep import cli; cli.main([])"
+    asked = {"COMP_WORDS": f"hf-leep rank {typed}", "COMP_CWORD": "3", "_HF_LEEP_COMPLETE": "complete_bash"}
+    done = subprocess.run(
+        [*python, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, timeout=HANGING, check=True
+    )
+    assert sorted(done.stdout.split()) == offered
+
+
 @pytest.mark.parametrize(("wrong", "near"), [("--modles", "--models or"), ("--max-sample", "--max-samples or")])
 def test_a_misspelt_option_is_answered_with_the_nearest_first(wrong, near, capsys):
     assert cli.run(["rank", "--dataset", "x", wrong, "y"]) == 2
