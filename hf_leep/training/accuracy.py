@@ -32,7 +32,7 @@ def accuracies(
         their standard errors ``[K, K]``.
     """
     outcomes = np.array([c.mean(axis=0) for c in correct])  # [K, m]
-    means = outcomes.mean(axis=1)
+    means = np.array([c.sum() / c.size for c in correct])  # as many right out of as many: the very same number
     seeds = np.array([len(c) for c in correct])
     spreads = [c.mean(axis=1).var(ddof=1) for c in correct if len(c) > 1]
     between_seeds = (float(np.mean(spreads)) if spreads else 0.0) / seeds  # [K]

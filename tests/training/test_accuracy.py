@@ -44,6 +44,14 @@ def test_a_network_against_itself_differs_by_nothing():
     assert error[0, 0] == 0
 
 
+def test_as_many_right_is_the_same_accuracy():
+    """Also where the seeds differ by example, so that the order in which numbers are added up is another."""
+    rng = np.random.default_rng(4)
+    first = rng.random((3, 100)) < 0.9
+    pairs = [accuracies([first, rng.permuted(first, axis=1)]) for _ in range(100)]
+    assert all(means[0] == means[1] and gaps[0, 1] == 0 for means, _, gaps, _ in pairs)
+
+
 def test_a_network_without_errors_has_one_all_the_same():
     """Of 200 rows without an error, the true share of errors is at most 3/200 at 95 %."""
     right = np.ones((3, 200), bool)

@@ -86,10 +86,11 @@ def advice(data: ReportData, name: Callable[[str], str]) -> list[str]:
     finalists = [one for one in tried if one[1]["accuracy"] and one[1]["place"]]
     if not finalists or len(tried) < 2:
         return []
-    best = min(finalists, key=lambda one: one[1]["place"] or 0)[0]
+    best = [who for who, one in finalists if one["place"] == 1]
     if sum(_close(one) for _, one in finalists) < 2:
-        return [f"So take {best}."]
-    return [f"If you want only one of them, take {best}: its accuracy is the highest."]
+        return [f"So take {best[0]}."]
+    which = "its accuracy is" if len(best) == 1 else "their accuracies are equal, and"
+    return [f"If you want only one of them, take {' or '.join(best)}: {which} the highest."]
 
 
 def remarks(data: ReportData, name: Callable[[str], str]) -> list[str]:

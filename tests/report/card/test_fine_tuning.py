@@ -106,6 +106,13 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     assert "with 3 seeds, and tested on 500 images that were used for neither" in page
 
 
+def test_equal_accuracies_are_called_equal(report):
+    data = with_rows(report, row(0, 1, 0.93, (0.0, 0.0)), row(1, 1, 0.93, (0.0, 0.03)), row(2, 3, 0.92, (0.01, 0.03)))
+    assert fine_tuning.advice(data, str) == [
+        "If you want only one of them, take big/resnet or small/resnet: their accuracies are equal, and the highest."
+    ]
+
+
 def test_one_alone_is_not_called_the_best(report):
     data = with_rows(report, row(0, 1, 0.931, (0.0, 0.0)))
     said = "After fine-tuning, the accuracy of big/resnet is 93.1 ± 1.2 %. No other candidate was tried."
