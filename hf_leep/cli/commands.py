@@ -92,8 +92,8 @@ def validate(
         bool,
         typer.Option(
             "--fine-tune",
-            help="Fine-tune the first K candidates, and the first by the second opinion, instead of training heads. "
-            "Three fifths of the rows are for training, one fifth for choosing, and one fifth for the final accuracy.",
+            help="Fine-tune the first K candidates, and the one with the most accurate linear head, instead of "
+            "fitting heads. Three fifths of the rows are for training, one for choosing, one for the final accuracy.",
             rich_help_panel=_FINE_TUNING,
         ),
     ] = False,

@@ -146,15 +146,24 @@ class _Run:
             return
         if self._fewest(timed) > _TOO_LONG * budget:
             mean = sum(c.seconds_per_step for c in timed) / len(timed)
-            others = [replace(c, seconds_per_step=mean) for c in self._able() if c not in timed]  # most likely
-            also = f" ({self._joined} is one of them by the second opinion)" if self._joined else ""
+            able = [c if c in timed else replace(c, seconds_per_step=mean) for c in self._able()]  # most likely
+            also = f" ({self._joined} is one of them because of its linear head)" if self._joined else ""
             number = len(self._all)
             these = "this candidate" if number == 1 else f"these {number} candidates"
-            fewer = f", or fewer candidates ({option('fine_tune.top')})" if number > 1 else ""
             raise UserError(
                 f"{option('fine_tune.budget')} is {duration(budget)}, but training {these}{also} takes "
-                f"about {duration(self._fewest([*timed, *others]))} here: give it more{fewer}"
+                f"at least about {duration(self._fewest(able))} here: give it more{self._fewer(able, budget)}"
             )
+
+    def _fewer(self, candidates: Sequence[_Candidate], budget: float) -> str:
+        """Say how many of the candidates fit into the budget, if any do."""
+        first = [c for c in candidates if c.name != self._joined]
+        joined = [c for c in candidates if c.name == self._joined]
+        fitting = [k for k in range(1, len(first)) if self._fewest([*first[:k], *joined]) <= budget]
+        if not fitting:
+            return ""
+        which = "the first candidate" if fitting[-1] == 1 else f"the first {fitting[-1]} candidates"
+        return f", or take only {which} ({option('fine_tune.top')} {fitting[-1]})"
 
     def _fewest(self, candidates: Sequence[_Candidate]) -> float:
         """Seconds of the fewest steps of all rungs."""

@@ -15,7 +15,7 @@ from hf_leep.training.fine_tune import Examples, fine_tune
 from hf_leep.training.halving import compare
 from hf_leep.training.journal import Journal, Outcome, Trial
 from hf_leep.training.layers import match_statistics, measure_statistics, plausible_dropout
-from hf_leep.training.records import Recipe, Settings
+from hf_leep.training.records import Recipe, Settings, Trained
 from hf_leep.training.splitting import split_rows
 
 N, CLASSES = 150, 3
@@ -315,10 +315,12 @@ def timed(path):
 def test_a_budget_that_cannot_say_anything_is_refused_with_one_that_can(on, examples):
     parts = split_rows(examples.labels, np.arange(N), seed=0)
     settings = Settings(budget=1e-3)
-    with pytest.raises(UserError, match=r"^fine_tune\.budget is 0\.0 s, but training this candidate takes about \d"):
+    with pytest.raises(
+        UserError, match=r"^fine_tune\.budget is 0\.0 s, but training this candidate takes at least about \d"
+    ):
         compare({"a": trains(examples, on, network)}, parts, settings, journal=Journal(None, {}))
     two = dict.fromkeys("ab", trains(examples, on, network))
-    with pytest.raises(UserError, match=r"these 2 candidates \(b is one of them by the second opinion\) takes about"):
+    with pytest.raises(UserError, match=r"these 2 candidates \(b is one of them because of its linear head\) takes"):
         compare(two, parts, settings, journal=Journal(None, {}), joined="b")
 
 
@@ -330,10 +332,30 @@ def test_a_budget_that_is_too_short_for_the_first_candidate_alone_is_refused_wit
         return first(*arguments)
 
     parts, three = split_rows(examples.labels, np.arange(N), seed=0), {"a": first, "b": other, "c": other}
-    with pytest.raises(UserError, match="these 3 candidates takes about") as refusal:
+    with pytest.raises(UserError, match="these 3 candidates takes at least about") as refusal:
         compare(three, parts, Settings(budget=1e-3), journal=Journal(None, {}))
     assert not timed_too
-    assert str(refusal.value).endswith("here: give it more, or fewer candidates (fine_tune.top)")
+    assert str(refusal.value).endswith("here: give it more"), "the first candidate alone is too slow"
+
+
+def test_a_refusal_says_how_many_candidates_fit_into_the_budget(examples):
+    """Each takes 3·6 + 2·18 + 3·54 = 216 steps: at 10 ms, 2.2 s for one candidate, 4.3 s for two, and a margin."""
+
+    def at(seconds):
+        return lambda recipe, train, evaluate, advance: Trained(
+            np.ones(len(evaluate), bool), 0.1, seconds, recipe.steps * seconds, 32
+        )
+
+    parts = split_rows(examples.labels, np.arange(N), seed=0)
+    three = {"a": at(0.01), "b": at(0.01), "c": at(10.0)}
+    with pytest.raises(
+        UserError, match=r"here: give it more, or take only the first 2 candidates \(fine_tune\.top 2\)$"
+    ):
+        compare(three, parts, Settings(budget=9.0), journal=Journal(None, {}))
+    with pytest.raises(UserError, match=r"here: give it more, or take only the first candidate \(fine_tune\.top 1\)$"):
+        compare(three, parts, Settings(budget=4.0), journal=Journal(None, {}))
+    with pytest.raises(UserError, match=r"here: give it more$"):
+        compare(three, parts, Settings(budget=9.0), journal=Journal(None, {}), joined="c")
 
 
 def test_no_seed_is_started_once_the_budget_is_spent(on, examples, tmp_path):

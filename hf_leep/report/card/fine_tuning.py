@@ -48,8 +48,8 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
     close = [one for one in finalists if _close(one[1])]
     rest = [one for one in tried if one[1]["place"] is not None and one not in close]
     beaten = [who for who, one in rest if not _close(one) and one["accuracy"]]
-    stopped = [who for who, one in rest if not _close(one) and not one["accuracy"]]
-    open_ = [who for who, one in rest if _close(one)]
+    stopped = [(who, one) for who, one in rest if not _close(one) and not one["accuracy"]]
+    open_ = [(who, one) for who, one in rest if _close(one)]
     said = []
     tail = ""
     if beaten:
@@ -66,12 +66,13 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
         values = _listed([f"{who} ({percent_with_error(one['accuracy'])} %)" for who, one in close])
         said.append(f"After fine-tuning, {values} cannot be told apart{tail}.")
     if stopped:
-        said.append(f"{_listed(stopped)} {'was' if len(stopped) == 1 else 'were'} clearly behind in an earlier round.")
+        who = _listed([name for name, _ in stopped])
+        when = _when([one for _, one in stopped])
+        said.append(f"{who} {'was' if len(stopped) == 1 else 'were'} clearly behind {when}.")
     if open_:
-        said.append(
-            f"{_listed(open_)} {'was' if len(open_) == 1 else 'were'} stopped in an earlier round by a gap smaller "
-            "than its error."
-        )
+        who = _listed([name for name, _ in open_])
+        when = _when([one for _, one in open_])
+        said.append(f"{who} {'was' if len(open_) == 1 else 'were'} stopped {when}, by a gap smaller than its error.")
     return said
 
 
@@ -143,7 +144,7 @@ def rows(data: ReportData, name: Callable[[str], str]) -> list[list[str]]:
             who,
             percent_with_error(one["accuracy"]),
             "–" if one["place"] == 1 else percent_with_error(one["behind_best"]),
-            f"{one['rank'] or '–'}{' (second opinion)' if one['second_opinion'] else ''}",
+            f"{one['rank'] or '–'}{' (linear head)' if one['second_opinion'] else ''}",
             f"{one['round']} of 3",
             "–" if one["choosing_accuracy"] is None else number(100 * one["choosing_accuracy"], 1),
             "–" if one["learning_rate"] is None else f"{one['learning_rate']:g}",
@@ -239,16 +240,24 @@ def _close(one: FineTunedData) -> bool:
     return gap is not None and gap["value"] <= (gap["half_width"] or 0.0)
 
 
+def _when(stopped: Sequence[FineTunedData]) -> str:
+    """When some candidates were stopped."""
+    if len({(one["round"], one["steps"]) for one in stopped}) > 1 or not stopped[0]["steps"]:
+        return "in an earlier round"
+    return f"in round {stopped[0]['round']}, after {counted(stopped[0]['steps'], 'step')}"
+
+
 def _which(found: FineTuningData) -> str:
     count = len(found["candidates"])
     joined = any(one["second_opinion"] for one in found["candidates"])
     number_first = count - joined
-    first = (
-        f"the first {number_first} of {found['num_ranked']} candidates" if number_first > 1 else "the first candidate"
+    which = (
+        "the first candidate" if number_first == 1 else f"the first {number_first} of {found['num_ranked']} candidates"
     )
     if number_first == found["num_ranked"]:
-        return f"all {number_first} candidates" if number_first > 1 else "the only candidate"
-    return f"{first}{' and the first by the second opinion' if joined else ''}"
+        which = {1: "the only candidate", 2: "both candidates"}.get(number_first, f"all {number_first} candidates")
+        which = f"{which} with a rank" if joined else which
+    return f"{which}{' and the one with the most accurate linear head' if joined else ''}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -82,7 +82,7 @@ def test_card_terminal_and_notebook_lead_with_it(close):
     said = "After fine-tuning, small/resnet (93.1 ± 1.2 %) and weak/resnet (92.8 ± 1.2 %) cannot be told apart."
     assert verdict.verdict(close, str)[:4] == [
         said,
-        "big/resnet was clearly behind in an earlier round.",
+        "big/resnet was clearly behind in round 2, after 30 steps.",
         "If you want only one of them, take small/resnet: its accuracy is the highest.",
         "The rest of this page is about the scores before any training.",
     ]
@@ -127,10 +127,16 @@ def test_one_best_and_one_that_an_earlier_round_could_not_tell_from_it(report):
     )
     assert fine_tuning.lead(data, str) == [
         "After fine-tuning, big/resnet is the most accurate (95.0 ± 1.2 %); it beats small/resnet.",
-        "weak/resnet was stopped in an earlier round by a gap smaller than its error.",
+        "weak/resnet was stopped in round 2, after 30 steps, by a gap smaller than its error.",
     ]
     assert fine_tuning.advice(data, str) == ["So take big/resnet."]
     assert not any("the first by" in sentence for sentence in fine_tuning.remarks(data, str))
+
+
+def test_those_that_were_stopped_in_different_rounds_share_a_sentence(report):
+    stopped = row(1, 3, in_round=(0.08, 0.03), round=1, steps=10), row(2, 2, in_round=(0.08, 0.03))
+    lead = fine_tuning.lead(with_rows(report, row(0, 1, 0.95, (0.0, 0.0)), *stopped), str)
+    assert lead[1] == "small/resnet and weak/resnet were clearly behind in an earlier round."
 
 
 def test_reasons_memory_and_dropout_are_said_of_their_candidate(report):
@@ -165,9 +171,11 @@ def test_what_was_done_is_said(report):
     rows = (row(0, 1, 0.9, (0.0, 0.0)), row(1, 2, 0.5, (0.4, 0.1), second_opinion=True))
     said = fine_tuning.method(with_rows(report, *rows, top=1))
     assert said.startswith(
-        "All weights of the first candidate and the first by the second opinion were fine-tuned on 1,500 images, with "
-        "a budget of 20 min. 500 other images were used to choose"
+        "All weights of the first candidate and the one with the most accurate linear head were fine-tuned on 1,500 "
+        "images, with a budget of 20 min. 500 other images were used to choose"
     )
+    alone = fine_tuning.method(with_rows(report, *rows, top=1, num_ranked=1))
+    assert alone.startswith("All weights of the only candidate with a rank and the one with the most accurate linear")
     said = fine_tuning.method(with_rows(report, *rows[:1], budget=None, steps=90))
     assert said.startswith(
         "All weights of the first candidate were fine-tuned on 1,500 images, with 90 steps for each finalist."
