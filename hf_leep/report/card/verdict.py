@@ -184,13 +184,15 @@ def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_s
             who += f" other{trained} candidates" if more else " others"
         which = f"{who} may be as good: {names}"
     sized = [(size, other) for other, candidate in tied if (size := candidate["num_parameters"])]
-    size, smallest = min(sized, key=lambda one: one[0], default=(0, ""))
+    size = min((size for size, _ in sized), default=0)
+    smallest = [other for other_size, other in sized if count(other_size) == count(size)]
     smaller = f"{count(size)} parameters" if 0 < size < _SMALLER * (best["num_parameters"] or 0) else ""
     if smaller and len(tied) == 1:
         which += f", {'and' if len(candidates) == 2 else 'which'} is smaller ({smaller})"
     said = [f"{best_score} With these {examples(data)}, {which}."]
     if smaller and len(tied) > 1:
-        said.append(f"The smallest of these is {smallest} ({smaller}).")
+        which = f"The smallest of these {'is' if len(smallest) == 1 else 'are'} {_listed(smallest)} ({smaller})."
+        said.append(which if len(smallest) < len(tied) else f"They are smaller than the first ({smaller}).")
     at_once = sum((candidate["rank_interval"] or [2])[0] == 1 for _, candidate in candidates)
     if at_once > 1 + len(tied):
         total = f"the {len(candidates)}{trained} candidates"

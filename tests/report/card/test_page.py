@@ -374,6 +374,9 @@ def test_of_several_that_may_be_as_good_the_smallest_is_named(report):
     letters(report, "a", "a", "a")
     assert "both others may be as good: `small/resnet` and `weak/resnet`." in verdict(report, code)[0]
     assert verdict(report, code)[1] == "The smallest of these is `small/resnet` (5M parameters)."
+    size, report["candidates"][2]["num_parameters"] = report["candidates"][2]["num_parameters"], 5_000_001
+    assert verdict(report, code)[1] == "They are smaller than the first (5M parameters)."
+    report["candidates"][2]["num_parameters"] = size
     report["candidates"][1]["num_parameters"] = 25_000_000  # of 25.6M
     assert "mallest" not in " ".join(verdict(report, code))
 
