@@ -27,10 +27,11 @@ def race_sentence(data: ReportData) -> str | None:
     if len(stops) <= race["top"] and not num_interrupted:
         return f"The race for {best} of {len(stops)} had nothing to decide: every candidate ran all {n:,} {what}."
     share = 100 * race["num_examples_run"] / race["num_examples_of_all"]
+    who = f"{num_behind or 'None'} of {len(stops)} candidates {'were' if num_behind > 1 else 'was'}"
     said = (
-        f"This was a race for {best}, with {percent(race['confidence'])} confidence. {num_behind} of {len(stops)} "
-        f"candidates {'was' if num_behind == 1 else 'were'} clearly behind in {title(data, race['decided_by'])} and "
-        f"stopped before running all {n:,} {what}. The race took {share:.0f} % of the {what} of a full run."
+        f"This was a race for {best}, with {percent(race['confidence'])} confidence. {who} clearly behind in "
+        f"{title(data, race['decided_by'])} and stopped before running all {n:,} {what}. The race took {share:.0f} % "
+        f"of the {what} of a full run."
     )
     if num_interrupted:
         still = "1 candidate was" if num_interrupted == 1 else f"{num_interrupted} candidates were"

@@ -46,6 +46,11 @@ def test_card_terminal_and_notebook_say_how_much_each_ran_and_why_it_stopped(rac
     assert plots.draw(raced)["plots/scores.png"].startswith(b"\x89PNG")
 
 
+def test_a_race_that_stopped_none_says_so(raced):
+    raced["candidates"][2]["stopped"] = None
+    assert " None of 3 candidates was clearly behind in leave-one-out LEEP and stopped" in race_sentence(raced)
+
+
 def test_the_only_one_that_ran_all_rows_is_not_said_to_be_the_best_of_them(raced):
     raced["candidates"][1]["probability_best"] = None
     raced["candidates"][0]["probability_best"] = 1.0
