@@ -179,7 +179,12 @@ def notes(data: ReportData, name: Callable[[str], str]) -> list[tuple[str, str]]
 
 
 def agreement_rows(data: ReportData) -> list[list[str]]:
-    """A row for each measure: how its order agrees with that of fine-tuning; cells as in `AGREEMENT_HEADINGS`."""
+    """A row for each measure: how its order agrees with that of fine-tuning; cells as in `AGREEMENT_HEADINGS`.
+
+    There are none where no measure has enough candidates for a correlation.
+    """
+    if all(found["num_candidates"] < _LEAST for found in data["fine_tuning"]["agreement"].values()):
+        return []
     return [
         [
             title(data, measure),
@@ -246,7 +251,8 @@ def _which(found: FineTuningData) -> str:
         f"the first {number_first} of {found['num_ranked']} candidates" if number_first > 1 else "the first candidate"
     )
     if number_first == found["num_ranked"]:
-        return f"all {number_first} candidates" if number_first > 1 else "the only candidate"
+        several = "both candidates" if number_first == 2 else f"all {number_first} candidates"
+        return several if number_first > 1 else "the only candidate"
     return f"{first}{' and the first by the second opinion' if joined else ''}"
 
 
