@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit, urlunsplit
 
+from hf_leep.errors import one_line
+
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "evaluate", "huggingface-hub", "numpy", "scipy")
 _EXTRAS = {
     "audio": ("soundfile",),
@@ -67,7 +69,11 @@ def _caches() -> dict[str, str]:
 def _token() -> str:
     from huggingface_hub import get_token
 
-    return "found" if get_token() else "none: only public repositories can be read (hf auth login)"
+    try:
+        token = get_token()
+    except (OSError, ValueError) as error:  # its file, such as one below HF_HOME where that is no folder
+        return f"cannot be read ({one_line(error)})"
+    return "found" if token else "none: only public repositories can be read (hf auth login)"
 
 
 def _hub() -> str:

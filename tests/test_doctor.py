@@ -21,3 +21,11 @@ def test_a_hub_that_cannot_be_reached_is_a_line(client):
     assert done.returncode == 0, done.stderr
     assert "http://127.0.0.1:9 cannot be reached: " in done.stdout
     assert "none: only public repositories can be read (hf auth login)" in done.stdout
+
+
+def test_caches_that_cannot_be_used_are_lines(client, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = client("doctor", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path / "file" / "home"))
+    assert done.returncode == 0, done.stderr
+    assert "(cannot be used)" in done.stdout
+    assert "cannot be read (" in done.stdout

@@ -382,7 +382,8 @@ def _warnings(splits: Sequence[str], unit: str, num_rows: int, duplicates: int, 
         )
     if duplicates:
         found.append(
-            f"{duplicates} of {num_rows} {unit}s {form(duplicates, 'repeats', 'repeat')} an earlier {unit} exactly "
-            f"({conflicting} with another label): leave-one-out scores see the {form(duplicates, 'copy', 'copies')}"
+            f"{duplicates:,} of {num_rows:,} {unit}s {form(duplicates, 'repeats', 'repeat')} an earlier {unit} "
+            f"exactly ({f'{conflicting:,}' if conflicting else 'none'} with another label), which biases "
+            "leave-one-out scores"
         )
     return found

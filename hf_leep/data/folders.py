@@ -196,9 +196,9 @@ def _check_all_taken(
     splits = ", ".join(f"{split} with {counted(len(held), 'file')}" for split, held in files.items())
     example = next((held[0] for held in files.values() if held), lost[0])
     raise TargetError(
-        f"{len(lost)} of {len(on_disk)} files in {name} would be left out, such as {_within(lost[0], folder)}. The "
-        f"names of others, such as {_within(example, folder)}, look like those of a split ({splits}): rename these, "
-        "or put each split into a folder of its own, such as train/, with the folders of the classes in it"
+        f"{len(lost)} of {len(on_disk)} files in {name} would be left out, such as {_within(lost[0], folder)}, since "
+        f"the names of others, such as {_within(example, folder)}, look like those of a split ({splits}). Rename "
+        "these, or put the folders of all classes into one more folder for each split, such as train/"
     )
 
 

@@ -79,12 +79,22 @@ def open_named_files(
                     f"not there, such as {missing[0]}: drop such rows first, or leave them out with "
                     f"{option('skip_bad_rows')} {len(missing)}"
                 )
-            files = datasets.Dataset.from_dict({column: paths}).cast_column(column, media())
-            order = found.column_names
-            rest = found.remove_columns([column])
-            found = datasets.concatenate_datasets([rest, files], axis=1).select_columns(order)
+            found = _with_column(found, column, paths).cast_column(column, media())
             said.append(f"column {column!r} holds paths of files, which were read as {kind}")
     return found, said
+
+
+def _with_column(found: datasets.Dataset, column: str, values: Sequence[str | None]) -> datasets.Dataset:
+    """Replace the texts of a column.
+
+    The table stays in one piece: of two side by side, a worker cannot open one that has lost all its columns.
+    """
+    import pyarrow as pa
+
+    table = found.with_format("arrow")[:]
+    at = table.schema.get_field_index(column)
+    table = table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+    return datasets.Dataset(table, info=found.info, split=found.split)
 
 
 def check_not_named(found: datasets.Dataset, inputs: Sequence[str], folder: Path | None) -> None:

@@ -66,11 +66,19 @@ def choose(files: Sequence[str], allow_pickle: bool, folder: Path | None) -> lis
 
 
 _OTHER_FORMATS = (
-    (".gguf", "GGUF", "quantised for llama.cpp: take the original checkpoint"),
-    (".onnx", "ONNX", "exported for another runtime: take the original checkpoint"),
-    (".openvino", "OpenVINO", "exported for another runtime: take the original checkpoint"),
-    (".h5", "TensorFlow", "convert them with transformers 4 (from_tf=True), or take a checkpoint with safetensors"),
-    (".msgpack", "Flax", "convert them with transformers 4 (from_flax=True), or take a checkpoint with safetensors"),
+    (".gguf", "GGUF", "which were quantised for llama.cpp: take the original checkpoint"),
+    (".onnx", "ONNX", "which were exported for another runtime: take the original checkpoint"),
+    (".openvino", "OpenVINO", "which were exported for another runtime: take the original checkpoint"),
+    (
+        ".h5",
+        "TensorFlow",
+        "which are not read: convert them with transformers 4 (from_tf=True), or take other weights",
+    ),
+    (
+        ".msgpack",
+        "Flax",
+        "which are not read: convert them with transformers 4 (from_flax=True), or take other weights",
+    ),
 )
 
 
@@ -93,7 +101,7 @@ def what_it_holds(files: Sequence[str], allow_pickle: bool) -> str | None:
     for suffix, kind, advice in _OTHER_FORMATS:
         others = (f"{kind.lower()}/", f"{kind.lower()}_model.xml")  # folders, and files of several
         if held := [f for f in files if f.endswith(suffix) or f in others]:
-            return f"only {kind} weights ({held[0]}): {advice}"
+            return f"only {kind} weights ({held[0]}), {advice}"
     if "adapter_model.safetensors" in top or ADAPTER in top:
         return "an adapter without its model: merge it into the model (merge_and_unload of peft), and give that"
     if steps := {int(found[1]) for f in files if (found := re.match(r"checkpoint-(\d+)/", f))}:

@@ -270,7 +270,7 @@ def test_repeated_rows_are_counted_and_warned_about(pictures):
     target, _ = load(twice)
     assert target.num_duplicates == 7
     assert (
-        "7 of 67 rows repeat an earlier row exactly (0 with another label): leave-one-out scores see the copies"
+        "7 of 67 rows repeat an earlier row exactly (none with another label), which biases leave-one-out scores"
         in target.warnings[0]
     )
     flipped = relabelled(
@@ -278,7 +278,7 @@ def test_repeated_rows_are_counted_and_warned_about(pictures):
     )
     said = load(flipped)[0].warnings[0]
     assert (
-        "1 of 61 rows repeats an earlier row exactly (1 with another label): leave-one-out scores see the copy" in said
+        "1 of 61 rows repeats an earlier row exactly (1 with another label), which biases leave-one-out scores" in said
     )
     assert load(pictures)[0].warnings == ()
 

@@ -246,7 +246,7 @@ def test_a_column_of_paths_is_a_column_of_pictures(tmp_path):
 
 
 def test_no_folder_of_a_class_is_taken_for_a_split(tmp_path):
-    with pytest.raises(TargetError, match=r"8 of 12 files in .* would be left out.* \(train with 4 files\): rename"):
+    with pytest.raises(TargetError, match=r"8 of 12 files in .* would be left out.* \(train with 4 files\). Rename"):
         load(class_folders(tmp_path / "vehicles", ("train", "plane", "ship")))
 
 
@@ -254,7 +254,7 @@ def test_no_file_is_lost_because_another_is_named_like_a_split(tmp_path):
     folder = class_folders(tmp_path / "photos")
     (folder / "a" / "0.png").rename(folder / "a" / "photo of a train 0.png")
     with pytest.raises(
-        TargetError, match=r"7 of 8 files in .* would be left out, such as a/1.png.* \(train with 1 file\): rename"
+        TargetError, match=r"7 of 8 files in .* would be left out, such as a/1.png.* \(train with 1 file\). Rename"
     ):
         load(folder)
 

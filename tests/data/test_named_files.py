@@ -2,7 +2,9 @@
 
 import base64
 import io
+import pickle
 import shutil
+import wave
 
 import datasets
 import pytest
@@ -48,6 +50,17 @@ def test_backslashes_of_windows_are_read(pictures):
 
 def test_spaces_around_names_are_no_part_of_them(pictures):
     assert load(csv_of(pictures, [f" {k}.png " for k in range(8)]))[0].modality == "image"
+
+
+def test_a_worker_can_open_the_sounds_that_a_csv_names(tmp_path):
+    for k in range(8):
+        with wave.open(str(tmp_path / f"{k}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            file.writeframes(bytes([k]) * 400)
+    _, rows = load(csv_of(tmp_path, [f"{k}.wav" for k in range(8)]))
+    assert len(pickle.loads(pickle.dumps(rows))) == 8
 
 
 def test_paths_of_videos_are_videos(pictures):

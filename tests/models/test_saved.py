@@ -283,5 +283,5 @@ def test_exported_weights_are_named(text_checkpoints, tmp_path, file, kind):
     (copy / "model.safetensors").unlink()
     (copy / file).parent.mkdir(exist_ok=True)
     (copy / file).write_bytes(b"x")
-    with pytest.raises(CandidateError, match=rf"only {kind} weights \(.*\): exported for another runtime"):
+    with pytest.raises(CandidateError, match=rf"only {kind} weights \(.*\), which were exported for another runtime"):
         hub.resolve(str(copy), hub.Client())

@@ -181,7 +181,12 @@ def notes(data: ReportData, name: Callable[[str], str]) -> list[tuple[str, str]]
 
 
 def agreement_rows(data: ReportData) -> list[list[str]]:
-    """A row for each measure: how its order agrees with that of fine-tuning; cells as in `AGREEMENT_HEADINGS`."""
+    """A row for each measure: how its order agrees with that of fine-tuning; cells as in `AGREEMENT_HEADINGS`.
+
+    There are none where no measure has enough candidates for a correlation.
+    """
+    if all(found["num_candidates"] < _LEAST for found in data["fine_tuning"]["agreement"].values()):
+        return []
     return [
         [
             title(data, measure),

@@ -146,7 +146,10 @@ def meaning(data: ReportData) -> str:
     if found["needs"] == "probabilities":
         what = "how well a checkpoint's predictions fit these labels"
     better = "higher" if found["higher_is_better"] else "lower"
-    return f"{title(data, data['sort_by'])} scores {what} before any training; {better} is better."
+    name = title(data, data["sort_by"])
+    if name.partition(" ")[0].islower():  # not kNN, nor LogME
+        name = name[0].upper() + name[1:]
+    return f"{name} scores {what} before any training; {better} is better."
 
 
 def titles(data: ReportData, measures: Sequence[str]) -> str:

@@ -185,6 +185,15 @@ def test_the_short_tables_fit_a_phone(report, title):
         assert 1 + sum(widths) <= 390 - 2 * 16, dict(zip(headings, widths, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("title", "first"),
+    [("ridge log-likelihood", "Ridge"), ("leave-one-out LEEP", "Leave-one-out"), ("kNN", "kNN"), ("LogME", "LogME")],
+)
+def test_a_sentence_begins_with_a_capital_also_where_a_title_begins_it(report, title, first):
+    report["measure_details"]["leep"]["title"] = title
+    assert re.search(rf"^{first}\b.* scores how well a checkpoint's predictions", page(report), flags=re.MULTILINE)
+
+
 def test_one_score_alone_is_said_to_say_little(report):
     del report["candidates"][1:]
     assert verdict(report, code)[0] == (

@@ -31,8 +31,8 @@ def cost_finding(data: ReportData) -> str | None:
     best = [point for point in made if point.best]
     names = ", ".join(f"{point.name} ({_cost(point, unit)})" for point in best[-_MOST_NAMED:][::-1])
     more = f" and {len(best) - _MOST_NAMED} cheaper ones" if len(best) > _MOST_NAMED else ""
-    verb = "No candidate with as few" if unit == "parameters" else "No candidate that takes as few"
-    return f"{verb} {unit} scores as well as {names}{more}."
+    which = "with as few parameters" if unit == "parameters" else "that take as few seconds"
+    return f"Best among candidates {which}: {names}{more}."
 
 
 def draw_cost(data: ReportData) -> Figure:

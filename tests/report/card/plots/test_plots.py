@@ -150,9 +150,7 @@ def test_the_findings_say_what_the_plots_show(report):
     assert found["ranks"] == (
         "With 95 % confidence for all at once, 2 of 3 candidates may be first; the rank of big/resnet is 1–2."
     )
-    assert found["cost"] == (
-        "No candidate with as few parameters scores as well as big/resnet (25.6M), small/resnet (5M)."
-    )
+    assert found["cost"] == "Best among candidates with as few parameters: big/resnet (25.6M), small/resnet (5M)."
     assert found["calibration"].endswith("big/resnet gains most, +0.05 nats at temperature 1.41.")
     assert found["classes"].endswith("80\u00a0% of that is daisy.")
 
