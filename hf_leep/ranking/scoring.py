@@ -23,8 +23,8 @@ ENOUGH_PER_FEATURE = 5  # with fewer examples per feature, H-score mostly counts
 HEAD_MEASURE = "ridge"  # the accuracy of a linear head, which each candidate with features gets
 FLOOR_NOISE = 0.02  # nats by which random predictions were observed to score above the leave-one-out floor
 NO_BETTER_THAN_FLOOR = (
-    "by leave-one-out LEEP these predictions are no better than guessing by class frequency, so where this score looks "
-    "slightly better, that is overfitting"
+    "by leave-one-out LEEP these predictions are no better than guessing by class frequency, so where this score "
+    "looks slightly better, that is overfitting"
 )
 MOST_BY_CHANCE = 0.5  # share of the largest score that shuffled labels may have on average without a warning
 ENOUGH_PER_SOURCE_CLASS = 5  # with fewer examples per source class, an in-sample score is too high
