@@ -69,7 +69,7 @@ def test_poolings_leave_padding_out(rng):
 
 
 @pytest.mark.parametrize(("files", "message"), [
-    ({"model.gguf": b""}, r"only GGUF weights \(model.gguf\): quantised for llama.cpp"),
+    ({"model.gguf": b""}, r"only GGUF weights \(model.gguf\), which were quantised for llama.cpp"),
     ({"onnx/model.onnx": b"", "model.onnx": b""}, r"only ONNX weights"),
     ({"tf_model.h5": b""}, r"only TensorFlow weights \(tf_model.h5\)"),
     ({"flax_model.msgpack": b""}, r"only Flax weights"),
