@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -201,13 +202,27 @@ def _open_name(
             ) from None
         if any(said in str(error.__cause__ or error) for said in _NO_ROWS):
             raise TargetError(f"{name}: there are no rows") from None
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and _is_of_cache(cause.filename, path):
+            raise TargetError(
+                f"the cache of datasets, {datasets.config.HF_DATASETS_CACHE}, cannot be used "
+                f"({os.strerror(cause.errno or 0)}): set HF_DATASETS_CACHE to a folder that can be written to"
+            ) from None
         near = similar_path(name) if constants.HF_HUB_OFFLINE and not path.exists() else ""
-        raise TargetError(f"{name} cannot be read ({one_line(error.__cause__ or error)}){near}") from None
+        raise TargetError(f"{name} cannot be read ({one_line(cause)}){near}") from None
     found, used, whole = _take(splits, split, name)
     folder = None
     if path.exists():
         folder = Path.cwd() if saved else (path if path.is_dir() else path.parent).resolve()
     return Found(found, name, sha, used, warnings, whole, folder, cells)
+
+
+def _is_of_cache(file: object, path: Path) -> bool:
+    """Whether an error of a file is about the cache of ``datasets``, or a folder that it is in, not about the data."""
+    if not isinstance(file, str) or Path(file) == path:
+        return False
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    return Path(file) in (cache, *cache.parents) or cache in Path(file).parents
 
 
 def _from_disk(path: Path, name: str) -> datasets.Dataset | datasets.DatasetDict:

@@ -355,6 +355,15 @@ def test_a_packed_file_that_is_cut_off_is_named_and_leaves_nothing(tmp_path, mon
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_cache_that_cannot_be_used_is_not_called_a_fault_of_the_file(tmp_path, monkeypatch, name):
+    rows = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
+    (rows.to_csv if name.endswith("csv") else rows.to_json)(tmp_path / name)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / name / "cache")
+    with pytest.raises(TargetError, match=r"^the cache of datasets, .*cache, cannot be used \(Not a directory\): set HF_"):
+        load(tmp_path / name)
+
+
 def test_a_packed_file_without_its_suffix_says_so(tmp_path):
     path = tmp_path / "d.csv"
     path.write_bytes(gzip.compress(b"text,label\na,x\nb,y\n"))
