@@ -360,7 +360,9 @@ def test_a_cache_that_cannot_be_used_is_not_called_a_fault_of_the_file(tmp_path,
     rows = datasets.Dataset.from_dict({"text": ["a", "b"], "label": ["x", "y"]})
     (rows.to_csv if name.endswith("csv") else rows.to_json)(tmp_path / name)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / name / "cache")
-    with pytest.raises(TargetError, match=r"^the cache of datasets, .*cache, cannot be used \(Not a directory\): set HF_"):
+    with pytest.raises(
+        TargetError, match=r"^the cache of datasets, .*cache, cannot be used \(Not a directory\): set HF_"
+    ):
         load(tmp_path / name)
 
 
