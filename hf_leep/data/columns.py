@@ -93,7 +93,7 @@ def check_label(found: datasets.Dataset, label: str | None) -> None:
 def _no_classes(found: datasets.Dataset, column: str) -> str:
     """What a column holds that cannot be the label, and what to do about it."""
     held = _type(found, column)
-    advice = hints.about_column(found, column)
+    advice = hints.about_column(found, column, found.features[column])
     return f"{held}, no classes ({advice})" if advice else f"{held}, no classes"
 
 
@@ -120,7 +120,8 @@ def _likely(found: datasets.Dataset, fitting: Sequence[str]) -> list[str]:
     """Of the columns that can be the label, those that are so by their name or type."""
     named = [name for name in _LABEL_NAMES if name in fitting]
     named = named or [name for name in fitting if _plain(name) in _LABEL_NAMES]
-    held = {name: getattr(found.features[name], "feature", found.features[name]) for name in fitting}
+    features = found.features  # a copy of all of them, each time
+    held = {name: getattr(features[name], "feature", features[name]) for name in fitting}
     classes = [name for name, feature in held.items() if isinstance(feature, datasets.ClassLabel)]
     if named or len(classes) == 1:
         return named or classes
@@ -149,14 +150,15 @@ def find_inputs(
     by_name = {modality.name: modality for modality in modalities}
     # A column that is the label by its name is no input, unless the user says so.
     taken = label or (likely_label(found) if inputs is None and not _words_are_labelled(found) else None)
+    features = found.features
     columns = {
-        key: [name for name, feature in found.features.items() if name != taken and modality.accepts(name, feature)]
+        key: [name for name, feature in features.items() if name != taken and modality.accepts(name, feature)]
         for key, modality in by_name.items()
     }
     of_words = {key for key, modality in by_name.items() if modality.labels_words}
-    if label in found.features and (any(columns[key] for key in of_words) or not _is_list(found.features[label])):
+    if label in features and (any(columns[key] for key in of_words) or not _is_list(features[label])):
         # If words are labelled, the input is a list of words, and otherwise it is not.
-        labels_words = _can_label_words(found.features[label])
+        labels_words = _can_label_words(features[label])
         columns = {key: names if (key in of_words) == labels_words else [] for key, names in columns.items()}
     elif inputs is None and not _words_are_labelled(found):
         columns |= {key: [] for key in of_words}
@@ -166,7 +168,7 @@ def find_inputs(
     for key, names in columns.items():
         modality = by_name[key]
         if columns.get(modality.ambiguous_beside or ""):
-            names = [n for n in names if (n,) in modality.input_names or not modality.ambiguous(found.features[n])]
+            names = [n for n in names if (n,) in modality.input_names or not modality.ambiguous(features[n])]
         usual = [usual for usual in modality.input_names if set(usual) <= set(names)]
         if not usual:
             spelt = {_plain(name): name for name in names}
@@ -182,7 +184,7 @@ def find_inputs(
                 "input",
                 _longest(found, names),
             )
-    besides = f" besides the label {label!r}" if label in found.features else ""
+    besides = f" besides the label {label!r}" if label in features else ""
     raise TargetError(
         f"no column of {_units(modalities)}{besides}; the columns are {_columns(found)}"
         f"{hints.about_one_row(found) or hints.about_no_input(found)}"
@@ -256,7 +258,7 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
         TargetError: no column can be the label, or several can.
     """
     fits = _can_label_words if modality.labels_words else _can_be_label
-    possible: list[str] = [name for name in found.features if name not in input_columns and fits(found.features[name])]
+    possible: list[str] = [name for name, held in found.features.items() if name not in input_columns and fits(held)]
     if label is not None:
         if label not in possible:
             raise TargetError(
@@ -282,20 +284,21 @@ def find_label(found: datasets.Dataset, label: str | None, modality: Modality, i
         raise TargetError(
             f"no column can be the label (classes, integers, booleans or strings): {_columns(found)}{hint}"
         )
-    fewest = min(likely or possible, key=lambda name: _num_values(found, name))
+    fewest = _of_fewest_values(found, likely or possible)
     listed = f"{_listed(possible)}{hints.about_choice(found, possible) or hints.about_no_header(found)}"
     raise ChoiceError(f"which column is the label? {option('label')} can be {listed}", "label", fewest)
 
 
-def _num_values(found: datasets.Dataset, column: str) -> int:
-    """How many different values the first rows of a column have; lists count as one."""
-    values = found.select_columns([column])[:_LOOKED_AT][column]
-    return len({str(value) for value in values if value is not None}) or _LOOKED_AT
+def _of_fewest_values(found: datasets.Dataset, names: Sequence[str]) -> str:
+    """Of several columns, that whose first rows have the fewest different values; lists count as one."""
+    rows = found.select_columns(list(names))[:_LOOKED_AT]
+    return min(names, key=lambda name: len({str(value) for value in rows[name] if value is not None}) or _LOOKED_AT)
 
 
 def _longest(found: datasets.Dataset, names: Sequence[str]) -> str:
     """Of several columns, that with the longest content; the first if it is no text."""
-    if not all(isinstance(found.features[name], datasets.Value) for name in names):
+    features = found.features
+    if not all(isinstance(features[name], datasets.Value) for name in names):
         return names[0]
     rows = found.select_columns(list(names))[:_LOOKED_AT]
     return max(names, key=lambda name: sum(len(str(value)) for value in rows[name]))
@@ -327,7 +330,7 @@ def _kind(feature: object) -> str:
 
 
 def _columns(found: datasets.Dataset) -> str:
-    return _listed([f"{name} ({_type(found, name)})" for name in found.features])
+    return _listed([f"{name} ({_kind(feature)})" for name, feature in found.features.items()])
 
 
 def _units(modalities: Sequence[Modality]) -> str:

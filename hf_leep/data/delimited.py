@@ -78,11 +78,9 @@ def read_files(paths: Sequence[Path], separator: str) -> datasets.Dataset:
     for path, part in zip(paths, parts, strict=False):
         if part.column_names != names:
             raise TargetError(f"{path.name} has the columns {part.column_names}, and {paths[0].name} has {names}")
+    held = [part.features for part in parts]
     common = datasets.Features(
-        {
-            name: parts[0].features[name] if len({str(part.features[name]) for part in parts}) == 1 else _STRING
-            for name in names
-        }
+        {name: held[0][name] if len({str(one[name]) for one in held}) == 1 else _STRING for name in names}
     )
     return datasets.concatenate_datasets([part.cast(common) for part in parts])
 

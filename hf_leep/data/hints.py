@@ -48,20 +48,21 @@ def about_no_input(found: datasets.Dataset) -> str:
 def _first_advice(found: datasets.Dataset, names: Sequence[str]) -> str:
     """What to do about one of some columns: rather one of a usual name, and rather one that holds values."""
     usual = ("label", "labels", "text", "sentence", "category", "class", "target")
-    for name in sorted(names, key=lambda name: (name.strip().lower() not in usual, _is_empty(found.features[name]))):
-        if advice := about_column(found, name):
+    features = found.features
+    for name in sorted(names, key=lambda name: (name.strip().lower() not in usual, _is_empty(features[name]))):
+        if advice := about_column(found, name, features[name]):
             return f"; {advice}"
     return ""
 
 
-def about_column(found: datasets.Dataset, name: str) -> str:
+def about_column(found: datasets.Dataset, name: str, feature: object) -> str:
     """What to do about a column that can be neither the label nor the input as it is; empty if nothing is known.
 
     Args:
         found: the split.
         name: the column.
+        feature: its type.
     """
-    feature = found.features[name]
     if isinstance(feature, datasets.List | datasets.LargeList) and _is_plain(feature.feature):
         return f"{name!r} holds lists, and a score needs one label a row; {_one_of_list(found, name)}"
     if isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
@@ -122,7 +123,8 @@ def about_choice(found: datasets.Dataset, possible: Sequence[str]) -> str:
         found: the split.
         possible: the columns that could be the label.
     """
-    if not all(_is_whole(found.features[name]) for name in possible):
+    features = found.features
+    if not all(_is_whole(features[name]) for name in possible):
         return ""
     table = found.select_columns(list(possible)).with_format("arrow")[:]
     if not all(_is_binary(table.column(name)) for name in possible):
@@ -140,7 +142,8 @@ def one_hot(found: datasets.Dataset, names: Sequence[str]) -> bool:
         found: the split.
         names: the columns.
     """
-    names = [name for name in names if _is_whole(found.features[name])]
+    features = found.features
+    names = [name for name in names if _is_whole(features[name])]
     if len(names) < 2:
         return False
     table = found.select_columns(names).with_format("arrow")[:]

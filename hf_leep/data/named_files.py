@@ -62,10 +62,7 @@ def open_named_files(
     said: list[str] = []
     if folder is None:
         return found, said
-    for column in found.column_names:
-        if chosen and column not in chosen:
-            continue
-        names = _first_names(found, column)
+    for column, names in _first_names(found, chosen or found.column_names).items():
         for kind, media, suffixes in _FILES:
             if not names or not all(name.lower().endswith(suffixes) for name in names):
                 continue
@@ -109,8 +106,7 @@ def check_not_named(found: datasets.Dataset, inputs: Sequence[str], folder: Path
         TargetError: they are.
     """
     other = f"or choose another column with {option('input')}"
-    for column in inputs:
-        names = _first_names(found, column)
+    for column, names in _first_names(found, inputs).items():
         if names and all(name.startswith(_ENCODED) for name in names):
             raise TargetError(
                 f"column {column!r} holds files as text (base64), such as {names[0][:20]}…: save the files and give "
@@ -172,10 +168,13 @@ def check_not_numbered(found: datasets.Dataset, folder: Path | None) -> None:
     if folder is None:
         return
     numbered = [name for name, feature in found.features.items() if "int" in str(getattr(feature, "dtype", ""))]
-    for column in numbered:
-        numbers = [number for number in found.select_columns([column])[:_NAMES][column] if number is not None]
-        files = [_beside(folder, str(number)) for number in numbers] if len(set(numbers)) == len(numbers) else []
-        if files and (first := files[0]) is not None and None not in files:
+    rows = found.select_columns(numbered)[:_NAMES] if numbered else {}
+    for column, values in rows.items():
+        numbers = [number for number in values if number is not None]
+        if not numbers or len(set(numbers)) < len(numbers):
+            continue
+        first = _beside(folder, str(numbers[0]))
+        if first is not None and all(_beside(folder, str(number)) for number in numbers[1:]):
             raise TargetError(
                 f"column {column!r} holds the numbers of files: "
                 f"{_how_to_join(first.relative_to(folder), str(numbers[0]), f'df[{column!r}].astype(str)')}"
@@ -204,12 +203,13 @@ def _beside(folder: Path, name: str) -> Path | None:
     return None
 
 
-def _first_names(found: datasets.Dataset, column: str) -> list[str]:
-    """The texts of the first rows of a column; none where it holds something else."""
-    feature = found.features[column]
-    if not isinstance(feature, datasets.Value) or "string" not in feature.dtype:
-        return []
-    return [name.strip() for name in found.select_columns([column])[:_LOOKED_AT][column] if name and name.strip()]
+def _first_names(found: datasets.Dataset, columns: Sequence[str]) -> dict[str, list[str]]:
+    """The texts of the first rows of those of some columns that hold texts."""
+    features = found.features
+    held = {name: features[name] for name in found.column_names if name in columns}
+    texts = [name for name, one in held.items() if isinstance(one, datasets.Value) and "string" in one.dtype]
+    rows = found.select_columns(texts)[:_LOOKED_AT] if texts else {}
+    return {column: [name.strip() for name in names if name and name.strip()] for column, names in rows.items()}
 
 
 def _path_of(folder: Path, name: str) -> str:

@@ -1,5 +1,6 @@
 """Files whose content is not what their suffix says, and columns whose values are nearly classes or inputs."""
 
+import contextlib
 import datetime
 import io
 import json
@@ -131,6 +132,23 @@ def test_a_message_names_only_some_of_many_columns():
     rows = datasets.Dataset.from_dict({f"pixel{k}": [1, 2] for k in range(500)})
     with pytest.raises(TargetError, match=r"pixel19 \(int64\) and 480 more$"):
         load(rows)
+
+
+@pytest.mark.parametrize("others", [{}, {"label": LABELS}, {"label": LABELS, "text": TEXTS}, {"text": TEXTS}])
+@pytest.mark.parametrize("values", [[0, 1] * 6, [0.5] * 12, ["some", "words"] * 6, [[1, 2]] * 12])
+def test_many_columns_are_looked_at_together(others, values, monkeypatch):
+    """``Dataset.features`` copies all of them, so that a look at each column would take their number squared."""
+    copies = []
+    copy = datasets.Features.copy
+    monkeypatch.setattr(datasets.Features, "copy", lambda features: copies.append(1) or copy(features))
+    needed = []
+    for count in (4, 40):
+        rows = datasets.Dataset.from_dict({**others, **{f"c{k}": values for k in range(count)}})
+        copies.clear()
+        with contextlib.suppress(TargetError, ChoiceError):
+            load(rows)
+        needed.append(len(copies))
+    assert needed[1] <= needed[0] + 3
 
 
 def test_two_text_columns_may_be_a_pair():
