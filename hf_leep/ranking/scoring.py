@@ -278,7 +278,7 @@ def _warnings(measure: Measure, n: int, width: int, counts: Integers) -> tuple[t
     trusted = True
     if measure.needs == "probabilities":
         in_sample = measure.checked_by is not None
-        what = "in-sample scores are too high; compare leave-one-out LEEP"
+        what = "estimates look too good on their own rows, so compare leave-one-out LEEP"
         what = what if in_sample else f"the error of {measure.title} is rough"
         if n < ENOUGH_PER_SOURCE_CLASS * width:
             few = f"only {_examples(n / width)} per source class (fewer than {ENOUGH_PER_SOURCE_CLASS})"

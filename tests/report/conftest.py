@@ -71,7 +71,10 @@ def _candidate(identity, rank, group, leep, loo, behind, **more):
         "num_processes": 1,
         "max_seconds": None,
     }
-    few = "only 2.5 examples a source class (fewer than 5): in-sample scores are too high; compare leave-one-out LEEP"
+    few = (
+        "only 2.5 examples a source class (fewer than 5): estimates look too good on their own rows, so compare "
+        "leave-one-out LEEP"
+    )
     return {
         "id": identity,
         "revision": "0123456789abcdef0123456789abcdef01234567",

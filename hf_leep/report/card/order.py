@@ -164,13 +164,12 @@ def baseline_sentence(data: ReportData) -> str | None:
     ]
     if not found:
         return None
-    listed = ", ".join(
-        f"{b['name']} τ = {signed(b['kendall'])} over {b['num_candidates']} candidates"
-        + ("" if b["num_candidates"] >= _ENOUGH_TO_SAY else " (too few to say more)")
+    said = [
+        f"Score and {b['name']}: τ = {signed(b['kendall'])} over {b['num_candidates']} candidates"
+        + ("." if b["num_candidates"] >= _ENOUGH_TO_SAY else ", too few to say more.")
         for b in found
-    )
-    note = baseline_note(data)
-    return f"Score and other quantities that do not depend on the labels: {listed}.{f' {note}' if note else ''}"
+    ]
+    return " ".join([*said, *filter(None, [baseline_note(data)])])
 
 
 def baseline_note(data: ReportData) -> str | None:

@@ -131,16 +131,12 @@ def test_too_few_sizes_say_nothing(report):
 
 
 def test_an_order_like_one_that_does_not_depend_on_the_labels_is_called_that(report):
-    assert (
-        baseline_sentence(report)
-        == "Score and other quantities that do not depend on the labels: downloads τ = +0.33 over 3 candidates "
-        "(too few to say more)."
-    )
+    assert baseline_sentence(report) == "Score and downloads: τ = +0.33 over 3 candidates, too few to say more."
     assert baseline_note(report) is None
     for baseline in report["baselines"]:
         baseline.update(kendall=0.8, num_candidates=6)
     report["baselines"][2]["kendall"] = -0.9
-    assert "downloads τ = +0.80 over 6 candidates, source classes" in baseline_sentence(report)
+    assert "Score and downloads: τ = +0.80 over 6 candidates. Score and source classes: τ" in baseline_sentence(report)
     words = (
         "The order is much like one by parameters (τ = +0.80) and by downloads (τ = +0.80), which do not depend on "
         "the labels."
