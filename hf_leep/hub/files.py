@@ -72,12 +72,12 @@ _OTHER_FORMATS = (
     (
         ".h5",
         "TensorFlow",
-        "which are not read: convert them with transformers 4 (from_tf=True), or take other weights",
+        "which are not read: convert them with transformers 4 (from_tf=True), or take a checkpoint with safetensors",
     ),
     (
         ".msgpack",
         "Flax",
-        "which are not read: convert them with transformers 4 (from_flax=True), or take other weights",
+        "which are not read: convert them with transformers 4 (from_flax=True), or take a checkpoint with safetensors",
     ),
 )
 

@@ -116,6 +116,16 @@ def test_numbers_of_files_say_how_to_make_paths_of_them(pictures):
         load(path)
 
 
+@pytest.mark.parametrize("gone", [range(1), range(1, 8)])
+def test_numbers_of_which_only_some_have_files_are_no_numbers_of_files(pictures, gone):
+    path = pictures / "d.csv"
+    path.write_text("id,label\n" + "".join(f"{k},{y}\n" for k, y in enumerate(LABELS)))
+    for k in gone:
+        (pictures / f"{k}.png").unlink()
+    with pytest.raises(TargetError, match="no column of videos, images"):
+        load(path)
+
+
 def test_names_in_a_stream_are_not_read_as_texts():
     rows = datasets.Dataset.from_dict({"image": [f"{k}.png" for k in range(8)], "label": LABELS})
     with pytest.raises(TargetError, match=r"holds names of pictures, such as .*, without the files"):

@@ -49,7 +49,7 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
     rest = [one for one in tried if one[1]["place"] is not None and one not in close]
     beaten = [who for who, one in rest if not _close(one) and one["accuracy"]]
     stopped = [(who, one) for who, one in rest if not _close(one) and not one["accuracy"]]
-    open_ = [(who, one) for who, one in rest if _close(one)]
+    undecided = [(who, one) for who, one in rest if _close(one)]
     said = []
     tail = ""
     if beaten:
@@ -65,14 +65,13 @@ def lead(data: ReportData, name: Callable[[str], str]) -> list[str]:
     else:
         values = _listed([f"{who} ({percent_with_error(one['accuracy'])} %)" for who, one in close])
         said.append(f"After fine-tuning, {values} cannot be told apart{tail}.")
-    if stopped:
-        who = _listed([name for name, _ in stopped])
-        when = _when([one for _, one in stopped])
-        said.append(f"{who} {'was' if len(stopped) == 1 else 'were'} clearly behind {when}.")
-    if open_:
-        who = _listed([name for name, _ in open_])
-        when = _when([one for _, one in open_])
-        said.append(f"{who} {'was' if len(open_) == 1 else 'were'} stopped {when}, by a gap smaller than its error.")
+    for some, how, why in (
+        (stopped, "clearly behind", ""),
+        (undecided, "stopped", ", by a gap smaller than its error"),
+    ):
+        if some:
+            who, was = _listed([who for who, _ in some]), "was" if len(some) == 1 else "were"
+            said.append(f"{who} {was} {how} {_when([one for _, one in some])}{why}.")
     return said
 
 
@@ -87,7 +86,8 @@ def advice(data: ReportData, name: Callable[[str], str]) -> list[str]:
     finalists = [one for one in tried if one[1]["accuracy"] and one[1]["place"]]
     if not finalists or len(tried) < 2:
         return []
-    best = [who for who, one in finalists if one["place"] == 1]
+    first = min(one["place"] or 0 for _, one in finalists)
+    best = [who for who, one in finalists if one["place"] == first]
     if sum(_close(one) for _, one in finalists) < 2:
         return [f"So take {best[0]}."]
     which = "its accuracy is" if len(best) == 1 else "their accuracies are equal, and"

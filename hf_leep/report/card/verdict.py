@@ -190,9 +190,10 @@ def _tied(data: ReportData, candidates: Sequence[tuple[str, RankedData]], best_s
     if smaller and len(tied) == 1:
         which += f", {'and' if len(candidates) == 2 else 'which'} is smaller ({smaller})"
     said = [f"{best_score} With these {examples(data)}, {which}."]
-    if smaller and len(tied) > 1:
-        which = f"The smallest of these {'is' if len(smallest) == 1 else 'are'} {_listed(smallest)} ({smaller})."
-        said.append(which if len(smallest) < len(tied) else f"They are smaller than the first ({smaller}).")
+    if smaller and 1 < len(smallest) == len(tied):
+        said.append(f"They are smaller than the first ({smaller}).")
+    elif smaller and len(tied) > 1:
+        said.append(f"The smallest of these {'is' if len(smallest) == 1 else 'are'} {_listed(smallest)} ({smaller}).")
     at_once = sum((candidate["rank_interval"] or [2])[0] == 1 for _, candidate in candidates)
     if at_once > 1 + len(tied):
         total = f"the {len(candidates)}{trained} candidates"

@@ -146,10 +146,12 @@ def meaning(data: ReportData) -> str:
     if found["needs"] == "probabilities":
         what = "how well a checkpoint's predictions fit these labels"
     better = "higher" if found["higher_is_better"] else "lower"
-    name = title(data, data["sort_by"])
-    if name.partition(" ")[0].islower():  # not kNN, nor LogME
-        name = name[0].upper() + name[1:]
-    return f"{name} scores {what} before any training; {better} is better."
+    return f"{at_start(title(data, data['sort_by']))} scores {what} before any training; {better} is better."
+
+
+def at_start(name: str) -> str:
+    """The name of a measure as it begins a sentence: ``Leave-one-out LEEP``, but ``kNN``."""
+    return name[0].upper() + name[1:] if name.partition(" ")[0].islower() else name
 
 
 def titles(data: ReportData, measures: Sequence[str]) -> str:

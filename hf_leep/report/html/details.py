@@ -14,6 +14,7 @@ from hf_leep.report.card.explanation import USELESS, where, why_unexplained
 from hf_leep.report.card.race import race_rows
 from hf_leep.report.card.second_opinion import head_cells
 from hf_leep.report.card.wording import (
+    at_start,
     chance,
     examples,
     level,
@@ -58,6 +59,7 @@ def embedded(data: ReportData, thumbnails: Mapping[int, bytes]) -> str:
     others: Json = {
         "names": list(names),
         "measure": title(data, data["sort_by"]),
+        "measure_at_start": at_start(title(data, data["sort_by"])),
         "examples": examples(data),
         "level": level(data),
         "higher": data["measure_details"][data["sort_by"]]["higher_is_better"],

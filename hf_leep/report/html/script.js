@@ -340,8 +340,7 @@ function move(points, to) {
 }
 
 if (data.cost && find("cost")) {
-  const heading = `${data.measure} against ${data.cost.unit}`;
-  find("tradeoff").textContent = /^[a-z-]+ /.test(heading) ? heading[0].toUpperCase() + heading.slice(1) : heading;
+  find("tradeoff").textContent = `${data.measure_at_start} against ${data.cost.unit}`;
   find("costnote").textContent = "The line joins the candidates that are the best for their cost. Numbers are ranks, where there is room. " +
     "Choose a point for details; arrow keys go from one to the next.";
   find("cost").hidden = false;

@@ -113,6 +113,11 @@ def test_equal_accuracies_are_called_equal(report):
     ]
 
 
+def test_the_best_finalist_is_advised_whatever_its_place(report):
+    data = with_rows(report, row(0, 2, 0.95, (0.0, 0.0)), row(1, 3, 0.5, (0.45, 0.1)))
+    assert fine_tuning.advice(data, str) == ["So take big/resnet."]
+
+
 def test_one_alone_is_not_called_the_best(report):
     data = with_rows(report, row(0, 1, 0.931, (0.0, 0.0)))
     said = "After fine-tuning, the accuracy of big/resnet is 93.1 ± 1.2 %. No other candidate was tried."

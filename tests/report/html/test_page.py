@@ -117,6 +117,11 @@ def test_the_table_says_what_the_report_says(report):
     assert tips[0] == "big/resnet: LEEP −0.81 ± 0.04; 95 % interval from −0.851 to −0.773; ranks 1–2"
 
 
+def test_the_title_of_the_plot_begins_with_a_capital(report):
+    report["measure_details"]["leep"]["title"] = "leave-one-out LEEP"
+    assert embedded(interactive(report))["measure_at_start"] == "Leave-one-out LEEP"
+
+
 def test_the_details_are_those_of_the_report(report):
     found = embedded(interactive(report))
     first = found["candidates"][0]
